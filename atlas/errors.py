@@ -1,0 +1,40 @@
+"""What goes wrong, in words a user can act on.
+
+Every mistake of a user raises `AtlasError` with one sentence: what is wrong, with the value, then " - " and what to do.
+The command line prints that sentence and exits with status 1.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class AtlasError(Exception):
+    """A mistake the user can mend; its text is the message."""
+
+
+class CardError(AtlasError):
+    """A card that is malformed, or that its tensors do not match."""
+
+
+class NotFoundError(AtlasError):
+    """A name, file or artefact that is not there."""
+
+
+class SpaceMismatchError(AtlasError):
+    """Two things that do not live in the same space."""
+
+
+def unknown(what: str, name: object, known: Iterable[str]) -> str:
+    """Say that a name is unknown, with the nearest known one first.
+
+    Args:
+        what: the kind of thing, such as "aligner".
+        name: the name that was given.
+        known: the names that exist.
+    """
+    choices = sorted(known)
+    near = difflib.get_close_matches(str(name), choices, n=1)
+    hint = f"did you mean '{near[0]}'? known: " if near else "known: "
+    return f"Unknown {what} '{name}' - {hint}{', '.join(choices) or 'none'}"

@@ -1,0 +1,37 @@
+"""The components that come with Atlas, registered through the same hooks as anybody's."""
+
+from __future__ import annotations
+
+from atlas import hookimpl
+
+
+@hookimpl
+def register_encoders():
+    """Return the built-in encoders."""
+    from atlas_builtin import encoders
+
+    return encoders.ALL
+
+
+@hookimpl
+def register_samplers():
+    """Return the built-in samplers."""
+    from atlas_builtin import samplers
+
+    return samplers.ALL
+
+
+@hookimpl
+def register_aligners():
+    """Return the built-in aligners."""
+    from atlas_builtin import aligners
+
+    return aligners.ALL
+
+
+@hookimpl
+def register_aggregators():
+    """Return the built-in aggregators."""
+    from atlas_builtin import aggregators
+
+    return aggregators.ALL

@@ -1,0 +1,5 @@
+"""Built-in aggregators."""
+
+from __future__ import annotations
+
+ALL: list = []

@@ -1,0 +1,5 @@
+"""Built-in aligners."""
+
+from __future__ import annotations
+
+ALL: list = []

@@ -1,0 +1,5 @@
+"""Built-in encoders."""
+
+from __future__ import annotations
+
+ALL: list = []

@@ -1,0 +1,5 @@
+"""Built-in samplers."""
+
+from __future__ import annotations
+
+ALL: list = []
