@@ -161,7 +161,8 @@ class Encoder(Component):
 
     kind = "encoder"
     takes: ClassVar[str] = "arrays"
-    extra: ClassVar[str] = ""
+    # The id its space was stored under, where the encoder was loaded; no annotation, so that it is never an option.
+    stored_id = ""
 
     @property
     def dim(self) -> int:
@@ -176,7 +177,7 @@ class Encoder(Component):
         """Return the space this encoder makes, under an id of the caller's choice."""
         identity = self.identity()
         default = f"{self.name}-{sha256_of(identity)[:8]}"
-        return Space(id=id or default, dim=self.dim, encoder=self.name, identity=identity)
+        return Space(id=id or self.stored_id or default, dim=self.dim, encoder=self.name, identity=identity)
 
     def encode(self, items: Any, *, batch_size: int = 256, device: str = "cpu") -> Iterator[Tensor]:
         """Yield the vectors of the items, batch by batch.

@@ -1,0 +1,175 @@
+"""Folders of artefacts: finding, listing and checking them by their cards, without reading tensors.
+
+A registry is any folder; every folder below it that holds a card is an entry. Cards alone are read here, so that
+listing needs neither torch nor plugins.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from atlas.cards import CARD, read_card
+from atlas.errors import AtlasError, CardError, NotFoundError, unknown
+from atlas.types import Card
+
+MODEL = "model.safetensors"
+FOLDERS = {
+    "space": "spaces",
+    "anchors": "anchors",
+    "vectors": "vectors",
+    "alignment": "alignments",
+    "head": "heads",
+    "atlas": "atlases",
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One artefact of a registry: its card, and the folder it lies in."""
+
+    card: Card
+    folder: Path
+
+    @property
+    def spaces(self) -> dict[str, str]:
+        """The ids of the spaces a card names: source and target, or those its vectors are in."""
+        card = self.card
+        named = {name: getattr(card, name).id for name in ("source", "target", "space") if hasattr(card, name)}
+        return named
+
+
+def shipped() -> Path:
+    """Return the registry that comes with Atlas: beside the package, or in the checkout it runs from."""
+    installed = Path(__file__).with_name("_registry")
+    return installed if installed.is_dir() else Path(__file__).parent.parent / "registry"
+
+
+class Registry:
+    """One or more folders of artefacts; where two hold the same id, the first folder wins."""
+
+    def __init__(self, *folders: str | Path) -> None:
+        """Open folders, in order of precedence; none: those in ATLAS_REGISTRY, then the one shipped with Atlas."""
+        if not folders:
+            given = [Path(part) for part in os.environ.get("ATLAS_REGISTRY", "").split(os.pathsep) if part]
+            folders = (*given, shipped())
+        self.folders = [Path(folder) for folder in folders]
+
+    def artefacts(self) -> Iterator[Path]:
+        """Yield the folders that hold a card, in order of registry and of name."""
+        for folder in self.folders:
+            if not folder.is_dir():
+                raise NotFoundError(f"There is no registry folder '{folder}'")
+            for root, names, files in os.walk(folder):
+                # Temporary folders of a write in progress, and whatever else is hidden, are not entries.
+                names[:] = sorted(name for name in names if not name.startswith("."))
+                if CARD in files:
+                    names[:] = []
+                    yield Path(root)
+
+    def entries(self) -> Iterator[Entry]:
+        """Yield every entry whose card can be read; `check` tells of the others."""
+        seen = set()
+        for folder in self.artefacts():
+            try:
+                entry = Entry(read_card(folder), folder)
+            except AtlasError:
+                continue
+            key = (entry.card.kind, entry.card.id)
+            if key not in seen:
+                seen.add(key)
+                yield entry
+
+    def list(self, query: str = "", *, kind: str = "", source: str = "", target: str = "") -> list[Entry]:
+        """Return the entries that match everything asked for.
+
+        Args:
+            query: words that must all occur in the id, description, method, or ids of spaces.
+            kind: one of space, anchors, vectors, alignment, head, atlas.
+            source: id of the space an alignment maps from.
+            target: id of the space an alignment maps to.
+        """
+        if kind and kind not in FOLDERS:
+            raise AtlasError(unknown("kind", kind, FOLDERS))
+        found = []
+        for entry in self.entries():
+            wanted = {"source": source, "target": target}
+            if kind and entry.card.kind != kind:
+                continue
+            if any(value and entry.spaces.get(name) != value for name, value in wanted.items()):
+                continue
+            if all(word in _text(entry) for word in query.lower().split()):
+                found.append(entry)
+        return found
+
+    def find(self, id: str, kinds: Sequence[str] = ()) -> Path:
+        """Return the folder of an artefact by its id.
+
+        Args:
+            id: of the artefact.
+            kinds: the kinds that will do; none: any.
+
+        Raises:
+            NotFoundError: no entry of that id; the message names the nearest.
+            AtlasError: entries of several kinds have the id.
+        """
+        entries = [entry for entry in self.entries() if not kinds or entry.card.kind in kinds]
+        matches = [entry for entry in entries if entry.card.id == id]
+        if not matches:
+            what = " or ".join(kinds) or "artefact"
+            raise NotFoundError(f"{unknown(what, id, {e.card.id for e in entries})}; a folder is written with a '/'")
+        if len(matches) > 1:
+            found = ", ".join(f"{entry.card.kind} in '{entry.folder}'" for entry in matches)
+            raise AtlasError(f"'{id}' is the id of several artefacts: {found} - give the folder")
+        return matches[0].folder
+
+    def check(self) -> dict[Path, list[str]]:
+        """Return every artefact's folder with all that is wrong with it; an empty list is a sound artefact."""
+        return {folder: problems(folder) for folder in self.artefacts()}
+
+
+def _text(entry: Entry) -> str:
+    card = entry.card
+    method = [getattr(card, name, "") for name in ("aligner", "head", "aggregator", "sampler", "dataset")]
+    return " ".join([card.id, card.kind, card.description, *method, *entry.spaces.values()]).lower()
+
+
+def problems(folder: Path) -> list[str]:
+    """Return everything that is wrong with an artefact's card and file, in sentences that begin with the file."""
+    try:
+        card = read_card(folder)
+    except AtlasError as error:
+        return [str(error)]
+    found = []
+    if folder.name != card.id:
+        found.append(f"{folder / CARD}: the id is '{card.id}', the folder is called '{folder.name}'")
+    if card.sha256 and not (card.hub and not (folder / MODEL).exists()):
+        try:
+            check_file(folder, card)
+        except AtlasError as error:
+            found.append(str(error))
+    elif not card.sha256 and (folder / MODEL).exists():
+        found.append(f"{folder / MODEL}: the card does not list it")
+    return found
+
+
+def check_file(folder: Path, card: Card) -> None:
+    """Raise `CardError` unless the file of tensors is the very one its card describes."""
+    from atlas.files import read_header, sha256_file
+
+    path = folder / MODEL
+    if not path.is_file():
+        raise CardError(f"{path}: the file is missing - the card lists {len(card.tensors)} tensors")
+    infos, _ = read_header(path)
+    listed = dict(card.tensors)
+    if infos != listed:
+        name = min(name for name in {*infos, *listed} if infos.get(name) != listed.get(name))
+        here, there = (f"{i.dtype} {list(i.shape)}" if i else "not there" for i in (infos.get(name), listed.get(name)))
+        raise CardError(f"{path} does not match its card: tensor '{name}' is {here}, the card says {there}")
+    digest = sha256_file(path)
+    if digest != card.sha256:
+        raise CardError(
+            f"{path} does not match its card: sha256 is {digest[:12]}..., the card says {card.sha256[:12]}..."
+        )

@@ -1,0 +1,434 @@
+"""Vectors of one space, and the anchors spaces are aligned on: in memory, in an artefact's folder, or in a bare file."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from atlas.base import as_matrix, check_finite
+from atlas.cards import CARD, dump_card
+from atlas.errors import AtlasError, CardError
+from atlas.files import MODEL, MatrixWriter, Rows, check_target, map_npy, read_header, whole_file, whole_folder
+from atlas.files import load_tensors as load_file
+from atlas.ids import RowNumbers, check_ids, hash_ids, match, pack_ids, unpack_ids
+from atlas.types import AnchorsCard, Space, TensorInfo, VectorsCard, slug
+
+BARE = (".npy", ".safetensors", ".parquet")
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """Rows of one space, with the id of the item each row encodes and, if known, its class.
+
+    Attributes:
+        space: what made them; that of a bare file has no encoder.
+        rows: (n, d), in memory or in a file.
+        ids: n distinct texts, what rows of different spaces are paired by.
+        labels: (n,) int64 numbers into `classes`, -1 where unknown; or None.
+        classes: names of the classes.
+    """
+
+    space: Space
+    rows: Rows
+    ids: Sequence[str]
+    labels: Tensor | None = None
+    classes: tuple[str, ...] = ()
+    dataset: str = ""
+    license: str = ""
+    description: str = ""
+
+    kind = "vectors"
+
+    def __post_init__(self) -> None:
+        check_ids(self.ids, len(self.rows), f"Vectors of '{self.space.id}'")
+        if self.rows.tensor.shape[1] != self.space.dim:
+            shape = tuple(self.rows.tensor.shape)
+            raise AtlasError(f"Vectors of '{self.space.id}' must have {self.space.dim} dimensions, got shape {shape}")
+        if self.labels is not None and len(self.labels) != len(self.rows):
+            raise AtlasError(f"Vectors of '{self.space.id}' have {len(self.rows)} rows but {len(self.labels)} labels")
+
+    @classmethod
+    def of(
+        cls,
+        data: Any,
+        space: Space | str = "unnamed",
+        *,
+        ids: Sequence[str] | None = None,
+        labels: Any = None,
+        classes: Sequence[str] = (),
+        dataset: str = "",
+    ) -> Vectors:
+        """Return vectors from a tensor or array.
+
+        Args:
+            data: (n, d).
+            space: what made them; a name alone stands for a space of which nothing but the dimension is known.
+            ids: one text for each row; None: row numbers.
+            labels: one class name, or one number into `classes`, for each row.
+            classes: names of the classes, if the labels are numbers.
+            dataset: what the items are from.
+        """
+        X = as_matrix(data, "Vectors")
+        known = space if isinstance(space, Space) else Space(slug(space), X.shape[1])
+        numbers, names = encode_labels(labels, classes)
+        ids = RowNumbers(len(X)) if ids is None else [str(i) for i in ids]
+        return cls(known, Rows(X), ids, numbers, names, dataset)
+
+    @property
+    def data(self) -> Tensor:
+        """The matrix (n, d)."""
+        return self.rows.tensor
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.rows)
+
+    def take(self, index: Tensor) -> Vectors:
+        """Return the rows of an index, in its order."""
+        ids = [self.ids[i] for i in index.tolist()]
+        labels = None if self.labels is None else self.labels[index]
+        return replace(self, rows=Rows(self.data[index]), ids=ids, labels=labels)
+
+    def of_items(self, ids: Sequence[str], what: str = "the anchors") -> Vectors:
+        """Return the rows of these items, in their order; raise `AtlasError` if any is missing."""
+        if ids == self.ids:
+            return self
+        pairs = match(ids, self.ids)
+        assert pairs is not None
+        found = pairs[1]
+        if len(found) < len(ids):
+            have = set(self.ids)
+            missing = next(i for i in ids if i not in have)
+            raise AtlasError(
+                f"Vectors of '{self.space.id}' hold {len(found)} of the {len(ids)} items of {what}, "
+                f"the first missing is '{missing}' - encode the same items"
+            )
+        return self.take(found)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return what is stored beside the matrix: ids and labels."""
+        labels = {} if self.labels is None else {"labels": self.labels}
+        return {**pack_ids(self.ids), **labels}
+
+    def save_pretrained(self, folder: str | Path, *, overwrite: bool = False) -> None:
+        """Write a folder (card and tensors), or a bare file if the name ends in .npy, .safetensors or .parquet."""
+        with writer(folder, self, len(self), self.data.dtype, overwrite=overwrite) as write:
+            for batch in self.rows.batches():
+                write(batch)
+
+
+def encode_labels(labels: Any, classes: Sequence[str]) -> tuple[Tensor | None, tuple[str, ...]]:
+    """Return labels as numbers and the names of their classes, in alphabetical order if they are made here."""
+    if labels is None:
+        return None, tuple(classes)
+    if isinstance(labels, torch.Tensor) or (hasattr(labels, "dtype") and labels.dtype.kind in "iu"):
+        numbers = torch.as_tensor(labels).to(torch.int64)
+    elif len(labels) and all(isinstance(label, int) for label in labels):
+        numbers = torch.tensor(list(labels), dtype=torch.int64)
+    else:
+        names = tuple(classes) or tuple(sorted({str(label) for label in labels}))
+        number = {name: i for i, name in enumerate(names)}
+        return torch.tensor([number[str(label)] for label in labels], dtype=torch.int64), names
+    top = int(numbers.max()) + 1 if len(numbers) else 0
+    names = tuple(classes) or tuple(str(i) for i in range(top))
+    if len(numbers) and not -1 <= int(numbers.min()) <= int(numbers.max()) < len(names):
+        raise AtlasError(
+            f"Labels must be from -1 to {len(names) - 1}, got {int(numbers.min())} to {int(numbers.max())}"
+        )
+    return numbers, names
+
+
+def paired(source: Vectors, target: Vectors, only: Sequence[str] | None = None) -> tuple[Vectors, Vectors]:
+    """Return two sets of vectors with the same items, row by row.
+
+    Args:
+        source: vectors of one space.
+        target: vectors of another.
+        only: ids to restrict both to, each of which must be in both; None: whatever both have.
+
+    Raises:
+        AtlasError: fewer than two items in common; the message says how many each has.
+    """
+    if only is not None:
+        return source.of_items(only), target.of_items(only)
+    index = match(source.ids, target.ids)
+    if index is None:
+        return source, target
+    if len(index[0]) < 2:
+        a, b = source.ids[0], target.ids[0]
+        raise AtlasError(
+            f"Only {len(index[0])} of {len(source)} and {len(target)} items are in both, rows are paired by item id "
+            f"('{a}' in the source, '{b}' in the target) - encode the same items with both"
+        )
+    return source.take(index[0]), target.take(index[1])
+
+
+@contextlib.contextmanager
+def writer(
+    target: str | Path,
+    like: Vectors,
+    n: int,
+    dtype: torch.dtype,
+    *,
+    space: Space | None = None,
+    overwrite: bool = False,
+) -> Iterator[Any]:
+    """Yield a function that appends a batch of rows; the file or folder appears when all n are there, or not at all.
+
+    Args:
+        target: a folder, or a name that ends in .npy, .safetensors or .parquet.
+        like: vectors whose ids, labels, classes and data set the new ones have.
+        n: how many rows there will be.
+        dtype: of the rows.
+        space: of the new vectors; None: that of `like`.
+        overwrite: replace what is there.
+    """
+    path = check_target(target, overwrite)
+    space = space or like.space
+    if path.suffix == ".parquet":
+        with whole_file(path) as temporary, _parquet_writer(temporary, like, n, space.dim) as write:
+            yield write
+    elif path.suffix in BARE:
+        others = None if path.suffix == ".npy" else like.tensors()
+        with whole_file(path) as temporary, _matrix(temporary, dtype, (n, space.dim), others) as matrix:
+            yield matrix.write
+            matrix.close()
+    else:
+        with whole_folder(path) as folder, _matrix(folder / MODEL, dtype, (n, space.dim), like.tensors()) as matrix:
+            yield matrix.write
+            card = VectorsCard(
+                id=slug(path.name),
+                space=space,
+                n=n,
+                classes=like.classes,
+                dataset=like.dataset,
+                license=like.license,
+                description=like.description,
+                sha256=matrix.close(),
+                tensors=matrix.infos,
+            )
+            (folder / CARD).write_text(dump_card(card), encoding="utf-8")
+
+
+@contextlib.contextmanager
+def _matrix(
+    path: Path, dtype: torch.dtype, shape: tuple[int, int], others: Mapping[str, Tensor] | None
+) -> Iterator[MatrixWriter]:
+    matrix = MatrixWriter(path, dtype, shape, others)
+    try:
+        yield matrix
+    finally:
+        matrix.abandon()
+
+
+@contextlib.contextmanager
+def _parquet_writer(path: Path, like: Vectors, n: int, dim: int) -> Iterator[Any]:
+    pa, parquet = _arrow()
+    schema = pa.schema([("id", pa.string()), ("vector", pa.list_(pa.float32(), dim))])
+    done = 0
+    with parquet.ParquetWriter(path, schema) as file:
+
+        def write(batch: Tensor) -> None:
+            nonlocal done
+            flat = pa.array(batch.to(torch.float32).contiguous().reshape(-1).numpy())
+            ids = pa.array(list(like.ids[done : done + len(batch)]), pa.string())
+            done += len(batch)
+            file.write_batch(pa.record_batch([ids, pa.FixedSizeListArray.from_arrays(flat, dim)], schema=schema))
+
+        yield write
+    if done != n:
+        raise AtlasError(f"Expected {n} rows to write, got {done}")
+
+
+def _arrow() -> tuple[Any, Any]:
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError:
+        raise AtlasError("A .parquet file needs pyarrow - pip install 'latent-atlas[parquet]'") from None
+    return pyarrow, parquet
+
+
+def read_bare(path: str | Path) -> Vectors:
+    """Return the vectors of a bare .npy, .safetensors or .parquet file, of whose space only the dimension is known.
+
+    Ids are its `id` column (.parquet) or its `ids` tensors (.safetensors), else row numbers. A .safetensors file holds
+    one matrix of floating-point numbers, or one called `vectors`.
+    """
+    path = Path(path)
+    ids: Sequence[str] | None = None
+    labels = None
+    if path.suffix == ".npy":
+        rows = map_npy(path)
+    elif path.suffix == ".safetensors":
+        rows, ids, labels = _read_safetensors(path)
+    else:
+        rows, ids = _read_parquet(path)
+    if 0 in rows.tensor.shape:
+        raise AtlasError(f"'{path}' has no vectors: its shape is {tuple(rows.tensor.shape)}")
+    ids = RowNumbers(len(rows)) if ids is None else ids
+    classes = () if labels is None else tuple(str(i) for i in range(int(labels.max()) + 1))
+    return Vectors(Space(slug(path.stem), rows.tensor.shape[1]), rows, ids, labels, classes)
+
+
+def _read_safetensors(path: Path) -> tuple[Rows, Sequence[str] | None, Tensor | None]:
+    infos, starts = read_header(path)
+    floats = [n for n, i in infos.items() if len(i.shape) == 2 and i.dtype in ("F64", "F32", "F16", "BF16")]
+    if "vectors" in floats:
+        floats = ["vectors"]
+    if len(floats) != 1:
+        names = ", ".join(f"'{name}'" for name in floats) or "none"
+        raise CardError(f"{path}: must hold one matrix of floats, or one called 'vectors', has {names}")
+    info = infos[floats[0]]
+    rows = Rows.map(path, starts[floats[0]], info)
+    side = [n for n in infos if n in ("ids", "ids.ends", "ids.text", "labels")]
+    others = {n: Rows.map(path, starts[n], _column(infos[n])).tensor.flatten().clone() for n in side if infos[n].shape}
+    ids = unpack_ids(others, len(rows), str(path)) if any(n.startswith("ids") for n in others) else None
+    return rows, ids, others.get("labels")
+
+
+def _column(info: TensorInfo) -> TensorInfo:
+    return TensorInfo(info.dtype, (info.shape[0], 1))
+
+
+def _read_parquet(path: Path) -> tuple[Rows, Sequence[str] | None]:
+    pa, parquet = _arrow()
+    try:
+        table = parquet.read_table(path)
+    except FileNotFoundError:
+        raise AtlasError(f"There is no file '{path}'") from None
+    except (pa.ArrowException, OSError) as error:
+        raise CardError(f"{path}: truncated or not a .parquet file: {error}") from None
+    lists = [f.name for f in table.schema if pa.types.is_list(f.type) or pa.types.is_fixed_size_list(f.type)]
+    if len(lists) != 1:
+        raise CardError(f"{path}: must have one column of vectors, its columns are {', '.join(table.column_names)}")
+    column = table[lists[0]].combine_chunks()
+    flat = column.flatten().to_numpy(zero_copy_only=False)
+    if len(table) == 0 or len(flat) % len(table) or column.null_count:
+        raise CardError(f"{path}: column '{lists[0]}' must hold vectors of one length, none missing")
+    X = torch.tensor(flat.reshape(len(table), -1)).to(torch.float32)
+    ids = [str(i) for i in table["id"].to_pylist()] if "id" in table.column_names else None
+    return Rows(X), None if ids is None else check_ids(ids, len(X), str(path))
+
+
+def vectors_from(card: VectorsCard, folder: Path) -> Vectors:
+    """Return the vectors of an artefact's folder, whose file has been checked; the matrix is read as it is used."""
+    infos, starts = read_header(folder / MODEL)
+    if "vectors" not in infos or len(infos["vectors"].shape) != 2 or infos["vectors"].shape[0] != card.n:
+        raise CardError(f"{folder / MODEL}: must hold a matrix 'vectors' of {card.n} rows")
+    rows, ids, labels = _read_safetensors(folder / MODEL)
+    if labels is not None and not -1 <= int(labels.min()) <= int(labels.max()) < max(1, len(card.classes)):
+        raise CardError(
+            f"{folder / MODEL}: labels go up to {int(labels.max())}, the card lists {len(card.classes)} classes"
+        )
+    found = RowNumbers(card.n) if ids is None else ids
+    return Vectors(card.space, rows, found, labels, card.classes, card.dataset, card.license, card.description)
+
+
+@dataclass(frozen=True)
+class Anchors:
+    """Items that spaces are aligned on, and the vectors of those items in each space they have been encoded in.
+
+    Two parties share anchors if they have the same items in the same order: `fingerprint` says whether they do.
+    """
+
+    id: str
+    ids: Sequence[str]
+    views: Mapping[str, Tensor] = field(default_factory=dict)
+    spaces: tuple[Space, ...] = ()
+    sampler: str = ""
+    config: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    drawn_in: str = ""
+    dataset: str = ""
+    license: str = ""
+    description: str = ""
+
+    kind = "anchors"
+
+    def __post_init__(self) -> None:
+        check_ids(self.ids, len(self.ids), f"Anchors '{self.id}'")
+        for space in self.spaces:
+            shape = tuple(self.views[space.id].shape)
+            if shape != (len(self.ids), space.dim):
+                raise AtlasError(
+                    f"Anchors '{self.id}' in '{space.id}' must be {(len(self.ids), space.dim)}, got {shape}"
+                )
+
+    @property
+    def fingerprint(self) -> str:
+        """The sha256 of the ids in their order."""
+        return hash_ids(self.ids)
+
+    def __len__(self) -> int:
+        """Return the number of anchors."""
+        return len(self.ids)
+
+    def encoded_in(self, vectors: Vectors) -> Anchors:
+        """Return these anchors with their vectors in one more space."""
+        if any(space.id == vectors.space.id for space in self.spaces):
+            raise AtlasError(f"Anchors '{self.id}' are encoded in '{vectors.space.id}' already - choose another id")
+        view = vectors.of_items(self.ids, f"anchors '{self.id}'").data
+        check_finite(view, f"Vectors of '{vectors.space.id}'")
+        return replace(self, views={**self.views, vectors.space.id: view}, spaces=(*self.spaces, vectors.space))
+
+    def vectors(self, space: str) -> Vectors:
+        """Return the vectors of the anchors in a space, by its id."""
+        for known in self.spaces:
+            if known.id == space:
+                return Vectors(known, Rows(self.views[space]), list(self.ids), dataset=self.dataset)
+        names = ", ".join(known.id for known in self.spaces) or "none"
+        raise AtlasError(f"Anchors '{self.id}' are not encoded in '{space}' - known: {names}")
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the tensors to store: ids, and the vectors in each space as 'space.<id>'."""
+        ids = self.ids if not isinstance(self.ids, RowNumbers) else list(self.ids)
+        return {**pack_ids(ids), **{f"space.{name}": view for name, view in self.views.items()}}
+
+    def card(self, **stored: Any) -> AnchorsCard:
+        """Return the card."""
+        return AnchorsCard(
+            id=self.id,
+            n=len(self.ids),
+            items=self.fingerprint,
+            spaces=self.spaces,
+            sampler=self.sampler,
+            config=dict(self.config),
+            seed=self.seed,
+            drawn_in=self.drawn_in,
+            dataset=self.dataset,
+            license=self.license,
+            description=self.description,
+            **stored,
+        )
+
+    @classmethod
+    def from_card(cls, card: AnchorsCard, folder: Path) -> Anchors:
+        """Return the anchors of an artefact's folder, whose file has been checked."""
+        tensors = load_file(folder / MODEL)
+        ids = unpack_ids(tensors, card.n, str(folder / MODEL))
+        if hash_ids(ids) != card.items:
+            raise CardError(f"{folder / MODEL}: the ids are not those of the card ({card.items[:12]}...)")
+        missing = [space.id for space in card.spaces if f"space.{space.id}" not in tensors]
+        if missing:
+            raise CardError(f"{folder / MODEL}: holds no vectors for space '{missing[0]}'")
+        views = {space.id: tensors[f"space.{space.id}"] for space in card.spaces}
+        return cls(
+            card.id,
+            list(ids),
+            views,
+            card.spaces,
+            card.sampler,
+            card.config,
+            card.seed,
+            card.drawn_in,
+            card.dataset,
+            card.license,
+            card.description,
+        )

@@ -1,0 +1,355 @@
+"""What the command line does, one function for each verb, for use from Python and from recipes.
+
+Names of components stand for components with the options given; ids and folders stand for what is stored there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from atlas.artefacts import Alignment, Anchors, Atlas, Head, load, read_vectors
+from atlas.base import Aggregator, Aligner, Encoder, Sampler, check_finite
+from atlas.cards import CARD
+from atlas.chain import Composed
+from atlas.errors import AtlasError, unknown
+from atlas.files import Rows, check_target
+from atlas.heads import HEADS, HeadModel
+from atlas.inputs import Items, as_items, read_items
+from atlas.plugins import components, create
+from atlas.registry import Registry
+from atlas.types import Space, slug
+from atlas.vectors import Vectors, encode_labels, paired, writer
+
+
+class Progress(Protocol):
+    """What shows how far long work has come: given batches, it yields them and counts rows."""
+
+    def __call__(self, batches: Iterable[Tensor], total: int, what: str) -> Iterable[Tensor]:
+        """Yield the batches; `total` rows are expected, `what` says of what."""
+
+
+def silent(batches: Iterable[Tensor], total: int, what: str) -> Iterable[Tensor]:
+    """Yield the batches and show nothing."""
+    return batches
+
+
+def find_encoder(name: str | Path | Encoder, config: Mapping[str, Any] | None = None) -> Encoder:
+    """Return an encoder: a component's name with options, or the folder or registry id of a stored space."""
+    if isinstance(name, Encoder):
+        return name
+    known = components(Encoder)
+    if str(name) in known:
+        return create(Encoder, str(name), config)
+    is_path = Path(name).exists() or "/" in str(name) or str(name).startswith(".")
+    stored = [] if is_path else [entry.card.id for entry in Registry().list(kind="space")]
+    if not is_path and str(name) not in stored:
+        raise AtlasError(unknown("encoder or space", name, [*known, *stored]))
+    if config:
+        raise AtlasError(f"Options are those of the stored space '{name}' - leave out {', '.join(sorted(config))}")
+    return load(name, "space")
+
+
+def find_items(source: Any, **columns: str | None) -> Items:
+    """Return the items of a path, of stored vectors (as arrays), or of a list, tensor or array."""
+    if isinstance(source, Vectors):
+        return _rows_as_items(source)
+    if not isinstance(source, (str, Path)):
+        return as_items(source)
+    path = Path(source)
+    bare_id = not path.exists() and "/" not in str(source) and not path.suffix
+    if (path / CARD).is_file() or bare_id:
+        return _rows_as_items(read_vectors(source))
+    return read_items(path, **columns)
+
+
+def _rows_as_items(vectors: Vectors) -> Items:
+    labels = None
+    if vectors.labels is not None:
+        labels = [vectors.classes[i] if i >= 0 else "" for i in vectors.labels.tolist()]
+    items = as_items(vectors.data)
+    items.ids, items.labels, items.name = vectors.ids, labels, vectors.dataset
+    return items
+
+
+def encode(
+    encoder: str | Path | Encoder,
+    items: Any,
+    *,
+    out: str | Path | None = None,
+    id: str | None = None,
+    batch_size: int = 256,
+    device: str = "cpu",
+    overwrite: bool = False,
+    progress: Progress = silent,
+    **options: Any,
+) -> Vectors:
+    """Turn items into vectors.
+
+    Args:
+        encoder: a component, its name (with `options`), or a stored space.
+        items: a path, stored vectors, or a list, tensor or array.
+        out: where to write the vectors, batch by batch; None: they are kept in memory.
+        id: of the space, if it is not stored under one.
+        batch_size: items in a batch.
+        device: where to compute.
+        overwrite: replace what is at `out`.
+        progress: shows how far it is.
+        **options: of the encoder.
+
+    Returns:
+        Vectors with the items' ids and labels.
+    """
+    if out is not None:
+        check_target(out, overwrite)
+    model = find_encoder(encoder, options)
+    items = find_items(items)
+    fit_corpus = getattr(model, "fit", None)
+    if fit_corpus is not None and not getattr(model, "fitted", True):
+        fit_corpus(items)
+    batches = progress(model.encode(items, batch_size=batch_size, device=device), len(items), "Encoding")
+    labels, classes = encode_labels(items.labels, ())
+    if out is None:
+        data = torch.cat(list(batches))
+        space = model.space(id)
+        return Vectors(space, Rows(data), items.ids, labels, classes, items.name)
+    iterator = iter(batches)
+    first = next(iterator)
+    space = model.space(id)
+    like = Vectors(
+        space, Rows(first.new_empty(1, 1).expand(len(items), space.dim)), items.ids, labels, classes, items.name
+    )
+    with writer(out, like, len(items), first.dtype, overwrite=overwrite) as write:
+        write(first)
+        for batch in iterator:
+            write(batch)
+    return read_vectors(out)
+
+
+def sample(sampler: str | Sampler, vectors: Vectors, n: int, *, seed: int = 0, id: str = "", **options: Any) -> Anchors:
+    """Draw anchors from vectors, and keep their vectors.
+
+    Args:
+        sampler: a component, or its name with `options`.
+        vectors: to draw from.
+        n: how many.
+        seed: of the random choices.
+        id: of the anchors; '' makes one of data set, sampler, number and seed.
+        **options: of the sampler.
+    """
+    model = sampler if isinstance(sampler, Sampler) else create(Sampler, sampler, options)
+    rows = model.sample(vectors.data, n, seed=seed, labels=vectors.labels)
+    chosen = vectors.take(rows)
+    name = id or slug(f"{vectors.dataset or vectors.space.id}-{model.name}-{n}-s{seed}")
+    return Anchors(
+        name,
+        chosen.ids,
+        {vectors.space.id: chosen.data},
+        (vectors.space,),
+        model.name,
+        model.config(),
+        seed,
+        vectors.space.id,
+        vectors.dataset,
+    )
+
+
+def fit(
+    aligner: str | Aligner,
+    *,
+    source: Vectors,
+    target: Vectors | None = None,
+    anchors: Anchors | Sequence[str] | None = None,
+    id: str = "",
+    progress: Progress = silent,
+    **options: Any,
+) -> Alignment:
+    """Fit a map from one space to another.
+
+    Args:
+        aligner: a component, or its name with `options`.
+        source: vectors of the space to map from.
+        target: vectors of the space to map to; rows are paired with the source's by item id. None for an aligner that
+            fits on the source alone, such as 'relative'.
+        anchors: the items to fit on, all of which must be in both; None: every item both have.
+        id: of the alignment; '' makes one of its spaces and method.
+        progress: shows how far it is.
+        **options: of the aligner.
+
+    Raises:
+        AtlasError: items that do not overlap, anchors that are missing, or a fit the method cannot do.
+    """
+    model = aligner if isinstance(aligner, Aligner) else create(Aligner, aligner, options)
+    only = None if anchors is None else anchors.ids if isinstance(anchors, Anchors) else list(anchors)
+    name = anchors.id if isinstance(anchors, Anchors) else ""
+    if model.fits_on == "source":
+        if target is not None:
+            raise model.fail("fits on the source alone - leave out the target, and fit the target's half by itself")
+        return _fit_half(model, source if only is None else source.of_items(only), anchors, name, id)
+    if target is None:
+        raise model.fail("needs the vectors of both spaces - give a target")
+    if model.fits_on == "pairs":
+        source, target = paired(source, target, only)
+    fit_rows(model, source.rows, target.rows, progress)
+    dataset = source.dataset if source.dataset == target.dataset else ""
+    return Alignment.of(model, source.space, target.space, id, n_pairs=len(source), anchors=name, dataset=dataset)
+
+
+def fit_rows(model: Aligner, X: Rows, Y: Rows, progress: Progress = silent) -> Aligner:
+    """Fit on two matrices, batch by batch if the aligner can."""
+    if not model.streaming:
+        return model.fit(X.tensor, Y.tensor)
+    size = min(X.batch_rows(), Y.batch_rows())
+    model.forget()
+    pairs = zip(X.batches(size), Y.batches(size), strict=True)
+    targets = []
+
+    def sources() -> Iterable[Tensor]:
+        for x, y in pairs:
+            targets[:] = [y]
+            yield x
+
+    for x in progress(sources(), len(X), "Fitting"):
+        model.partial_fit(x, targets[0])
+    model.state_dict()
+    return model
+
+
+def _fit_half(model: Aligner, chosen: Vectors, anchors: Any, name: str, id: str) -> Alignment:
+    """Fit an aligner that needs the source alone: its target is the space that the anchors define."""
+    ids = chosen.ids if isinstance(chosen.ids, list) else list(chosen.ids)
+    model.fit(chosen.data)
+    items = anchors.fingerprint if isinstance(anchors, Anchors) else Anchors("items", ids).fingerprint
+    identity = {"anchors": items, **model.coordinates()}
+    target = Space(slug(f"{model.name}-{name or items[:8]}"), model.d_target, model.name, identity)
+    return Alignment.of(model, chosen.space, target, id, n_pairs=len(chosen), anchors=name, dataset=chosen.dataset)
+
+
+def apply(
+    mapping: Alignment | Atlas,
+    *vectors: Vectors,
+    out: str | Path | None = None,
+    inverse: bool = False,
+    overwrite: bool = False,
+    progress: Progress = silent,
+) -> Vectors:
+    """Map vectors of the source to the target, or, through an atlas, vectors of several spaces to the shared one.
+
+    Args:
+        mapping: an alignment, or an atlas.
+        *vectors: of the source (of the target, if `inverse`); of any of its spaces for an atlas.
+        out: where to write the result, batch by batch; None: it is kept in memory.
+        inverse: run the alignment backwards.
+        overwrite: replace what is at `out`.
+        progress: shows how far it is.
+    """
+    if out is not None:
+        check_target(out, overwrite)
+    if isinstance(mapping, Atlas):
+        if inverse:
+            raise AtlasError(f"Atlas '{mapping.id}' cannot be run backwards - invert one of its charts")
+        result = mapping(*vectors)
+        if out is not None:
+            result.save_pretrained(out, overwrite=overwrite)
+        return result
+    if len(vectors) != 1:
+        raise AtlasError(f"Alignment '{mapping.id}' maps one set of vectors, got {len(vectors)}")
+    return _apply_rows(mapping.inverse() if inverse else mapping, vectors[0], out, overwrite, progress)
+
+
+def _apply_rows(
+    alignment: Alignment, vectors: Vectors, out: str | Path | None, overwrite: bool, progress: Progress
+) -> Vectors:
+    if out is None:
+        check_finite(vectors.data, "Vectors")
+        return alignment(vectors)
+    alignment.source.require(vectors.space, f"Alignment '{alignment.id}' maps from", "the vectors")
+    done = 0
+    dtype = vectors.data.dtype
+    with writer(out, vectors, len(vectors), dtype, space=alignment.target, overwrite=overwrite) as write:
+        for batch in progress(vectors.rows.batches(), len(vectors), "Applying"):
+            check_finite(batch, "Vectors", done)
+            done += len(batch)
+            write(alignment.aligner.transform(batch))
+    return read_vectors(out)
+
+
+def compose(*alignments: Alignment, id: str = "") -> Alignment:
+    """Apply alignments one after another, as one: each must reach the space the next one maps from."""
+    if not alignments:
+        raise AtlasError("Composing needs at least one alignment, got none")
+    for first, second in zip(alignments, alignments[1:], strict=False):
+        second.source.require(first.target, f"Alignment '{second.id}' maps from", f"what '{first.id}' makes")
+    aligner = Composed.of([(alignment.aligner, False) for alignment in alignments])
+    pairs = min(alignment.n_pairs for alignment in alignments)
+    names = {alignment.anchors for alignment in alignments}
+    anchors = names.pop() if len(names) == 1 else ""
+    return Alignment.of(aligner, alignments[0].source, alignments[-1].target, id, n_pairs=pairs, anchors=anchors)
+
+
+def aggregate(
+    aggregator: str | Aggregator,
+    *vectors: Vectors,
+    anchors: Anchors | Sequence[str] | None = None,
+    id: str = "",
+    **options: Any,
+) -> Atlas:
+    """Fit an atlas: one chart into a shared space for each set of vectors.
+
+    Args:
+        aggregator: a component, or its name with `options`.
+        *vectors: one for each space.
+        anchors: the items to fit on; None: every item that is in at least two spaces.
+        id: of the atlas; '' makes one of the method and its spaces.
+        **options: of the aggregator.
+    """
+    model = aggregator if isinstance(aggregator, Aggregator) else create(Aggregator, aggregator, options)
+    names = [v.space.id for v in vectors]
+    if len(set(names)) != len(names):
+        raise model.fail(f"needs vectors of different spaces, got {', '.join(names)}")
+    only = None if anchors is None else set(anchors.ids if isinstance(anchors, Anchors) else anchors)
+    counts: dict[str, int] = {}
+    for item in (item for v in vectors for item in v.ids):
+        counts[item] = counts.get(item, 0) + 1
+    order = [i for i, count in counts.items() if (count > 1 if only is None else i in only)]
+    if isinstance(anchors, Anchors):
+        order = list(anchors.ids)
+    if not order:
+        raise model.fail("found no item that is in two of the spaces - give anchors encoded in all of them")
+    number = {item: i for i, item in enumerate(order)}
+    rows = {v.space.id: torch.tensor([i for i, item in enumerate(v.ids) if item in number]) for v in vectors}
+    views = {v.space.id: v.data[rows[v.space.id]] for v in vectors}
+    items = {v.space.id: torch.tensor([number[v.ids[i]] for i in rows[v.space.id].tolist()]) for v in vectors}
+    model.fit(views, items)
+    identity = {"anchors": Anchors("items", order).fingerprint, **model.identity()}
+    made_by = str(identity.pop("encoder", model.name))
+    space = Space(slug(id or f"{model.name}-{identity['anchors'][:8]}"), model.dim, made_by, identity)
+    name = anchors.id if isinstance(anchors, Anchors) else ""
+    atlas_id = id or slug(f"{'-'.join(names)}__{model.name}"[:96])
+    return Atlas(atlas_id, space, tuple(v.space for v in vectors), model, name, vectors[0].dataset)
+
+
+def train(head: str | HeadModel, vectors: Vectors, *, id: str = "", seed: int = 0, **options: Any) -> Head:
+    """Train a head on labelled vectors.
+
+    Args:
+        head: a head, or its name with `options`: linear, network, nearest-mean or knn.
+        vectors: with labels; rows without one are left out.
+        id: of the head; '' makes one of space and head.
+        seed: of the random choices, for a head that makes any.
+        **options: of the head.
+    """
+    if isinstance(head, str) and head not in HEADS:
+        raise AtlasError(unknown("head", head, HEADS))
+    model = head if isinstance(head, HeadModel) else HEADS[head].from_config(options)
+    if vectors.labels is None:
+        raise AtlasError(f"Vectors of '{vectors.space.id}' have no labels - encode a folder with class subfolders")
+    known = vectors.labels >= 0
+    X, y = (vectors.data, vectors.labels) if bool(known.all()) else (vectors.data[known], vectors.labels[known])
+    model.fit(X, y, classes=len(vectors.classes), seed=seed)
+    name = id or slug(f"{vectors.space.id}__{model.name}")
+    return Head(name, vectors.space, model, vectors.classes, vectors.dataset)
