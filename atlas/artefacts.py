@@ -87,7 +87,7 @@ class Alignment(Stored):
         )
 
     def __call__(self, X: Any) -> Any:
-        """Map vectors: a tensor or array (n, d_source) to the same kind of array, or `Vectors` of the source to the target.
+        """Map a tensor or array (n, d_source) to the same kind of array, or `Vectors` of the source to the target.
 
         Raises:
             SpaceMismatchError: vectors of another space.

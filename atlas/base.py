@@ -492,7 +492,7 @@ def as_matrix(X: Any, what: str, finite: bool = False) -> Tensor:
     """Return a tensor or array of rows as a floating-point tensor (n, d), without a copy where there can be one.
 
     Raises:
-        AtlasError: not two-dimensional, no rows, not numbers, or (if asked) NaN or infinity: how many, and the first row.
+        AtlasError: not two-dimensional, no rows, not numbers, or (if asked) NaN or infinity: how many, and where.
     """
     import torch
 

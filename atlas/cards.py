@@ -104,8 +104,8 @@ def _inspect(text: str) -> None:
         line = event.start_mark.line + 1 if event.start_mark else 0
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
             raise CardError(f"aliases are not allowed (line {line})")
-        if getattr(event, "tag", None):
-            raise CardError(f"tags such as {event.tag!r} are not allowed (line {line})")
+        if tag := getattr(event, "tag", None):
+            raise CardError(f"tags such as {tag!r} are not allowed (line {line})")
         if isinstance(event, yaml.ScalarEvent) and event.implicit[0] and _NUMERIC.fullmatch(event.value):
             raise CardError(f"a number of {len(event.value)} digits is too long (line {line})")
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)

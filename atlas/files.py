@@ -11,7 +11,6 @@ import errno
 import hashlib
 import json
 import mmap
-import os
 import secrets
 import shutil
 import struct
@@ -94,8 +93,8 @@ def whole_folder(path: Path) -> Iterator[Path]:
             temporary.mkdir(parents=True)
             yield temporary
             if path.is_dir():
-                for name in sorted(os.listdir(temporary), key=lambda name: name.endswith(".yaml")):
-                    (temporary / name).replace(path / name)
+                for file in sorted(temporary.iterdir(), key=lambda file: file.suffix == ".yaml"):
+                    file.replace(path / file.name)
             else:
                 temporary.rename(path)
     finally:
@@ -199,7 +198,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, TensorI
 def bytes_of(tensor: Tensor) -> memoryview:
     """Return the bytes of a tensor, without a copy if it is contiguous and on the CPU."""
     flat = tensor.detach().cpu().contiguous().reshape(-1)
-    return memoryview(flat.view(torch.uint8).numpy()) if flat.numel() else memoryview(b"")
+    return flat.view(torch.uint8).numpy().data if flat.numel() else memoryview(b"")
 
 
 def write_all(file: Any, data: memoryview | bytes) -> None:
@@ -309,7 +308,7 @@ def map_npy(path: Path) -> Rows:
 class MatrixWriter:
     """Writes a matrix to a file batch by batch, with other tensors around it (safetensors) or alone (.npy).
 
-    Hashing and writing run in a thread of their own, one batch behind, so that they cost little beside a matrix product.
+    Hashing and writing run in a thread of their own, one batch behind: beside a matrix product they cost little.
     """
 
     def __init__(

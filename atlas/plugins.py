@@ -97,9 +97,9 @@ def check_class(cls: Any, base: type[Component]) -> None:
         raise AtlasError(f"{where} has the name '{cls.name}' - use lower-case letters, digits and single '-'")
     if not (cls.__doc__ or "").strip() or (cls.__doc__ or "").startswith(f"{cls.__name__}("):
         raise AtlasError(f"{where} has no docstring - write one sentence a user can choose by")
-    for f in dataclasses.fields(cls):
-        if not f.metadata.get("help"):
-            raise AtlasError(f"Option '{f.name}' of {where} has no help text - declare it with atlas.option()")
+    for opt in cls.options():
+        if not opt.help:
+            raise AtlasError(f"Option '{opt.name}' of {where} has no help text - declare it with atlas.option()")
 
 
 def components(kind: type[C]) -> dict[str, list[type[C]]]:

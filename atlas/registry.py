@@ -125,7 +125,7 @@ class Registry:
             raise AtlasError(f"'{id}' is the id of several artefacts: {found} - give the folder")
         return matches[0].folder
 
-    def check(self) -> dict[Path, list[str]]:
+    def check(self) -> dict[Path, Sequence[str]]:
         """Return every artefact's folder with all that is wrong with it; an empty list is a sound artefact."""
         return {folder: problems(folder) for folder in self.artefacts()}
 

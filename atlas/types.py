@@ -339,14 +339,15 @@ def _checked(hint: Any, value: Any, where: str) -> Any:
 
 
 def _scalar(hint: type, value: Any, where: str) -> Any:
+    """Return a text, number or truth value of the very type asked for; a whole number will do for a float."""
     if hint is float and type(value) is int:
         value = float(value)
     if type(value) is not hint:
         note = " - in YAML write 1.0e-3" if hint is float and isinstance(value, str) else ""
         raise CardError(f"Field '{where}' must be {hint.__name__}, got {value!r} ({type(value).__name__}){note}")
-    if hint is float and not math.isfinite(value):
+    if isinstance(value, float) and not math.isfinite(value):
         raise CardError(f"Field '{where}' must be finite, got {value}")
-    if hint is int and not 0 <= value < 2**63:
+    if isinstance(value, int) and not 0 <= value < 2**63:
         raise CardError(f"Field '{where}' must be from 0 to 2**63 - 1, got {str(value)[:24]}")
     return value
 

@@ -1,4 +1,4 @@
-"""Vectors of one space, and the anchors spaces are aligned on: in memory, in an artefact's folder, or in a bare file."""
+"""Vectors of one space, and the anchors that spaces are aligned on: in memory, in a folder, or in a bare file."""
 
 from __future__ import annotations
 
@@ -319,7 +319,7 @@ def _read_parquet(path: Path) -> tuple[Rows, Sequence[str] | None]:
 
 def vectors_from(card: VectorsCard, folder: Path) -> Vectors:
     """Return the vectors of an artefact's folder, whose file has been checked; the matrix is read as it is used."""
-    infos, starts = read_header(folder / MODEL)
+    infos, _ = read_header(folder / MODEL)
     if "vectors" not in infos or len(infos["vectors"].shape) != 2 or infos["vectors"].shape[0] != card.n:
         raise CardError(f"{folder / MODEL}: must hold a matrix 'vectors' of {card.n} rows")
     rows, ids, labels = _read_safetensors(folder / MODEL)

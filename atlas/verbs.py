@@ -5,9 +5,10 @@ Names of components stand for components with the options given; ids and folders
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -25,15 +26,17 @@ from atlas.registry import Registry
 from atlas.types import Space, slug
 from atlas.vectors import Vectors, encode_labels, paired, writer
 
+T = TypeVar("T")
+
 
 class Progress(Protocol):
-    """What shows how far long work has come: given batches, it yields them and counts rows."""
+    """What shows how far long work has come: given batches of anything, it yields them and counts them."""
 
-    def __call__(self, batches: Iterable[Tensor], total: int, what: str) -> Iterable[Tensor]:
-        """Yield the batches; `total` rows are expected, `what` says of what."""
+    def __call__(self, batches: Iterable[T], total: int, what: str) -> Iterable[T]:
+        """Yield the batches; `total` batches are expected, `what` says what is done to them."""
 
 
-def silent(batches: Iterable[Tensor], total: int, what: str) -> Iterable[Tensor]:
+def silent(batches: Iterable[T], total: int, what: str) -> Iterable[T]:
     """Yield the batches and show nothing."""
     return batches
 
@@ -111,7 +114,9 @@ def encode(
     fit_corpus = getattr(model, "fit", None)
     if fit_corpus is not None and not getattr(model, "fitted", True):
         fit_corpus(items)
-    batches = progress(model.encode(items, batch_size=batch_size, device=device), len(items), "Encoding")
+    batches = progress(
+        model.encode(items, batch_size=batch_size, device=device), -(-len(items) // batch_size), "Encoding"
+    )
     labels, classes = encode_labels(items.labels, ())
     if out is None:
         data = torch.cat(list(batches))
@@ -206,15 +211,8 @@ def fit_rows(model: Aligner, X: Rows, Y: Rows, progress: Progress = silent) -> A
     size = min(X.batch_rows(), Y.batch_rows())
     model.forget()
     pairs = zip(X.batches(size), Y.batches(size), strict=True)
-    targets = []
-
-    def sources() -> Iterable[Tensor]:
-        for x, y in pairs:
-            targets[:] = [y]
-            yield x
-
-    for x in progress(sources(), len(X), "Fitting"):
-        model.partial_fit(x, targets[0])
+    for x, y in progress(pairs, -(-len(X) // size), "Fitting"):
+        model.partial_fit(x, y)
     model.state_dict()
     return model
 
@@ -268,10 +266,10 @@ def _apply_rows(
         check_finite(vectors.data, "Vectors")
         return alignment(vectors)
     alignment.source.require(vectors.space, f"Alignment '{alignment.id}' maps from", "the vectors")
-    done = 0
+    done, size = 0, vectors.rows.batch_rows()
     dtype = vectors.data.dtype
     with writer(out, vectors, len(vectors), dtype, space=alignment.target, overwrite=overwrite) as write:
-        for batch in progress(vectors.rows.batches(), len(vectors), "Applying"):
+        for batch in progress(vectors.rows.batches(size), -(-len(vectors) // size), "Applying"):
             check_finite(batch, "Vectors", done)
             done += len(batch)
             write(alignment.aligner.transform(batch))
@@ -282,7 +280,7 @@ def compose(*alignments: Alignment, id: str = "") -> Alignment:
     """Apply alignments one after another, as one: each must reach the space the next one maps from."""
     if not alignments:
         raise AtlasError("Composing needs at least one alignment, got none")
-    for first, second in zip(alignments, alignments[1:], strict=False):
+    for first, second in itertools.pairwise(alignments):
         second.source.require(first.target, f"Alignment '{second.id}' maps from", f"what '{first.id}' makes")
     aligner = Composed.of([(alignment.aligner, False) for alignment in alignments])
     pairs = min(alignment.n_pairs for alignment in alignments)
