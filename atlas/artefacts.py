@@ -342,17 +342,25 @@ def _finite(tensors: dict[str, Tensor], folder: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def save(artefact: Any, folder: str | Path, *, overwrite: bool = False) -> None:
+def save(artefact: Any, folder: str | Path, *, overwrite: bool = False, **about: str) -> None:
     """Write an artefact (or an encoder, as the card of its space) to a folder, whole or not at all.
+
+    Args:
+        artefact: what to write.
+        folder: where to; its last part becomes the id of vectors and spaces.
+        overwrite: replace what is there.
+        **about: license and description, to write on the card.
 
     Raises:
         AtlasError: something is there and `overwrite` was not asked for, or the file cannot be written.
     """
+    if not isinstance(artefact, Encoder):
+        artefact = replace(artefact, **about)
     if isinstance(artefact, Vectors):
         return artefact.save_pretrained(folder, overwrite=overwrite)
     path = check_target(folder, overwrite)
     if isinstance(artefact, Encoder):
-        card_of, tensors = functools.partial(_encoder_card, artefact, slug(path.name)), artefact.state_dict()
+        card_of, tensors = functools.partial(_encoder_card, artefact, slug(path.name), **about), artefact.state_dict()
     else:
         card_of, tensors = artefact.card, artefact.tensors()
     with whole_folder(path) as temporary:
@@ -363,8 +371,8 @@ def save(artefact: Any, folder: str | Path, *, overwrite: bool = False) -> None:
         (temporary / CARD).write_text(dump_card(card_of(**stored)), encoding="utf-8")
 
 
-def _encoder_card(encoder: Encoder, id: str, **stored: Any) -> SpaceCard:
-    return SpaceCard(id=id, space=encoder.space(id), config=encoder.config(), plugin=provider(type(encoder)), **stored)
+def _encoder_card(encoder: Encoder, id: str, **fields: Any) -> SpaceCard:
+    return SpaceCard(id=id, space=encoder.space(id), config=encoder.config(), plugin=provider(type(encoder)), **fields)
 
 
 def _encoder_from(card: SpaceCard, folder: Path) -> Encoder:

@@ -143,8 +143,6 @@ def problems(folder: Path) -> list[str]:
     except AtlasError as error:
         return [str(error)]
     found = []
-    if folder.name != card.id:
-        found.append(f"{folder / CARD}: the id is '{card.id}', the folder is called '{folder.name}'")
     if card.sha256 and not (card.hub and not (folder / MODEL).exists()):
         try:
             check_file(folder, card)
