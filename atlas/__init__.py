@@ -3,55 +3,55 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from atlas._version import __version__
-from atlas.base import Aggregator, Aligner, Encoder, Sampler, option
-from atlas.errors import AtlasError
-from atlas.hookspecs import hookimpl
-from atlas.types import Metric, Space
 
-# Names that need torch, or more: loaded on first use, so that `import atlas` and listings are quick.
+if TYPE_CHECKING:
+    from atlas.base import Aggregator, Aligner, Encoder, Sampler, option
+    from atlas.errors import AtlasError, AtlasWarning
+    from atlas.hookspecs import hookimpl
+    from atlas.types import Metric, Space
+
+# Everything is loaded on first use: `import atlas` and listings are quick, and need neither torch nor plugins.
 _LAZY = {
+    "Aggregator": "base",
+    "Aligner": "base",
     "Alignment": "artefacts",
     "Anchors": "artefacts",
     "Atlas": "artefacts",
+    "AtlasError": "errors",
+    "AtlasWarning": "errors",
+    "Encoder": "base",
     "Head": "artefacts",
-    "Vectors": "artefacts",
-    "load": "artefacts",
-    "save": "artefacts",
-    "read_vectors": "artefacts",
-    "read_items": "inputs",
     "Items": "inputs",
     "LinearAligner": "linear",
+    "Metric": "types",
     "Moments": "moments",
     "Registry": "registry",
-    "create": "plugins",
+    "Sampler": "base",
+    "Space": "types",
+    "Vectors": "artefacts",
     "aggregate": "verbs",
     "apply": "verbs",
     "compare": "evaluation",
     "compose": "verbs",
+    "create": "plugins",
     "encode": "verbs",
     "evaluate": "evaluation",
     "fit": "verbs",
+    "hookimpl": "hookspecs",
+    "load": "artefacts",
+    "option": "base",
+    "read_items": "inputs",
+    "read_vectors": "artefacts",
     "sample": "verbs",
-    "stitch": "stitch",
+    "save": "artefacts",
+    "stitch": "stitching",
     "train": "verbs",
 }
 
-__all__ = [
-    "Aggregator",
-    "Aligner",
-    "AtlasError",
-    "Encoder",
-    "Metric",
-    "Sampler",
-    "Space",
-    "__version__",
-    "hookimpl",
-    "option",
-    *sorted(_LAZY),
-]
+__all__ = ["__version__", *sorted(_LAZY)]
 
 
 def __getattr__(name: str) -> Any:

@@ -14,6 +14,10 @@ class AtlasError(Exception):
     """A mistake the user can mend; its text is the message."""
 
 
+class AtlasWarning(UserWarning):
+    """Something that is probably a mistake but does not stop the work; the command line prints it on stderr."""
+
+
 class CardError(AtlasError):
     """A card that is malformed, or that its tensors do not match."""
 
