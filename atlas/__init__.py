@@ -8,10 +8,19 @@ from typing import TYPE_CHECKING, Any
 from atlas._version import __version__
 
 if TYPE_CHECKING:
+    from atlas.artefacts import Alignment, Anchors, Atlas, Head, Vectors, load, read_vectors, save
     from atlas.base import Aggregator, Aligner, Encoder, Sampler, option
     from atlas.errors import AtlasError, AtlasWarning
+    from atlas.evaluation import compare, evaluate
     from atlas.hookspecs import hookimpl
+    from atlas.inputs import Items, read_items
+    from atlas.linear import LinearAligner
+    from atlas.moments import Moments
+    from atlas.plugins import create
+    from atlas.registry import Registry
+    from atlas.stitching import stitch
     from atlas.types import Metric, Space
+    from atlas.verbs import aggregate, apply, compose, encode, fit, sample, train
 
 # Everything is loaded on first use: `import atlas` and listings are quick, and need neither torch nor plugins.
 _LAZY = {
@@ -51,7 +60,43 @@ _LAZY = {
     "train": "verbs",
 }
 
-__all__ = ["__version__", *sorted(_LAZY)]
+__all__ = [
+    "Aggregator",
+    "Aligner",
+    "Alignment",
+    "Anchors",
+    "Atlas",
+    "AtlasError",
+    "AtlasWarning",
+    "Encoder",
+    "Head",
+    "Items",
+    "LinearAligner",
+    "Metric",
+    "Moments",
+    "Registry",
+    "Sampler",
+    "Space",
+    "Vectors",
+    "__version__",
+    "aggregate",
+    "apply",
+    "compare",
+    "compose",
+    "create",
+    "encode",
+    "evaluate",
+    "fit",
+    "hookimpl",
+    "load",
+    "option",
+    "read_items",
+    "read_vectors",
+    "sample",
+    "save",
+    "stitch",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:
