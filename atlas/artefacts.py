@@ -18,9 +18,10 @@ from atlas.errors import AtlasError, CardError
 from atlas.files import MODEL, Rows, check_target, load_tensors, save_tensors, sha256_file, whole_folder
 from atlas.heads import HEADS, HeadModel
 from atlas.plugins import create, provider
-from atlas.registry import Registry, check_file
+from atlas.registry import BARE, check_file
+from atlas.registry import locate as find
 from atlas.types import AlignmentCard, AtlasCard, Card, HeadCard, Metric, Space, SpaceCard, slug
-from atlas.vectors import BARE, Anchors, Vectors, read_bare, vectors_from
+from atlas.vectors import Anchors, Vectors, read_bare, vectors_from
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -389,10 +390,7 @@ def locate(ref: str | Path, kinds: Sequence[str] = ()) -> Path:
     text = str(ref)
     if text.startswith("hf://"):
         raise AtlasError(f"'{text}' is on the Hub, which this version does not read - give a folder or a registry id")
-    path = Path(ref)
-    if path.exists() or isinstance(ref, Path) or "/" in text or text.startswith(".") or path.suffix in BARE:
-        return path
-    return Registry().find(text, kinds)
+    return find(ref, kinds)
 
 
 def load(ref: str | Path, kind: str | Sequence[str] = "") -> Any:

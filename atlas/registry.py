@@ -6,8 +6,11 @@ listing needs neither torch nor plugins.
 
 from __future__ import annotations
 
+import builtins
+import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +19,8 @@ from atlas.errors import AtlasError, CardError, NotFoundError, unknown
 from atlas.types import Card
 
 MODEL = "model.safetensors"
+# Endings of bare files of vectors: a name that has one is a path, never an id.
+BARE = (".npy", ".safetensors", ".parquet")
 FOLDERS = {
     "space": "spaces",
     "anchors": "anchors",
@@ -24,6 +29,19 @@ FOLDERS = {
     "head": "heads",
     "atlas": "atlases",
 }
+
+
+_first: ContextVar[tuple[Path, ...]] = ContextVar("_first", default=())
+
+
+@contextlib.contextmanager
+def searched_first(folders: Iterable[str | Path]) -> Iterator[None]:
+    """Make every `Registry()` look in these folders before it looks elsewhere."""
+    token = _first.set(tuple(map(Path, folders)))
+    try:
+        yield
+    finally:
+        _first.reset(token)
 
 
 @dataclass(frozen=True)
@@ -54,7 +72,7 @@ class Registry:
         """Open folders, in order of precedence; none: those in ATLAS_REGISTRY, then the one shipped with Atlas."""
         if not folders:
             given = [Path(part) for part in os.environ.get("ATLAS_REGISTRY", "").split(os.pathsep) if part]
-            folders = (*given, shipped())
+            folders = (*_first.get(), *given, shipped())
         self.folders = [Path(folder) for folder in folders]
 
     def artefacts(self) -> Iterator[Path]:
@@ -125,15 +143,31 @@ class Registry:
             raise AtlasError(f"'{id}' is the id of several artefacts: {found} - give the folder")
         return matches[0].folder
 
-    def check(self) -> dict[Path, Sequence[str]]:
+    def check(self) -> dict[Path, builtins.list[str]]:
         """Return every artefact's folder with all that is wrong with it; an empty list is a sound artefact."""
-        return {folder: problems(folder) for folder in self.artefacts()}
+        found: dict[Path, list[str]] = {}
+        first: dict[tuple[str, str], Path] = {}
+        for folder in self.artefacts():
+            found[folder] = problems(folder)
+            with contextlib.suppress(AtlasError):
+                card = read_card(folder)
+                other = first.setdefault((card.kind, card.id), folder)
+                if other != folder:
+                    found[folder].append(f"{folder / CARD}: {card.kind} '{card.id}' is in '{other}' too")
+        return found
 
 
 def _text(entry: Entry) -> str:
     card = entry.card
     method = [getattr(card, name, "") for name in ("aligner", "head", "aggregator", "sampler", "dataset")]
     return " ".join([card.id, card.kind, card.description, *method, *entry.spaces.values()]).lower()
+
+
+def locate(ref: str | Path, kinds: Sequence[str] = ()) -> Path:
+    """Return the folder or file a reference means: a path if one is there or it looks like one, else a registry id."""
+    text, path = str(ref), Path(ref)
+    looks_like_path = isinstance(ref, Path) or "/" in text or text.startswith(".") or path.suffix in BARE
+    return path if looks_like_path or path.exists() else Registry().find(text, kinds)
 
 
 def problems(folder: Path) -> list[str]:

@@ -17,9 +17,8 @@ from atlas.errors import AtlasError, CardError
 from atlas.files import MODEL, MatrixWriter, Rows, check_target, map_npy, read_header, whole_file, whole_folder
 from atlas.files import load_tensors as load_file
 from atlas.ids import RowNumbers, check_ids, hash_ids, match, pack_ids, unpack_ids
+from atlas.registry import BARE
 from atlas.types import AnchorsCard, Space, TensorInfo, VectorsCard, slug
-
-BARE = (".npy", ".safetensors", ".parquet")
 
 
 @dataclass(frozen=True)

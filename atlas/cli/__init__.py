@@ -1,0 +1,120 @@
+"""The `atlas` command.
+
+Commands are found in a table and imported when they are run, so that `atlas --help` and completion are quick.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import signal
+import sys
+from typing import Any
+
+import click
+
+from atlas._version import __version__
+
+# Section -> command -> (module of this package, what it does). A command is the object of its name in that module.
+COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
+    "Make": {
+        "encode": ("make", "Turn items into vectors."),
+        "sample": ("make", "Draw anchors from vectors."),
+        "fit": ("make", "Fit an alignment between two spaces."),
+        "train": ("make", "Train a head on labelled vectors."),
+        "compose": ("make", "Chain alignments into one."),
+        "aggregate": ("make", "Fit an atlas of several spaces."),
+    },
+    "Use and measure": {
+        "apply": ("use", "Map vectors through an alignment or an atlas."),
+        "stitch": ("use", "Run one model's encoder with another model's head."),
+        "evaluate": ("measure", "Measure an alignment on paired vectors."),
+        "compare": ("measure", "Measure how alike spaces are."),
+        "run": ("run", "Run a recipe: these commands, composed in a file."),
+    },
+    "Find": {
+        "list": ("find", "List the artefacts of the registry."),
+        "show": ("find", "Show the card of an artefact."),
+        "check": ("find", "Report everything that is wrong with artefacts."),
+    },
+    "Components": {
+        "encoders": ("components", "List encoders and their options."),
+        "samplers": ("components", "List samplers and their options."),
+        "aligners": ("components", "List aligners and their options."),
+        "aggregators": ("components", "List aggregators and their options."),
+        "heads": ("components", "List heads and their options."),
+        "metrics": ("components", "List metrics."),
+    },
+}
+
+EPILOG = """\b
+A result goes to stdout, everything else to stderr. Exit status: 0, 1 for a
+mistake in what was given, 2 for wrong usage, 130 when interrupted.
+\b
+Completion: eval "$(_ATLAS_COMPLETE=bash_source atlas)" in ~/.bashrc
+(zsh_source, or: _ATLAS_COMPLETE=fish_source atlas | source)."""
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command when it is needed, and turns every error into one sentence."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of the commands, as help lists them."""
+        return [name for section in COMMANDS.values() for name in section]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return a command; None if there is none of that name."""
+        for section in COMMANDS.values():
+            if cmd_name in section:
+                module = importlib.import_module(f"atlas.cli.{section[cmd_name][0]}")
+                return getattr(module, cmd_name.replace("-", "_") + "_command")
+        return None
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        """Find the command, or say which one may have been meant."""
+        names = self.list_commands(ctx)
+        if args[0] not in names and not args[0].startswith("-") and not ctx.resilient_parsing:
+            near = difflib.get_close_matches(args[0], names, n=1)
+            ctx.fail(f"Unknown command '{args[0]}'" + (f" - did you mean '{near[0]}'?" if near else ""))
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the sections of the table."""
+        for title, section in COMMANDS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name, help) for name, (_, help) in section.items()])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        from atlas.cli.errors import explained
+
+        with explained():
+            return super().invoke(ctx)
+
+
+@click.group(cls=LazyGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="atlas")
+def cli() -> None:
+    """Fit, measure, store, share and apply maps between the latent spaces of encoders trained apart."""
+
+
+def main() -> None:
+    """Run the command line: the entry point of the `atlas` command."""
+    signal.signal(signal.SIGINT, _interrupt)
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        cli(prog_name="atlas")
+    except KeyboardInterrupt:
+        click.echo("Interrupted", err=True)
+        sys.exit(130)
+
+
+def _interrupt(*_: Any) -> None:
+    # A second Ctrl-C would only disturb the cleaning up.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def _terminate(*_: Any) -> None:
+    # An exception, so that what is being written is removed on the way out.
+    sys.exit(143)

@@ -1,0 +1,70 @@
+"""Every error as one sentence on stderr, and the exit status that goes with it."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from atlas.cli.output import say
+from atlas.errors import AtlasError, AtlasWarning
+
+
+class Failure(click.ClickException):
+    """One sentence; the exit status is 1."""
+
+    def show(self, file: Any = None) -> None:
+        """Print the sentence on stderr."""
+        say(self.message)
+
+
+class Interrupted(Failure):
+    """Ctrl-C; the exit status is that of a shell's command that it stopped."""
+
+    exit_code = 130
+
+
+@contextlib.contextmanager
+def explained() -> Iterator[None]:
+    """Turn errors into a `Failure`, and warnings into lines on stderr."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", AtlasWarning)
+            warnings.showwarning = _show_warning
+            yield
+            sys.stdout.flush()
+    except KeyboardInterrupt:
+        raise Interrupted("Interrupted - nothing half-written was left") from None
+    except (click.ClickException, click.exceptions.Exit, click.Abort):
+        raise
+    except Exception as error:
+        if os.environ.get("ATLAS_DEBUG") or (isinstance(error, OSError) and error.errno == errno.EPIPE):
+            raise
+        raise Failure(f"Error: {sentence(error)}") from None
+
+
+def sentence(error: Exception) -> str:
+    """Say in one sentence what went wrong."""
+    text = " ".join(str(error).split())
+    if isinstance(error, AtlasError):
+        return text
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in text:
+        return "There is not enough memory - use a smaller --batch-size, fewer rows, or another --device"
+    if isinstance(error, OSError) and error.strerror:
+        return f"'{error.filename}': {error.strerror}" if error.filename else error.strerror
+    kind = type(error).__name__
+    return f"Unexpected {kind}: {text or 'no message'} - set ATLAS_DEBUG=1 to see where, and please report it"
+
+
+def _show_warning(message: Any, category: Any, filename: Any, lineno: Any, file: Any = None, line: Any = None) -> None:
+    # Warnings of other libraries are for whoever mends Atlas, not for whoever uses it.
+    if issubclass(category, AtlasWarning):
+        say(f"Warning: {message}")
+    elif os.environ.get("ATLAS_DEBUG"):
+        say(warnings.formatwarning(message, category, filename, lineno, line).rstrip())

@@ -1,0 +1,137 @@
+"""Commands that read cards alone: list, show and check. They need neither torch nor plugins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from atlas.cli import params
+from atlas.cli.output import cell, put, put_json, put_table, say, table
+
+if TYPE_CHECKING:
+    from atlas.registry import Entry
+
+KINDS = ("space", "anchors", "vectors", "alignment", "head", "atlas")
+
+
+@click.command("list")
+@click.argument("query", nargs=-1)
+@click.option("--kind", type=click.Choice(KINDS), default=None, help="Only artefacts of this kind.")
+@click.option("--source", default="", metavar="ID", help="Only alignments from this space.")
+@click.option("--target", default="", metavar="ID", help="Only alignments to this space.")
+@click.option("--registry", multiple=True, metavar="FOLDER", help="List this folder alone; may be repeated.")
+@params.as_json
+def list_command(
+    query: tuple[str, ...], kind: str | None, source: str, target: str, registry: tuple[str, ...], as_json: bool
+) -> None:
+    """List the artefacts of the registry whose card holds every word of QUERY."""
+    from atlas.registry import Registry
+
+    entries = Registry(*registry).list(" ".join(query), kind=kind or "", source=source, target=target)
+    if as_json:
+        put_json([{**entry.card.to_dict(), "folder": str(entry.folder)} for entry in entries])
+    else:
+        put_table(["kind", "id", "from", "to", "method", "dim", "n"], [row(entry) for entry in entries])
+
+
+def row(entry: Entry) -> list[Any]:
+    """Return what a listing says of an entry."""
+    card, spaces = entry.card, entry.spaces
+    space = getattr(card, "target", None) or getattr(card, "space", None)
+    made_by = card.space.encoder if card.kind == "space" else ""  # type: ignore[attr-defined]
+    methods = (getattr(card, name, "") for name in ("aligner", "head", "aggregator", "sampler"))
+    method = made_by or next((name for name in methods if name), "")
+    came_from = spaces.get("source") or (spaces.get("space") if card.kind in ("head", "vectors") else "")
+    n = getattr(card, "n", None) or getattr(card, "n_pairs", None)
+    return [card.kind, card.id, came_from, spaces.get("target", ""), method, space.dim if space else None, n]
+
+
+@click.command("show")
+@click.argument("ref")
+@params.as_json
+@params.registry
+def show_command(ref: str, as_json: bool, **rest: Any) -> None:
+    """Show the card of an artefact: a folder, or the id of a registry entry."""
+    from atlas.cards import CARD, read_card
+    from atlas.registry import BARE, locate
+
+    folder = locate(ref)
+    if folder.suffix in BARE and not (folder / CARD).is_file():
+        shown: dict[str, Any] = bare(folder)
+        title = str(folder)
+    else:
+        card = read_card(folder)
+        shown = {**card.to_dict(), "folder": str(folder)}
+        title = f"{card.kind} {card.id}"
+    if as_json:
+        put_json(shown)
+    else:
+        put(title)
+        put_fields(shown)
+
+
+def bare(path: Path) -> dict[str, Any]:
+    """Return what can be said of a bare file of vectors."""
+    from atlas.vectors import read_bare
+
+    vectors = read_bare(path)
+    first = ", ".join(vectors.ids[:3])
+    dtype = str(vectors.data.dtype).removeprefix("torch.")
+    return {"kind": "vectors", "n": len(vectors), "dim": vectors.space.dim, "dtype": dtype, "ids": f"{first}..."}
+
+
+def put_fields(shown: dict[str, Any]) -> None:
+    """Print the fields of a card, one a line, and its metrics as a table."""
+    metrics = shown.get("metrics", [])
+    fields = {name: value for name, value in shown.items() if name not in ("format", "kind", "id", "metrics")}
+    width = max(map(len, fields))
+    for name, value in fields.items():
+        values = value if isinstance(value, list) and value and isinstance(value[0], dict) else [value]
+        for i, item in enumerate(values):
+            put(f"  {name if i == 0 else '':{width}}  {in_words(name, item)}")
+    if metrics:
+        header = list(dict.fromkeys(key for metric in metrics for key in metric))
+        text = table(header, [[metric.get(key) for key in header] for metric in metrics])
+        put("\n" + "\n".join("  " + line for line in text.split("\n")))
+
+
+def in_words(name: str, value: Any) -> str:
+    """Return the value of a field of a card as a line of text."""
+    if isinstance(value, dict) and "dim" in value:
+        made_by = f", made by {value['encoder']}" if value.get("encoder") else ""
+        return f"{value['id']} ({value['dim']} dimensions{made_by})"
+    if name == "tensors":
+        return ", ".join(f"{key} {info['dtype']} {info.get('shape', [])}" for key, info in value.items())
+    if isinstance(value, dict):
+        return ", ".join(f"{key}: {in_words('', item)}" for key, item in value.items())
+    if isinstance(value, list):
+        return ", ".join(in_words("", item) for item in value)
+    return cell(value)
+
+
+@click.command("check")
+@click.argument("paths", nargs=-1, metavar="[PATH]...", type=click.Path(path_type=Path))
+@params.as_json
+@params.registry
+@click.pass_context
+def check_command(ctx: click.Context, paths: tuple[Path, ...], as_json: bool, **rest: Any) -> None:
+    """Report everything that is wrong with the artefacts in PATHs, or in the registry.
+
+    Cards and the tensors beside them are checked. The exit status is 1 if anything is wrong.
+    """
+    from atlas.errors import AtlasError
+    from atlas.registry import Registry
+
+    found = Registry(*paths).check()
+    wrong = {folder: problems for folder, problems in found.items() if problems}
+    if not found and paths:
+        raise AtlasError(f"There are no artefacts in {' or '.join(map(repr, map(str, paths)))}")
+    if as_json:
+        put_json({str(folder): problems for folder, problems in found.items()})
+    for problem in [] if as_json else [problem for problems in wrong.values() for problem in problems]:
+        put(problem)
+    said = "1 artefact" if len(found) == 1 else f"{len(found)} artefacts"
+    say(f"{said} checked, {len(wrong) or 'none'} with problems")
+    ctx.exit(1 if wrong else 0)

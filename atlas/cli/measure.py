@@ -1,0 +1,90 @@
+"""Commands that print figures: evaluate and compare."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from atlas.cli import params
+from atlas.cli.output import put_json, put_table
+from atlas.cli.params import read_all
+
+if TYPE_CHECKING:
+    from atlas.types import Metric
+
+metric = click.option("--metric", "metrics", multiple=True, metavar="NAME", help="What to measure; may be repeated.")
+
+
+@click.command("evaluate")
+@click.argument("alignment")
+@click.option("--source", required=True, metavar="VECTORS", help="Vectors of the space it maps from.")
+@click.option("--target", required=True, metavar="VECTORS", help="Vectors of the space it maps to, of the same items.")
+@click.option("--head", metavar="HEAD", help="Measure the accuracy of this head of the target, too.")
+@metric
+@click.option("--save", is_flag=True, help="Write the figures into the alignment's card.")
+@params.as_json
+@params.registry
+def evaluate_command(
+    alignment: str, source: str, target: str, head: str | None, metrics: tuple[str, ...], **rest: Any
+) -> None:
+    """Measure how well an alignment maps vectors it may not have been fitted on.
+
+    Each figure stands beside the same figure for the target's own vectors and for no alignment at all, which is
+    measured where both spaces have the same dimension.
+    """
+    from atlas.artefacts import load
+    from atlas.evaluation import evaluate
+
+    mapping = load(alignment, "alignment")
+    reader = load(head, "head") if head else None
+    first, second = read_all(source, target)
+    found = evaluate(mapping, source=first, target=second, head=reader, metrics=metrics or None)
+    if rest["save"]:
+        record(mapping, alignment, found)
+    if rest["as_json"]:
+        put_json([dataclasses.asdict(figure) for figure in found])
+    else:
+        put_metrics(found)
+
+
+def record(mapping: Any, ref: str, found: Iterable[Metric]) -> None:
+    """Write figures into the card of an alignment, in place of those of the same name, data set and split."""
+    from atlas.artefacts import locate, save
+    from atlas.cli.params import wrote
+
+    def key(metric: Metric) -> tuple[str, str, str]:
+        return metric.name, metric.dataset, metric.split
+
+    kept = {key(metric): metric for metric in (*mapping.metrics, *found)}
+    folder = locate(ref, ["alignment"])
+    save(dataclasses.replace(mapping, metrics=tuple(kept.values())), folder, overwrite=True)
+    wrote("the figures", folder)
+
+
+def put_metrics(found: Iterable[Metric]) -> None:
+    """Print figures as a table."""
+    header = ["metric", "value", "low", "high", "target's own", "no alignment", "n"]
+    put_table(header, [[m.name, m.value, m.low, m.high, m.native, m.floor, m.n or None] for m in found])
+
+
+@click.command("compare")
+@click.argument("vectors", nargs=-1, required=True, metavar="VECTORS VECTORS...")
+@metric
+@params.as_json
+@params.registry
+def compare_command(vectors: tuple[str, ...], metrics: tuple[str, ...], as_json: bool, **rest: Any) -> None:
+    """Measure how alike the geometry of two or more spaces is, on the items they share.
+
+    `atlas metrics` lists what can be measured; it is linear CKA unless --metric says otherwise.
+    """
+    from atlas.evaluation import compare
+
+    found = compare(*read_all(*vectors), metrics=metrics or ("cka",))
+    if as_json:
+        put_json([dataclasses.asdict(one) for one in found])
+    else:
+        header = ["metric", "of", "and", "value", "by chance", "note"]
+        put_table(header, [[one.metric, one.a, one.b, one.value, one.chance, one.note] for one in found])

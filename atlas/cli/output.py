@@ -1,0 +1,97 @@
+"""What is printed: tables and JSON on stdout, notes and progress on stderr."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import click
+
+_line_open = False
+
+
+def say(text: str) -> None:
+    """Print a line on stderr, in place of a progress bar if one is shown."""
+    _close_line()
+    click.echo(text, err=True)
+
+
+def put(text: str) -> None:
+    """Print a result on stdout."""
+    _close_line()
+    click.echo(text)
+
+
+def put_json(data: Any) -> None:
+    """Print data as JSON on stdout; what is not finite becomes null."""
+    put(json.dumps(_finite(data), indent=2, ensure_ascii=False))
+
+
+def _finite(data: Any) -> Any:
+    if isinstance(data, dict):
+        return {str(key): _finite(value) for key, value in data.items()}
+    if isinstance(data, (list, tuple)):
+        return [_finite(value) for value in data]
+    return None if isinstance(data, float) and not math.isfinite(data) else data
+
+
+def put_table(header: Sequence[str], rows: Iterable[Sequence[Any]], empty: str = "Nothing found") -> None:
+    """Print rows under a header on stdout, or a sentence on stderr if there are none."""
+    rows = list(rows)
+    if rows:
+        put(table(header, rows))
+    else:
+        say(empty)
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """Return aligned text: numbers to the right, columns in which every cell is empty left out."""
+    cells = [[cell(value) for value in row] for row in rows]
+    kept = [i for i in range(len(header)) if any(row[i] for row in cells)]
+    right = {i for i in kept if all(isinstance(row[i], (int, float)) or row[i] in (None, "") for row in rows)}
+    lines = [list(header), *cells]
+    width = {i: max(len(line[i]) for line in lines) for i in kept}
+    return "\n".join(
+        "  ".join(line[i].rjust(width[i]) if i in right else line[i].ljust(width[i]) for i in kept).rstrip()
+        for line in lines
+    )
+
+
+def cell(value: Any) -> str:
+    """Return a value as a table shows it: floats to 4 decimals, or 4 digits where they are small or large."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e5 else f"{value:.3e}"
+    return str(value)
+
+
+def progress(batches: Iterable[Any], total: int, what: str) -> Iterator[Any]:
+    """Yield batches, and show on a terminal how many have been: on stderr, once it has taken a while."""
+    global _line_open
+    begin = last = time.monotonic()
+    shown = sys.stderr.isatty()
+    for done, batch in enumerate(batches):
+        now = time.monotonic()
+        if shown and now - begin > 0.5 and now - last > 0.1:
+            last = now
+            share = min(1.0, done / max(1, total))
+            left = (now - begin) * (1 / share - 1) if share else 0
+            bar = "#" * round(30 * share)
+            click.echo(f"\r{what} [{bar:-<30}] {share:4.0%}, {left:.0f} s left\x1b[K", err=True, nl=False)
+            _line_open = True
+        yield batch
+    _close_line()
+
+
+def _close_line() -> None:
+    global _line_open
+    if _line_open:
+        click.echo("\r\x1b[K", err=True, nl=False)
+        _line_open = False

@@ -1,0 +1,96 @@
+"""Options that several commands share, and how what they name is read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from atlas.cli.output import say
+
+if TYPE_CHECKING:
+    from atlas.base import Component
+    from atlas.vectors import Vectors
+
+F = Callable[..., Any]
+
+
+def _use_registry(ctx: click.Context, param: click.Parameter, folders: tuple[str, ...]) -> tuple[str, ...]:
+    """Look ids up in these folders first, as long as this command runs."""
+    if folders:
+        from atlas.registry import searched_first
+
+        ctx.with_resource(searched_first(folders))
+    return folders
+
+
+registry = click.option(
+    "--registry",
+    multiple=True,
+    metavar="FOLDER",
+    callback=_use_registry,
+    # Before anything whose value is looked up.
+    is_eager=True,
+    help="Look ids up in this folder before those of ATLAS_REGISTRY and the shipped one; may be repeated.",
+)
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+overwrite = click.option("--overwrite", is_flag=True, help="Replace what is at --out.")
+seed = click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Seed of the random choices.")
+device = click.option("--device", default="cpu", show_default=True, help="Where to compute: cpu, cuda, mps...")
+batch_size = click.option(
+    "--batch-size", type=click.IntRange(1), default=256, show_default=True, metavar="N", help="Items in a batch."
+)
+options = click.option(
+    "-o", "--option", "options", nargs=2, multiple=True, metavar="KEY VALUE", help="Set an option; may be repeated."
+)
+
+
+def out(what: str, required: bool = True) -> Callable[[F], F]:
+    """Return the option that says where to write."""
+    return click.option("--out", required=required, metavar="PATH", type=click.Path(path_type=Path), help=what)
+
+
+def columns(command: F) -> F:
+    """Add the options that say which columns of a table hold what."""
+    for name, what in (("id", "ids"), ("label", "classes"), ("text", "items")):
+        help = f"Column that holds the {what}; the one with a common name unless given" + (
+            ", '' for none." if name != "text" else "."
+        )
+        command = click.option(f"--{name}-column", metavar="NAME", help=help)(command)
+    return command
+
+
+def config_of(component: type[Component], pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    """Return the options given with -o, each of the type its component declares."""
+    return component.parse_config(list(pairs))
+
+
+def read_all(*refs: str) -> list[Vectors]:
+    """Read vectors, with one note if any of them are bare files, of whose space only the dimension is known."""
+    from atlas.artefacts import read_vectors
+
+    found = [read_vectors(ref) for ref in refs]
+    bare = [ref for ref, vectors in zip(refs, found, strict=True) if not vectors.space.known]
+    if bare:
+        carry = "carries" if len(bare) == 1 else "carry"
+        say(f"Note: {_named(bare)} {carry} no space, so that only dimensions could be checked")
+    return found
+
+
+def _named(refs: Sequence[str]) -> str:
+    names = [f"'{ref}'" for ref in refs]
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def wrote(what: str, path: str | os.PathLike[str], then: str = "") -> None:
+    """Say what was written, and which command may be next."""
+    say(f"Wrote {what} to {path}" + (f" - next: {then}" if then else ""))
+
+
+def count(n: int, what: str) -> str:
+    """Return '1 row', '1,000 rows'."""
+    plural = what + ("es" if what.endswith("s") else "s")
+    return f"{n:,} {what if n == 1 else plural}"

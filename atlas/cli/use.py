@@ -1,0 +1,70 @@
+"""Commands that put artefacts to work: apply and stitch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from atlas.cli import params
+from atlas.cli.output import progress, put_json
+from atlas.cli.params import count, read_all, wrote
+
+
+@click.command("apply")
+@click.argument("mapping", metavar="ALIGNMENT|ATLAS")
+@click.argument("vectors", nargs=-1, required=True, metavar="VECTORS...")
+@params.out("Folder for the vectors, or a .npy, .safetensors or .parquet file.")
+@click.option("--inverse", is_flag=True, help="Run the alignment backwards: vectors of the target to the source.")
+@params.overwrite
+@params.registry
+def apply_command(mapping: str, vectors: tuple[str, ...], out: Path, inverse: bool, overwrite: bool, **_: Any) -> None:
+    """Map VECTORS of the source to the target, or VECTORS of several spaces through an atlas to the shared one."""
+    from atlas import verbs
+    from atlas.artefacts import load
+    from atlas.files import check_target
+
+    check_target(out, overwrite)
+    found = load(mapping, ("alignment", "atlas"))
+    views = read_all(*vectors)
+    made = verbs.apply(found, *views, out=out, inverse=inverse, overwrite=overwrite, progress=progress)
+    wrote(f"{count(len(made), 'vector')} of '{made.space.id}' ({made.space.dim} dimensions)", out)
+
+
+@click.command("stitch")
+@click.argument("parts", nargs=-1, required=True, metavar="ENCODER [ALIGNMENT] HEAD INPUT")
+@params.options
+@params.out("Write the predictions here: a .csv or .jsonl file; vectors, if the head is no classifier.", required=False)
+@params.columns
+@params.batch_size
+@params.device
+@params.overwrite
+@params.as_json
+@params.registry
+def stitch_command(parts: tuple[str, ...], options: Any, out: Path | None, **rest: Any) -> None:
+    """Run the encoder of one model and the head of another on INPUT.
+
+    ENCODER is a component or a stored space, ALIGNMENT maps from it to the space HEAD reads; without one, the encoder's
+    vectors go to the head as they are. Prints the accuracy if the items have labels.
+    """
+    from atlas import verbs
+    from atlas.artefacts import load
+    from atlas.cli.make import encoder_config
+    from atlas.cli.measure import put_metrics
+    from atlas.stitching import stitch
+
+    if len(parts) not in (3, 4):
+        raise click.UsageError(f"Expected ENCODER [ALIGNMENT] HEAD INPUT, got {len(parts)} arguments")
+    encoder, *alignment, head, input = parts
+    found = verbs.find_encoder(encoder, encoder_config(encoder, options))
+    model = stitch(found, load(alignment[0], "alignment") if alignment else None, load(head, "head"))
+    columns = {name: rest[name] for name in ("text_column", "label_column", "id_column")}
+    how = {name: rest[name] for name in ("batch_size", "device", "overwrite")}
+    metrics = verbs.predict(model, verbs.find_items(input, **columns), out=out, progress=progress, **how)
+    if out:
+        wrote("the predictions", out)
+    if rest["as_json"]:
+        put_json(metrics)
+    else:
+        put_metrics(metrics)
