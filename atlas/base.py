@@ -9,6 +9,7 @@ the mathematics alone.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import types as pytypes
 import typing
 from collections.abc import Iterator, Mapping, Sequence
@@ -72,9 +73,11 @@ class Option:
                 lowered, text
             )
         elif self.type in (list, dict):
-            from atlas.cards import parse_yaml
+            from atlas.cards import parse_yaml, read_yaml
 
-            value = parse_yaml(text, f"Option '{self.name}' of {owner}")
+            what = f"Option '{self.name}' of {owner}"
+            # '@' begins nothing in YAML, so it can say that the rest names a file.
+            value = read_yaml(text[1:]) if text.startswith("@") else parse_yaml(text, what)
         else:
             try:
                 value = self.type(text)
@@ -155,29 +158,62 @@ def _option(f: dataclasses.Field, hint: Any) -> Option:
 class Encoder(Component):
     """Items to vectors: what makes a space.
 
-    A subclass sets `takes` ("text", "images" or "arrays"), implements `dim` and `encode`, and, if it has learned
-    anything, `state_dict` and `load_state_dict`.
+    A subclass sets `takes` ("text", "images" or "arrays"; images are arrays, too) and implements `dim` and `_encode`.
+    One that must learn from items before it can encode any sets `fits` and implements `_fit`, which returns what was
+    learned; `_encode` reads it from `self.state`.
     """
 
     kind = "encoder"
     takes: ClassVar[str] = "arrays"
+    fits: ClassVar[bool] = False
     # The id its space was stored under, where the encoder was loaded; no annotation, so that it is never an option.
     stored_id = ""
+
+    _state: dict[str, Tensor] | None = None
 
     @property
     def dim(self) -> int:
         """The dimension of the vectors."""
         raise NotImplementedError
 
+    @property
+    def fitted(self) -> bool:
+        """Whether it can encode: it has learned what it must, or need not learn."""
+        return self._state is not None or not self.fits
+
+    @property
+    def state(self) -> dict[str, Tensor]:
+        """What was learned or loaded: float32 (whole numbers stay), contiguous, on the CPU."""
+        if self._state is None:
+            raise self.fail("is not fitted - call fit() with items first")
+        return self._state
+
     def identity(self) -> dict[str, Any]:
-        """Return everything that fixes the vectors: options that change them, revisions, hashes of weights."""
-        return self.config()
+        """Return everything that fixes the vectors: options that change them, revisions, hashes of weights.
+
+        By default these are all options and, of what was learned or loaded, the hash.
+        """
+        state = self.state_dict()
+        return {**self.config(), **({"state": hash_of(state)} if state else {})}
 
     def space(self, id: str | None = None) -> Space:
         """Return the space this encoder makes, under an id of the caller's choice."""
         identity = self.identity()
         default = f"{self.name}-{sha256_of(identity)[:8]}"
         return Space(id=id or self.stored_id or default, dim=self.dim, encoder=self.name, identity=identity)
+
+    def fit(self, items: Any) -> Self:
+        """Learn what must be learned from items; whatever was learned before is forgotten.
+
+        Args:
+            items: as in `encode`.
+        """
+        if not self.fits:
+            raise self.fail("learns nothing from items - call encode()")
+        ready = self.ready(items)
+        self.forget()
+        self._state = frozen(self._fit(ready))
+        return self
 
     def encode(self, items: Any, *, batch_size: int = 256, device: str = "cpu") -> Iterator[Tensor]:
         """Yield the vectors of the items, batch by batch.
@@ -189,15 +225,73 @@ class Encoder(Component):
 
         Returns:
             Batches (b, dim) in the order of the items, on the CPU.
+
+        Raises:
+            AtlasError: items of another kind, not fitted, no such device, or vectors that are not finite.
+        """
+        if batch_size < 1:
+            raise self.fail(f"needs batches of at least 1 item, got batch_size {batch_size}")
+        if not self.fitted:
+            raise self.fail("is not fitted - call fit() with items first")
+        return self._batches(self.ready(items), batch_size, check_device(device))
+
+    def ready(self, items: Any) -> Any:
+        """Return items of the kind this encoder takes, as it wants them."""
+        from atlas.items import as_items, of_kind
+
+        given = as_items(items)
+        try:
+            taken = of_kind(given, self.takes)
+        except AtlasError as error:
+            raise self.fail(str(error)) from None
+        return self._prepare(taken)
+
+    def _batches(self, items: Any, batch_size: int, device: str) -> Iterator[Tensor]:
+        import torch
+
+        for start in range(0, len(items), batch_size):
+            batch = items[start : start + batch_size]
+            with torch.no_grad():
+                X = self._encode(batch, device).cpu()
+            if X.shape != (len(batch), self.dim) or not X.is_floating_point():
+                made = f"{X.dtype} of shape {tuple(X.shape)} from {len(batch)} items"
+                raise self.fail(
+                    f"made {made}, not real numbers of shape {(len(batch), self.dim)} - report it to its author"
+                )
+            check_finite(X, f"What {self.label()} made", start)
+            yield X
+
+    def _prepare(self, items: Any) -> Any:
+        """Return items as they are to be read, such as `items.each(resize)` for images of any size."""
+        return items
+
+    def _fit(self, items: Any) -> dict[str, Tensor]:
+        """Return what is learned from items, whose slices are batches."""
+        raise NotImplementedError
+
+    def _encode(self, batch: Any, device: str) -> Tensor:
+        """Return the vectors (b, dim) of a batch.
+
+        Args:
+            batch: a list of text; images (b, 3, height, width), float32, RGB in [0, 1]; or a tensor (b, ...) of arrays.
+            device: where to compute.
         """
         raise NotImplementedError
 
+    def forget(self) -> None:
+        """Drop everything that was learned or loaded."""
+        options = {f.name for f in dataclasses.fields(self)}  # type: ignore[arg-type]
+        for name in set(vars(self)) - options:
+            delattr(self, name)
+
     def state_dict(self) -> dict[str, Tensor]:
         """Return what was learned or loaded, as contiguous tensors on the CPU; empty for most encoders."""
-        return {}
+        return dict(self.state) if self.fits else dict(self._state or {})
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> Self:
-        """Take what `state_dict` returned."""
+        """Take what `state_dict` returned, and forget everything else."""
+        self.forget()
+        self._state = frozen(state)
         return self
 
 
@@ -486,6 +580,28 @@ def frozen(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return t.clone(memory_format=torch.contiguous_format)
 
     return {name: one(t) for name, t in state.items()}
+
+
+def hash_of(state: Mapping[str, Tensor]) -> str:
+    """Return the sha256 of tensors: their names, dtypes, shapes and bytes, whatever order they are given in."""
+    import torch
+
+    def one(t: Tensor) -> list[Any]:
+        raw = t.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+        return [str(t.dtype), list(t.shape), hashlib.sha256(raw.data).hexdigest()]
+
+    return sha256_of({name: one(t) for name, t in state.items()})
+
+
+def check_device(device: str) -> str:
+    """Return a device's name, or raise `AtlasError` if torch has no such device here."""
+    import torch
+
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise AtlasError(f"Device '{device}' cannot be used: {str(error).partition(chr(10))[0]} - use 'cpu'") from None
+    return device
 
 
 def as_matrix(X: Any, what: str, finite: bool = False) -> Tensor:
