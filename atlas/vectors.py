@@ -123,7 +123,7 @@ class Vectors:
 
 
 def encode_labels(labels: Any, classes: Sequence[str]) -> tuple[Tensor | None, tuple[str, ...]]:
-    """Return labels as numbers and the names of their classes, in alphabetical order if they are made here."""
+    """Return labels as numbers (-1 for '') and the names of their classes, by alphabet if they are made here."""
     if labels is None:
         return None, tuple(classes)
     if isinstance(labels, torch.Tensor) or (hasattr(labels, "dtype") and labels.dtype.kind in "iu"):
@@ -131,8 +131,8 @@ def encode_labels(labels: Any, classes: Sequence[str]) -> tuple[Tensor | None, t
     elif len(labels) and all(isinstance(label, int) for label in labels):
         numbers = torch.tensor(list(labels), dtype=torch.int64)
     else:
-        names = tuple(classes) or tuple(sorted({str(label) for label in labels}))
-        number = {name: i for i, name in enumerate(names)}
+        names = tuple(classes) or tuple(sorted({str(label) for label in labels} - {""}))
+        number = {"": -1, **{name: i for i, name in enumerate(names)}}
         return torch.tensor([number[str(label)] for label in labels], dtype=torch.int64), names
     top = int(numbers.max()) + 1 if len(numbers) else 0
     names = tuple(classes) or tuple(str(i) for i in range(top))
