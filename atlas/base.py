@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import inspect
+import sys
 import types as pytypes
 import typing
 from collections.abc import Iterator, Mapping, Sequence
@@ -100,8 +102,7 @@ class Component:
     @classmethod
     def options(cls) -> tuple[Option, ...]:
         """Return the options, in the order they are written."""
-        hints = typing.get_type_hints(cls)
-        return tuple(_option(f, hints[f.name]) for f in dataclasses.fields(cls) if f.init)  # type: ignore[arg-type]
+        return tuple(_option(f, _hint(cls, f)) for f in dataclasses.fields(cls) if f.init)  # type: ignore[arg-type]
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
@@ -138,6 +139,13 @@ class Component:
     def fail(self, reason: str) -> AtlasError:
         """Return an error that says which component met the reason."""
         return AtlasError(f"{self.label().capitalize()} {reason}")
+
+
+def _hint(cls: type, f: dataclasses.Field) -> Any:
+    """Return the type of an option; other annotations may name what is imported for type checkers alone."""
+    owner = next(base for base in cls.__mro__ if f.name in inspect.get_annotations(base))
+    alone = pytypes.SimpleNamespace(__annotations__={f.name: f.type})
+    return typing.get_type_hints(alone, vars(sys.modules[owner.__module__]))[f.name]
 
 
 def _option(f: dataclasses.Field, hint: Any) -> Option:
@@ -249,15 +257,14 @@ class Encoder(Component):
     def _batches(self, items: Any, batch_size: int, device: str) -> Iterator[Tensor]:
         import torch
 
+        d = self.dim
         for start in range(0, len(items), batch_size):
             batch = items[start : start + batch_size]
             with torch.no_grad():
                 X = self._encode(batch, device).cpu()
-            if X.shape != (len(batch), self.dim) or not X.is_floating_point():
-                made = f"{X.dtype} of shape {tuple(X.shape)} from {len(batch)} items"
-                raise self.fail(
-                    f"made {made}, not real numbers of shape {(len(batch), self.dim)} - report it to its author"
-                )
+            if X.shape != (len(batch), d) or not X.is_floating_point():
+                made, due = f"{X.dtype} of shape {tuple(X.shape)}", f"real numbers of shape {(len(batch), d)}"
+                raise self.fail(f"made {made} where it should make {due} - report this to its author")
             check_finite(X, f"What {self.label()} made", start)
             yield X
 
@@ -458,10 +465,12 @@ class Aggregator(Component):
     """Vectors of many spaces to an atlas: one chart into a shared space for each, and a rule that combines them.
 
     A subclass implements `_fit`, which returns a fitted aligner for each space and may leave tensors of its own in
-    `self.extra`, and `combine`. `chart_aligner` returns an unfitted aligner of the kind its charts are.
+    `self.extra`, and `_combine`. `chart_aligner` returns an unfitted aligner of the kind its charts are. One that can
+    make use of items that are in some of the spaces only sets `partial`.
     """
 
     kind = "aggregator"
+    partial: ClassVar[bool] = False
 
     charts: dict[str, Aligner]
     extra: dict[str, Tensor]
@@ -475,23 +484,19 @@ class Aggregator(Component):
                 row by row.
 
         Raises:
-            AtlasError: fewer than two spaces, NaN or infinity, or too few items in common for the method.
+            AtlasError: fewer than two spaces, NaN or infinity, or items in some of the spaces only for a method that
+                needs every item in all.
         """
-        import torch
-
         if len(views) < 2:
             raise self.fail(f"needs at least 2 spaces, got {len(views)}")
-        matrices = {
-            name: as_matrix(X, f"the vectors of '{name}'", finite=True).cpu().double() for name, X in views.items()
-        }
+        matrices = {name: self._view(name, X) for name, X in views.items()}
         lengths = {name: len(X) for name, X in matrices.items()}
-        if items is None:
-            if len(set(lengths.values())) != 1:
-                raise self.fail(f"needs the same items in every space, got rows {lengths}")
-            items = {name: torch.arange(n) for name, n in lengths.items()}
-        rows = {name: torch.as_tensor(items[name], dtype=torch.int64) for name in matrices}
-        self.extra = {}
-        self.charts = {}
+        if items is None and len(set(lengths.values())) != 1:
+            raise self.fail(f"needs the same items in every space, got rows {lengths}")
+        rows = {name: self._rows(name, n, items[name] if items is not None else None) for name, n in lengths.items()}
+        if not self.partial and len({tuple(r.sort().values.tolist()) for r in rows.values()}) != 1:
+            raise self.fail("needs every item in every space - give anchors that are encoded in all of them")
+        self.charts, self.extra = {}, {}
         self.charts = dict(self._fit(matrices, rows))
         self.extra = frozen(self.extra)
         return self
@@ -504,27 +509,40 @@ class Aggregator(Component):
             vectors: (n, d) vectors of the new space.
             items: (n,) whole numbers, the item each row encodes, as in `fit`; None: the items of the first fit.
         """
+        if space in self._fitted():
+            raise self.fail(f"already has a chart for '{space}' - choose another id")
+        X = self._view(space, vectors)
+        self.charts[space] = self._add(space, X, self._rows(space, len(X), items))
+        return self
+
+    def _view(self, space: str, vectors: Any) -> Tensor:
+        return as_matrix(vectors, f"The matrix of '{space}'", finite=True).cpu().double()
+
+    def _rows(self, space: str, n: int, items: Any) -> Tensor:
         import torch
 
-        if space in self.charts:
-            raise self.fail(f"already has a chart for '{space}' - choose another id")
-        X = as_matrix(vectors, f"the vectors of '{space}'", finite=True).cpu().double()
-        rows = torch.arange(len(X)) if items is None else torch.as_tensor(items, dtype=torch.int64)
-        self.charts[space] = self._add(space, X, rows)
-        return self
+        rows = torch.arange(n) if items is None else torch.as_tensor(items, dtype=torch.int64)
+        if rows.shape != (n,):
+            raise self.fail(f"needs one item for each of the {n} rows of '{space}', got shape {tuple(rows.shape)}")
+        if len(rows.unique()) != n:
+            raise self.fail(f"needs every item once in '{space}', got {n} rows of {len(rows.unique())} items")
+        return rows
+
+    def _fitted(self) -> dict[str, Aligner]:
+        if not getattr(self, "charts", None):
+            raise self.fail("is not fitted - call fit() first")
+        return self.charts
 
     def chart(self, space: str) -> Aligner:
         """Return the fitted map of a space into the shared one."""
-        if not getattr(self, "charts", None):
-            raise self.fail("is not fitted - call fit() first")
-        if space not in self.charts:
+        if space not in self._fitted():
             raise AtlasError(unknown("chart", space, self.charts))
         return self.charts[space]
 
     @property
     def dim(self) -> int:
         """Dimension of the shared space, after `combine`."""
-        return next(iter(self.charts.values())).d_target
+        return next(iter(self._fitted().values())).d_target
 
     def combine(self, rows: Tensor, present: Tensor) -> Tensor:
         """Combine what the charts say of each item.
@@ -534,12 +552,26 @@ class Aggregator(Component):
             present: (n, k) bool, whether the item was seen through the chart; a row that was not counts for nothing.
 
         Returns:
-            (n, d') vectors of the shared space.
+            (n, d') vectors of the shared space, d' being `dim`.
+
+        Raises:
+            AtlasError: other shapes, or an item that was seen through no chart.
         """
-        raise NotImplementedError
+        import torch
+
+        k = len(self._fitted())
+        if rows.ndim != 3 or rows.shape[1] != k or present.shape != rows.shape[:2] or present.dtype != torch.bool:
+            given = f"rows {tuple(rows.shape)} and {present.dtype} {tuple(present.shape)}"
+            raise self.fail(f"combines rows (n, {k}, d) that are present (n, {k}) or not, got {given}")
+        if not bool(present.any(1).all()):
+            raise self.fail(f"cannot combine row {int((~present.any(1)).nonzero()[0])} - it is in none of the spaces")
+        return self._combine(torch.where(present[..., None], rows, 0), present)
 
     def identity(self) -> dict[str, Any]:
-        """Return what fixes the coordinates of the shared space beside the anchors: by default options and charts."""
+        """Return what fixes the coordinates of the shared space beside the anchors: by default options and charts.
+
+        "encoder" names what makes such a space, if it is not this aggregator.
+        """
         return {**self.config(), "charts": sorted(self.charts)}
 
     def chart_aligner(self) -> Aligner:
@@ -551,6 +583,10 @@ class Aggregator(Component):
 
     def _add(self, space: str, X: Tensor, items: Tensor) -> Aligner:
         raise self.fail("cannot add a space to a fitted atlas - fit again with all spaces")
+
+    def _combine(self, rows: Tensor, present: Tensor) -> Tensor:
+        """Return (n, d') for rows (n, k, d), zero where they are not present (n, k); every item is present once."""
+        raise NotImplementedError
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the tensors of every chart as 'space.tensor', and those of the aggregator itself."""
