@@ -5,10 +5,12 @@ Commands are found in a table and imported when they are run, so that `atlas --h
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
 import signal
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -91,22 +93,24 @@ class LazyGroup(click.Group):
         with explained():
             return super().invoke(ctx)
 
+    def main(self, *args: Any, **extra: Any) -> Any:
+        """Run the command line; Ctrl-C and a polite kill leave nothing half-written."""
+        with _signals():
+            return super().main(*args, **extra)
 
-@click.group(cls=LazyGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="atlas")
-def cli() -> None:
-    """Fit, measure, store, share and apply maps between the latent spaces of encoders trained apart."""
 
-
-def main() -> None:
-    """Run the command line: the entry point of the `atlas` command."""
-    signal.signal(signal.SIGINT, _interrupt)
-    signal.signal(signal.SIGTERM, _terminate)
+@contextlib.contextmanager
+def _signals() -> Iterator[None]:
+    before = {}
+    # Signals can be handled in the main thread alone.
+    with contextlib.suppress(ValueError):
+        before[signal.SIGINT] = signal.signal(signal.SIGINT, _interrupt)
+        before[signal.SIGTERM] = signal.signal(signal.SIGTERM, _terminate)
     try:
-        cli(prog_name="atlas")
-    except KeyboardInterrupt:
-        click.echo("Interrupted", err=True)
-        sys.exit(130)
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _interrupt(*_: Any) -> None:
@@ -118,3 +122,9 @@ def _interrupt(*_: Any) -> None:
 def _terminate(*_: Any) -> None:
     # An exception, so that what is being written is removed on the way out.
     sys.exit(143)
+
+
+@click.group(cls=LazyGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="atlas")
+def main() -> None:
+    """Fit, measure, store, share and apply maps between the latent spaces of encoders trained apart."""
