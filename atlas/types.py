@@ -66,6 +66,10 @@ class Space:
         check_id(self.id, "Space id")
         if self.dim < 1:
             raise CardError(f"Space '{self.id}' must have at least 1 dimension, got {self.dim}")
+        try:
+            canonical(dict(self.identity))
+        except (TypeError, ValueError, RecursionError) as error:
+            raise CardError(f"Space '{self.id}' must have an identity of plain, finite data: {error}") from None
 
     @property
     def known(self) -> bool:
