@@ -49,9 +49,8 @@ def check_ids(ids: Sequence[str], n: int, what: str) -> Sequence[str]:
     if len(set(ids)) != n:
         seen: set[str] = set()
         repeated = [i for i in ids if i in seen or seen.add(i)]  # type: ignore[func-returns-value]
-        raise AtlasError(
-            f"{what} has {len(repeated)} duplicate ids, the first is '{repeated[0]}' - ids must be distinct"
-        )
+        count = "1 duplicate id," if len(repeated) == 1 else f"{len(repeated)} duplicate ids, the first is"
+        raise AtlasError(f"{what} has {count} '{repeated[0]}' - ids must be distinct")
     return ids
 
 
@@ -76,7 +75,10 @@ def pack_ids(ids: Sequence[str]) -> dict[str, Tensor]:
         return {}
     if all(map(_NUMBER.fullmatch, ids)):
         return {"ids": torch.tensor([int(i) for i in ids], dtype=torch.int64)}
-    encoded = [item.encode() for item in ids]
+    try:
+        encoded = [item.encode() for item in ids]
+    except UnicodeEncodeError as error:
+        raise AtlasError(f"The id {error.object!r} holds half a character (a lone surrogate) - mend it") from None
     ends = np.cumsum([len(item) for item in encoded], dtype=np.int64)
     blob = np.frombuffer(bytearray(b"".join(encoded)), dtype=np.uint8)
     return {"ids.ends": torch.from_numpy(ends), "ids.text": torch.from_numpy(blob)}
@@ -86,7 +88,10 @@ def unpack_ids(tensors: Mapping[str, Tensor], n: int, what: str) -> Sequence[str
     """Return the ids of n rows from what `pack_ids` made; raise `CardError` where it could not have."""
     if "ids" in tensors:
         ids: Sequence[str] = [str(i) for i in tensors["ids"].flatten().tolist()]
-    elif "ids.ends" in tensors and "ids.text" in tensors:
+    elif "ids.ends" in tensors or "ids.text" in tensors:
+        for name in ("ids.ends", "ids.text"):
+            if name not in tensors:
+                raise CardError(f"{what}: the ids are damaged: '{name}' is missing")
         ends = tensors["ids.ends"].flatten().tolist()
         blob = tensors["ids.text"].to(torch.uint8).numpy().tobytes()
         if sorted(ends) != ends or (ends and (ends[0] < 0 or ends[-1] != len(blob))):

@@ -10,13 +10,15 @@ import pytest
 import atlas
 
 ROOT = Path(__file__).parent.parent
-LAYERS = """
+# From left to right.
+_ORDER = """
 _version errors types base hookspecs plugins cards files ids registry hubclient hubcache hub items tables inputs
-moments linear chain layers network headmodel heads metrics vectors artefacts evaluation stitching verbs predictions summaries
-recipe runner pictures demo cli testing
-""".split()
+moments linear chain layers network headmodel heads metrics vectors artefacts evaluation stitching
+verbs predictions summaries recipe runner pictures demo cli testing
+"""
+LAYERS = _ORDER.split()
 # What the author of an encoder may need beside the public names.
-FOR_AUTHORS = "base files items network types".split()
+FOR_AUTHORS = ["base", "files", "items", "network", "types"]
 MODULES = sorted(path for path in (ROOT / "atlas").rglob("*.py") if path.parent.name != "_registry")
 NO_TORCH = "_version errors types base hookspecs plugins cards registry hubclient hubcache hub summaries recipe cli"
 OWNERS = {"torch": None, "click": ["cli"], "yaml": ["cards"], "huggingface_hub": ["hub", "hubclient", "hubcache"]}
