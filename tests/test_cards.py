@@ -90,7 +90,7 @@ def test_what_a_card_never_holds_is_refused(text, message):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(NotFoundError, match="There is no file '.*none.yaml'"):
+    with pytest.raises(NotFoundError, match=r"There is no file '.*none.yaml'"):
         read_yaml(tmp_path / "none.yaml")
 
 
@@ -120,12 +120,12 @@ def test_a_card_is_read_from_its_folder(tmp_path):
 
 def test_a_malformed_card_is_named_with_its_path(tmp_path):
     (tmp_path / CARD).write_text("format: 1\nkind: space\nid: x\nlicence: mit")
-    with pytest.raises(CardError, match="config.yaml: Unknown field 'licence'"):
+    with pytest.raises(CardError, match=r"config.yaml: Unknown field 'licence'"):
         read_card(tmp_path)
 
 
 def test_a_folder_without_a_card_is_named(tmp_path):
-    with pytest.raises(NotFoundError, match="is not an artefact of Atlas: it has no config.yaml"):
+    with pytest.raises(NotFoundError, match=r"is not an artefact of Atlas: it has no config.yaml"):
         read_card(tmp_path)
-    with pytest.raises(NotFoundError, match="There is no folder '.*/none'"):
+    with pytest.raises(NotFoundError, match=r"There is no folder '.*/none'"):
         read_card(tmp_path / "none")
