@@ -1,0 +1,179 @@
+"""From the Hub to a folder that can be trusted.
+
+Everything downloaded is hostile until it has been checked: the card is read strictly before a tensor is asked for, and
+every file must be the one the Hub lists, and the one the card describes, before its folder is handed out. The client
+itself checks only sizes, and keeps a damaged file in its cache for ever.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from atlas.cards import CARD, dump_card, read_card
+from atlas.errors import AtlasError, CardError, NotFoundError
+from atlas.hubcache import Cache, Listed, Ref, Source, digest_of
+from atlas.hubclient import offline
+from atlas.registry import MODEL, check_file
+from atlas.types import Card
+
+
+@dataclass(frozen=True)
+class Pulled:
+    """What a pull found: where it was asked for, the commit it is, and the folder that holds it."""
+
+    ref: Ref
+    commit: str
+    folder: Path
+    card: Card
+
+    @property
+    def pinned(self) -> str:
+        """The reference that will always mean this commit."""
+        return str(self.ref.at(self.commit))
+
+
+def pull(
+    ref: str | Ref,
+    *,
+    revision: str | None = None,
+    token: str | bool | None = None,
+    cache_dir: str | Path | None = None,
+    local_files_only: bool = False,
+    force_download: bool = False,
+    tensors: bool = True,
+) -> Pulled:
+    """Download an artefact into the Hub's cache, check it, and return its folder.
+
+    A branch or tag is looked up once; a commit that has been pulled before is not looked up at all. Only the card and
+    the tensors are downloaded.
+
+    Args:
+        ref: 'hf://owner/name[@revision]'.
+        revision: a branch, tag or commit, if the reference names none.
+        token: for private repositories; None: the one you are logged in with; False: none.
+        cache_dir: where to keep it; None: the Hub's cache.
+        local_files_only: use what was pulled before, and no network.
+        force_download: download it again.
+        tensors: False for the card alone.
+
+    Raises:
+        NotFoundError: not there, or, offline, not pulled before.
+        CardError: what was published is malformed or does not match its card.
+        AtlasError: it could not be had; the message says why and what to do.
+    """
+    where = Ref.parse(ref, revision)
+    cache = Cache(where, cache_dir)
+    if local_files_only or offline():
+        return _cached(where, cache, tensors)
+    if where.pinned and not force_download:
+        with contextlib.suppress(AtlasError):
+            return _cached(where, cache, tensors)
+    source = Source(where, cache, token, force_download)
+    commit = source.commit()
+    folder = source.fetch(commit, CARD)
+    card = checked_card(folder, where.at(commit))
+    if tensors and card.sha256:
+        _check_listed(source.listing(commit).get(MODEL), card, where.at(commit))
+        source.fetch(commit, MODEL)
+        _checked(folder, card, where.at(commit))
+    cache.remember(commit)
+    return Pulled(where, commit, folder, card)
+
+
+def _cached(ref: Ref, cache: Cache, tensors: bool) -> Pulled:
+    """Return what was pulled before, checked again, without any network."""
+    commit = cache.commit()
+    folder = cache.snapshot(commit)
+    if not commit or not (folder / CARD).is_file():
+        raise NotFoundError(f"'{ref}' has not been pulled to this computer - pull it once while online")
+    _check_blob(folder / CARD, ref)
+    card = checked_card(folder, ref.at(commit))
+    if tensors and card.sha256:
+        if not (folder / MODEL).is_file():
+            raise NotFoundError(f"Of '{ref}' only the card was pulled - pull it once while online")
+        _checked(folder, card, ref.at(commit))
+    return Pulled(ref, commit, folder, card)
+
+
+def _check_blob(path: Path, ref: Ref) -> None:
+    # Where the file system has links, the client names a file's content after its hash.
+    blob = path.resolve()
+    if blob == path or not re.fullmatch("[0-9a-f]{40}|[0-9a-f]{64}", blob.name):
+        return
+    if digest_of(blob, blob.stat().st_size, blob.name[40:]) != blob.name:
+        raise CardError(f"The card of '{ref}' was damaged in the cache - pull it again while online")
+
+
+def checked_card(folder: Path, ref: Ref) -> Card:
+    """Return a downloaded card; raise `CardError` if it is malformed, or would print what is not text."""
+    with _named(folder, ref):
+        card = read_card(folder)
+    for text in _texts(card.to_dict()):
+        if any(not char.isprintable() and char not in "\n\t" for char in text):
+            raise CardError(f"{ref}: {CARD} holds characters that cannot be printed: {text[:40]!r}")
+    return card
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from (key, *_texts(item))
+    elif isinstance(value, list):
+        for item in value:
+            yield from _texts(item)
+
+
+def _checked(folder: Path, card: Card, ref: Ref) -> None:
+    with _named(folder, ref):
+        check_file(folder, card)
+
+
+@contextlib.contextmanager
+def _named(folder: Path, ref: Ref) -> Iterator[None]:
+    """Let messages about a file in the cache name the reference instead of the cache's path."""
+    try:
+        yield
+    except CardError as error:
+        raise CardError(str(error).replace(f"{folder}{os.sep}", f"{ref}: ")) from None
+
+
+def _check_listed(expected: Listed | None, card: Card, ref: Ref) -> None:
+    """Refuse a file of tensors by what the Hub lists of it, before it is downloaded."""
+    from atlas.files import DTYPES, MAX_HEADER, size_of
+
+    if expected is None:
+        raise CardError(f"{ref}: there is no {MODEL} - the card lists {len(card.tensors)} tensors")
+    size = 0
+    for name, info in card.tensors.items():
+        if info.dtype not in DTYPES or len(info.shape) > 16:
+            what = f"{info.dtype} {list(info.shape)[:17]}"
+            raise CardError(f"{ref}: tensor {name!r} is {what}, which Atlas does not read")
+        size += size_of(info)
+    if not size <= expected.size <= size + MAX_HEADER + 8:
+        raise CardError(f"{ref}: {MODEL} has {expected.size} bytes, the card lists tensors of {size}")
+    if expected.sha256 and expected.sha256 != card.sha256:
+        here, there = expected.sha256[:12], card.sha256[:12]
+        raise CardError(f"{ref}: {MODEL} does not match its card: sha256 is {here}..., the card says {there}...")
+
+
+def copy(pulled: Pulled, folder: str | Path, *, overwrite: bool = False) -> Path:
+    """Copy a pulled artefact to a folder of its own, whole or not at all; its card records the commit."""
+    from atlas.files import check_target, explained, whole_folder
+
+    path = check_target(folder, overwrite)
+    card = replace(pulled.card, hub=f"{pulled.ref.repo}@{pulled.commit}")
+    with whole_folder(path) as temporary, explained(path):
+        if card.sha256:
+            shutil.copyfile(pulled.folder / MODEL, temporary / MODEL)
+            check_file(temporary, card)
+        (temporary / CARD).write_text(dump_card(card), encoding="utf-8")
+    return path

@@ -1,0 +1,215 @@
+"""Repositories on the Hub, and the part of the client's cache that holds what was downloaded from them."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import re
+import secrets
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from atlas.cards import CARD, MAX_BYTES
+from atlas.errors import AtlasError, CardError, NotFoundError
+from atlas.hubclient import client, complaint, endpoint, patiently
+from atlas.registry import MODEL
+
+SCHEME = "hf://"
+_REPO = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*/[A-Za-z0-9_]([A-Za-z0-9_.-]{0,94}[A-Za-z0-9_])?")
+_REVISION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./-]{0,199}")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+@dataclass(frozen=True)
+class Ref:
+    """A repository on the Hub, at a branch, tag or commit."""
+
+    repo: str
+    revision: str = "main"
+
+    def __post_init__(self) -> None:
+        if not _REPO.fullmatch(self.repo) or "--" in self.repo or ".." in self.repo:
+            raise AtlasError(f"{self.repo!r} is not a repository of the Hub - write owner/name")
+        if not _REVISION.fullmatch(self.revision) or ".." in self.revision or "//" in self.revision:
+            raise AtlasError(f"{self.revision!r} is not the name of a branch, tag or commit")
+
+    def __str__(self) -> str:
+        return f"{SCHEME}{self.repo}" + ("" if self.revision == "main" else f"@{self.revision}")
+
+    @classmethod
+    def parse(cls, text: str | Ref, revision: str | None = None) -> Ref:
+        """Return what 'hf://owner/name[@revision]' or 'owner/name[@revision]' means.
+
+        Args:
+            text: the reference.
+            revision: wins if the text names none.
+
+        Raises:
+            AtlasError: malformed, or two different revisions.
+        """
+        if isinstance(text, Ref):
+            return text
+        repo, at, named = text.removeprefix(SCHEME).partition("@")
+        if at and revision and revision != named:
+            raise AtlasError(f"'{text}' names revision '{named}', but revision '{revision}' was asked for")
+        if at and not named:
+            raise AtlasError(f"'{text}' ends in '@' - add a branch, tag or commit")
+        return cls(repo.rstrip("/"), named or revision or "main")
+
+    @property
+    def pinned(self) -> bool:
+        """Whether the revision is a commit, so that what it means never changes."""
+        return bool(_COMMIT.fullmatch(self.revision))
+
+    def at(self, commit: str) -> Ref:
+        """Return the same repository at a commit."""
+        return replace(self, revision=commit)
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A file as the Hub lists it: its size in bytes, and the hash its content must have."""
+
+    size: int
+    blob: str
+    sha256: str = ""
+
+    def fits(self, path: Path) -> bool:
+        """Whether a file has the size and the hash: sha256 for large files, that of a Git blob for others."""
+        try:
+            size = path.stat().st_size
+            return size == self.size and digest_of(path, size, self.sha256) == (self.sha256 or self.blob)
+        except FileNotFoundError:
+            return False  # purged by another process in this moment
+
+
+def digest_of(path: Path, size: int, sha256: str) -> str:
+    """Return the sha256 of a file, or, where none is expected, the hash Git gives a blob of that content."""
+    digest = hashlib.sha256() if sha256 else hashlib.sha1(b"blob %d\0" % size)
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def listed(row: Any) -> Listed:
+    """Return what the client says of a file."""
+    lfs = row.lfs["sha256"] if row.lfs else ""
+    return Listed(int(row.lfs["size"] if row.lfs else row.size), row.blob_id, lfs)
+
+
+class Cache:
+    """The part of the client's cache that belongs to one repository."""
+
+    def __init__(self, ref: Ref, folder: str | Path | None = None) -> None:
+        from huggingface_hub import constants
+
+        self.ref = ref
+        self.root = Path(folder or constants.HF_HUB_CACHE)
+        self.folder = self.root / f"models--{ref.repo.replace('/', '--')}"
+
+    def snapshot(self, commit: str) -> Path:
+        """Return the folder of a commit's files."""
+        return self.folder / "snapshots" / commit
+
+    def commit(self) -> str:
+        """Return the commit that the revision meant when it was last pulled; '' if it never was."""
+        if self.ref.pinned:
+            return self.ref.revision
+        try:
+            text = (self.folder / "refs" / self.ref.revision).read_text(encoding="ascii").strip()
+        except (OSError, ValueError):
+            return ""
+        return text if _COMMIT.fullmatch(text) else ""
+
+    def remember(self, commit: str) -> None:
+        """Note what commit the revision means, once all of it has been checked."""
+        if not self.ref.pinned:
+            path = self.folder / "refs" / self.ref.revision
+            temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                temporary.write_text(commit, encoding="ascii")
+                temporary.replace(path)
+            except OSError as error:
+                raise AtlasError(complaint(error, str(self.ref))) from None
+            finally:
+                temporary.unlink(missing_ok=True)
+
+    def purge(self, path: Path) -> None:
+        """Remove a damaged file from the cache, and the content it links to."""
+        blob = path.resolve()
+        path.unlink(missing_ok=True)
+        if self.folder.resolve() in blob.parents:
+            blob.unlink(missing_ok=True)
+
+
+class Source:
+    """One repository on the Hub, as it is read."""
+
+    def __init__(self, ref: Ref, cache: Cache, token: str | bool | None = None, force: bool = False) -> None:
+        self.ref, self.cache, self.force = ref, cache, force
+        self.token = token
+        self.api = client(token)
+        self._listings: dict[str, dict[str, Listed]] = {}
+
+    def commit(self) -> str:
+        """Return the commit that the revision means now."""
+        if self.ref.pinned:
+            return self.ref.revision
+        info = patiently(
+            lambda: self.api.model_info(self.ref.repo, revision=self.ref.revision, expand=["sha"]), self.ref, self.token
+        )
+        if not _COMMIT.fullmatch(info.sha or ""):
+            raise AtlasError(f"{endpoint()} answered without a commit for '{self.ref}' - is it a Hub?")
+        return info.sha
+
+    def listing(self, commit: str) -> dict[str, Listed]:
+        """Return the card and the tensors as the Hub lists them."""
+        if commit not in self._listings:
+            rows = patiently(
+                lambda: self.api.get_paths_info(self.ref.repo, [CARD, MODEL], revision=commit), self.ref, self.token
+            )
+            self._listings[commit] = {row.path: listed(row) for row in rows if hasattr(row, "blob_id")}
+        return self._listings[commit]
+
+    def fetch(self, commit: str, name: str) -> Path:
+        """Download one file, unless the cache has it, and return the folder it lies in; its hash is that listed."""
+        expected = self.listing(commit).get(name)
+        if expected is None:
+            raise NotFoundError(f"'{self.ref}' is not an artefact of Atlas: it has no {name}")
+        if name == CARD and expected.size > MAX_BYTES:
+            raise CardError(f"{self.ref}: {name} of {expected.size} bytes is too large - the limit is {MAX_BYTES}")
+        self._check_room(expected)
+        folder = self.cache.snapshot(commit)
+        for again in (False, True):
+            if again or self.force or not expected.fits(folder / name):
+                self._download(commit, name, again or self.force)
+            if expected.fits(folder / name):
+                return folder
+            self.cache.purge(folder / name)
+        raise AtlasError(
+            f"{name} of '{self.ref}' arrived damaged twice: its hash is not the one {endpoint()} lists; "
+            "nothing of it was kept - try again, or over another connection"
+        )
+
+    def _download(self, commit: str, name: str, force: bool) -> None:
+        patiently(
+            lambda: self.api.hf_hub_download(
+                self.ref.repo, name, revision=commit, cache_dir=self.cache.root, force_download=force
+            ),
+            self.ref,
+            self.token,
+        )
+
+    def _check_room(self, expected: Listed) -> None:
+        with contextlib.suppress(OSError):
+            existing = next(p for p in [self.cache.root, *self.cache.root.parents] if p.exists())
+            free = shutil.disk_usage(existing).free
+            if expected.size > free:
+                raise AtlasError(
+                    f"'{self.ref}' needs {expected.size / 1e6:.1f} MB, '{existing}' has {free / 1e6:.1f} MB free - "
+                    "free some space, or set HF_HOME to another disk"
+                )

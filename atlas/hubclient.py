@@ -1,0 +1,221 @@
+"""The Hub's own client, made patient, bounded in time, and understandable when it fails."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import re
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from atlas.errors import AtlasError, NotFoundError
+
+T = TypeVar("T")
+
+TRIES = 3
+PAUSE = 1.0
+LONGEST_PAUSE = 60.0
+# How long to wait for an answer, in seconds; the client waits for ever for most of them.
+WAIT = 60.0
+_TRANSIENT = (408, 429, 500, 502, 503, 504)
+_TOKEN = re.compile(r"\b(hf|api)_[A-Za-z0-9_-]{3,}|(?<=://)[^/@\s]+(?=@)")
+
+
+class LostError(AtlasError):
+    """A request failed in a way that leaves open whether the Hub acted on it."""
+
+
+def client(token: str | bool | None = None) -> Any:
+    """Return the client, with a token, none (False), or the one you are logged in with (None)."""
+    from huggingface_hub import HfApi, constants
+
+    return HfApi(endpoint=constants.ENDPOINT, token=token, library_name="latent-atlas")
+
+
+def endpoint() -> str:
+    """Return the address of the Hub, without any password in it."""
+    from huggingface_hub import constants
+
+    return _TOKEN.sub("***", constants.ENDPOINT)
+
+
+def host() -> str:
+    """Return the name of the Hub's host."""
+    return urlsplit(endpoint()).netloc or endpoint()
+
+
+def offline() -> bool:
+    """Whether the client has been told to use no network (HF_HUB_OFFLINE=1)."""
+    from huggingface_hub import constants
+
+    return bool(constants.HF_HUB_OFFLINE)
+
+
+def clean(text: object, token: str | bool | None = None, limit: int = 300) -> str:
+    """Return text of others as one line that can be printed: no token, no control characters, not too long."""
+    plain = str(text)
+    if isinstance(token, str) and token:
+        plain = plain.replace(token, "***")
+    plain = " ".join(_TOKEN.sub("***", plain).split())
+    plain = "".join(char if char.isprintable() else "?" for char in plain)
+    return plain if len(plain) <= limit else plain[: limit - 3] + "..."
+
+
+def patiently(
+    call: Callable[[], T],
+    what: object,
+    token: str | bool | None = None,
+    *,
+    tries: int | None = None,
+    write: bool = False,
+) -> T:
+    """Return what a call of the client returns; try again what may pass, and explain what does not.
+
+    Args:
+        call: makes one request, or several.
+        what: the reference it is about, the start of the message.
+        token: kept out of messages.
+        tries: how often to try; None: three times.
+        write: whether the call changes anything; what cannot be repeated blindly is then raised as `LostError`.
+
+    Raises:
+        NotFoundError: the repository, revision or file is not there.
+        LostError: a write whose fate is unknown.
+        AtlasError: anything else, in one sentence.
+    """
+    failures = _failures()
+    left = TRIES if tries is None else tries
+    pause = PAUSE
+    while True:
+        left -= 1
+        try:
+            with _bounded():
+                return call()
+        except failures as error:
+            wait = _pause(error, pause)
+            if left > 0 and wait is not None:
+                time.sleep(wait)
+                pause *= 2
+                continue
+            raise _kind(error, write)(complaint(error, what, token)) from None
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    from huggingface_hub import errors
+
+    # The second is what all errors of the HTTP library derive from, whichever library this version uses.
+    return (errors.HfHubHTTPError, errors.HfHubHTTPError.__bases__[0], OSError, ValueError, RuntimeError)
+
+
+def _kind(error: Exception, write: bool) -> type[AtlasError]:
+    from huggingface_hub import errors
+
+    if write and (_pause(error, 0.0) is not None or _status(error) == 412):
+        return LostError
+    missing = (errors.RepositoryNotFoundError, errors.RevisionNotFoundError, errors.EntryNotFoundError)
+    return NotFoundError if isinstance(error, missing) else AtlasError
+
+
+def _status(error: Exception) -> int:
+    return int(getattr(getattr(error, "response", None), "status_code", 0) or 0)
+
+
+def _pause(error: Exception, pause: float) -> float | None:
+    """Return how many seconds to wait before trying again; None if that would not help."""
+    from huggingface_hub import errors
+
+    if isinstance(error, errors.OfflineModeIsEnabled) or getattr(error, "errno", None) in _FULL:
+        return None
+    status = _status(error)
+    if status:
+        asked = error.response.headers.get("Retry-After", "")  # type: ignore[attr-defined]
+        wait = float(asked) if asked.isdigit() else pause
+        return wait if status in _TRANSIENT and wait <= LONGEST_PAUSE else None
+    if isinstance(error, (ConnectionError, TimeoutError, errors.LocalEntryNotFoundError)):
+        return pause
+    http_error = errors.HfHubHTTPError.__bases__[0]
+    cut_short = isinstance(error, OSError) and error.errno is None
+    return pause if isinstance(error, (http_error, RuntimeError)) or cut_short else None
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def complaint(error: Exception, what: object, token: str | bool | None = None) -> str:
+    """Return what went wrong and what to do about it, in one sentence without secrets.
+
+    Args:
+        error: what the client raised.
+        what: the reference it is about.
+        token: kept out of the sentence.
+    """
+    from huggingface_hub import errors
+
+    page = f"{endpoint()}/{getattr(what, 'repo', '')}".rstrip("/")
+    if isinstance(error, errors.OfflineModeIsEnabled):
+        return f"'{what}' cannot be reached: HF_HUB_OFFLINE is set - unset it"
+    if isinstance(error, errors.GatedRepoError):
+        return f"'{what}' is gated - ask for access at {page}, and log in with 'hf auth login'"
+    if isinstance(error, errors.DisabledRepoError):
+        return f"'{what}' has been disabled by {host()}"
+    if isinstance(error, errors.RevisionNotFoundError):
+        return f"'{what}': there is no such branch, tag or commit - look at {page}/tree/main"
+    if isinstance(error, errors.EntryNotFoundError) and not isinstance(error, errors.LocalEntryNotFoundError):
+        return f"'{what}' does not hold the file that was asked for"
+    if status := _status(error):
+        return _answer(error, status, what, token)
+    if getattr(error, "errno", None) in _FULL:
+        return f"'{what}' cannot be stored: {error.strerror} - free some space, or set HF_HOME"  # type: ignore[attr-defined]
+    if _pause(error, 0.0) is None:
+        return f"'{what}' failed: {clean(error, token)}"
+    return (
+        f"'{what}': the connection to {host()} failed ({clean(type(error).__name__)}) - try again; "
+        "what was pulled before works with HF_HUB_OFFLINE=1"
+    )
+
+
+def _answer(error: Exception, status: int, what: object, token: str | bool | None) -> str:
+    """Say what an HTTP status means here."""
+    from huggingface_hub import errors
+
+    said = clean(getattr(error, "server_message", None) or "", token)
+    note = f" ({said})" if said else ""
+    if isinstance(error, errors.RepositoryNotFoundError) or status == 404:
+        return (
+            f"'{what}': there is no such repository on {host()}, or it is private - check the name, "
+            "or log in with 'hf auth login' or HF_TOKEN"
+        )
+    if status == 401:
+        return f"'{what}': {host()} refuses the token{note} - log in again with 'hf auth login', or set HF_TOKEN"
+    if status == 403:
+        return f"'{what}': the token does not allow this{note} - use one that may write to the repository"
+    if status == 412:
+        return f"'{what}' was changed by somebody else in the meantime - push again to build on their commit"
+    if status == 429:
+        after = error.response.headers.get("Retry-After")  # type: ignore[attr-defined]
+        return f"'{what}': {host()} asks for fewer requests - try again in {clean(after or '60')} seconds"
+    if status >= 500:
+        return f"'{what}': {host()} has a problem of its own (status {status}) - try again later"
+    return f"'{what}': {host()} refuses the request (status {status}){note}"
+
+
+@contextlib.contextmanager
+def _bounded() -> Iterator[None]:
+    """Let no request of the client wait for ever."""
+    from huggingface_hub.utils import get_session
+
+    def bound(request: Any) -> None:
+        timeout = request.extensions.setdefault("timeout", {})
+        for part in ("connect", "read", "write", "pool"):
+            if timeout.get(part) is None:
+                timeout[part] = WAIT
+
+    hooks = get_session().event_hooks["request"]
+    hooks.append(bound)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ValueError):
+            hooks.remove(bound)
