@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Union
 
-from atlas.errors import AtlasError, unknown
+from atlas.errors import AtlasError, unknown, unquoted
 from atlas.types import FitsOn, Space, sha256_of
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Option:
         if self.type is float and type(value) is int:
             value = float(value)
         if type(value) is not self.type:
-            hint = " - in YAML write 1.0e-3" if self.type is float and isinstance(value, str) else ""
+            hint = unquoted(value) if self.type in (int, float) else ""
             given = f"{value!r} ({type(value).__name__})"
             raise AtlasError(f"Option '{self.name}' of {owner} must be {self.type_name}, got {given}{hint}")
         if self.choices and value not in self.choices:
@@ -682,8 +682,8 @@ def check_finite(t: Tensor, what: str, first_row: int = 0) -> None:
     count = int(bad.sum())
     if count:
         row = first_row + int(bad.any(1).nonzero()[0])
-        values = "1 value" if count == 1 else f"{count} values"
-        raise AtlasError(f"{what} has {values} that are NaN or infinite, the first in row {row} - remove those rows")
+        values = "1 value that is" if count == 1 else f"{count} values that are"
+        raise AtlasError(f"{what} has {values} NaN or infinite, the first in row {row} - remove those rows")
 
 
 def like(result: Tensor, given: Any, tensor: Tensor) -> Any:

@@ -34,11 +34,23 @@ def unknown(what: str, name: object, known: Iterable[str]) -> str:
     """Say that a name is unknown, with the nearest known one first.
 
     Args:
-        what: the kind of thing, such as "aligner".
+        what: the kind of thing, such as "aligner" or "option of aligner 'ridge'".
         name: the name that was given.
         known: the names that exist.
     """
     choices = sorted(known)
     near = difflib.get_close_matches(str(name), choices, n=1)
     hint = f"did you mean '{near[0]}'? known: " if near else "known: "
-    return f"Unknown {what} '{name}' - {hint}{', '.join(choices) or 'none'}"
+    what, of, owner = what.partition(" of ")
+    return f"Unknown {what} '{name}'{of}{owner} - {hint}{', '.join(choices) or 'none'}"
+
+
+def unquoted(value: object) -> str:
+    """Return the advice to write a number without quotes, if a text would have been one."""
+    if not isinstance(value, str):
+        return ""
+    try:
+        float(value)
+    except ValueError:
+        return ""
+    return " - write it without quotes"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import builtins
 import contextlib
+import difflib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextvars import ContextVar
@@ -137,7 +138,9 @@ class Registry:
         matches = [entry for entry in entries if entry.card.id == id]
         if not matches:
             what = " or ".join(kinds) or "artefact"
-            raise NotFoundError(f"{unknown(what, id, {e.card.id for e in entries})}; a folder is written with a '/'")
+            near = difflib.get_close_matches(id, {entry.card.id for entry in entries}, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else "see 'atlas list'"
+            raise NotFoundError(f"There is no folder '{id}', and no {what} of that id in the registry - {hint}")
         if len(matches) > 1:
             found = ", ".join(f"{entry.card.kind} in '{entry.folder}'" for entry in matches)
             raise AtlasError(f"'{id}' is the id of several artefacts: {found} - give the folder")

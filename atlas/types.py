@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, ClassVar, Literal, Union
 
-from atlas.errors import CardError, SpaceMismatchError, unknown
+from atlas.errors import CardError, SpaceMismatchError, unknown, unquoted
 
 FORMAT = 1
 _ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*(__[a-z0-9]+(-[a-z0-9]+)*)*")
@@ -347,7 +347,7 @@ def _scalar(hint: type, value: Any, where: str) -> Any:
     if hint is float and type(value) is int:
         value = float(value)
     if type(value) is not hint:
-        note = " - in YAML write 1.0e-3" if hint is float and isinstance(value, str) else ""
+        note = unquoted(value) if hint in (int, float) else ""
         raise CardError(f"Field '{where}' must be {hint.__name__}, got {value!r} ({type(value).__name__}){note}")
     if isinstance(value, float) and not math.isfinite(value):
         raise CardError(f"Field '{where}' must be finite, got {value}")

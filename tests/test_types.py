@@ -115,7 +115,7 @@ def test_a_card_is_a_mapping(data):
 
 
 def test_a_float_written_as_text_is_explained():
-    with pytest.raises(CardError, match=r"must be float, got '1e-3' \(str\) - in YAML write 1.0e-3"):
+    with pytest.raises(CardError, match=r"must be float, got '1e-3' \(str\) - write it without quotes"):
         Card.from_dict({**CARDS[3].to_dict(), "metrics": [{"name": "r2", "value": "1e-3"}]})
 
 

@@ -19,6 +19,9 @@ from atlas._version import __version__
 
 # Section -> command -> (module of this package, what it does). A command is the object of its name in that module.
 COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
+    "Begin": {
+        "demo": ("demo", "Stitch networks trained apart on handwritten digits, here and now."),
+    },
     "Make": {
         "encode": ("make", "Turn items into vectors."),
         "sample": ("make", "Draw anchors from vectors."),

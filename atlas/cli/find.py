@@ -13,6 +13,8 @@ from atlas.cli.output import cell, put, put_json, put_table, say, table
 if TYPE_CHECKING:
     from atlas.registry import Entry
 
+# Of the fields of a card, those a person asks for last.
+LAST = ("plugin", "sha256", "tensors", "hub", "folder")
 KINDS = ("space", "anchors", "vectors", "alignment", "head", "atlas")
 
 
@@ -85,7 +87,8 @@ def bare(path: Path) -> dict[str, Any]:
 def put_fields(shown: dict[str, Any]) -> None:
     """Print the fields of a card, one a line, and its metrics as a table."""
     metrics = shown.get("metrics", [])
-    fields = {name: value for name, value in shown.items() if name not in ("format", "kind", "id", "metrics")}
+    names = [name for name in shown if name not in ("format", "kind", "id", "metrics")]
+    fields = {name: shown[name] for name in sorted(names, key=lambda name: name in LAST)}
     width = max(map(len, fields))
     for name, value in fields.items():
         values = value if isinstance(value, list) and value and isinstance(value[0], dict) else [value]
@@ -105,10 +108,11 @@ def in_words(name: str, value: Any) -> str:
     if name == "tensors":
         return ", ".join(f"{key} {info['dtype']} {info.get('shape', [])}" for key, info in value.items())
     if isinstance(value, dict):
-        return ", ".join(f"{key}: {in_words('', item)}" for key, item in value.items())
+        inner = ", ".join(f"{key}: {in_words('', item)}" for key, item in value.items())
+        return inner if name else f"({inner})"
     if isinstance(value, list):
         return ", ".join(in_words("", item) for item in value)
-    return cell(value)
+    return "none" if value is None else cell(value)
 
 
 @click.command("check")

@@ -133,7 +133,7 @@ def fit_command(
     )
     save(made, out, overwrite=rest["overwrite"])
     dims = f"{made.source.dim} to {made.target.dim} dimensions"
-    wrote(f"alignment '{made.id}' ({dims}, fitted on {count(made.n_pairs, 'pair')})", out, f"atlas apply {out} VECTORS")
+    wrote(f"alignment '{made.id}' ({dims}, fitted on {count(made.n_pairs, 'item')})", out, f"atlas apply {out} VECTORS")
 
 
 @click.command("train")

@@ -1,0 +1,70 @@
+"""The demo command: stitch the networks that ship with Atlas, show a table and a picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from atlas.cli import params
+from atlas.cli.output import put, put_json, put_table, say
+
+
+@click.command("demo")
+@params.out("Folder for the pictures; by default atlas-demo.", required=False)
+@params.as_json
+def demo_command(out: Path | None, as_json: bool) -> None:
+    """Stitch networks that were trained apart on handwritten digits, here and now.
+
+    Everything is measured while you wait, with the commands of this program, on the networks of the shipped registry:
+    nothing but their weights is precomputed. Needs no connection.
+    """
+    from atlas import demo
+
+    folder = out or Path("atlas-demo")
+    results = demo.run(say)
+    if as_json:
+        put_json(results.to_dict())
+    else:
+        print_tables(results)
+    draw(results, folder)
+
+
+def print_tables(results: Any) -> None:
+    """Print accuracy for each pair and method, their means, and the atlas."""
+    from atlas.demo import METHODS
+
+    put("\nAccuracy (%) on test digits of one network's encoder with another one's head:\n")
+    rows = [[row["source"], row["target"], *(percent(row[m]) for m in METHODS)] for row in results.pairs]
+    put_table(["encoder", "head of", *METHODS], rows)
+    put("\nOver all pairs:\n")
+    means = [[m, percent(results.mean(m)), percent(results.least(m)), text] for m, text in METHODS.items()]
+    put_table(["method", "mean", "lowest", "what it is"], means)
+    put("\nAn atlas of two networks that have each seen some of the digits, scored on all ten:\n")
+    put_table(["accuracy", "what"], [[percent(row["accuracy"]), row["what"]] for row in results.atlas])
+
+
+def percent(share: float) -> float:
+    """Return a share from 0 to 1 in points, to one decimal."""
+    return round(100 * share, 1)
+
+
+def draw(results: Any, folder: Path) -> None:
+    """Write the page, and the PNG picture where matplotlib is installed; say where they are."""
+    from atlas.demo import METHODS
+    from atlas.errors import AtlasError
+    from atlas.files import whole_file
+    from atlas.pictures import demo_page, demo_png
+
+    page, picture = folder / "demo.html", folder / "demo.png"
+    with whole_file(page) as temporary:
+        temporary.write_text(demo_page(results, METHODS), encoding="utf-8")
+    say(f"\nWrote a page to look at to {page}")
+    try:
+        with whole_file(picture) as temporary:
+            demo_png(results, METHODS, temporary)
+    except AtlasError as error:
+        say(f"Note: {error}")
+    else:
+        say(f"Wrote a picture to {picture}")

@@ -1,0 +1,79 @@
+"""The command that runs recipes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from atlas.cli import params
+from atlas.cli.output import progress, put, put_json, put_table, say
+
+if TYPE_CHECKING:
+    from atlas.recipe import Job, Recipe
+    from atlas.runner import Runner
+
+
+@click.command("run")
+@click.argument("recipe", type=click.Path(path_type=Path), metavar="RECIPE.yaml")
+@params.out("Folder for what the steps make; that of a run before is taken up again.")
+@click.option(
+    "--set", "values", nargs=2, multiple=True, metavar="NAME VALUE", help="Set an entry of `values`, in YAML."
+)
+@click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
+@click.option("--force", is_flag=True, help="Do everything again.")
+@params.as_json
+@params.registry
+def run_command(recipe: Path, out: Path, values: Any, dry_run: bool, force: bool, as_json: bool, **_: Any) -> None:
+    """Run a recipe: the same verbs, composed in a YAML file.
+
+    A step is done once, until something that goes into it changes. Figures are printed, and written to
+    results.json in the folder.
+    """
+    from atlas.cards import parse_yaml
+    from atlas.recipe import read_recipe
+    from atlas.runner import Runner
+
+    read = read_recipe(recipe, {name: parse_yaml(text, f"--set {name}") for name, text in values})
+    runner = Runner(read, out, progress)
+    if dry_run:
+        put_plan(runner, force, as_json)
+        return
+    total = len(read.jobs)
+    found = runner.run(
+        force=force, report=lambda number, job, state: say(f"[{number}/{total}] {job.verb} {job} {state}")
+    )
+    if as_json:
+        put_json(found)
+    else:
+        put_results(read, found)
+
+
+def put_plan(runner: Runner, force: bool, as_json: bool) -> None:
+    """Print which jobs there are, and which have been done."""
+    plan = [(job, "to do" if force else runner.state(job)) for job in runner.recipe.jobs]
+    if as_json:
+        put_json([{"step": job.step, "verb": job.verb, **job.scope, "state": state} for job, state in plan])
+    else:
+        put_table(
+            ["step", "verb", "for", "state"], [[job.step, job.verb, variables(job), state] for job, state in plan]
+        )
+
+
+def variables(job: Job) -> str:
+    """Return the variables of a job and their values."""
+    return ", ".join(f"{name}={value}" for name, value in job.scope.items())
+
+
+def put_results(recipe: Recipe, found: dict[str, Any]) -> None:
+    """Print the tables a recipe asks for; if it asks for none, every figure."""
+    from atlas.summaries import pivot
+
+    for summary in recipe.summaries:
+        put(f"{summary.name}")
+        put_table(*pivot(summary, found["tables"][summary.name]))
+        put("")
+    if not recipe.summaries:
+        header = list(dict.fromkeys(name for result in found["results"] for name in result))
+        put_table(header, [[result.get(name) for name in header] for result in found["results"]], "No figures")
