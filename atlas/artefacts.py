@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from atlas.base import Aggregator, Aligner, Encoder, check_finite
-from atlas.cards import CARD, dump_card, read_card
+from atlas.cards import BARE, CARD, dump_card, read_card
 from atlas.chain import Composed, restored
 from atlas.errors import AtlasError, CardError
 from atlas.files import MODEL, Rows, check_target, load_tensors, save_tensors, sha256_file, whole_folder
 from atlas.heads import HEADS, HeadModel
 from atlas.plugins import create, provider
-from atlas.registry import BARE, check_file
+from atlas.registry import check_file
 from atlas.registry import locate as find
 from atlas.types import AlignmentCard, AtlasCard, Card, HeadCard, Metric, Space, SpaceCard, slug
 from atlas.vectors import Anchors, Vectors, read_bare, vectors_from

@@ -16,6 +16,8 @@ from atlas.errors import AtlasError, CardError, NotFoundError
 from atlas.types import Card
 
 CARD = "config.yaml"
+# Endings of bare files of vectors: a name that has one is a path, never an id.
+BARE = (".npy", ".safetensors", ".parquet")
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 32
 _NUMERIC = re.compile(r"[-+0-9_.:eExXoO]{65,}")
@@ -60,13 +62,24 @@ for _cls in (_Loader, _Dumper):
         _cls.add_implicit_resolver(_tag, _regexp, list(_first))
 _Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_int)
 _Loader.add_constructor("tag:yaml.org,2002:float", _Loader.construct_float)
-# Lists of plain values on one line, mappings on lines of their own: what a person would write.
-_Dumper.add_representer(
-    list,
-    lambda dumper, data: dumper.represent_sequence(
-        "tag:yaml.org,2002:seq", data, flow_style=not any(isinstance(item, (dict, list)) for item in data)
-    ),
-)
+
+
+def _is_flat(data: Any) -> bool:
+    return not any(isinstance(item, (dict, list)) for item in data)
+
+
+def _represent_list(dumper: Any, data: list) -> Any:
+    return dumper.represent_sequence("tag:yaml.org,2002:seq", data, flow_style=_is_flat(data))
+
+
+def _represent_dict(dumper: Any, data: dict) -> Any:
+    plain = all(_is_flat([value]) or (isinstance(value, list) and _is_flat(value)) for value in data.values())
+    return dumper.represent_mapping("tag:yaml.org,2002:map", data, flow_style=plain and len(str(data)) < 90)
+
+
+# What fits on a line stands on one, as a person would write it.
+_Dumper.add_representer(list, _represent_list)
+_Dumper.add_representer(dict, _represent_dict)
 
 
 def parse_yaml(text: str, where: str) -> Any:

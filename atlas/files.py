@@ -23,10 +23,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from atlas.cards import BARE, CARD
 from atlas.errors import AtlasError, CardError, NotFoundError
 from atlas.types import TensorInfo
 
 MODEL = "model.safetensors"
+# Endings of what is written as one file.
+FILES = (*BARE, ".csv", ".jsonl")
 MAX_HEADER = 10_000_000
 DTYPES = {
     "F64": torch.float64,
@@ -44,15 +47,25 @@ NAMES = {dtype: name for name, dtype in DTYPES.items()}
 BATCH_BYTES = 32 * 2**20
 
 
-def check_target(path: str | Path, overwrite: bool, card: str = "config.yaml") -> Path:
+def check_target(path: str | Path, overwrite: bool) -> Path:
     """Return the path to write to, or raise `AtlasError` if something is there that must not be replaced.
 
-    A folder is replaced only if it is an artefact (it holds the card), whatever was asked for.
+    What becomes of it is told by its ending: a file for those of bare files and of tables, else a folder. A folder is
+    replaced only if it is an artefact (it holds a card), whatever was asked for.
     """
     path = Path(path)
-    if path.is_dir() and any(path.iterdir()) and not (path / card).is_file():
+    if not path.exists():
+        return path
+    if path.suffix in FILES:
+        if path.is_dir():
+            raise AtlasError(f"'{path}' is a folder, not a file - choose another name")
+    elif not path.is_dir():
+        raise AtlasError(f"'{path}' is a file, not the folder of an artefact - choose another name")
+    elif not any(path.iterdir()):
+        return path
+    elif not (path / CARD).is_file():
         raise AtlasError(f"'{path}' is a folder of something else - choose another name")
-    if path.exists() and not overwrite and not (path.is_dir() and not any(path.iterdir())):
+    if not overwrite:
         raise AtlasError(f"'{path}' exists - choose another name, or pass --overwrite (overwrite=True) to replace it")
     return path
 
@@ -77,7 +90,8 @@ def whole_file(path: Path) -> Iterator[Path]:
             yield temporary
             temporary.replace(path)
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -93,7 +107,9 @@ def whole_folder(path: Path) -> Iterator[Path]:
             temporary.mkdir(parents=True)
             yield temporary
             if path.is_dir():
-                for file in sorted(temporary.iterdir(), key=lambda file: file.suffix == ".yaml"):
+                if not (temporary / MODEL).exists():
+                    (path / MODEL).unlink(missing_ok=True)
+                for file in sorted(temporary.iterdir(), key=lambda file: file.name == CARD):
                     file.replace(path / file.name)
             else:
                 temporary.rename(path)

@@ -15,13 +15,11 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 
-from atlas.cards import CARD, read_card
+from atlas.cards import BARE, CARD, read_card
 from atlas.errors import AtlasError, CardError, NotFoundError, unknown
 from atlas.types import Card
 
 MODEL = "model.safetensors"
-# Endings of bare files of vectors: a name that has one is a path, never an id.
-BARE = (".npy", ".safetensors", ".parquet")
 FOLDERS = {
     "space": "spaces",
     "anchors": "anchors",

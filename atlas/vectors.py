@@ -12,12 +12,11 @@ import torch
 from torch import Tensor
 
 from atlas.base import as_matrix, check_finite
-from atlas.cards import CARD, dump_card
+from atlas.cards import BARE, CARD, dump_card
 from atlas.errors import AtlasError, CardError
 from atlas.files import MODEL, MatrixWriter, Rows, check_target, map_npy, read_header, whole_file, whole_folder
 from atlas.files import load_tensors as load_file
 from atlas.ids import RowNumbers, check_ids, hash_ids, match, pack_ids, unpack_ids
-from atlas.registry import BARE
 from atlas.types import AnchorsCard, Space, TensorInfo, VectorsCard, slug
 
 

@@ -56,8 +56,8 @@ def row(entry: Entry) -> list[Any]:
 @params.registry
 def show_command(ref: str, as_json: bool, **rest: Any) -> None:
     """Show the card of an artefact: a folder, or the id of a registry entry."""
-    from atlas.cards import CARD, read_card
-    from atlas.registry import BARE, locate
+    from atlas.cards import BARE, CARD, read_card
+    from atlas.registry import locate
 
     folder = locate(ref)
     if folder.suffix in BARE and not (folder / CARD).is_file():
