@@ -1,4 +1,4 @@
-"""The built-in encoders, against Pillow, scikit-learn and networks written by hand."""
+"""The built-in encoders, against Pillow and networks written by hand."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ import torch
 from cifar import rename, resnet_layers
 from PIL import Image
 from safetensors.torch import save_file
-from sklearn.decomposition import TruncatedSVD
-from sklearn.feature_extraction.text import TfidfVectorizer
 from torch import Tensor, nn
 from torch.testing import assert_close
 
@@ -28,16 +26,6 @@ from atlas.types import canonical
 SHARED = Path(os.environ.get("ATLAS_SHARED", Path(__file__).parents[2] / "shared"))
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="the shared data are not here - set ATLAS_SHARED")
 LAYERS = [{"type": "linear", "in_features": 3, "out_features": 4}, {"type": "relu"}]
-TEXTS = [
-    "The cat sat on the mat, and the dog sat by it",
-    "A dog chased the CAT around the garden",
-    "Stock markets fell as interest rates rose",
-    "Rates and markets: the bank raised interest again",
-    "The garden has a mat, a cat and a dog",
-    "Banks lend at higher interest when markets fall",
-    "naïve café, jalapeño and crème brûlée in the garden café",
-    "I x y",
-]
 
 
 def vectors(encoder: Encoder, items, **where) -> Tensor:
@@ -105,6 +93,12 @@ def test_pixels_of_another_shape_are_another_space() -> None:
     one, two = (create(Encoder, "pixels").fit(torch.zeros(1, *shape)) for shape in [(2, 8), (8, 2)])
     assert one.dim == two.dim
     assert one.space().fingerprint != two.space().fingerprint
+
+
+@pytest.mark.parametrize("shape", [[0, 3], [], [[1]], [1.0]])
+def test_a_shape_that_cannot_be_is_refused(shape) -> None:
+    with pytest.raises(AtlasError, match="'pixels' needs a tensor 'shape' of whole numbers from 1"):
+        create(Encoder, "pixels").load_state_dict({"shape": torch.tensor(shape)})
 
 
 @pytest.mark.parametrize(
@@ -268,96 +262,3 @@ def test_a_resnet_trained_elsewhere_tells_images_apart() -> None:
     ]
     # On all 10,000 JPEG images it is 81 %; three standard errors of 200 are 8 %.
     assert abs(np.mean(right) - 0.81) < 0.08
-
-
-# tfidf-svd
-
-
-def reference(texts, dim: int, **options):
-    vectorizer = TfidfVectorizer(**options)
-    _, _, right = np.linalg.svd(vectorizer.fit_transform(texts).toarray(), full_matrices=False)
-    return vectorizer, right[:dim]
-
-
-@pytest.mark.parametrize(
-    ("ours", "theirs"),
-    [
-        ({}, {}),
-        ({"ngram_max": 2, "sublinear": True}, {"ngram_range": (1, 2), "sublinear_tf": True}),
-        ({"lowercase": False, "min_df": 2}, {"lowercase": False, "min_df": 2}),
-        (
-            {"analyzer": "char", "ngram_min": 2, "ngram_max": 4},
-            {"analyzer": "char_wb", "ngram_range": (2, 4)},
-        ),
-        ({"analyzer": "char", "ngram_min": 5, "ngram_max": 6}, {"analyzer": "char_wb", "ngram_range": (5, 6)}),
-    ],
-)
-def test_terms_weights_and_directions_are_those_of_scikit_learn(ours, theirs) -> None:
-    encoder = create(Encoder, "tfidf-svd", {"dim": 4, "min_df": 1, **ours}).fit(TEXTS)
-    vectorizer, right = reference(TEXTS, 4, **theirs)
-    assert list(encoder.terms) == list(vectorizer.get_feature_names_out())
-    assert_close(encoder.state["idf"].double(), torch.from_numpy(vectorizer.idf_), rtol=1e-6, atol=0)
-    assert_close(
-        (encoder.state["components"].double().numpy() * right.T).sum(0).__abs__(), np.ones(4), rtol=0, atol=1e-5
-    )
-    new = [*TEXTS, "a new cat in an old café", "cat cat cat"]
-    expected = vectorizer.transform(new).toarray() @ encoder.state["components"].double().numpy()
-    assert_close(vectors(encoder, new, batch_size=3).double().numpy(), expected, rtol=0, atol=1e-6)
-
-
-def test_the_most_frequent_terms_are_kept() -> None:
-    encoder = create(Encoder, "tfidf-svd", dim=2, min_df=1, max_terms=4).fit(TEXTS)
-    assert list(encoder.terms) == list(reference(TEXTS, 2, max_features=4)[0].get_feature_names_out())
-
-
-def test_a_text_without_a_known_term_becomes_zero() -> None:
-    X = vectors(create(Encoder, "tfidf-svd", dim=2, min_df=1).fit(TEXTS), ["", "zzz", "cat"])
-    assert X.abs().sum(1).tolist()[:2] == [0.0, 0.0]
-    assert X[2].abs().sum() > 0
-    assert vectors(create(Encoder, "tfidf-svd", dim=2, min_df=1).fit(TEXTS), [""]).tolist() == [[0.0, 0.0]]
-
-
-def test_another_corpus_makes_another_space() -> None:
-    one, two = (create(Encoder, "tfidf-svd", dim=2, min_df=1).fit(texts) for texts in (TEXTS, TEXTS[1:]))
-    assert one.space().fingerprint != two.space().fingerprint
-    assert one.space().difference(two.space()).startswith("state is ")
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"dim": 0}, "needs dim of at least 1, got 0"),
-        ({"min_df": 0}, "needs min_df of at least 1, got 0"),
-        ({"ngram_min": 2}, r"needs ngram_max of at least ngram_min \(2\), got 1"),
-        ({"dim": 9}, "cannot make 9 dimensions of 8 texts with 9 terms that occur in at least 2 - lower dim or min_df"),
-        ({"min_df": 9}, "cannot make 256 dimensions of 8 texts with 0 terms that occur in at least 9"),
-    ],
-)
-def test_a_corpus_or_options_that_will_not_do_are_refused(options, message: str) -> None:
-    with pytest.raises(AtlasError, match=f"^Encoder 'tfidf-svd' {message}"):
-        create(Encoder, "tfidf-svd", options).fit(TEXTS)
-
-
-def test_texts_that_are_alike_have_few_dimensions() -> None:
-    with pytest.raises(AtlasError, match="cannot make 3 dimensions of texts that span only 2 - lower dim"):
-        create(Encoder, "tfidf-svd", dim=3).fit(["cat dog", "fish bird"] * 4)
-
-
-def test_damaged_tensors_are_refused() -> None:
-    state = create(Encoder, "tfidf-svd", dim=2, min_df=1).fit(TEXTS).state_dict()
-    for damage in (
-        {"vocabulary": state["vocabulary"][:-1] * 0 + 255},
-        {"idf": state["idf"][:-1]},
-        {"components": state["idf"]},
-    ):
-        with pytest.raises(AtlasError, match="'tfidf-svd' needs tensors 'vocabulary', 'idf' and 'components' that go"):
-            create(Encoder, "tfidf-svd", dim=2).load_state_dict({**state, **damage})
-
-
-@needs_shared
-def test_on_real_questions_the_randomised_svd_keeps_what_scikit_learn_keeps() -> None:
-    texts = read_items(SHARED / "data" / "banking77" / "test.csv")[:]
-    encoder = create(Encoder, "tfidf-svd", dim=50).fit(texts)
-    counts = TfidfVectorizer(min_df=2).fit_transform(texts)
-    best = (TruncatedSVD(50, algorithm="arpack", random_state=0).fit(counts).singular_values_ ** 2).sum()
-    assert vectors(encoder, texts).double().square().sum() > 0.99 * best

@@ -62,6 +62,10 @@ def test_arrays_of_any_kind_of_number_become_tensors(dtype) -> None:
     assert_close(items[::-1].double(), torch.from_numpy(values[::-1].copy()).double())
 
 
+def test_numbers_too_large_for_int64_are_not_wrapped() -> None:
+    assert as_items(np.array([[2**63]], np.uint64))[0].tolist() == [2.0**63]
+
+
 def test_a_batch_of_a_numpy_array_can_be_written_to_without_touching_the_array() -> None:
     given = np.zeros((2, 3))
     as_items(given)[:].fill_(1.0)
@@ -69,7 +73,7 @@ def test_a_batch_of_a_numpy_array_can_be_written_to_without_touching_the_array()
 
 
 def test_lists_of_numbers_and_of_tensors_are_arrays() -> None:
-    assert as_items([[1.0, 2.0], [3.0, 4.0]])[1].tolist() == [3.0, 4.0]
+    assert as_items([[1.0, 2.0], [3.0, 4.0]])[-1].tolist() == [3.0, 4.0]
     assert as_items([torch.zeros(2), torch.ones(2)])[1].tolist() == [1.0, 1.0]
 
 
