@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import torch
-from torch import Tensor
 
 from atlas.artefacts import Alignment, Anchors, Atlas, Head, load, read_vectors
 from atlas.base import Aggregator, Aligner, Encoder, Sampler, check_finite
@@ -341,9 +340,7 @@ def train(head: str | HeadModel, vectors: Vectors, *, id: str = "", seed: int = 
         seed: of the random choices, for a head that makes any.
         **options: of the head.
     """
-    if isinstance(head, str) and head not in HEADS:
-        raise AtlasError(unknown("head", head, HEADS))
-    model = head if isinstance(head, HeadModel) else HEADS[head].from_config(options)
+    model = head if isinstance(head, HeadModel) else head_model(head, options)
     if vectors.labels is None:
         raise AtlasError(f"Vectors of '{vectors.space.id}' have no labels - encode a folder with class subfolders")
     known = vectors.labels >= 0
@@ -351,3 +348,10 @@ def train(head: str | HeadModel, vectors: Vectors, *, id: str = "", seed: int = 
     model.fit(X, y, classes=len(vectors.classes), seed=seed)
     name = id or slug(f"{vectors.space.id}__{model.name}")
     return Head(name, vectors.space, model, vectors.classes, vectors.dataset)
+
+
+def head_model(name: str, options: Mapping[str, Any] | None = None) -> HeadModel:
+    """Return an unfitted head by name, with its options."""
+    if name not in HEADS:
+        raise AtlasError(unknown("head", name, HEADS))
+    return HEADS[name].from_config(options or {})

@@ -44,10 +44,7 @@ def evaluate_command(
     found = evaluate(mapping, source=first, target=second, head=reader, metrics=metrics or None)
     if rest["save"]:
         record(mapping, alignment, found)
-    if rest["as_json"]:
-        put_json([dataclasses.asdict(figure) for figure in found])
-    else:
-        put_metrics(found)
+    put_metrics(found, rest["as_json"])
 
 
 def record(mapping: Any, ref: str, found: Iterable[Metric]) -> None:
@@ -64,10 +61,13 @@ def record(mapping: Any, ref: str, found: Iterable[Metric]) -> None:
     wrote("the figures", folder)
 
 
-def put_metrics(found: Iterable[Metric]) -> None:
-    """Print figures as a table."""
-    header = ["metric", "value", "low", "high", "target's own", "no alignment", "n"]
-    put_table(header, [[m.name, m.value, m.low, m.high, m.native, m.floor, m.n or None] for m in found])
+def put_metrics(found: Iterable[Metric], as_json: bool, empty: str = "Nothing was measured") -> None:
+    """Print figures as a table, or as JSON."""
+    if as_json:
+        put_json([dataclasses.asdict(figure) for figure in found])
+    else:
+        header = ["metric", "value", "low", "high", "target's own", "no alignment", "n"]
+        put_table(header, [[m.name, m.value, m.low, m.high, m.native, m.floor, m.n or None] for m in found], empty)
 
 
 @click.command("compare")

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from atlas.cli import params
-from atlas.cli.output import progress, put_json
+from atlas.cli.output import progress
 from atlas.cli.params import count, read_all, wrote
 
 
@@ -52,6 +52,7 @@ def stitch_command(parts: tuple[str, ...], options: Any, out: Path | None, **res
     from atlas.artefacts import load
     from atlas.cli.make import encoder_config
     from atlas.cli.measure import put_metrics
+    from atlas.predictions import predict
     from atlas.stitching import stitch
 
     if len(parts) not in (3, 4):
@@ -61,10 +62,7 @@ def stitch_command(parts: tuple[str, ...], options: Any, out: Path | None, **res
     model = stitch(found, load(alignment[0], "alignment") if alignment else None, load(head, "head"))
     columns = {name: rest[name] for name in ("text_column", "label_column", "id_column")}
     how = {name: rest[name] for name in ("batch_size", "device", "overwrite")}
-    metrics = verbs.predict(model, verbs.find_items(input, **columns), out=out, progress=progress, **how)
+    metrics = predict(model, verbs.find_items(input, **columns), out=out, progress=progress, **how)
     if out:
         wrote("the predictions", out)
-    if rest["as_json"]:
-        put_json(metrics)
-    else:
-        put_metrics(metrics)
+    put_metrics(metrics, rest["as_json"], "The items have no classes to compare with")

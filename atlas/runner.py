@@ -1,0 +1,328 @@
+"""Runs recipes: each job once, until something that went into it changes.
+
+What a job makes lies in OUT/<step>/<label>; in OUT/.steps, a stamp holds the hash of everything that went into it: the
+verb, its arguments, the contents of files, the keys of the jobs it builds on, and the versions of Atlas and of the
+plugin. Where to compute and in what batches is left out, because it does not change the result.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from atlas import verbs
+from atlas._version import __version__
+from atlas.artefacts import load, locate, read_vectors, save
+from atlas.base import KINDS, Encoder
+from atlas.cards import CARD
+from atlas.errors import AtlasError
+from atlas.evaluation import Comparison, compare, evaluate
+from atlas.files import sha256_file, whole_file
+from atlas.plugins import components, create, provider
+from atlas.predictions import predict
+from atlas.recipe import VERBS, Job, Recipe
+from atlas.stitching import stitch
+from atlas.summaries import located, summarise
+from atlas.types import Metric, sha256_of
+
+STAMPS = ".steps"
+HOW = ("batch_size", "device")
+PLAIN = ("text", "int", "truth", "options")
+Given = Mapping[str, Any]
+
+
+def quiet(number: int, job: Job, state: str) -> None:
+    """Say nothing."""
+
+
+class Runner:
+    """Runs the jobs of a recipe in a folder.
+
+    Attributes:
+        recipe: what to run.
+        out: the folder.
+        progress: shows how far a job is.
+    """
+
+    def __init__(self, recipe: Recipe, out: str | Path, progress: verbs.Progress = verbs.silent) -> None:
+        """Prepare to run a recipe: everything it names is looked for before anything is done.
+
+        Args:
+            recipe: what to run.
+            out: the folder; it must be new, empty, or one of a run before.
+            progress: shows how far a job is.
+
+        Raises:
+            AtlasError: a component, option, file or registry entry that is not there; the message names the step.
+        """
+        self.recipe = recipe
+        self.out = Path(out)
+        self.progress = progress
+        if self.out.exists() and not (self.out / STAMPS).is_dir() and (self.out.is_file() or any(self.out.iterdir())):
+            raise AtlasError(f"'{out}' is not the folder of a run - choose another name")
+        self._content = functools.cache(content_hash)
+        self._load = functools.lru_cache(maxsize=32)(load_stored)
+        self._keys: dict[int, str] = {}
+        for job in recipe.jobs:
+            with located(f"{recipe.path}: step {job}"):
+                self._keys[id(job)] = self._key(job)
+
+    def run(self, *, force: bool = False, report: Callable[[int, Job, str], None] = quiet) -> dict[str, Any]:
+        """Do what has not been done, and return all figures and tables, which are in OUT/results.json too.
+
+        Args:
+            force: do everything again.
+            report: is told of every job: its number, from 1, the job, and 'cached' or 'to do'.
+
+        Raises:
+            AtlasError: a job cannot be done; what the jobs before it made is kept.
+        """
+        for number, job in enumerate(self.recipe.jobs, 1):
+            state = "to do" if force else self.state(job)
+            report(number, job, state)
+            if state != "cached":
+                with located(f"{self.recipe.path}: step {job}"):
+                    self._do(job)
+        results = list(self.results())
+        tables = {summary.name: summarise(summary, results) for summary in self.recipe.summaries}
+        found = {"results": results, "tables": tables}
+        with whole_file(self.out / "results.json") as temporary:
+            temporary.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        return found
+
+    def state(self, job: Job) -> str:
+        """Return 'cached' if the job has been done with the very same inputs, else 'to do'."""
+        return "to do" if self.figures(job) is None else "cached"
+
+    def results(self) -> Iterator[dict[str, Any]]:
+        """Yield every figure that has been measured, with the step and the variables it was measured under."""
+        for job in self.recipe.jobs:
+            for figure in self.figures(job) or []:
+                yield {"step": job.step, **job.scope, **figure}
+
+    def figures(self, job: Job) -> list[dict[str, Any]] | None:
+        """Return the figures of a job that has been done ([] if it makes something else), None if it has not been."""
+        try:
+            stamp = json.loads(self.stamp(job).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        same = stamp.get("key") == self._keys[id(job)] and stamp.get("cards") == self._cards(job)
+        return stamp["figures"] if same else None
+
+    def stamp(self, job: Job) -> Path:
+        """Return the file that says how a job was done."""
+        return self.out / STAMPS / job.step / f"{job.label or 'all'}.json"
+
+    def target(self, job: Job) -> Path:
+        """Return the folder of what a job makes."""
+        return self.out / job.step / job.label if job.label else self.out / job.step
+
+    def space(self, job: Job) -> Path | str:
+        """Return where the encoder of an encoding is stored: beside its vectors, unless it was stored before."""
+        encoder, target = job.arguments["encoder"], self.target(job)
+        if isinstance(encoder, Job):
+            return self.space(encoder)
+        return target.with_name(target.name + ".space") if encoder in components(Encoder) else self.path(encoder)
+
+    def path(self, text: str) -> Path | str:
+        """Return the path a text of the recipe means, relative to it; the text itself if it can only be an id."""
+        beside = self.recipe.path.parent / text
+        is_path = beside.exists() or "/" in text or text.startswith(".") or Path(text).suffix
+        return beside if is_path and not text.startswith("hf://") else text
+
+    def _key(self, job: Job) -> str:
+        """Return the hash of everything that goes into a job."""
+        takes = {name: VERBS[job.verb].takes[name].rstrip("?+*") for name in job.arguments if name not in HOW}
+        arguments = {name: self._plain(job.arguments[name], kind) for name, kind in takes.items()}
+        return sha256_of([__version__, job.verb, check_component(job.arguments), arguments])
+
+    def _plain(self, value: Any, kind: str) -> Any:
+        if isinstance(value, list):
+            return [self._plain(item, kind) for item in value]
+        if isinstance(value, Job):
+            return {"job": self._keys[id(value)]}
+        if kind in PLAIN or (kind == "space" and value in components(Encoder)):
+            return value
+        return {"content": self._content(self.path(value), ("vectors",) if kind == "items" else (*kind.split("|"),))}
+
+    def _cards(self, job: Job) -> list[str]:
+        """Return the hashes of the cards a job writes; '' for one that is not there."""
+        folders = [] if job.makes == "figures" else [self.target(job)]
+        if job.verb == "encode" and job.arguments["encoder"] in components(Encoder):
+            folders.append(Path(self.space(job)))
+        return [sha256_file(f / CARD) if (f / CARD).is_file() else "" for f in folders]
+
+    def _do(self, job: Job) -> None:
+        given = self._given(job)
+        figures = DO[job.verb](given, self.target(job), self)
+        if job.verb == "encode" and job.arguments["encoder"] in components(Encoder):
+            save(given["encoder"], self.space(job), overwrite=True)
+        stamp = {"key": self._keys[id(job)], "cards": self._cards(job), "figures": figures or []}
+        with whole_file(self.stamp(job)) as temporary:
+            temporary.write_text(json.dumps(stamp, indent=1), encoding="utf-8")
+
+    def _given(self, job: Job) -> dict[str, Any]:
+        """Return the arguments of a job with everything they stand for in place of its name."""
+        given = {}
+        for name, value in job.arguments.items():
+            kind = VERBS[job.verb].takes[name].rstrip("?+*")
+            given[name] = [self._find(item, kind, job) for item in value] if isinstance(value, list) else value
+            if not isinstance(value, list) and kind not in PLAIN:
+                given[name] = self._find(value, kind, job)
+        return given
+
+    def _find(self, value: Any, kind: str, job: Job) -> Any:
+        if kind in PLAIN:
+            return value
+        if kind == "space":
+            encoder = self.space(value) if isinstance(value, Job) else value
+            known = isinstance(encoder, str) and encoder in components(Encoder)
+            return verbs.find_encoder(encoder if known else self.path(str(encoder)), job.arguments.get("options"))
+        if kind == "items":
+            columns = {name: text for name, text in job.arguments.items() if name.endswith("_column")}
+            stored = isinstance(value, Job)
+            return verbs.find_items(self._find(value, "vectors", job) if stored else self.path(value), **columns)
+        if isinstance(value, Job):
+            return self._load(self.target(value), kind, self._keys[id(value)])
+        return self._load(self.path(value), kind, "")
+
+
+def check_component(arguments: Given) -> str:
+    """Return what provides the component that arguments name, or raise `AtlasError` if it is not as they say."""
+    options = arguments.get("options", {})
+    for kind, cls in KINDS.items():
+        name = arguments.get(kind)
+        if isinstance(name, str) and (kind != "encoder" or name in components(Encoder)):
+            return provider(type(create(cls, name, options)))
+    if "vectors" in arguments and isinstance(arguments.get("head"), str):
+        verbs.head_model(arguments["head"], options)
+    return ""
+
+
+def content_hash(ref: Path | str, kinds: tuple[str, ...]) -> str:
+    """Return a hash of what a reference stands for: of files, or of a card, which holds the hash of its tensors."""
+    path = locate(ref, kinds)
+    if (path / CARD).is_file():
+        return sha256_file(path / CARD)
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+        return sha256_of([[str(file.relative_to(path)), sha256_file(file)] for file in files])
+    return sha256_file(path)
+
+
+def load_stored(where: Path | str, kind: str, key: str) -> Any:
+    """Load what a job made, or what a recipe names; the key tells two makings of it apart."""
+    return read_vectors(where) if kind == "vectors" else load(where, kind.split("|"))
+
+
+def _named(given: Given) -> dict[str, Any]:
+    return {**given.get("options", {}), **({"id": given["id"]} if "id" in given else {})}
+
+
+def _how(given: Given) -> dict[str, Any]:
+    return {name: given[name] for name in HOW if name in given}
+
+
+def _encode(given: Given, target: Path, run: Runner) -> None:
+    made = verbs.encode(
+        given["encoder"],
+        given["input"],
+        out=target,
+        id=given.get("id"),
+        overwrite=True,
+        progress=run.progress,
+        **_how(given),
+    )
+    given["encoder"].stored_id = made.space.id
+
+
+def _sample(given: Given, target: Path, run: Runner) -> None:
+    seed = given.get("seed", 0)
+    anchors = verbs.sample(given["sampler"], given["vectors"], given["n"], seed=seed, **_named(given))
+    for view in given.get("also", ()):
+        anchors = anchors.encoded_in(view)
+    save(anchors, target, overwrite=True)
+
+
+def _fit(given: Given, target: Path, run: Runner) -> None:
+    made = verbs.fit(
+        given["aligner"],
+        source=given["source"],
+        target=given.get("target"),
+        anchors=given.get("anchors"),
+        progress=run.progress,
+        **_named(given),
+    )
+    save(made, target, overwrite=True)
+
+
+def _train(given: Given, target: Path, run: Runner) -> None:
+    seed = given.get("seed", 0)
+    save(verbs.train(given["head"], given["vectors"], seed=seed, **_named(given)), target, overwrite=True)
+
+
+def _compose(given: Given, target: Path, run: Runner) -> None:
+    parts = [*given.get("alignments", ()), *(alignment.inverse() for alignment in given.get("backwards", ()))]
+    save(verbs.compose(*parts, **_named(given)), target, overwrite=True)
+
+
+def _aggregate(given: Given, target: Path, run: Runner) -> None:
+    made = verbs.aggregate(given["aggregator"], *given["vectors"], anchors=given.get("anchors"), **_named(given))
+    save(made, target, overwrite=True)
+
+
+def _apply(given: Given, target: Path, run: Runner) -> None:
+    backwards = given.get("inverse", False)
+    verbs.apply(
+        given["mapping"], *given["vectors"], out=target, inverse=backwards, overwrite=True, progress=run.progress
+    )
+
+
+def figure(measured: Metric | Comparison) -> dict[str, Any]:
+    """Return a figure as plain data, what is not known of it left out."""
+    plain = dataclasses.asdict(measured)
+    name = plain.pop("name", None)
+    kept = {
+        key: value for key, value in plain.items() if value is not None and value != "" and (key, value) != ("n", 0)
+    }
+    return {"metric": name, **kept} if name else kept
+
+
+def _evaluate(given: Given, target: Path, run: Runner) -> list[dict[str, Any]]:
+    found = evaluate(
+        given["alignment"],
+        source=given["source"],
+        target=given["target"],
+        head=given.get("head"),
+        metrics=given.get("metrics"),
+    )
+    return [figure(metric) for metric in found]
+
+
+def _compare(given: Given, target: Path, run: Runner) -> list[dict[str, Any]]:
+    found = compare(*given["vectors"], metrics=given.get("metrics", ("cka",)))
+    return [figure(one) for one in found]
+
+
+def _stitch(given: Given, target: Path, run: Runner) -> list[dict[str, Any]]:
+    model = stitch(given["encoder"], given.get("alignment"), given["head"])
+    found = predict(model, given["input"], progress=run.progress, **_how(given))
+    return [figure(metric) for metric in found]
+
+
+DO: dict[str, Callable[[Given, Path, Runner], list[dict[str, Any]] | None]] = {
+    "encode": _encode,
+    "sample": _sample,
+    "fit": _fit,
+    "train": _train,
+    "compose": _compose,
+    "aggregate": _aggregate,
+    "apply": _apply,
+    "evaluate": _evaluate,
+    "compare": _compare,
+    "stitch": _stitch,
+}

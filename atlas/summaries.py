@@ -1,0 +1,136 @@
+"""Tables of means, as a recipe asks for them, and the checks that everything in a recipe's file goes through."""
+
+from __future__ import annotations
+
+import contextlib
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from atlas.errors import AtlasError, unknown
+
+# What can be told of a figure beside the variables of its step.
+ALWAYS = ("step", "metric", "a", "b")
+FIGURES = ("value", "native", "floor", "low", "high", "chance")
+
+
+@contextlib.contextmanager
+def located(where: str) -> Iterator[None]:
+    """Put what a message is about before it."""
+    try:
+        yield
+    except AtlasError as error:
+        raise AtlasError(f"{where}: {error}") from None
+
+
+def check_fields(where: str, data: Mapping[str, Any], required: Sequence[str], optional: Sequence[str]) -> None:
+    """Raise `AtlasError` if a field is unknown or missing."""
+    for name in data:
+        if name not in (*required, *optional):
+            raise AtlasError(f"{where}: {unknown('field', name, (*required, *optional))}")
+    for name in required:
+        if name not in data:
+            raise AtlasError(f"{where}: field '{name}' is missing")
+
+
+def mapping(what: str, value: Any) -> dict[str, Any]:
+    """Return the value if it is a mapping, else raise `AtlasError`."""
+    if not isinstance(value, dict):
+        raise AtlasError(f"{what} must be a mapping, got {value!r}")
+    return value
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A table of means over everything that is neither in its rows nor in its columns.
+
+    Attributes:
+        name: of the table.
+        steps: whose figures.
+        metric: which of them; '' if there is but one.
+        figure: "value", "native" (the target's own), "floor" (no alignment)...
+        rows: the variables that make the rows.
+        columns: the variable that makes the columns; '' for a single column.
+    """
+
+    name: str
+    steps: tuple[str, ...]
+    metric: str
+    figure: str
+    rows: tuple[str, ...]
+    columns: str
+
+
+def read_summary(path: Path, name: str, table: Any, measured: Mapping[str, Mapping[str, Any]]) -> Summary:
+    """Return a table of a recipe.
+
+    Args:
+        path: of the recipe.
+        name: of the table.
+        table: what the recipe says of it.
+        measured: the variables of each step that makes figures.
+    """
+    where = f"{path}: table '{name}'"
+    data = mapping(where, table)
+    check_fields(where, data, required=("of", "rows"), optional=("metric", "figure", "columns"))
+    steps = tuple(data["of"] if isinstance(data["of"], list) else [data["of"]])
+    rows = tuple(data["rows"] if isinstance(data["rows"], list) else [data["rows"]])
+    columns, metric, figure = data.get("columns", ""), data.get("metric", ""), data.get("figure", "value")
+    known = {*ALWAYS, *(variable for scope in measured.values() for variable in scope)}
+    with located(where):
+        for step in steps:
+            if step not in measured:
+                raise AtlasError(unknown("step with figures", step, measured))
+        for variable in (*rows, *([columns] if columns else [])):
+            if variable not in known:
+                raise AtlasError(unknown("variable", variable, known))
+        if figure not in FIGURES:
+            raise AtlasError(unknown("figure", figure, FIGURES))
+    return Summary(name, steps, metric, figure, rows, columns)
+
+
+def summarise(summary: Summary, results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the cells of a table: the variables of its row and column, mean, sample standard deviation, and count.
+
+    Args:
+        summary: what to tell.
+        results: figures, each with its step, metric and variables.
+
+    Raises:
+        AtlasError: figures of several metrics would be averaged.
+    """
+    chosen = [r for r in results if r["step"] in summary.steps and summary.metric in ("", r["metric"])]
+    chosen = [r for r in chosen if r.get(summary.figure) is not None]
+    names = [*summary.rows, *([summary.columns] if summary.columns else [])]
+    metrics = sorted({r["metric"] for r in chosen})
+    if len(metrics) > 1 and "metric" not in names:
+        raise AtlasError(f"Table '{summary.name}' has figures of {', '.join(metrics)} - say which with 'metric'")
+    cells: dict[str, tuple[dict[str, Any], list[float]]] = {}
+    for result in chosen:
+        where = {name: result.get(name) for name in names}
+        cells.setdefault(repr(where), (where, []))[1].append(result[summary.figure])
+    return [
+        {**where, "mean": statistics.fmean(v), "sd": statistics.stdev(v) if len(v) > 1 else None, "n": len(v)}
+        for where, v in cells.values()
+    ]
+
+
+def pivot(summary: Summary, cells: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """Return the header and the rows of a table: a line for each row of the summary, 'mean ± sd' in its columns."""
+
+    def text(cell: Mapping[str, Any] | None) -> str:
+        if cell is None:
+            return ""
+        return f"{cell['mean']:.4f}" + (f" ± {cell['sd']:.4f}" if cell["sd"] is not None else "")
+
+    by_row: dict[tuple[str, ...], dict[str, Any]] = {}
+    columns: dict[str, None] = {}
+    for cell in cells:
+        column = str(cell[summary.columns]) if summary.columns else summary.figure
+        columns[column] = None
+        by_row.setdefault(tuple(str(cell[name]) for name in summary.rows), {})[column] = cell
+    lines = [[*row, *(text(found.get(column)) for column in columns)] for row, found in by_row.items()]
+    prefix = f"{summary.columns}=" if summary.columns else ""
+    return [*summary.rows, *(prefix + column for column in columns)], lines
