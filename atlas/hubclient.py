@@ -24,7 +24,12 @@ _TOKEN = re.compile(r"\b(hf|api)_[A-Za-z0-9_-]{3,}|(?<=://)[^/@\s]+(?=@)")
 
 
 class LostError(AtlasError):
-    """A request failed in a way that leaves open whether the Hub acted on it."""
+    """A request failed in a way that leaves open whether the Hub acted on it.
+
+    `wait` is how many seconds to wait before trying again.
+    """
+
+    wait: float = 0.0
 
 
 def client(token: str | bool | None = None) -> Any:
@@ -99,7 +104,10 @@ def patiently(
                 time.sleep(wait)
                 pause *= 2
                 continue
-            raise _kind(error, write)(complaint(error, what, token)) from None
+            raised = _kind(error, write)(complaint(error, what, token))
+            if isinstance(raised, LostError):
+                raised.wait = pause if wait is None else wait
+            raise raised from None
 
 
 def _failures() -> tuple[type[Exception], ...]:
@@ -112,7 +120,7 @@ def _failures() -> tuple[type[Exception], ...]:
 def _kind(error: Exception, write: bool) -> type[AtlasError]:
     from huggingface_hub import errors
 
-    if write and (_pause(error, 0.0) is not None or _status(error) == 412):
+    if write and (_pause(error, 0.0) is not None or _status(error) in (409, 412)):
         return LostError
     missing = (errors.RepositoryNotFoundError, errors.RevisionNotFoundError, errors.EntryNotFoundError)
     return NotFoundError if isinstance(error, missing) else AtlasError

@@ -1,0 +1,172 @@
+"""From a folder to the Hub: one commit that holds all of it, or none, and leaves alone what others wrote."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from atlas.cards import CARD, dump_card, parse_yaml, read_card
+from atlas.errors import AtlasError, CardError, NotFoundError
+from atlas.hubcache import Ref
+from atlas.hubcard import hub_models, metadata, readme
+from atlas.hubclient import patiently
+from atlas.hubtarget import EXTRAS, MAX_TEXT, README, Push, Target, same
+from atlas.hubtext import body
+from atlas.registry import MODEL, check_file
+from atlas.types import Card
+
+_LOCAL = re.compile(
+    r"(^|[\s'\"=(:,])(/(home|Users|root|tmp|var|mnt|data|private|opt|srv|work)/|~/|[A-Za-z]:[\\/]|file:)"
+)
+
+
+def push(
+    folder: str | Path,
+    repo: str,
+    *,
+    private: bool | None = None,
+    branch: str = "main",
+    tag: str = "",
+    create_pr: bool = False,
+    message: str = "",
+    token: str | bool | None = None,
+    dry_run: bool = False,
+) -> Push:
+    """Publish an artefact's folder as one commit.
+
+    The card, the tensors, a README and, if they are there, a learning curve, a picture and the recipe are published,
+    nothing else. Nothing is pushed if the repository holds the same already.
+
+    Args:
+        folder: the artefact.
+        repo: owner/name; it is made if it is not there.
+        private: whether to make it private.
+        branch: to commit to; it is made if it is not there.
+        tag: a name for the commit; it must be new.
+        create_pr: open a pull request instead.
+        message: of the commit.
+        token: None for the one you are logged in with.
+        dry_run: change nothing, and return what would be pushed.
+
+    Raises:
+        CardError: the folder is not sound, or would publish a local path.
+        AtlasError: the Hub refuses, somebody else pushed in the meantime, or the connection is lost.
+    """
+    card = sound_card(Path(folder))
+    target = Target(Ref(repo.removeprefix("hf://"), branch), token)
+    if tag:
+        Ref(repo, tag)
+    target.look(create_pr)
+    plan = _plan(Path(folder), card, target, private, tag)
+    if dry_run:
+        return plan
+    if target.prepare(private, create_pr):
+        # Somebody else may have made it in the meantime, and may have pushed.
+        plan = _plan(Path(folder), card, target, private, tag)
+    if plan.changed:
+        done = target.commit(plan, message or f"Push {card.kind} {card.id}", create_pr)
+    else:
+        done = replace(plan, commit=target.head)
+    if tag and not create_pr:
+        target.tag(tag, done.commit)
+    return done
+
+
+def sound_card(folder: Path) -> Card:
+    """Return the card of a folder that may be published: whole, true to its tensors, and without local paths."""
+    card = replace(read_card(folder), hub="")
+    if card.sha256:
+        check_file(folder, card)
+    elif (folder / MODEL).exists():
+        raise CardError(f"{folder / MODEL}: the card does not list it")
+    for name, text in _texts(card.to_dict()):
+        if local := _local(text):
+            raise CardError(f"{folder / CARD}: field '{name}' holds the local path '{local}' - publish no local paths")
+    return card
+
+
+def _texts(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    if isinstance(value, str):
+        yield name, value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _texts(item, f"{name}.{key}".lstrip("."))
+    elif isinstance(value, list):
+        for i, item in enumerate(value):
+            yield from _texts(item, f"{name}.{i}")
+
+
+def _local(text: str) -> str:
+    """Return the line of a text that names a place on this computer; '' if none does."""
+    home = str(Path.home())
+    for line in text.splitlines():
+        if _LOCAL.search(line) or (len(home) > 1 and home in line) or Path(line.strip()).is_absolute():
+            return line.strip()[:80]
+    return ""
+
+
+def _check_place(target: Target, card: Card, private: bool | None) -> None:
+    """Refuse to overwrite what Atlas did not write, and to publish what was meant to be private."""
+    if private and target.info is not None and target.info.private is False:
+        raise AtlasError(f"'{target.ref}' is public already - make it private in its settings, or leave out --private")
+    there = _remote_card(target)
+    if there is None and (CARD in target.files or MODEL in target.files):
+        name = CARD if CARD in target.files else MODEL
+        raise AtlasError(f"'{target.ref}' holds a {name} that Atlas did not write - choose another repository")
+    if there is not None and there.kind != card.kind:
+        raise AtlasError(f"'{target.ref}' holds {there.kind} '{there.id}', not {card.kind} - choose another repository")
+
+
+def _remote_card(target: Target) -> Card | None:
+    if CARD not in target.files:
+        return None
+    try:
+        return Card.from_dict(parse_yaml(target.text(CARD), CARD))
+    except CardError:
+        return None
+
+
+def _plan(folder: Path, card: Card, target: Target, private: bool | None, tag: str) -> Push:
+    """Return what is to be published, and which of it the branch does not hold."""
+    _check_place(target, card, private)
+    extras = {name: _extra(folder / name) for name in EXTRAS if (folder / name).is_file()}
+    there = _remote_card(target)
+    before = metadata(there, _on_the_hub(there, target)) if there else {}
+    after = metadata(card, _on_the_hub(card, target))
+    text = readme(target.text(README), before, after, body(card, target.ref.repo, extras), f"{target.ref}: {README}")
+    files: dict[str, bytes | Path] = {CARD: dump_card(card).encode(), README: text.encode()}
+    if card.sha256:
+        files[MODEL] = folder / MODEL
+    files.update({name: folder / name for name in extras})
+    changed = tuple(n for n, data in files.items() if n not in target.files or not same(data, target.files[n]))
+    if tag and tag in target.tags and (changed or target.tags[tag] != target.head):
+        raise AtlasError(f"'{target.ref}' has a tag '{tag}' already, at {target.tags[tag][:12]} - choose another")
+    sizes = {n: data.stat().st_size if isinstance(data, Path) else len(data) for n, data in files.items()}
+    return Push(target.ref, files, changed, text, target.head, sizes=sizes)
+
+
+def _extra(path: Path) -> str:
+    """Return the text of an optional file, '' for a picture; refuse one that names places on this computer."""
+    if path.suffix == ".png":
+        return ""
+    if path.stat().st_size > MAX_TEXT:
+        raise AtlasError(f"'{path}' is too large to be published with a card - the limit is {MAX_TEXT} bytes")
+    text = path.read_text(encoding="utf-8")
+    if local := _local(text):
+        raise AtlasError(f"'{path}' holds the local path '{local}' - publish no local paths")
+    return text
+
+
+def _on_the_hub(card: Card, target: Target) -> list[str]:
+    """Return those models of an artefact's encoders that are really there."""
+    found = []
+    for name in hub_models(card):
+        try:
+            patiently(lambda name=name: target.api.model_info(name, expand=["sha"]), name, target.token)  # type: ignore[misc]
+            found.append(name)
+        except NotFoundError:
+            continue
+    return found
