@@ -7,7 +7,6 @@ plugin. Where to compute and in what batches is left out, because it does not ch
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -20,17 +19,14 @@ from atlas.artefacts import load, locate, read_vectors, save
 from atlas.base import KINDS, Encoder
 from atlas.cards import CARD
 from atlas.errors import AtlasError
-from atlas.evaluation import Comparison, compare, evaluate
 from atlas.files import sha256_file, whole_file
 from atlas.plugins import components, create, provider
-from atlas.predictions import predict
 from atlas.recipe import VERBS, Job, Recipe
-from atlas.stitching import stitch
+from atlas.steps import DO, HOW
 from atlas.summaries import located, summarise
-from atlas.types import Metric, sha256_of
+from atlas.types import sha256_of
 
 STAMPS = ".steps"
-HOW = ("batch_size", "device")
 PLAIN = ("text", "int", "truth", "options")
 Given = Mapping[str, Any]
 
@@ -158,7 +154,7 @@ class Runner:
 
     def _do(self, job: Job) -> None:
         given = self._given(job)
-        figures = DO[job.verb](given, self.target(job), self)
+        figures = DO[job.verb](given, self.target(job), self.progress)
         if job.verb == "encode" and job.arguments["encoder"] in components(Encoder):
             save(given["encoder"], self.space(job), overwrite=True)
         stamp = {"key": self._keys[id(job)], "cards": self._cards(job), "figures": figures or []}
@@ -217,112 +213,3 @@ def content_hash(ref: Path | str, kinds: tuple[str, ...]) -> str:
 def load_stored(where: Path | str, kind: str, key: str) -> Any:
     """Load what a job made, or what a recipe names; the key tells two makings of it apart."""
     return read_vectors(where) if kind == "vectors" else load(where, kind.split("|"))
-
-
-def _named(given: Given) -> dict[str, Any]:
-    return {**given.get("options", {}), **({"id": given["id"]} if "id" in given else {})}
-
-
-def _how(given: Given) -> dict[str, Any]:
-    return {name: given[name] for name in HOW if name in given}
-
-
-def _encode(given: Given, target: Path, run: Runner) -> None:
-    made = verbs.encode(
-        given["encoder"],
-        given["input"],
-        out=target,
-        id=given.get("id"),
-        overwrite=True,
-        progress=run.progress,
-        **_how(given),
-    )
-    given["encoder"].stored_id = made.space.id
-
-
-def _sample(given: Given, target: Path, run: Runner) -> None:
-    seed = given.get("seed", 0)
-    anchors = verbs.sample(given["sampler"], given["vectors"], given["n"], seed=seed, **_named(given))
-    for view in given.get("also", ()):
-        anchors = anchors.encoded_in(view)
-    save(anchors, target, overwrite=True)
-
-
-def _fit(given: Given, target: Path, run: Runner) -> None:
-    made = verbs.fit(
-        given["aligner"],
-        source=given["source"],
-        target=given.get("target"),
-        anchors=given.get("anchors"),
-        progress=run.progress,
-        **_named(given),
-    )
-    save(made, target, overwrite=True)
-
-
-def _train(given: Given, target: Path, run: Runner) -> None:
-    seed = given.get("seed", 0)
-    save(verbs.train(given["head"], given["vectors"], seed=seed, **_named(given)), target, overwrite=True)
-
-
-def _compose(given: Given, target: Path, run: Runner) -> None:
-    parts = [*given.get("alignments", ()), *(alignment.inverse() for alignment in given.get("backwards", ()))]
-    save(verbs.compose(*parts, **_named(given)), target, overwrite=True)
-
-
-def _aggregate(given: Given, target: Path, run: Runner) -> None:
-    made = verbs.aggregate(given["aggregator"], *given["vectors"], anchors=given.get("anchors"), **_named(given))
-    save(made, target, overwrite=True)
-
-
-def _apply(given: Given, target: Path, run: Runner) -> None:
-    backwards = given.get("inverse", False)
-    verbs.apply(
-        given["mapping"], *given["vectors"], out=target, inverse=backwards, overwrite=True, progress=run.progress
-    )
-
-
-def figure(measured: Metric | Comparison) -> dict[str, Any]:
-    """Return a figure as plain data, what is not known of it left out."""
-    plain = dataclasses.asdict(measured)
-    name = plain.pop("name", None)
-    kept = {
-        key: value for key, value in plain.items() if value is not None and value != "" and (key, value) != ("n", 0)
-    }
-    return {"metric": name, **kept} if name else kept
-
-
-def _evaluate(given: Given, target: Path, run: Runner) -> list[dict[str, Any]]:
-    found = evaluate(
-        given["alignment"],
-        source=given["source"],
-        target=given["target"],
-        head=given.get("head"),
-        metrics=given.get("metrics"),
-    )
-    return [figure(metric) for metric in found]
-
-
-def _compare(given: Given, target: Path, run: Runner) -> list[dict[str, Any]]:
-    found = compare(*given["vectors"], metrics=given.get("metrics", ("cka",)))
-    return [figure(one) for one in found]
-
-
-def _stitch(given: Given, target: Path, run: Runner) -> list[dict[str, Any]]:
-    model = stitch(given["encoder"], given.get("alignment"), given["head"])
-    found = predict(model, given["input"], progress=run.progress, **_how(given))
-    return [figure(metric) for metric in found]
-
-
-DO: dict[str, Callable[[Given, Path, Runner], list[dict[str, Any]] | None]] = {
-    "encode": _encode,
-    "sample": _sample,
-    "fit": _fit,
-    "train": _train,
-    "compose": _compose,
-    "aggregate": _aggregate,
-    "apply": _apply,
-    "evaluate": _evaluate,
-    "compare": _compare,
-    "stitch": _stitch,
-}

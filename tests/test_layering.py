@@ -15,7 +15,7 @@ _ORDER = """
 _version errors types base hookspecs plugins cards files ids registry
 hubclient hubcache hubcard hubtext hubtarget hub hubpush
 items tables inputs moments linear chain layers network headmodel heads metrics vectors artefacts evaluation stitching
-verbs predictions summaries recipe runner pictures demo cli testing
+verbs predictions summaries recipe steps runner pictures demo cli testing
 """
 LAYERS = _ORDER.split()
 # What the author of an encoder may need beside the public names.

@@ -1,0 +1,126 @@
+"""What each verb of a recipe does, given everything its arguments stand for."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from atlas import verbs
+from atlas.artefacts import save
+from atlas.evaluation import Comparison, compare, evaluate
+from atlas.predictions import predict
+from atlas.stitching import stitch
+from atlas.types import Metric
+
+# Arguments that do not change the result: where to compute, and in what batches.
+HOW = ("batch_size", "device")
+Given = Mapping[str, Any]
+
+
+def _named(given: Given) -> dict[str, Any]:
+    return {**given.get("options", {}), **({"id": given["id"]} if "id" in given else {})}
+
+
+def _how(given: Given) -> dict[str, Any]:
+    return {name: given[name] for name in HOW if name in given}
+
+
+def _encode(given: Given, target: Path, progress: verbs.Progress) -> None:
+    made = verbs.encode(
+        given["encoder"],
+        given["input"],
+        out=target,
+        id=given.get("id"),
+        overwrite=True,
+        progress=progress,
+        **_how(given),
+    )
+    given["encoder"].stored_id = made.space.id
+
+
+def _sample(given: Given, target: Path, progress: verbs.Progress) -> None:
+    seed = given.get("seed", 0)
+    anchors = verbs.sample(given["sampler"], given["vectors"], given["n"], seed=seed, **_named(given))
+    for view in given.get("also", ()):
+        anchors = anchors.encoded_in(view)
+    save(anchors, target, overwrite=True)
+
+
+def _fit(given: Given, target: Path, progress: verbs.Progress) -> None:
+    made = verbs.fit(
+        given["aligner"],
+        source=given["source"],
+        target=given.get("target"),
+        anchors=given.get("anchors"),
+        progress=progress,
+        **_named(given),
+    )
+    save(made, target, overwrite=True)
+
+
+def _train(given: Given, target: Path, progress: verbs.Progress) -> None:
+    seed = given.get("seed", 0)
+    save(verbs.train(given["head"], given["vectors"], seed=seed, **_named(given)), target, overwrite=True)
+
+
+def _compose(given: Given, target: Path, progress: verbs.Progress) -> None:
+    parts = [*given.get("alignments", ()), *(alignment.inverse() for alignment in given.get("backwards", ()))]
+    save(verbs.compose(*parts, **_named(given)), target, overwrite=True)
+
+
+def _aggregate(given: Given, target: Path, progress: verbs.Progress) -> None:
+    made = verbs.aggregate(given["aggregator"], *given["vectors"], anchors=given.get("anchors"), **_named(given))
+    save(made, target, overwrite=True)
+
+
+def _apply(given: Given, target: Path, progress: verbs.Progress) -> None:
+    backwards = given.get("inverse", False)
+    verbs.apply(given["mapping"], *given["vectors"], out=target, inverse=backwards, overwrite=True, progress=progress)
+
+
+def figure(measured: Metric | Comparison) -> dict[str, Any]:
+    """Return a figure as plain data, what is not known of it left out."""
+    plain = dataclasses.asdict(measured)
+    name = plain.pop("name", None)
+    kept = {
+        key: value for key, value in plain.items() if value is not None and value != "" and (key, value) != ("n", 0)
+    }
+    return {"metric": name, **kept} if name else kept
+
+
+def _evaluate(given: Given, target: Path, progress: verbs.Progress) -> list[dict[str, Any]]:
+    found = evaluate(
+        given["alignment"],
+        source=given["source"],
+        target=given["target"],
+        head=given.get("head"),
+        metrics=given.get("metrics"),
+    )
+    return [figure(metric) for metric in found]
+
+
+def _compare(given: Given, target: Path, progress: verbs.Progress) -> list[dict[str, Any]]:
+    found = compare(*given["vectors"], metrics=given.get("metrics", ("cka",)))
+    return [figure(one) for one in found]
+
+
+def _stitch(given: Given, target: Path, progress: verbs.Progress) -> list[dict[str, Any]]:
+    model = stitch(given["encoder"], given.get("alignment"), given["head"])
+    found = predict(model, given["input"], progress=progress, **_how(given))
+    return [figure(metric) for metric in found]
+
+
+DO: dict[str, Callable[[Given, Path, verbs.Progress], list[dict[str, Any]] | None]] = {
+    "encode": _encode,
+    "sample": _sample,
+    "fit": _fit,
+    "train": _train,
+    "compose": _compose,
+    "aggregate": _aggregate,
+    "apply": _apply,
+    "evaluate": _evaluate,
+    "compare": _compare,
+    "stitch": _stitch,
+}
