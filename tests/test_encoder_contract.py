@@ -129,12 +129,14 @@ def test_what_was_learned_is_part_of_the_space(cls: type[Encoder]) -> None:
     if not encoder.fits:
         pytest.skip("it learns nothing from items")
     other = items_for(cls.takes, seed=1)
-    other = other[:-1] if isinstance(other, list) else other[:, :-1]
+    other = [text[::-1] for text in other] if isinstance(other, list) else other[:, :-1]
     before = encoder.space().fingerprint
     assert encoder.fit(other) is encoder
     assert encoder.space().fingerprint != before
+    vectors(encoder, other)
     encoder.fit(items_for(cls.takes))
     assert encoder.space().fingerprint == before
+    assert torch.equal(vectors(encoder), vectors(made(cls)))
 
 
 @every_encoder
@@ -228,7 +230,11 @@ def test_whatever_an_encoder_has_loaded_is_part_of_its_identity() -> None:
     one, two = {"a": torch.zeros(2), "b": torch.ones(2)}, {"b": torch.ones(2), "a": torch.zeros(2)}
     first = encoder.load_state_dict(one).identity()
     assert encoder.load_state_dict(two).identity() == first
-    for changed in ({"a": torch.zeros(2)}, {**one, "a": torch.zeros(1, 2)}, {**one, "b": torch.ones(2).long()}):
+    for changed in (
+        {"a": torch.zeros(2)},
+        {**one, "a": torch.zeros(1, 2)},
+        {**one, "b": torch.ones(2).view(torch.int32)},
+    ):
         assert encoder.load_state_dict(changed).identity() != first
     encoder.forget()
     assert encoder.identity() == {"result": "good"}
