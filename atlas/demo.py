@@ -12,6 +12,7 @@ from torch import Tensor
 
 from atlas import verbs
 from atlas.artefacts import Anchors, Head, load, read_vectors
+from atlas.evaluation import class_numbers
 from atlas.metrics import accuracy
 from atlas.vectors import Vectors
 
@@ -94,10 +95,7 @@ FITTED = ("identity", "procrustes", "linear")
 
 def score(head: Head, vectors: Vectors) -> float:
     """Return the accuracy of a head on labelled vectors, by the names of the classes."""
-    assert vectors.labels is not None
-    number = {name: i for i, name in enumerate(head.classes)}
-    truth = torch.tensor([number.get(vectors.classes[i], -1) for i in vectors.labels.tolist()])
-    return float(accuracy(head.predict(vectors), truth))
+    return accuracy(head.predict(vectors), class_numbers(head, vectors))
 
 
 def merge_halves(results: Results, train: Vectors, test: Vectors, anchors: Anchors) -> None:

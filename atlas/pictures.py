@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from atlas.errors import AtlasError
 
@@ -83,7 +83,8 @@ def demo_png(results: Results, methods: dict[str, str], path: Path) -> None:
     # A figure of its own, so that nobody's pyplot state, backend or window is touched.
     figure = Figure(figsize=(12, 9), layout="constrained")
     FigureCanvasAgg(figure)
-    top, bottom = figure.subfigures(2, 1, height_ratios=[1, 1.25])
+    halves: Any = figure.subfigures(2, 1, height_ratios=[1, 1.25])
+    top, bottom = halves
     reach = reach_of(results)
     for axes, (name, points) in zip(top.subplots(1, len(results.points)), results.points.items(), strict=True):
         colours = [COLOURS[digit % 10] for digit in results.classes.tolist()]

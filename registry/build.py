@@ -151,7 +151,7 @@ def trained(
             optimizer.step()
     state = {key: value.detach() for key, value in net.state_dict().items()}
     last = f"{len(layers)}."
-    encoder = atlas.create(atlas.Encoder, "network", {"layers": layers})
+    encoder = atlas.create(atlas.Encoder, "network", {"layers": layers, "input_shape": [64]})
     encoder.load_state_dict({key: value for key, value in state.items() if not key.startswith(last)})
     read = HEADS["linear"]().load_state_dict({"weight": state[last + "weight"].T, "bias": state[last + "bias"]})
     names = tuple(str(digit) for digit in classes)

@@ -96,13 +96,16 @@ def heads() -> Any:
 @params.as_json
 def metrics_command(as_json: bool) -> None:
     """List the metrics of `atlas evaluate` and `atlas compare`."""
-    from atlas.evaluation import METRICS
+    from atlas.metrics import METRICS
 
-    described = [{"name": name, "summary": summary} for name, summary in METRICS.items()]
+    header = ["name", "of", "better", "what_it_measures"]
+    rows = [
+        [one.name, one.takes, "higher" if one.higher_is_better else "lower", one.summary] for one in METRICS.values()
+    ]
     if as_json:
-        put_json(described)
+        put_json([dict(zip(header, row, strict=True)) for row in rows])
     else:
-        put_table(["name", "what it measures"], [[one["name"], one["summary"]] for one in described])
+        put_table([name.replace("_", " ") for name in header], rows)
 
 
 encoders_command = listing("encoder", installed("encoder"))

@@ -45,9 +45,9 @@ def print_tables(results: Any) -> None:
     put_table(["accuracy", "what"], [[percent(row["accuracy"]), row["what"]] for row in results.atlas])
 
 
-def percent(share: float) -> float:
+def percent(share: float) -> str:
     """Return a share from 0 to 1 in points, to one decimal."""
-    return round(100 * share, 1)
+    return f"{100 * share:5.1f}"
 
 
 def draw(results: Any, folder: Path) -> None:

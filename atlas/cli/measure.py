@@ -32,8 +32,8 @@ def evaluate_command(
 ) -> None:
     """Measure how well an alignment maps vectors it may not have been fitted on.
 
-    Each figure stands beside the same figure for the target's own vectors and for no alignment at all, which is
-    measured where both spaces have the same dimension.
+    Each figure stands beside the same figure for the target's own vectors, and for no alignment at all: the source's
+    vectors cut or padded with zeros to the target's dimension.
     """
     from atlas.artefacts import load
     from atlas.evaluation import evaluate

@@ -1,0 +1,176 @@
+"""Figures with what gives them meaning: an alignment beside its ceiling and its floor; how alike spaces are.
+
+The ceiling is the target's own vectors; the floor is no alignment at all, the source's vectors padded with zeros or cut
+to the target's dimension.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from atlas.artefacts import Alignment, Head
+from atlas.base import as_matrix, check_finite
+from atlas.errors import AtlasError
+from atlas.metrics import Measure, bootstrap, find
+from atlas.types import Metric
+from atlas.vectors import Vectors, paired
+
+DEFAULT = ("cosine", "r2", "recall@1", "recall@10", "mrr")
+
+
+def evaluate(
+    alignment: Alignment,
+    *,
+    source: Vectors,
+    target: Vectors,
+    head: Head | None = None,
+    metrics: Sequence[str] | None = None,
+    split: str = "",
+) -> tuple[Metric, ...]:
+    """Measure an alignment on paired vectors, which should not be those it was fitted on.
+
+    Args:
+        alignment: what to measure.
+        source: vectors of its source.
+        target: vectors of its target; rows are paired with the source's by item id.
+        head: a head of the target; None: no accuracy.
+        metrics: names of metrics; None: cosine, R2, recall and reciprocal rank, and accuracy if there is a head.
+        split: what part of the data set this is, for the record.
+
+    Returns:
+        One figure for each metric, with a 95 % bootstrap interval where it is a mean over rows, and beside it the same
+        figure for the target's own vectors (`native`) and for no alignment (`floor`).
+
+    Raises:
+        SpaceMismatchError: vectors or a head of another space.
+        AtlasError: an unknown metric, items that do not overlap, or labels that are missing.
+    """
+    alignment.source.require(source.space, f"Alignment '{alignment.id}' maps from", "the source vectors")
+    alignment.target.require(target.space, f"Alignment '{alignment.id}' maps to", "the target vectors")
+    if head is not None:
+        head.space.require(alignment.target, f"Head '{head.id}' reads", f"what alignment '{alignment.id}' makes")
+    source, target = paired(source, target)
+    check_finite(as_matrix(source.data, "The source"), "The source")
+    views = {
+        "value": _working(alignment.aligner.transform(source.data)),
+        "native": _working(target.data),
+        "floor": cut_or_padded(_working(source.data), target.space.dim),
+    }
+    figures = []
+    for name in metrics if metrics is not None else _default_metrics(head, len(source)):
+        measure = find(name)
+        reader = _reader(measure, head, target if target.labels is not None else source)
+        found = {view: measure(*reader(X, views["native"])) for view, X in views.items()}
+        rows = measure.per_row(*reader(views["value"], views["native"]))
+        low, high = (None, None) if rows is None else bootstrap(rows)
+        figures.append(
+            Metric(measure.name, low=low, high=high, dataset=source.dataset, split=split, n=len(source), **found)
+        )
+    return tuple(figures)
+
+
+def _working(X: Tensor) -> Tensor:
+    return X if X.dtype in (torch.float32, torch.float64) else X.float()
+
+
+def _default_metrics(head: Head | None, n: int) -> list[str]:
+    named = [name for name in DEFAULT if "@" not in name or int(name.partition("@")[2]) <= n]
+    return ["accuracy", *named] if head is not None else named
+
+
+def cut_or_padded(X: Tensor, d: int) -> Tensor:
+    """Return vectors (n, d_source) as (n, d): dimensions cut off, or zeros added."""
+    return X[:, :d] if X.shape[1] >= d else pad(X, (0, d - X.shape[1]))
+
+
+def _reader(measure: Measure, head: Head | None, labelled: Vectors) -> Callable[[Tensor, Tensor], tuple[Any, Any]]:
+    """Return what turns mapped and true vectors into the two things a metric takes."""
+    if measure.takes == "classes":
+        if head is None:
+            raise AtlasError(f"Metric '{measure.name}' needs a head of the target - give one, or leave the metric out")
+        truth = class_numbers(head, labelled)
+        return lambda X, Y: (head.model.predict(X), truth)
+    if measure.takes == "labelled":
+        labels = _labels(labelled, measure.name)
+        return lambda X, Y: (X, labels)
+    return lambda X, Y: (X, Y)
+
+
+def _labels(vectors: Vectors, what: str) -> Tensor:
+    if vectors.labels is None:
+        raise AtlasError(f"'{what}' needs labels, and neither source nor target has them - encode items with classes")
+    return vectors.labels
+
+
+def class_numbers(head: Head, vectors: Vectors) -> Tensor:
+    """Return the label of each row as a number of the head's classes, (n,) int64.
+
+    A class the head does not know gets a number of its own, so that it counts as missed; -1 stays unknown.
+    """
+    number = {name: i for i, name in enumerate(head.classes)}
+    renumber = [number.get(name, len(number)) for name in vectors.classes]
+    return torch.tensor([*renumber, -1])[_labels(vectors, "accuracy")]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How alike two spaces are by one metric.
+
+    Attributes:
+        metric: its name.
+        a: id of the first space.
+        b: id of the second; '' for a metric of one space.
+        value: the figure.
+        chance: what unrelated spaces reach; None where that is 0 or has no meaning.
+        n: how many items both have.
+        note: what a reader must know, if anything.
+    """
+
+    metric: str
+    a: str
+    b: str
+    value: float
+    chance: float | None
+    n: int
+    note: str = ""
+
+
+def compare(*vectors: Vectors, metrics: Sequence[str] = ("cka",)) -> list[Comparison]:
+    """Measure how alike every two of several spaces are, on the items both have.
+
+    Args:
+        *vectors: two or more (one will do for a metric of one space), rows paired by item id.
+        metrics: names of metrics.
+
+    Raises:
+        AtlasError: an unknown metric, one that needs a head, or items that do not overlap.
+    """
+    found = []
+    for measure in map(find, metrics):
+        if measure.takes == "classes":
+            raise AtlasError(f"Metric '{measure.name}' reads predictions - measure it with evaluate and a head")
+        if measure.takes == "labelled":
+            found += [_of_one(measure, view) for view in vectors]
+        elif len(vectors) < 2:
+            raise AtlasError(f"Metric '{measure.name}' compares spaces - give the vectors of two or more")
+        else:
+            found += [_of_two(measure, *pair) for pair in itertools.combinations(vectors, 2)]
+    return found
+
+
+def _of_one(measure: Measure, view: Vectors) -> Comparison:
+    return Comparison(measure.name, view.space.id, "", measure(view.data, _labels(view, measure.name)), None, len(view))
+
+
+def _of_two(measure: Measure, a: Vectors, b: Vectors) -> Comparison:
+    x, y = paired(a, b)
+    note = measure.caution(len(x), max(a.space.dim, b.space.dim))
+    value = measure(x.data, y.data)
+    return Comparison(measure.name, a.space.id, b.space.id, value, measure.by_chance(len(x)), len(x), note)
