@@ -6,7 +6,7 @@ import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -17,19 +17,17 @@ from atlas.chain import Composed, restored
 from atlas.errors import AtlasError, CardError
 from atlas.files import MODEL, Rows, check_target, load_tensors, save_tensors, sha256_file, whole_folder
 from atlas.heads import HEADS, HeadModel
+from atlas.hub import locate
+from atlas.hubmixin import OnHub
 from atlas.plugins import create, provider
 from atlas.registry import check_file
-from atlas.registry import locate as find
 from atlas.types import AlignmentCard, AtlasCard, Card, HeadCard, Metric, Space, SpaceCard, slug
 from atlas.vectors import Anchors, Vectors, read_bare, vectors_from
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 A = TypeVar("A")
 
 
-class Stored:
+class Stored(OnHub):
     """What every artefact but vectors can do: be saved to a folder and loaded from one."""
 
     kind = ""
@@ -37,11 +35,6 @@ class Stored:
     def save_pretrained(self, folder: str | Path, *, overwrite: bool = False) -> None:
         """Write the artefact to a folder, whole or not at all."""
         save(self, folder, overwrite=overwrite)
-
-    @classmethod
-    def from_pretrained(cls, ref: str | Path) -> Self:
-        """Load an artefact of this kind: a folder, or the id of a registry entry."""
-        return load(ref, cls.kind)
 
 
 @dataclass(frozen=True)
@@ -385,20 +378,13 @@ def _encoder_from(card: SpaceCard, folder: Path) -> Encoder:
     return encoder
 
 
-def locate(ref: str | Path, kinds: Sequence[str] = ()) -> Path:
-    """Return the folder or file a reference means: a path if there is one or it looks like one, else a registry id."""
-    text = str(ref)
-    if text.startswith("hf://"):
-        raise AtlasError(f"'{text}' is on the Hub, which this version does not read - give a folder or a registry id")
-    return find(ref, kinds)
-
-
-def load(ref: str | Path, kind: str | Sequence[str] = "") -> Any:
+def load(ref: str | Path, kind: str | Sequence[str] = "", **hub: Any) -> Any:
     """Load an artefact: `Alignment`, `Anchors`, `Atlas`, `Head`, `Vectors`, or, for a space, its `Encoder`.
 
     Args:
-        ref: a folder, or the id of a registry entry.
+        ref: a folder, the id of a registry entry, or 'hf://owner/name[@revision]'.
         kind: what it must be; '' for anything.
+        **hub: how to pull from the Hub: revision, token, cache_dir, local_files_only, force_download.
 
     Raises:
         NotFoundError: nothing is there.
@@ -406,7 +392,7 @@ def load(ref: str | Path, kind: str | Sequence[str] = "") -> Any:
     """
     kinds = (kind,) if isinstance(kind, str) else tuple(kind)
     kinds = tuple(k for k in kinds if k)
-    folder = locate(ref, kinds)
+    folder = locate(ref, kinds, **hub)
     card = read_card(folder)
     if kinds and card.kind not in kinds:
         raise AtlasError(f"'{folder}' is of kind {card.kind} - expected {' or '.join(kinds)}")

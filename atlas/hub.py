@@ -11,16 +11,17 @@ import contextlib
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from atlas.cards import CARD, dump_card, read_card
 from atlas.errors import AtlasError, CardError, NotFoundError
-from atlas.hubcache import Cache, Listed, Ref, Source, digest_of
+from atlas.hubcache import SCHEME, Cache, Listed, Ref, Source, digest_of
 from atlas.hubclient import offline
 from atlas.registry import MODEL, check_file
+from atlas.registry import locate as find
 from atlas.types import Card
 
 
@@ -177,3 +178,25 @@ def copy(pulled: Pulled, folder: str | Path, *, overwrite: bool = False) -> Path
             check_file(temporary, card)
         (temporary / CARD).write_text(dump_card(card), encoding="utf-8")
     return path
+
+
+def locate(ref: str | Path, kinds: Sequence[str] = (), **keywords: Any) -> Path:
+    """Return the folder or file a reference means, pulled from the Hub where it is there.
+
+    Args:
+        ref: a path, the id of a registry entry, or 'hf://owner/name[@revision]'.
+        kinds: the kinds of registry entries that will do; none: any.
+        **keywords: of `pull`.
+    """
+    if str(ref).startswith(SCHEME):
+        return pull(str(ref), **keywords).folder
+    folder = find(ref, kinds)
+    if (folder / MODEL).exists() or not (folder / CARD).is_file():
+        return folder
+    card = read_card(folder)
+    if not card.hub or not card.sha256:
+        return folder
+    pulled = pull(card.hub, **keywords)
+    if replace(pulled.card, hub="") != replace(card, hub=""):
+        raise CardError(f"{folder / CARD}: the card at {pulled.pinned} is another - rebuild the registry: atlas index")
+    return pulled.folder

@@ -16,12 +16,13 @@ from atlas.cards import BARE, CARD, dump_card
 from atlas.errors import AtlasError, CardError
 from atlas.files import MODEL, MatrixWriter, Rows, check_target, map_npy, read_header, whole_file, whole_folder
 from atlas.files import load_tensors as load_file
+from atlas.hubmixin import OnHub
 from atlas.ids import RowNumbers, check_ids, hash_ids, match, pack_ids, unpack_ids
 from atlas.types import AnchorsCard, Space, TensorInfo, VectorsCard, slug
 
 
 @dataclass(frozen=True)
-class Vectors:
+class Vectors(OnHub):
     """Rows of one space, with the id of the item each row encodes and, if known, its class.
 
     Attributes:
@@ -330,7 +331,7 @@ def vectors_from(card: VectorsCard, folder: Path) -> Vectors:
 
 
 @dataclass(frozen=True)
-class Anchors:
+class Anchors(OnHub):
     """Items that spaces are aligned on, and the vectors of those items in each space they have been encoded in.
 
     Two parties share anchors if they have the same items in the same order: `fingerprint` says whether they do.

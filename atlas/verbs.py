@@ -16,12 +16,12 @@ from atlas.artefacts import Alignment, Anchors, Atlas, Head, load, read_vectors
 from atlas.base import Aggregator, Aligner, Encoder, Sampler, check_finite
 from atlas.cards import CARD
 from atlas.chain import Composed
-from atlas.errors import AtlasError, unknown
+from atlas.errors import AtlasError, NotFoundError, unknown
 from atlas.files import Rows, check_target
 from atlas.heads import HEADS, HeadModel
 from atlas.inputs import Items, as_items, read_items
 from atlas.plugins import components, create
-from atlas.registry import Registry
+from atlas.registry import Registry, locate
 from atlas.types import Space, slug
 from atlas.vectors import Vectors, encode_labels, paired, writer
 
@@ -47,13 +47,14 @@ def find_encoder(name: str | Path | Encoder, config: Mapping[str, Any] | None = 
     known = components(Encoder)
     if str(name) in known:
         return create(Encoder, str(name), config)
-    is_path = Path(name).exists() or "/" in str(name) or str(name).startswith(".")
-    stored = [] if is_path else [entry.card.id for entry in Registry().list(kind="space")]
-    if not is_path and str(name) not in stored:
-        raise AtlasError(unknown("encoder or space", name, [*known, *stored]))
+    try:
+        folder = locate(name, ["space"])
+    except NotFoundError:
+        stored = [entry.card.id for entry in Registry().list(kind="space")]
+        raise AtlasError(unknown("encoder or space", name, [*known, *stored])) from None
     if config:
         raise AtlasError(f"Options are those of the stored space '{name}' - leave out {', '.join(sorted(config))}")
-    return load(name, "space")
+    return load(folder, "space")
 
 
 def find_items(source: Any, **columns: str | None) -> Items:
@@ -64,7 +65,7 @@ def find_items(source: Any, **columns: str | None) -> Items:
         return as_items(source)
     path = Path(source)
     bare_id = not path.exists() and "/" not in str(source) and not path.suffix
-    if (path / CARD).is_file() or bare_id:
+    if (path / CARD).is_file() or bare_id or str(source).startswith("hf://"):
         return _rows_as_items(read_vectors(source))
     return read_items(path, **columns)
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from hubtools import CLIENT_WARNS, environment, make_alignment, sha256, upload
 
-from atlas.cards import CARD, read_card
+import atlas
+from atlas.cards import CARD, dump_card, read_card
 from atlas.errors import AtlasError, CardError, NotFoundError
 from atlas.files import MODEL
 from atlas.hub import copy, pull
@@ -214,3 +217,50 @@ def test_two_processes_pull_the_same_into_one_cache(hub, repo: str, tmp_path: Pa
     assert [process.returncode for process in running] == [0, 0]
     assert len(found) == 1
     assert sha256(Path(found.pop()) / MODEL) == sha256(folder / MODEL)
+
+
+def test_every_artefact_goes_to_the_hub_and_comes_back(hub, repo: str, pair) -> None:
+    alignment = atlas.fit("procrustes", source=pair.source, target=pair.target)
+    anchors = atlas.sample("uniform", pair.source, 20)
+    head = atlas.train("nearest-mean", pair.target)
+    for artefact in (alignment, anchors, head, pair.source):
+        name = f"{repo}-{artefact.kind}"
+        done = artefact.push_to_hub(name, private=True, commit_message="First", tag="v1")
+        again = type(artefact).from_pretrained(name, revision="v1", force_download=True)
+        assert done.pinned == f"hf://{name}@{done.commit}"
+        assert atlas.load(done.pinned).kind == artefact.kind
+        if artefact.kind == "alignment":
+            assert torch.equal(again(pair.source.data), alignment(pair.source.data))
+        if artefact.kind == "vectors":
+            assert torch.equal(again.data, pair.source.data)
+            assert list(again.ids) == list(pair.source.ids)
+    with pytest.raises(AtlasError, match="is of kind head - expected alignment"):
+        atlas.Alignment.from_pretrained(f"{repo}-head", local_files_only=True, revision="v1")
+
+
+def test_a_plain_name_is_a_repository_only_where_there_is_no_such_folder(
+    hub, repo: str, tmp_path: Path, monkeypatch
+) -> None:
+    upload(repo, make_alignment(tmp_path / "a"))
+    monkeypatch.chdir(tmp_path)
+    assert atlas.Alignment.from_pretrained(repo).n_pairs == 50
+    make_alignment(tmp_path / repo, n_pairs=7)
+    assert atlas.Alignment.from_pretrained(repo).n_pairs == 7
+    assert atlas.Alignment.from_pretrained(f"hf://{repo}").n_pairs == 50
+
+
+def test_a_registry_entry_on_the_hub_is_pulled_on_use(hub, repo: str, tmp_path: Path, monkeypatch) -> None:
+    commit = upload(repo, make_alignment(tmp_path / "a"))
+    card = replace(read_card(tmp_path / "a"), hub=f"{repo}@{commit}")
+    entry = tmp_path / "registry" / "alignments" / card.id
+    entry.mkdir(parents=True)
+    (entry / CARD).write_text(dump_card(card))
+    monkeypatch.setenv("ATLAS_REGISTRY", str(tmp_path / "registry"))
+    assert atlas.load("left__right__ridge").n_pairs == 50
+    assert not (entry / MODEL).exists()
+    hub.clear_requests()
+    assert atlas.load("left__right__ridge", local_files_only=True).n_pairs == 50
+    assert hub.requests == []
+    (entry / CARD).write_text(dump_card(replace(card, n_pairs=51)))
+    with pytest.raises(CardError, match="is another - rebuild the registry: atlas index"):
+        atlas.load("left__right__ridge")
