@@ -1,4 +1,4 @@
-"""Finding plugins, and the components they provide, by name.
+"""The components that plugins provide, by name.
 
 A plugin that fails is reported once, left out, and everything else works.
 """
@@ -7,83 +7,98 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import os
 import re
 import sys
 from collections.abc import Iterable, Mapping
-from importlib import metadata
 from typing import Any, TypeVar
 
-import pluggy
-
-from atlas import hookspecs
 from atlas.base import KINDS, Component
+from atlas.discovery import Plugin, entry_points, import_plugin, left_out, misspelt
 from atlas.errors import AtlasError, unknown
 
-GROUP = "latent_atlas"
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+_TYPES = (bool, int, float, str, list, dict)
 C = TypeVar("C", bound=Component)
 
-broken: dict[str, str] = {}
 _origins: dict[type[Component], str] = {}
-
-
-def plural(kind: str) -> str:
-    """Return the plural of a kind, as hooks and listings spell it."""
-    return kind + "s"
+_loading: list[str] = []
 
 
 @functools.cache
-def manager() -> pluggy.PluginManager:
-    """Return the plugin manager, with every plugin of the entry-point group loaded that could be."""
-    pm = pluggy.PluginManager("atlas")
-    pm.add_hookspecs(hookspecs)
-    broken.clear()
-    for entry in entry_points():
-        load_plugin(pm, entry)
-    return pm
+def plugins() -> tuple[Plugin, ...]:
+    """Return every installed plugin, loaded or with the reason why not; nothing is printed.
+
+    Raises:
+        AtlasError: a plugin asked for components while it was being loaded.
+    """
+    if _loading:
+        raise AtlasError("it asks for components when it is imported - do that inside a method")
+    found: list[Plugin] = []
+    for entry, plugin in entry_points():
+        plugin.disabled = left_out(plugin)
+        if not plugin.disabled:
+            _loading.append(plugin.name)
+            try:
+                returned = import_plugin(entry, plugin)
+            finally:
+                _loading.clear()
+            _take(plugin, returned, found)
+        found.append(plugin)
+    for plugin in found:
+        plugin.notes += _clashes(plugin, found)
+    return tuple(found)
 
 
-def entry_points() -> list[metadata.EntryPoint]:
-    """Return the installed plugins, by name; only those in ATLAS_PLUGINS (separated by commas) if that is set."""
-    entries = sorted(metadata.entry_points(group=GROUP), key=lambda entry: entry.name)
-    if "ATLAS_PLUGINS" not in os.environ:
-        return entries
-    wanted = {name.strip() for name in os.environ["ATLAS_PLUGINS"].split(",") if name.strip()}
-    return [entry for entry in entries if entry.name in wanted]
-
-
-def load_plugin(pm: pluggy.PluginManager, entry: metadata.EntryPoint) -> None:
-    """Load one plugin, or note in `broken` why it could not be, with one warning on stderr."""
-    plugin = None
+def _take(plugin: Plugin, returned: Mapping[str, list[Any]], earlier: Iterable[Plugin]) -> None:
+    """Take the classes a plugin's hooks returned, or note why they cannot be taken."""
     try:
-        plugin = entry.load()
-        pm.register(plugin, name=entry.name)
-        # Otherwise a misspelt hook, such as register_aligner, is silently ignored.
-        pm.check_pending()
-        check_classes(pm, plugin, origin(entry))
-    except (Exception, SystemExit) as error:
-        if plugin is not None and pm.is_registered(plugin):
-            # Otherwise the next plugin gets the blame.
-            pm.unregister(plugin)
-        broken[entry.name] = f"{type(error).__name__}: {error}"
-        print(f"Warning: plugin '{entry.name}' was not loaded: {broken[entry.name]}", file=sys.stderr)
+        classes = checked(returned)
+        for kind, found in classes.items():
+            _check_names(plugin, kind, [cls.name for cls in found], earlier)
+    except AtlasError as error:
+        plugin.broken = str(error)
+        return
+    plugin.classes = classes
+    for found in classes.values():
+        _origins.update(dict.fromkeys(found, plugin.source))
 
 
-def origin(entry: metadata.EntryPoint) -> str:
-    """Return the distribution and version an entry point comes from."""
-    return f"{entry.dist.name} {entry.dist.version}" if entry.dist else ""
-
-
-def check_classes(pm: pluggy.PluginManager, plugin: object, source: str = "") -> None:
-    """Raise `AtlasError` if a plugin returns anything that is not a well-formed component class."""
+def checked(returned: Mapping[str, list[Any]]) -> dict[str, list[type[Component]]]:
+    """Return the classes that hooks returned, by kind, or raise `AtlasError` if one is no well-formed component."""
+    found = {}
     for kind, base in KINDS.items():
-        hook = getattr(pm.hook, f"register_{plural(kind)}")
-        for impl in hook.get_hookimpls():
-            if impl.plugin is plugin:
-                for cls in impl.function():
-                    check_class(cls, base)
-                    _origins[cls] = source
+        classes = returned.get(f"register_{kind}s", [])
+        for cls in classes:
+            try:
+                check_class(cls, base)
+            except AtlasError:
+                raise
+            except Exception as error:
+                raise AtlasError(f"{cls!r} cannot be read: {type(error).__name__}: {error}") from None
+        if classes:
+            found[kind] = classes
+    return found
+
+
+def _check_names(plugin: Plugin, kind: str, names: list[str], earlier: Iterable[Plugin]) -> None:
+    """Raise `AtlasError` if a name is taken twice within a plugin, or is that of a component that comes with Atlas."""
+    for name in names:
+        if names.count(name) > 1:
+            raise AtlasError(f"it has more than one {kind} '{name}' - give every class a name of its own")
+        if not plugin.own and any(other.own and name in other.names(kind) for other in earlier):
+            raise AtlasError(f"its {kind} '{name}' has the name of one that comes with Atlas - choose another name")
+
+
+def _clashes(plugin: Plugin, found: Iterable[Plugin]) -> list[str]:
+    """Say which names of a plugin others claim, too."""
+    return [
+        f"its {kind} '{cls.name}' is also claimed by plugin '{other.name}', so that neither can be used"
+        for kind, classes in plugin.classes.items()
+        for cls in classes
+        for other in found
+        for rival in other.classes.get(kind, ())
+        if rival.name == cls.name and rival is not cls
+    ]
 
 
 def check_class(cls: Any, base: type[Component]) -> None:
@@ -93,21 +108,39 @@ def check_class(cls: Any, base: type[Component]) -> None:
         raise AtlasError(f"{where} is not a subclass of atlas.{base.__name__}")
     if "__dataclass_fields__" not in vars(cls):
         raise AtlasError(f"{where} is not decorated with @dataclass")
-    if not _NAME.fullmatch(cls.name):
+    if not isinstance(cls.name, str) or not _NAME.fullmatch(cls.name):
         raise AtlasError(f"{where} has the name '{cls.name}' - use lower-case letters, digits and single '-'")
     if not (cls.__doc__ or "").strip() or (cls.__doc__ or "").startswith(f"{cls.__name__}("):
         raise AtlasError(f"{where} has no docstring - write one sentence a user can choose by")
     for opt in cls.options():
         if not opt.help:
             raise AtlasError(f"Option '{opt.name}' of {where} has no help text - declare it with atlas.option()")
+        if opt.type not in _TYPES:
+            known = ", ".join(t.__name__ for t in _TYPES)
+            raise AtlasError(f"Option '{opt.name}' of {where} is {opt.type_name}, but a card can hold {known}")
+
+
+@functools.cache
+def _report() -> None:
+    """Say on stderr, once, what is wrong with the plugins that are installed."""
+    said = [misspelt(plugins())]
+    for plugin in plugins():
+        if plugin.broken:
+            said.append(f"plugin '{plugin.name}' was not loaded: {plugin.broken}")
+        said += [f"plugin '{plugin.name}': {note}" for note in plugin.notes]
+    for text in filter(None, said):
+        print(f"Warning: {text}", file=sys.stderr)
 
 
 def components(kind: type[C]) -> dict[str, list[type[C]]]:
     """Return every registered class of a kind by name, in order of name; more than one under a name is a clash."""
+    _report()
     found: dict[str, list[type[C]]] = {}
-    for classes in getattr(manager().hook, f"register_{plural(kind.kind)}")():
-        for cls in classes:
-            found.setdefault(cls.name, []).append(cls)
+    for plugin in plugins():
+        for cls in plugin.classes.get(kind.kind, ()):
+            same = found.setdefault(cls.name, [])
+            if cls not in same:
+                same.append(cls)  # type: ignore[arg-type]
     return dict(sorted(found.items()))
 
 
@@ -122,7 +155,8 @@ def component(kind: type[C], name: str) -> type[C]:
         raise AtlasError(unknown(kind.kind, name, found))
     if len(found[name]) > 1:
         claims = " and ".join(f"{cls.__module__}.{cls.__qualname__}" for cls in found[name])
-        raise AtlasError(f"{kind.kind.capitalize()} '{name}' is claimed by {claims} - uninstall one of them")
+        claimed = f"{kind.kind.capitalize()} '{name}' is claimed by {claims}"
+        raise AtlasError(f"{claimed} - uninstall one of them, or name one in ATLAS_DISABLE_PLUGINS")
     return found[name][0]
 
 
