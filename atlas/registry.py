@@ -86,10 +86,10 @@ class Registry:
                     names[:] = []
                     yield Path(root)
 
-    def entries(self) -> Iterator[Entry]:
-        """Yield every entry whose card can be read; `check` tells of the others."""
+    def entries(self, folders: Iterable[Path] | None = None) -> Iterator[Entry]:
+        """Yield every entry, or those of some folders, whose card can be read; `check` tells of the others."""
         seen = set()
-        for folder in self.artefacts():
+        for folder in self.artefacts() if folders is None else folders:
             try:
                 entry = Entry(read_card(folder), folder)
             except AtlasError:
@@ -132,6 +132,11 @@ class Registry:
             NotFoundError: no entry of that id; the message names the nearest.
             AtlasError: entries of several kinds have the id.
         """
+        # Artefacts nearly always lie in a folder of their own id: few cards need to be read.
+        named = self.entries(folder for folder in self.artefacts() if folder.name == id)
+        exact = [entry.folder for entry in named if entry.card.id == id and (not kinds or entry.card.kind in kinds)]
+        if len(exact) == 1:
+            return exact[0]
         entries = [entry for entry in self.entries() if not kinds or entry.card.kind in kinds]
         matches = [entry for entry in entries if entry.card.id == id]
         if not matches:

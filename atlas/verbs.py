@@ -21,7 +21,7 @@ from atlas.files import Rows, check_target
 from atlas.heads import HEADS, HeadModel
 from atlas.inputs import Items, as_items, read_items
 from atlas.plugins import components, create
-from atlas.registry import Registry, locate
+from atlas.registry import Registry
 from atlas.types import Space, slug
 from atlas.vectors import Vectors, encode_labels, paired, writer
 
@@ -48,13 +48,15 @@ def find_encoder(name: str | Path | Encoder, config: Mapping[str, Any] | None = 
     if str(name) in known:
         return create(Encoder, str(name), config)
     try:
-        folder = locate(name, ["space"])
+        stored = load(name, "space")
     except NotFoundError:
-        stored = [entry.card.id for entry in Registry().list(kind="space")]
-        raise AtlasError(unknown("encoder or space", name, [*known, *stored])) from None
+        if "/" in str(name) or str(name).startswith("."):
+            raise
+        ids = [entry.card.id for entry in Registry().list(kind="space")]
+        raise AtlasError(unknown("encoder or space", name, [*known, *ids])) from None
     if config:
         raise AtlasError(f"Options are those of the stored space '{name}' - leave out {', '.join(sorted(config))}")
-    return load(folder, "space")
+    return stored
 
 
 def find_items(source: Any, **columns: str | None) -> Items:

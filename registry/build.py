@@ -120,7 +120,7 @@ def digits() -> tuple[atlas.Vectors, atlas.Vectors]:
     data = load_digits()
     rows = range(len(data.target))
     train, test = train_test_split(rows, train_size=1200, random_state=0, stratify=data.target)
-    space = atlas.Space("digits-pixels", 64, "precomputed", {"space": "digits-pixels", "revision": ""})
+    space = atlas.Space("digits-pixels", 64, "precomputed", {"model": "digits-pixels", "revision": ""})
     return tuple(subset(data, sorted(part), space) for part in (train, test))  # type: ignore[return-value]
 
 
