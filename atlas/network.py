@@ -20,9 +20,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from atlas.errors import AtlasError, unknown, unquoted
-from atlas.layers import LAYERS
+from atlas.layers import LAYERS, BatchNorm
 
 MAX_LAYERS = 10_000
 MAX_DEPTH = 8
@@ -193,8 +194,12 @@ def output_shape(layers: Any, input_shape: Sequence[int]) -> tuple[int, ...]:
     layers = check(layers)
     if not all(type(size) is int and size > 0 for size in input_shape) or math.prod(input_shape) > MAX_ITEM:
         raise AtlasError(f"The shape of an item must be whole numbers from 1, got {_shown(tuple(input_shape))}")
-    x = torch.empty(1, *input_shape, device="meta")
-    return tuple(_trace(layers, build(layers).to("meta"), x, "").shape[1:])
+    # No items and weights that are one number, repeated: shapes are checked by the very modules, nothing is computed or
+    # allocated. The meta device would do as well, but its first use imports modules for over a second.
+    net = build(layers)
+    zeros = {name: torch.zeros((), dtype=slot.dtype).expand(slot.shape) for name, slot in net.state_dict().items()}
+    net.load_state_dict(zeros, assign=True)
+    return tuple(_trace(layers, net, torch.empty(0, *input_shape), "").shape[1:])
 
 
 def _trace(layers: Sequence[Mapping[str, Any]], net: Any, x: Tensor, prefix: str) -> Tensor:
@@ -205,16 +210,33 @@ def _trace(layers: Sequence[Mapping[str, Any]], net: Any, x: Tensor, prefix: str
         except (RuntimeError, ValueError, IndexError) as error:
             refusal = f"Layer {name} ({layer['type']}) does not take items of shape {tuple(x.shape[1:])}"
             raise AtlasError(f"{refusal}: {_reason(error)}") from None
-        if math.prod(x.shape) > MAX_ITEM:
+        if math.prod(x.shape[1:]) > MAX_ITEM:
             result = f"Layer {name} ({layer['type']}) makes items of shape {tuple(x.shape[1:])}"
             raise AtlasError(f"{result} - at most {MAX_ITEM} numbers")
     return x
+
+
+def _convolved(module: nn.Conv2d | nn.ConvTranspose2d, x: Tensor) -> Tensor:
+    """Return no items of the shape a convolution makes, by way of one channel: torch would copy all of its weights."""
+    if x.shape[1] != module.in_channels:
+        raise ValueError(f"it takes {module.in_channels} channels")
+    how: dict[str, Any] = {name: getattr(module, name) for name in ("stride", "padding", "dilation")}
+    kernel = x.new_zeros(1, 1, *module.kernel_size)
+    if isinstance(module, nn.ConvTranspose2d):
+        plane = F.conv_transpose2d(x[:, :1], kernel, output_padding=module.output_padding, **how)
+    else:
+        plane = F.conv2d(x[:, :1], kernel, **how)
+    return plane.new_empty(0, module.out_channels, *plane.shape[2:])
 
 
 def _step(layer: Mapping[str, Any], module: Any, x: Tensor, name: str) -> Tensor:
     takes = LAYERS[layer["type"]].takes
     if takes is not None and x.ndim != takes + 1:
         raise ValueError("it takes " + ("vectors" if takes == 1 else "images (channels, height, width)"))
+    if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+        return _convolved(module, x)
+    if isinstance(module, BatchNorm) and x.shape[1] != len(module.weight):
+        raise ValueError(f"it takes {len(module.weight)} channels")
     if layer["type"] != "residual":
         return module(x)
     body = _trace(layer["body"], module.body, x, f"{name}.body.")
