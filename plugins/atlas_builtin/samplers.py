@@ -41,8 +41,8 @@ class Uniform(atlas.Sampler):
 class Stratified(atlas.Sampler):
     """Draw the same number of every class, as nearly as the classes allow; needs labels.
 
-    Classes take turns, in random order, until there are enough; a class that is used up is passed over. Items of unknown
-    class, -1, are taken last.
+    Classes take turns, in random order, until there are enough; a class that is used up is passed over. Items of
+    unknown class, -1, are taken last.
     """
 
     name = "stratified"
