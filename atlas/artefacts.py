@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from atlas.anchors import Anchors
+from atlas.bare import read_bare, vectors_from
 from atlas.base import Aggregator, Aligner, Encoder, check_finite
 from atlas.cards import BARE, CARD, dump_card, read_card
 from atlas.chain import Composed, restored
@@ -20,9 +22,10 @@ from atlas.heads import HEADS, HeadModel
 from atlas.hub import locate
 from atlas.hubmixin import OnHub
 from atlas.plugins import create, provider
+from atlas.provenance import made_by
 from atlas.registry import check_file
 from atlas.types import AlignmentCard, AtlasCard, Card, HeadCard, Metric, Space, SpaceCard, slug
-from atlas.vectors import Anchors, Vectors, read_bare, vectors_from
+from atlas.vectors import Vectors
 
 A = TypeVar("A")
 
@@ -63,6 +66,7 @@ class Alignment(Stored):
     metrics: tuple[Metric, ...] = ()
     license: str = ""
     description: str = ""
+    evaluation: Mapping[str, str] = field(default_factory=dict)
 
     kind = "alignment"
 
@@ -114,6 +118,7 @@ class Alignment(Stored):
             metrics=self.metrics,
             license=self.license,
             description=self.description,
+            evaluation=dict(self.evaluation),
             **stored,
         )
 
@@ -144,6 +149,7 @@ class Alignment(Stored):
             card.metrics,
             card.license,
             card.description,
+            card.evaluation,
         )
 
 
@@ -313,9 +319,10 @@ class Atlas(Stored):
     @classmethod
     def from_card(cls, card: AtlasCard, folder: Path) -> Atlas:
         """Return the atlas of an artefact's folder, whose file has been checked."""
-        aggregator = create(Aggregator, card.aggregator, card.config)
         state = _finite(load_tensors(folder / MODEL), folder)
-        aggregator.load_state_dict(state, [chart.id for chart in card.charts])
+        with made_by(Aggregator, card.aggregator, card.plugin):
+            aggregator = create(Aggregator, card.aggregator, card.config)
+            aggregator.load_state_dict(state, [chart.id for chart in card.charts])
         return cls(
             card.id,
             card.space,
@@ -370,9 +377,10 @@ def _encoder_card(encoder: Encoder, id: str, **fields: Any) -> SpaceCard:
 
 
 def _encoder_from(card: SpaceCard, folder: Path) -> Encoder:
-    encoder = create(Encoder, card.space.encoder, card.config)
-    if card.tensors:
-        encoder.load_state_dict(load_tensors(folder / MODEL))
+    with made_by(Encoder, card.space.encoder, card.plugin):
+        encoder = create(Encoder, card.space.encoder, card.config)
+        if card.tensors:
+            encoder.load_state_dict(load_tensors(folder / MODEL))
     encoder.stored_id = card.space.id
     card.space.require(encoder.space(card.id), f"{folder / CARD}: the card is of", "the weights")
     return encoder

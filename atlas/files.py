@@ -258,6 +258,8 @@ class Rows:
             # A private mapping, so that nothing written to the tensor could reach the file.
             mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
         count = size_of(info) // DTYPES[info.dtype].itemsize
+        if not count:
+            return cls(torch.empty(info.shape, dtype=DTYPES[info.dtype]))
         if start % DTYPES[info.dtype].itemsize:
             raw = bytearray(mapping[start : start + size_of(info)])
             return cls(torch.frombuffer(raw, dtype=DTYPES[info.dtype]).reshape(info.shape))

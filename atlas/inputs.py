@@ -50,7 +50,7 @@ def read_items(
     if not path.exists():
         raise NotFoundError(f"There is no file or folder '{path}'")
     ending = path.suffix.lower()
-    with _named(path):
+    with named(path):
         if ending in TABLES and path.is_file():
             return _table(path, text_column, label_column, id_column)
         if ending == ".safetensors" and path.is_file() and not label_column and not id_column:
@@ -72,7 +72,7 @@ def read_items(
 
 
 @contextlib.contextmanager
-def _named(path: Path) -> Iterator[None]:
+def named(path: Path) -> Iterator[None]:
     """Put the path before a message that does not have it."""
     try:
         yield

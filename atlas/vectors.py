@@ -1,24 +1,23 @@
-"""Vectors of one space, and the anchors that spaces are aligned on: in memory, in a folder, or in a bare file."""
+"""Vectors of one space: in memory, and written to a folder or a bare file batch by batch."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from atlas.base import as_matrix, check_finite
+from atlas.base import as_matrix
 from atlas.cards import BARE, CARD, dump_card
-from atlas.errors import AtlasError, CardError
-from atlas.files import MODEL, MatrixWriter, Rows, check_target, map_npy, read_header, whole_file, whole_folder
-from atlas.files import load_tensors as load_file
+from atlas.errors import AtlasError
+from atlas.files import MODEL, MatrixWriter, Rows, check_target, whole_file, whole_folder
 from atlas.hubmixin import OnHub
-from atlas.ids import RowNumbers, check_ids, hash_ids, match, pack_ids, unpack_ids
-from atlas.types import AnchorsCard, Space, TensorInfo, VectorsCard, slug
+from atlas.ids import RowNumbers, check_ids, match, pack_ids
+from atlas.types import Space, VectorsCard, slug
 
 
 @dataclass(frozen=True)
@@ -133,6 +132,9 @@ def encode_labels(labels: Any, classes: Sequence[str]) -> tuple[Tensor | None, t
     else:
         names = tuple(classes) or tuple(sorted({str(label) for label in labels} - {""}))
         number = {"": -1, **{name: i for i, name in enumerate(names)}}
+        for label in labels:
+            if str(label) not in number:
+                raise AtlasError(f"Label '{label}' is none of the classes {', '.join(names)}")
         return torch.tensor([number[str(label)] for label in labels], dtype=torch.int64), names
     top = int(numbers.max()) + 1 if len(numbers) else 0
     names = tuple(classes) or tuple(str(i) for i in range(top))
@@ -252,182 +254,3 @@ def _arrow() -> tuple[Any, Any]:
     except ImportError:
         raise AtlasError("A .parquet file needs pyarrow - pip install 'latent-atlas[parquet]'") from None
     return pyarrow, parquet
-
-
-def read_bare(path: str | Path) -> Vectors:
-    """Return the vectors of a bare .npy, .safetensors or .parquet file, of whose space only the dimension is known.
-
-    Ids are its `id` column (.parquet) or its `ids` tensors (.safetensors), else row numbers. A .safetensors file holds
-    one matrix of floating-point numbers, or one called `vectors`.
-    """
-    path = Path(path)
-    ids: Sequence[str] | None = None
-    labels = None
-    if path.suffix == ".npy":
-        rows = map_npy(path)
-    elif path.suffix == ".safetensors":
-        rows, ids, labels = _read_safetensors(path)
-    else:
-        rows, ids = _read_parquet(path)
-    if 0 in rows.tensor.shape:
-        raise AtlasError(f"'{path}' has no vectors: its shape is {tuple(rows.tensor.shape)}")
-    ids = RowNumbers(len(rows)) if ids is None else ids
-    classes = () if labels is None else tuple(str(i) for i in range(int(labels.max()) + 1))
-    return Vectors(Space(slug(path.stem), rows.tensor.shape[1]), rows, ids, labels, classes)
-
-
-def _read_safetensors(path: Path) -> tuple[Rows, Sequence[str] | None, Tensor | None]:
-    infos, starts = read_header(path)
-    floats = [n for n, i in infos.items() if len(i.shape) == 2 and i.dtype in ("F64", "F32", "F16", "BF16")]
-    if "vectors" in floats:
-        floats = ["vectors"]
-    if len(floats) != 1:
-        names = ", ".join(f"'{name}'" for name in floats) or "none"
-        raise CardError(f"{path}: must hold one matrix of floats, or one called 'vectors', has {names}")
-    info = infos[floats[0]]
-    rows = Rows.map(path, starts[floats[0]], info)
-    side = [n for n in infos if n in ("ids", "ids.ends", "ids.text", "labels")]
-    others = {n: Rows.map(path, starts[n], _column(infos[n])).tensor.flatten().clone() for n in side if infos[n].shape}
-    ids = unpack_ids(others, len(rows), str(path)) if any(n.startswith("ids") for n in others) else None
-    return rows, ids, others.get("labels")
-
-
-def _column(info: TensorInfo) -> TensorInfo:
-    return TensorInfo(info.dtype, (info.shape[0], 1))
-
-
-def _read_parquet(path: Path) -> tuple[Rows, Sequence[str] | None]:
-    pa, parquet = _arrow()
-    try:
-        table = parquet.read_table(path)
-    except FileNotFoundError:
-        raise AtlasError(f"There is no file '{path}'") from None
-    except (pa.ArrowException, OSError) as error:
-        raise CardError(f"{path}: truncated or not a .parquet file: {error}") from None
-    lists = [f.name for f in table.schema if pa.types.is_list(f.type) or pa.types.is_fixed_size_list(f.type)]
-    if len(lists) != 1:
-        raise CardError(f"{path}: must have one column of vectors, its columns are {', '.join(table.column_names)}")
-    column = table[lists[0]].combine_chunks()
-    flat = column.flatten().to_numpy(zero_copy_only=False)
-    if len(table) == 0 or len(flat) % len(table) or column.null_count:
-        raise CardError(f"{path}: column '{lists[0]}' must hold vectors of one length, none missing")
-    X = torch.tensor(flat.reshape(len(table), -1)).to(torch.float32)
-    ids = [str(i) for i in table["id"].to_pylist()] if "id" in table.column_names else None
-    return Rows(X), None if ids is None else check_ids(ids, len(X), str(path))
-
-
-def vectors_from(card: VectorsCard, folder: Path) -> Vectors:
-    """Return the vectors of an artefact's folder, whose file has been checked; the matrix is read as it is used."""
-    infos, _ = read_header(folder / MODEL)
-    if "vectors" not in infos or len(infos["vectors"].shape) != 2 or infos["vectors"].shape[0] != card.n:
-        raise CardError(f"{folder / MODEL}: must hold a matrix 'vectors' of {card.n} rows")
-    rows, ids, labels = _read_safetensors(folder / MODEL)
-    if labels is not None and not -1 <= int(labels.min()) <= int(labels.max()) < max(1, len(card.classes)):
-        raise CardError(
-            f"{folder / MODEL}: labels go up to {int(labels.max())}, the card lists {len(card.classes)} classes"
-        )
-    found = RowNumbers(card.n) if ids is None else ids
-    return Vectors(card.space, rows, found, labels, card.classes, card.dataset, card.license, card.description)
-
-
-@dataclass(frozen=True)
-class Anchors(OnHub):
-    """Items that spaces are aligned on, and the vectors of those items in each space they have been encoded in.
-
-    Two parties share anchors if they have the same items in the same order: `fingerprint` says whether they do.
-    """
-
-    id: str
-    ids: Sequence[str]
-    views: Mapping[str, Tensor] = field(default_factory=dict)
-    spaces: tuple[Space, ...] = ()
-    sampler: str = ""
-    config: Mapping[str, Any] = field(default_factory=dict)
-    seed: int = 0
-    drawn_in: str = ""
-    dataset: str = ""
-    license: str = ""
-    description: str = ""
-
-    kind = "anchors"
-
-    def __post_init__(self) -> None:
-        check_ids(self.ids, len(self.ids), f"Anchors '{self.id}'")
-        for space in self.spaces:
-            shape = tuple(self.views[space.id].shape)
-            if shape != (len(self.ids), space.dim):
-                raise AtlasError(
-                    f"Anchors '{self.id}' in '{space.id}' must be {(len(self.ids), space.dim)}, got {shape}"
-                )
-
-    @property
-    def fingerprint(self) -> str:
-        """The sha256 of the ids in their order."""
-        return hash_ids(self.ids)
-
-    def __len__(self) -> int:
-        """Return the number of anchors."""
-        return len(self.ids)
-
-    def encoded_in(self, vectors: Vectors) -> Anchors:
-        """Return these anchors with their vectors in one more space."""
-        if any(space.id == vectors.space.id for space in self.spaces):
-            raise AtlasError(f"Anchors '{self.id}' are encoded in '{vectors.space.id}' already - choose another id")
-        view = vectors.of_items(self.ids, f"anchors '{self.id}'").data
-        check_finite(view, f"Vectors of '{vectors.space.id}'")
-        return replace(self, views={**self.views, vectors.space.id: view}, spaces=(*self.spaces, vectors.space))
-
-    def vectors(self, space: str) -> Vectors:
-        """Return the vectors of the anchors in a space, by its id."""
-        for known in self.spaces:
-            if known.id == space:
-                return Vectors(known, Rows(self.views[space]), list(self.ids), dataset=self.dataset)
-        names = ", ".join(known.id for known in self.spaces) or "none"
-        raise AtlasError(f"Anchors '{self.id}' are not encoded in '{space}' - known: {names}")
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Return the tensors to store: ids, and the vectors in each space as 'space.<id>'."""
-        ids = self.ids if not isinstance(self.ids, RowNumbers) else list(self.ids)
-        return {**pack_ids(ids), **{f"space.{name}": view for name, view in self.views.items()}}
-
-    def card(self, **stored: Any) -> AnchorsCard:
-        """Return the card."""
-        return AnchorsCard(
-            id=self.id,
-            n=len(self.ids),
-            items=self.fingerprint,
-            spaces=self.spaces,
-            sampler=self.sampler,
-            config=dict(self.config),
-            seed=self.seed,
-            drawn_in=self.drawn_in,
-            dataset=self.dataset,
-            license=self.license,
-            description=self.description,
-            **stored,
-        )
-
-    @classmethod
-    def from_card(cls, card: AnchorsCard, folder: Path) -> Anchors:
-        """Return the anchors of an artefact's folder, whose file has been checked."""
-        tensors = load_file(folder / MODEL)
-        ids = unpack_ids(tensors, card.n, str(folder / MODEL))
-        if hash_ids(ids) != card.items:
-            raise CardError(f"{folder / MODEL}: the ids are not those of the card ({card.items[:12]}...)")
-        missing = [space.id for space in card.spaces if f"space.{space.id}" not in tensors]
-        if missing:
-            raise CardError(f"{folder / MODEL}: holds no vectors for space '{missing[0]}'")
-        views = {space.id: tensors[f"space.{space.id}"] for space in card.spaces}
-        return cls(
-            card.id,
-            list(ids),
-            views,
-            card.spaces,
-            card.sampler,
-            card.config,
-            card.seed,
-            card.drawn_in,
-            card.dataset,
-            card.license,
-            card.description,
-        )

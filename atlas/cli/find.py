@@ -24,11 +24,29 @@ KINDS = ("space", "anchors", "vectors", "alignment", "head", "atlas")
 @click.option("--source", default="", metavar="ID", help="Only alignments from this space.")
 @click.option("--target", default="", metavar="ID", help="Only alignments to this space.")
 @click.option("--registry", multiple=True, metavar="FOLDER", help="List this folder alone; may be repeated.")
+@click.option("--hub", is_flag=True, help="Search the Hub instead; nothing is downloaded.")
+@click.option("--method", metavar="NAME", help="With --hub: only what this component made.")
+@click.option("--author", metavar="NAME", help="With --hub: only of this user or organisation.")
+@click.option("--sort", metavar="KEY", help="With --hub: downloads, modified, or a metric such as recall@10.")
 @params.as_json
 def list_command(
-    query: tuple[str, ...], kind: str | None, source: str, target: str, registry: tuple[str, ...], as_json: bool
+    query: tuple[str, ...],
+    kind: str | None,
+    source: str,
+    target: str,
+    registry: tuple[str, ...],
+    as_json: bool,
+    hub: bool,
+    **rest: str | None,
 ) -> None:
-    """List the artefacts of the registry whose card holds every word of QUERY."""
+    """List the artefacts of the registry, or of the Hub, whose card holds every word of QUERY."""
+    given = {name: value for name, value in rest.items() if value}
+    if hub:
+        from atlas.cli.hub import put_found
+
+        return put_found(" ".join(query), as_json, kind=kind or "", source=source, target=target, **given)
+    if given:
+        raise click.UsageError(f"--{next(iter(given))} goes with --hub")
     from atlas.registry import Registry
 
     entries = Registry(*registry).list(" ".join(query), kind=kind or "", source=source, target=target)
@@ -55,11 +73,11 @@ def row(entry: Entry) -> list[Any]:
 @params.as_json
 @params.registry
 def show_command(ref: str, as_json: bool, **rest: Any) -> None:
-    """Show the card of an artefact: a folder, or the id of a registry entry."""
+    """Show the card of an artefact: a folder, the id of a registry entry, or hf://owner/name[@revision]."""
     from atlas.cards import BARE, CARD, read_card
-    from atlas.registry import locate
+    from atlas.hub import locate
 
-    folder = locate(ref)
+    folder = locate(ref, tensors=False)
     if folder.suffix in BARE and not (folder / CARD).is_file():
         shown: dict[str, Any] = bare(folder)
         title = str(folder)
@@ -76,7 +94,7 @@ def show_command(ref: str, as_json: bool, **rest: Any) -> None:
 
 def bare(path: Path) -> dict[str, Any]:
     """Return what can be said of a bare file of vectors."""
-    from atlas.vectors import read_bare
+    from atlas.bare import read_bare
 
     vectors = read_bare(path)
     first = ", ".join(vectors.ids[:3])
