@@ -1,0 +1,81 @@
+"""What the checks share: data to learn from, and sentences for promises that are broken."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from atlas.base import Component
+from atlas.errors import AtlasError
+
+DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+N, D_SOURCE, D_TARGET = 160, 9, 12
+
+
+def ensure(kept: Any, component: Component, promise: str) -> None:
+    """Raise `AssertionError` unless a promise is kept."""
+    if not kept:
+        raise AssertionError(f"{component.label().capitalize()} {promise}")
+
+
+def ensure_close(a: Any, b: Any, component: Component, promise: str, tolerance: float = 1e-5) -> None:
+    """Raise `AssertionError` unless two results are equal but for rounding, measured against the larger values."""
+    a, b = torch.as_tensor(a).double(), torch.as_tensor(b).double()
+    ensure(a.shape == b.shape, component, f"{promise}: shapes {tuple(a.shape)} and {tuple(b.shape)}")
+    difference, size = float((a - b).abs().max()), float(b.abs().max())
+    ensure(difference <= tolerance * size, component, f"{promise}: they differ by {difference:.2g} in {size:.2g}")
+
+
+def ensure_refused(function: Callable[[], Any], words: str, component: Component, case: str) -> None:
+    """Raise `AssertionError` unless a call raises `AtlasError` with certain words in its message."""
+    try:
+        function()
+    except AtlasError as error:
+        ensure(words in str(error), component, f"must say '{words}' for {case}, said '{error}'")
+    else:
+        ensure(False, component, f"must refuse {case} with an AtlasError")
+
+
+def fresh(component: Any) -> Any:
+    """Return a component of the same options that has learned nothing."""
+    return type(component).from_config(component.config())
+
+
+def paired_data(
+    d_source: int = D_SOURCE, d_target: int = D_TARGET, n: int = N, seed: int = 0, noise: float = 0.1
+) -> tuple[Tensor, Tensor]:
+    """Return float64 vectors of the same items in two spaces: a linear map with noise, drifting and off centre."""
+    g = torch.Generator().manual_seed(seed)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=g, dtype=torch.float64)
+
+    drift = torch.linspace(-1, 1, n, dtype=torch.float64)[:, None]
+    X = normal(n, d_source) @ normal(d_source, d_source) + 3 * drift * normal(d_source) + 5
+    Y = X @ normal(d_source, d_target) + noise * normal(n, d_target) + 2 * drift * normal(d_target) - 7
+    return X, Y
+
+
+def saved_and_loaded(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return tensors after a trip through a safetensors file."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "state.safetensors"
+        save_file(dict(state), path)
+        return {name: tensor.clone() for name, tensor in load_file(path).items()}
+
+
+def equal_states(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> bool:
+    """Whether two states have the same names and the same bits."""
+    return set(a) == set(b) and all(a[name].dtype == b[name].dtype and torch.equal(a[name], b[name]) for name in a)
+
+
+def options_survive(component: Component) -> None:
+    """Options go through a card and come back."""
+    again = fresh(component)
+    ensure(again.config() == component.config(), component, "must come back from its config with the same options")

@@ -1,0 +1,121 @@
+"""What aligners and aggregators solve: nearest orthogonal maps, ridge regression, decoding from similarities."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+import atlas
+
+# Eigenvalues and singular values are told from zero if they are more than this many roundings of the largest.
+ROUNDINGS = 16
+# Each round of the search for a penalty looks at so many, and the next between the neighbours of the best.
+CANDIDATES = 64
+ROUNDS = 6
+
+
+def polar(matrix: Tensor, eps: float) -> Tensor:
+    """Return the matrix of the same shape with orthonormal rows or columns that has the largest trace with this one.
+
+    What the matrix leaves open, because its rank is too low, is chosen as near to the identity as can be, so that the
+    result does not depend on the order of rounding.
+
+    Args:
+        matrix: (a, b), float64.
+        eps: relative rounding error of the matrix.
+
+    Source: P. H. Schönemann, A generalized solution of the orthogonal Procrustes problem, Psychometrika 31, 1966.
+    """
+    U, s, Vt = torch.linalg.svd(matrix, full_matrices=False)
+    rank = int((s > ROUNDINGS * eps * s[0]).sum())
+    if rank == len(s):
+        return U @ Vt
+    U, _, Vt = torch.linalg.svd(matrix, full_matrices=True)
+    free_left, free_right = U[:, rank:], Vt[rank:]
+    P, _, Qt = torch.linalg.svd(free_left.T @ torch.eye(*matrix.shape).to(matrix) @ free_right.T, full_matrices=False)
+    return U[:, :rank] @ Vt[:rank] + free_left @ P @ Qt @ free_right
+
+
+def ridge_weight(m: atlas.Moments, ridge: float | None, intercept: bool) -> Tensor:
+    """Return the weight that minimises ||X W - Y||^2 + lambda ||W||^2, of smallest norm where lambda is 0.
+
+    Args:
+        m: moments with xy and xx, about the means if there is an intercept, else about zero.
+        ridge: lambda as a fraction of the mean of the diagonal of xx; None: by generalised cross-validation.
+        intercept: whether the means were fitted, which costs one degree of freedom.
+
+    Returns:
+        (d_source, d_target), float64.
+    """
+    values, vectors = torch.linalg.eigh(m.get("xx"))
+    seen = values > ROUNDINGS * m.eps * values[-1]
+    values, vectors = values[seen], vectors[:, seen]
+    along = vectors.T @ m.get("xy")
+    if ridge is not None:
+        penalty = ridge * float(m.ssx.mean())
+    elif len(values):
+        explained = along.square().sum(1) / values
+        residual = max(float(m.ssy.sum() - explained.sum()), 0.0)
+        penalty = best_penalty(values, explained, residual, max(m.n - intercept - len(values), 0))
+    else:
+        penalty = 0.0
+    return vectors @ (along / (values + penalty)[:, None])
+
+
+def best_penalty(values: Tensor, explained: Tensor, residual: float, spare: int) -> float:
+    """Return the penalty of least generalised cross-validation error, from moments alone.
+
+    Minimises ||Y - Yhat||^2 / (n - tr H)^2, where Yhat = H Y: an estimate of the error on rows that were left out.
+
+    Args:
+        values: (r,) eigenvalues of xx that are not zero.
+        explained: (r,) the part of ||Y||^2 that least squares explains along each eigenvector.
+        residual: the part it explains along none.
+        spare: degrees of freedom that least squares leaves.
+
+    Source: G. H. Golub, M. Heath and G. Wahba, Generalized cross-validation as a method for choosing a good ridge
+    parameter, Technometrics 21, 1979.
+    """
+    low, high = float((values[-1] * ROUNDINGS * torch.finfo(torch.float64).eps).log()), float(values[-1].log()) + 10
+    for _ in range(ROUNDS):
+        grid = torch.linspace(low, high, CANDIDATES, dtype=torch.float64)
+        # The share of each direction that the penalty takes away; sums of it do not cancel.
+        lost = torch.sigmoid(grid[:, None] - values.log())
+        error = (residual + (explained * lost.square()).sum(1)) / (spare + lost.sum(1)).square()
+        best = int(error.argmin())
+        low, high = float(grid[max(best - 1, 0)]), float(grid[min(best + 1, CANDIDATES - 1)])
+    return float(torch.tensor((low + high) / 2).exp())
+
+
+def least_squares_decoder(B: Tensor, penalty: float) -> Tensor:
+    """Return the matrix M (k, d) for which r @ M minimises ||B y - r||^2 + penalty ||y||^2 over y, for B (k, d).
+
+    Singular values of B that its rounding to float32 could have made count as zero.
+    """
+    if penalty == 0:
+        return torch.linalg.pinv(B, rtol=ROUNDINGS * torch.finfo(torch.float32).eps).T
+    k, d = B.shape
+    if k < d:
+        return torch.cholesky_solve(B, torch.linalg.cholesky(B @ B.T + penalty * torch.eye(k).to(B)))
+    return torch.cholesky_solve(B.T, torch.linalg.cholesky(B.T @ B + penalty * torch.eye(d).to(B))).T.contiguous()
+
+
+def spread_rows(U: Tensor, start: int, keep: int, delta: float) -> Tensor:
+    """Return rows of U (k, d), each of length 1, farthest first by 1 - |cosine|, for which opposite rows are the same.
+
+    Args:
+        U: the rows to choose among.
+        start: the first one.
+        keep: how many, at most.
+        delta: stop when the farthest is nearer than this to one that was chosen.
+    """
+    chosen = [start]
+    distance = torch.full((len(U),), torch.inf).to(U)
+    while len(chosen) < keep:
+        distance = torch.minimum(distance, 1 - (U @ U[chosen[-1]]).abs())
+        distance[chosen[-1]] = -torch.inf
+        farthest = int(distance.argmax())
+        if distance[farthest] < delta or distance[farthest] == -torch.inf:
+            break
+        chosen.append(farthest)
+    return torch.tensor(chosen)
