@@ -191,7 +191,8 @@ def locate(ref: str | Path, kinds: Sequence[str] = (), **keywords: Any) -> Path:
     if str(ref).startswith(SCHEME):
         return pull(str(ref), **keywords).folder
     folder = find(ref, kinds)
-    if (folder / MODEL).exists() or not (folder / CARD).is_file():
+    alone = keywords.get("tensors") is False
+    if alone or (folder / MODEL).exists() or not (folder / CARD).is_file():
         return folder
     card = read_card(folder)
     if not card.hub or not card.sha256:

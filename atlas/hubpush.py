@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from atlas.cards import CARD, dump_card, parse_yaml, read_card
 from atlas.errors import AtlasError, CardError, NotFoundError
-from atlas.hubcache import Ref
+from atlas.hubcache import SCHEME, Cache, Ref, Source
 from atlas.hubcard import hub_models, metadata, readme
 from atlas.hubclient import patiently
 from atlas.hubtarget import EXTRAS, MAX_TEXT, README, Push, Target, same
 from atlas.hubtext import body
 from atlas.registry import MODEL, check_file
-from atlas.types import Card
+from atlas.types import AlignmentCard, Card
 
 _LOCAL = re.compile(
     r"(^|[\s'\"=(:,])(/(home|Users|root|tmp|var|mnt|data|private|opt|srv|work)/|~/|[A-Za-z]:[\\/]|file:)"
@@ -34,6 +34,7 @@ def push(
     message: str = "",
     token: str | bool | None = None,
     dry_run: bool = False,
+    evaluation: Mapping[str, str] | None = None,
 ) -> Push:
     """Publish an artefact's folder as one commit.
 
@@ -50,12 +51,16 @@ def push(
         message: of the commit.
         token: None for the one you are logged in with.
         dry_run: change nothing, and return what would be pushed.
+        evaluation: where the vectors are that an alignment was measured on, as 'source', 'target' and 'head':
+            references to the Hub, which are written into the card at the commits they mean now.
 
     Raises:
         CardError: the folder is not sound, or would publish a local path.
         AtlasError: the Hub refuses, somebody else pushed in the meantime, or the connection is lost.
     """
     card = sound_card(Path(folder))
+    if evaluation:
+        card = _evaluated_on(card, evaluation, token)
     target = Target(Ref(repo.removeprefix("hf://"), branch), token)
     if tag:
         Ref(repo, tag)
@@ -86,6 +91,21 @@ def sound_card(folder: Path) -> Card:
         if local := _local(text):
             raise CardError(f"{folder / CARD}: field '{name}' holds the local path '{local}' - publish no local paths")
     return card
+
+
+def _evaluated_on(card: Card, evaluation: Mapping[str, str], token: str | bool | None) -> Card:
+    """Return an alignment's card that says where the vectors are that it was measured on."""
+    if not isinstance(card, AlignmentCard):
+        raise AtlasError(
+            f"'{card.id}' is of kind {card.kind} - only an alignment is evaluated on a source and a target"
+        )
+    pinned = {}
+    for name, text in evaluation.items():
+        if not text.startswith(SCHEME):
+            raise AtlasError(f"'{text}' cannot be reached by others - push it, and give its hf:// reference")
+        ref = Ref.parse(text)
+        pinned[name] = str(ref.at(Source(ref, Cache(ref), token).commit()))
+    return replace(card, evaluation=pinned)
 
 
 def _texts(value: Any, name: str = "") -> Iterator[tuple[str, str]]:

@@ -239,7 +239,10 @@ class VectorsCard(Card):
 
 @dataclass(frozen=True)
 class AlignmentCard(Card):
-    """A fitted map from a source space to a target space, and where it came from."""
+    """A fitted map from a source space to a target space, and where it came from.
+
+    `evaluation` says where the vectors are that its metrics were measured on: references, as source, target and head.
+    """
 
     kind: ClassVar[str] = "alignment"
 
@@ -251,6 +254,7 @@ class AlignmentCard(Card):
     anchors: str = field(default="", kw_only=True)
     dataset: str = field(default="", kw_only=True)
     metrics: tuple[Metric, ...] = field(default=(), kw_only=True)
+    evaluation: Mapping[str, str] = field(default_factory=dict, kw_only=True)
 
 
 @dataclass(frozen=True)

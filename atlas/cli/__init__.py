@@ -42,6 +42,13 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "show": ("find", "Show the card of an artefact."),
         "check": ("find", "Report everything that is wrong with artefacts."),
     },
+    "Share": {
+        "push": ("hub", "Publish an artefact on the Hugging Face Hub."),
+        "pull": ("hub", "Download an artefact from the Hub, and check it."),
+        "verify": ("hub", "Check an artefact's hashes, numbers and figures."),
+        "index": ("hub", "Rebuild a registry from what is on the Hub."),
+        "lock": ("hub", "Write down what a recipe takes from the Hub."),
+    },
     "Components": {
         "encoders": ("components", "List encoders and their options."),
         "samplers": ("components", "List samplers and their options."),

@@ -1,0 +1,198 @@
+"""Commands about the Hugging Face Hub: push, pull, verify, index and lock. They use the login of `hf auth login`."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from atlas.cli import params
+from atlas.cli.output import put, put_json, put_table, say
+
+if TYPE_CHECKING:
+    from atlas.hubtarget import Push
+
+lock_file = click.option(
+    "--lock", metavar="FILE", type=click.Path(path_type=Path), default=Path("atlas.lock"), show_default=True
+)
+
+
+@click.command("push")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("repo", metavar="OWNER/NAME")
+@click.option("--private", is_flag=True, default=None, help="Make the repository private.")
+@click.option("--branch", default="main", show_default=True, metavar="NAME", help="Commit to this branch.")
+@click.option("--tag", default="", metavar="NAME", help="Give the commit a name, such as v1.0.0; it must be new.")
+@click.option("--create-pr", is_flag=True, help="Open a pull request instead of committing.")
+@click.option("--message", default="", metavar="TEXT", help="Message of the commit.")
+@click.option("--dry-run", is_flag=True, help="Change nothing; print the files, their sizes and the model card.")
+@click.option(
+    "--evaluated-on",
+    nargs=2,
+    metavar="SOURCE TARGET",
+    help="hf:// references of the vectors its figures were measured on, so that 'atlas verify' can measure again.",
+)
+@params.as_json
+def push_command(
+    folder: Path, repo: str, evaluated_on: tuple[str, str] | None, as_json: bool, dry_run: bool, **how: Any
+) -> None:
+    """Publish the artefact in FOLDER on the Hub, as one commit.
+
+    The card, the tensors and a README are published, and curve.csv, picture.svg, picture.png and recipe.yaml where they
+    are beside the card. What people wrote into the README, and files of other names, stay.
+    """
+    from atlas.hubpush import push
+
+    evaluation = dict(zip(("source", "target"), evaluated_on, strict=True)) if evaluated_on else None
+    done = push(folder, repo, dry_run=dry_run, evaluation=evaluation, **how)
+    if as_json:
+        put_json({**_plain(done), "dry_run": dry_run})
+    elif dry_run:
+        put_table(["file", "bytes", ""], [[n, s, "new" if n in done.changed else "as it is"] for n, s in _files(done)])
+        put("\n" + done.readme.rstrip())
+    else:
+        what = params.count(len(done.changed), "file")
+        say(f"Pushed {what} to {done.ref}" if done.changed else f"Nothing has changed: {done.ref} holds the same")
+        if done.url:
+            say(f"Opened {done.url}")
+        put(done.pinned)
+
+
+def _files(done: Push) -> list[tuple[str, int]]:
+    return sorted(done.sizes.items())
+
+
+def _plain(done: Push) -> dict[str, Any]:
+    where = {"repo": done.ref.repo, "branch": done.ref.revision, "commit": done.commit, "pinned": done.pinned}
+    return {**where, "url": done.url, "files": done.sizes, "changed": list(done.changed)}
+
+
+@click.command("pull")
+@click.argument("ref", required=False)
+@click.option("--to", metavar="FOLDER", type=click.Path(path_type=Path), help="Copy it to a folder of its own.")
+@click.option("--overwrite", is_flag=True, help="Replace what is at --to.")
+@click.option("--force", "force_download", is_flag=True, help="Download it again.")
+@click.option("--locked", is_flag=True, help="Pull what the lock file names, or fail with what differs.")
+@lock_file
+@params.as_json
+def pull_command(
+    ref: str | None,
+    to: Path | None,
+    overwrite: bool,
+    force_download: bool,
+    locked: bool,
+    lock: Path,
+    as_json: bool,
+) -> None:
+    """Download REF, hf://owner/name[@revision], and check all of it; print the folder it lies in."""
+    from atlas.hub import copy, pull
+    from atlas.hublock import pull_locked
+
+    if locked == bool(ref):
+        raise click.UsageError("Give either a REF or --locked")
+    if to and locked:
+        raise click.UsageError("--to goes with a REF")
+    found = pull_locked(lock) if locked else [pull(str(ref), force_download=force_download)]
+    folders = [copy(found[0], to, overwrite=overwrite)] if to else [one.folder for one in found]
+    for one, folder in zip(found, folders, strict=True):
+        if not as_json:
+            say(f"{one.card.kind} {one.card.id} is {one.pinned}")
+            put(str(folder))
+    if as_json:
+        put_json([{"pinned": o.pinned, "folder": str(f)} for o, f in zip(found, folders, strict=True)])
+
+
+@click.command("verify")
+@click.argument("ref")
+@click.option("--source", metavar="VECTORS", help="Vectors to measure on; those the card names unless given.")
+@click.option("--target", metavar="VECTORS", help="Vectors of the same items in the target.")
+@click.option("--head", metavar="HEAD", help="Head of the target, if accuracy was measured.")
+@params.as_json
+@params.registry
+@click.pass_context
+def verify_command(ctx: click.Context, ref: str, as_json: bool, registry: Any, **data: str | None) -> None:
+    """Check an artefact's hashes, numbers and plugin, and measure again what its card says it reaches.
+
+    The exit status is 1 if anything is wrong.
+    """
+    from atlas.hubverify import verify
+
+    given = {name: value for name, value in data.items() if value}
+    if bool(given.get("source")) != bool(given.get("target")):
+        raise click.UsageError("--source and --target go together")
+    checks = verify(ref, given)
+    if as_json:
+        put_json([dataclasses.asdict(check) for check in checks])
+    else:
+        verdicts = {True: "ok", False: "WRONG", None: "-"}
+        put_table(["", "check", "what was found"], [[verdicts[c.ok], c.name, c.said] for c in checks])
+    ctx.exit(1 if any(check.ok is False for check in checks) else 0)
+
+
+@click.command("index")
+@click.argument("author")
+@click.option(
+    "--registry", required=True, metavar="FOLDER", type=click.Path(path_type=Path), help="Registry to rebuild."
+)
+@params.as_json
+@click.pass_context
+def index_command(ctx: click.Context, author: str, registry: Path, as_json: bool) -> None:
+    """Rebuild the entries of a registry that stand for what AUTHOR, a user or organisation, has on the Hub.
+
+    Each entry is a card pinned to a commit; its tensors are pulled when they are used.
+    """
+    from atlas.hubindex import index
+
+    done = index(author, registry)
+    if as_json:
+        put_json(
+            {"written": [*map(str, done.written)], "removed": [*map(str, done.removed)], "skipped": dict(done.skipped)}
+        )
+    else:
+        for folder in done.written:
+            put(str(folder))
+    for repo, reason in done.skipped.items():
+        say(f"Left out {repo}: {reason}")
+    what = "1 entry" if len(done.written) == 1 else f"{len(done.written)} entries"
+    say(f"Wrote {what}, removed {len(done.removed)}, left out {len(done.skipped)}")
+    ctx.exit(1 if done.skipped else 0)
+
+
+@click.command("lock")
+@click.argument("what", nargs=-1, required=True, metavar="RECIPE|REF...")
+@click.option(
+    "--out",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    default=Path("atlas.lock"),
+    show_default=True,
+    help="The lock file.",
+)
+def lock_command(what: tuple[str, ...], out: Path) -> None:
+    """Write down the commits, hashes and plugin versions of what recipes take from the Hub, or of references."""
+    from atlas.hublock import lock, references
+
+    refs = [ref for one in what for ref in ([one] if one.startswith("hf://") else references(one))]
+    for one in lock(refs, out):
+        say(f"{one.ref} is {one.commit}")
+    params.wrote(params.count(len(set(refs)), "reference"), out, "atlas pull --locked")
+
+
+def put_found(query: str, as_json: bool, **wanted: str) -> None:
+    """Print what a search of the Hub found, as a table or as JSON."""
+    from atlas.hubindex import search
+
+    found = search(query, **wanted)
+    if as_json:
+        put_json([dataclasses.asdict(one) for one in found])
+        return
+    sort = wanted.get("sort", "")
+    metric = sort if sort not in ("", "downloads", "modified") else "recall@10"
+    header = ["kind", "ref", "from", "to", "method", metric, "downloads", "modified", ""]
+    rows = []
+    for one in found:
+        about = [one.kind, f"hf://{one.repo}", one.source, one.target, one.method, one.metrics.get(metric)]
+        rows.append([*about, one.downloads, one.modified[:10], "private" if one.private else ""])
+    put_table(header, rows)

@@ -1,0 +1,193 @@
+"""Finding artefacts on the Hub by the tags that a push writes, and rebuilding a registry from them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from atlas.cards import CARD, dump_card, read_card
+from atlas.errors import AtlasError, unknown
+from atlas.hub import pull
+from atlas.hubcard import LIBRARY, TAG
+from atlas.hubclient import clean, client, endpoint, offline, patiently
+from atlas.registry import FOLDERS, MODEL
+from atlas.types import Card
+
+LIMIT = 1000
+_FIELDS = ["cardData", "downloads", "lastModified", "private", "sha", "tags"]
+
+
+@dataclass(frozen=True)
+class Found:
+    """An artefact on the Hub, as its tags and metadata describe it; nothing of it has been downloaded or checked."""
+
+    repo: str
+    commit: str
+    kind: str = ""
+    source: str = ""
+    target: str = ""
+    method: str = ""
+    private: bool = False
+    downloads: int = 0
+    modified: str = ""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+def search(
+    query: str = "",
+    *,
+    kind: str = "",
+    source: str = "",
+    target: str = "",
+    method: str = "",
+    author: str = "",
+    sort: str = "downloads",
+    token: str | bool | None = None,
+) -> list[Found]:
+    """Return the artefacts on the Hub that match everything asked for, best first; private ones you may see included.
+
+    Args:
+        query: words that must all occur in the name or the tags.
+        kind: one of space, anchors, vectors, alignment, head, atlas.
+        source: id of the space an alignment maps from.
+        target: id of the space an alignment maps to.
+        method: name of the aligner, head, aggregator or sampler.
+        author: user or organisation.
+        sort: downloads, modified, or the name of a metric such as recall@10.
+        token: None for the one you are logged in with.
+    """
+    if kind and kind not in FOLDERS:
+        raise AtlasError(unknown("kind", kind, FOLDERS))
+    if offline():
+        raise AtlasError("The Hub cannot be searched while HF_HUB_OFFLINE is set - unset it")
+    wanted = {"kind": kind, "source": source, "target": target, "method": method}
+    tags = [LIBRARY, *(f"{TAG}{name}:{value}" for name, value in wanted.items() if value)]
+    api = client(token)
+    rows = patiently(
+        lambda: list(api.list_models(filter=tags, author=author or None, expand=_FIELDS, limit=LIMIT)),
+        endpoint(),
+        token,
+    )
+    found = [_found(row) for row in rows]
+    words = query.lower().split()
+    kept = [one for one in found if one.kind and all(word in _text(one) for word in words)]
+    return sorted(kept, key=_order(sort))
+
+
+def _order(sort: str) -> Any:
+    if sort == "downloads":
+        return lambda one: (-one.downloads, one.repo)
+    if sort == "modified":
+        # Sorting is stable in the name where two were modified in the same moment.
+        return lambda one: ([-ord(char) for char in one.modified], one.repo)
+    return lambda one: (-one.metrics.get(sort, float("-inf")), one.repo)
+
+
+def _text(one: Found) -> str:
+    return " ".join([one.repo, one.kind, one.source, one.target, one.method]).lower()
+
+
+def _found(row: Any) -> Found:
+    """Return what a row of a listing says; all of it was written by others."""
+    named: dict[str, str] = {}
+    for tag in row.tags or []:
+        if tag.startswith(TAG):
+            name, _, value = tag.removeprefix(TAG).partition(":")
+            named[name] = f"{named[name]}, {clean(value)}" if name in named else clean(value, limit=100)
+    data = row.card_data.to_dict() if row.card_data else {}
+    return Found(
+        repo=clean(row.id),
+        commit=clean(row.sha or ""),
+        kind=named.get("kind", ""),
+        source=named.get("source", named.get("space", "")),
+        target=named.get("target", ""),
+        method=named.get("method", ""),
+        private=bool(row.private),
+        downloads=int(row.downloads or 0),
+        modified=row.last_modified.isoformat() if row.last_modified else "",
+        metrics=_metrics(data.get("model-index")),
+    )
+
+
+def _metrics(index: Any) -> dict[str, float]:
+    """Return the best figure of each metric of a model index, whatever else others have put there."""
+    best: dict[str, float] = {}
+    for model in index if isinstance(index, list) else []:
+        for result in model.get("results", []) if isinstance(model, dict) else []:
+            for metric in result.get("metrics", []) if isinstance(result, dict) else []:
+                name, value = (metric.get("type"), metric.get("value")) if isinstance(metric, dict) else (None, None)
+                if isinstance(name, str) and isinstance(value, (int, float)):
+                    best[clean(name)] = max(float(value), best.get(clean(name), float("-inf")))
+    return best
+
+
+@dataclass(frozen=True)
+class Indexed:
+    """What became of a registry: entries written and removed, and repositories left out with the reason."""
+
+    written: tuple[Path, ...]
+    removed: tuple[Path, ...]
+    skipped: Mapping[str, str]
+
+
+def index(author: str, folder: str | Path, *, token: str | bool | None = None) -> Indexed:
+    """Rebuild the entries of a registry that stand for what an author has on the Hub.
+
+    Each entry is a card that points to a commit; tensors are pulled when they are used. Entries of repositories that
+    are gone are removed; entries that hold tensors, and those of others, are left alone.
+
+    Args:
+        author: user or organisation.
+        folder: of the registry.
+        token: None for the one you are logged in with.
+    """
+    root = Path(folder)
+    wanted: dict[Path, Card] = {}
+    skipped: dict[str, str] = {}
+    for one in sorted(search(author=author, token=token), key=lambda one: one.repo):
+        try:
+            card = replace(
+                pull(f"{one.repo}@{one.commit}", tensors=False, token=token).card, hub=f"{one.repo}@{one.commit}"
+            )
+        except AtlasError as error:
+            skipped[one.repo] = str(error)
+            continue
+        entry = root / FOLDERS[card.kind] / card.id
+        taken = wanted.get(entry) or _other(entry, author)
+        if taken:
+            skipped[one.repo] = f"{card.kind} '{card.id}' is that of '{taken.hub or entry}' already"
+        else:
+            wanted[entry] = card
+    removed = [entry for entry in _entries(root, author) if entry not in wanted]
+    for entry in removed:
+        shutil.rmtree(entry)
+    return Indexed(tuple(_write(entry, card) for entry, card in wanted.items()), tuple(removed), skipped)
+
+
+def _entries(root: Path, author: str) -> list[Path]:
+    """Return the entries that stand for repositories of an author."""
+    from atlas.registry import Registry
+
+    if not root.is_dir():
+        return []
+    folders = [entry.folder for entry in Registry(root).entries() if entry.card.hub.startswith(f"{author}/")]
+    return [folder for folder in folders if not (folder / MODEL).exists()]
+
+
+def _other(entry: Path, author: str) -> Card | None:
+    """Return the card of an entry that is not ours to replace."""
+    if not (entry / CARD).exists():
+        return None
+    card = read_card(entry)
+    return card if (entry / MODEL).exists() or not card.hub.startswith(f"{author}/") else None
+
+
+def _write(entry: Path, card: Card) -> Path:
+    from atlas.files import whole_file
+
+    with whole_file(entry / CARD) as temporary:
+        temporary.write_text(dump_card(card), encoding="utf-8")
+    return entry

@@ -1,0 +1,127 @@
+"""Whether a published artefact is what it says: its hashes, its numbers, what it needs, and its figures."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from atlas.discovery import entry_points
+from atlas.errors import AtlasError
+from atlas.hub import locate
+from atlas.registry import MODEL, check_file
+from atlas.types import Card, Metric
+
+TOLERANCE = 1e-3
+ILL_CONDITIONED = 1e6
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at; `ok` is None where there was nothing to judge."""
+
+    name: str
+    ok: bool | None
+    said: str
+
+
+def verify(ref: str | Path, data: Mapping[str, str] | None = None, **keywords: Any) -> list[Check]:
+    """Check everything that can be checked of an artefact.
+
+    Args:
+        ref: a folder, the id of a registry entry, or 'hf://owner/name[@revision]'.
+        data: vectors to evaluate on, as `source` and `target` (and `head`); None: those the card names.
+        **keywords: of `atlas.hub.pull`.
+
+    Raises:
+        AtlasError: it could not be had, its card is malformed, or its file is not the one the card describes.
+    """
+    from atlas.cards import read_card
+
+    folder = locate(ref, **keywords)
+    card = read_card(folder)
+    checks = [Check("format", True, f"{card.kind} '{card.id}', every field of the card is sound")]
+    if card.sha256:
+        check_file(folder, card)
+        checks.append(Check("hashes", True, f"{MODEL} is the one the card describes, sha256 {card.sha256[:12]}..."))
+        checks += _numbers(folder, card)
+    checks.append(_plugin(folder, card))
+    if card.kind == "alignment":
+        checks += _figures(folder, card, dict(data or {}) or dict(getattr(card, "evaluation", {})))
+    return checks
+
+
+def _numbers(folder: Path, card: Card) -> Iterator[Check]:
+    """Look for numbers that are none, and for a map that loses directions."""
+    import torch
+
+    from atlas.files import load_tensors
+
+    tensors = load_tensors(folder / MODEL)
+    floats = {name: tensor for name, tensor in tensors.items() if tensor.is_floating_point()}
+    bad = [name for name, tensor in floats.items() if not bool(torch.isfinite(tensor).all())]
+    said = (
+        f"NaN or infinity in {', '.join(bad)}" if bad else f"all {sum(t.numel() for t in floats.values()):,} are finite"
+    )
+    yield Check("numbers", not bad, said)
+    if set(tensors) == {"weight", "bias"} and not bad and tensors["weight"].ndim == 2:
+        values = torch.linalg.svdvals(tensors["weight"].double())
+        condition = float(values[0] / values[-1]) if float(values[-1]) > 0 else float("inf")
+        note = " - some directions are lost, do not run it backwards" if condition > ILL_CONDITIONED else ""
+        yield Check("condition", None if note else True, f"condition number {condition:.3g}{note}")
+
+
+def outdated(plugin: str) -> str:
+    """Return what to do about a plugin, 'name version', that is not installed or older than that; '' if nothing."""
+    from atlas.provenance import older
+
+    name, _, version = plugin.partition(" ")
+    if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])? [0-9][A-Za-z0-9.+!]*", plugin):
+        return "the card does not say which plugin it needs in a way that can be read"
+    installed = {found.distribution: found.version for _, found in entry_points()}
+    if name not in installed:
+        return f"it comes with {plugin}, which is not installed: pip install {name}"
+    if older(installed[name], version):
+        return f"it was made with {plugin}, installed is {installed[name]}: pip install --upgrade {name}"
+    return ""
+
+
+def _plugin(folder: Path, card: Card) -> Check:
+    if not card.plugin:
+        return Check("plugin", True, "needs none")
+    advice = outdated(card.plugin)
+    if advice and set(card.tensors) == {"weight", "bias"}:
+        return Check("plugin", True, f"{card.plugin} is not needed: the map is a weight and a bias")
+    return Check("plugin", not advice, advice or f"{card.plugin} is installed")
+
+
+def _figures(folder: Path, card: Any, data: dict[str, str]) -> Iterator[Check]:
+    """Run the evaluation again, where its vectors can be reached, and compare with the card."""
+    from atlas.artefacts import load, read_vectors
+    from atlas.evaluation import evaluate
+
+    if not card.metrics:
+        yield Check("figures", None, "the card has none")
+        return
+    if not {"source", "target"} <= set(data):
+        yield Check("figures", None, "the card does not say on which vectors - give --source and --target")
+        return
+    try:
+        source, target = (read_vectors(data[name]) for name in ("source", "target"))
+        head = load(data["head"], "head") if data.get("head") else None
+        names = list(dict.fromkeys(metric.name for metric in card.metrics))
+        found = evaluate(load(folder, "alignment"), source=source, target=target, head=head, metrics=names)
+    except AtlasError as error:
+        yield Check("figures", None, f"could not be measured again: {error}")
+        return
+    measured = {metric.name: metric.value for metric in found}
+    for metric in card.metrics:
+        yield _compared(metric, measured[metric.name])
+
+
+def _compared(metric: Metric, value: float) -> Check:
+    ok = abs(value - metric.value) <= TOLERANCE * max(1.0, abs(metric.value))
+    verdict = "holds" if ok else "does not hold"
+    return Check(metric.name, ok, f"{verdict}: the card says {metric.value:.4f}, measured again {value:.4f}")
