@@ -385,6 +385,9 @@ class Aligner(Component):
         X, Y = self.check_fit(X, Y)
         self.forget()
         learned = self._fit(X.double(), None if Y is None else Y.double())
+        # Where the plugin is missing, these two tensors alone are taken for the map.
+        if not self.affine and set(learned) == {"weight", "bias"}:
+            raise self.fail("learns weight and bias, as affine maps do, and is not affine - give one another name")
         self._state = frozen(learned)
         return self
 
@@ -568,11 +571,12 @@ class Aggregator(Component):
         return self._combine(torch.where(present[..., None], rows, 0), present)
 
     def identity(self) -> dict[str, Any]:
-        """Return what fixes the coordinates of the shared space beside the anchors: by default options and charts.
+        """Return what fixes the coordinates of the shared space beside the anchors.
 
-        "encoder" names what makes such a space, if it is not this aggregator.
+        By default these are all options and the hash of what was learned beside the charts, or the charts if that is
+        nothing. "encoder" names what makes such a space, if it is not this aggregator.
         """
-        return {**self.config(), "charts": sorted(self.charts)}
+        return {**self.config(), **({"state": hash_of(self.extra)} if self.extra else {"charts": sorted(self.charts)})}
 
     def chart_aligner(self) -> Aligner:
         """Return an unfitted aligner of the kind the charts are, for loading."""

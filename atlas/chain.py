@@ -14,7 +14,8 @@ from torch import Tensor
 from atlas.base import Aligner, option
 from atlas.errors import AtlasError
 from atlas.linear import Affine, LinearAligner
-from atlas.plugins import create
+from atlas.plugins import create, provider
+from atlas.provenance import made_by, warn_if_older
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -28,7 +29,7 @@ class Composed(Aligner):
 
     name = "composed"
 
-    steps: list = option([], help="The parts in order, each with aligner, config and inverse")
+    steps: list = option([], help="The parts in order, each with aligner, config, inverse and plugin")
 
     @classmethod
     def of(cls, steps: Sequence[Step]) -> Aligner:
@@ -37,7 +38,10 @@ class Composed(Aligner):
         merged = _merged(flat)
         if len(merged) == 1 and not merged[0][1]:
             return merged[0][0]
-        described = [{"aligner": a.name, "config": a.config(), "inverse": inverse} for a, inverse in merged]
+        described = [
+            {"aligner": a.name, "config": a.config(), "inverse": inverse, "plugin": provider(type(a))}
+            for a, inverse in merged
+        ]
         state = {f"{i}.{key}": value for i, (a, _) in enumerate(merged) for key, value in a.state_dict().items()}
         return cls(described).load_state_dict(state)
 
@@ -49,10 +53,10 @@ class Composed(Aligner):
         return self._parts
 
     def _part(self, i: int, step: Any) -> Step:
-        if not isinstance(step, dict) or set(step) != {"aligner", "config", "inverse"}:
+        if not isinstance(step, dict) or set(step) - {"plugin"} != {"aligner", "config", "inverse"}:
             raise AtlasError(f"Step {i} of a composed alignment must have aligner, config and inverse, got {step!r}")
         own = {key.partition(".")[2]: t for key, t in self.state.items() if key.partition(".")[0] == str(i)}
-        return restored(step["aligner"], step["config"], own), bool(step["inverse"])
+        return restored(step["aligner"], step["config"], own, str(step.get("plugin", ""))), bool(step["inverse"])
 
     @property
     def invertible(self) -> bool:  # type: ignore[override]
@@ -133,11 +137,14 @@ def restored(name: str, config: Mapping[str, Any], state: Mapping[str, Tensor], 
     if name == Affine.name:
         return Affine.from_config(config).load_state_dict(state)
     try:
-        return create(Aligner, name, config).load_state_dict(state)
-    except AtlasError as error:
+        with made_by(Aligner, name, plugin):
+            aligner = create(Aligner, name, config).load_state_dict(state)
+            # What it cannot tell of a state that another version made, it cannot map with either.
+            _ = aligner.d_source, aligner.d_target
+    except AtlasError:
         if set(state) == {"weight", "bias"}:
             return Affine().load_state_dict(state)
-        if not str(error).startswith("Unknown aligner"):
-            raise
-        hint = f" - it comes with {plugin}: pip install {plugin.split()[0]}" if plugin else ""
-        raise AtlasError(f"Aligner '{name}' is not installed{hint}") from None
+        raise
+    if not aligner.affine:
+        warn_if_older(aligner.label().capitalize(), plugin)
+    return aligner

@@ -12,16 +12,20 @@ import atlas
 ROOT = Path(__file__).parent.parent
 # From left to right.
 _ORDER = """
-_version errors types base hookspecs discovery plugins cards files ids registry
+_version errors types base environment hookspecs discovery plugins provenance scaffold cards files ids registry
 hubclient hubcache hubcard hubtext hubtarget hub hubpush hubmixin hubindex hublock hubverify
-items tables inputs moments linear chain layers network headmodel heads metrics vectors artefacts evaluation stitching
+items tables inputs moments linear chain layers network headmodel heads metrics vectors
+anchors bare artefacts evaluation stitching
 verbs predictions summaries recipe steps runner pictures demo cli testing
 """
 LAYERS = _ORDER.split()
 # What the author of an encoder may need beside the public names.
 FOR_AUTHORS = ["base", "files", "items", "network", "types"]
 MODULES = sorted(path for path in (ROOT / "atlas").rglob("*.py") if path.parent.name != "_registry")
-_LIGHT = "_version errors types base hookspecs discovery plugins cards registry summaries recipe cli __init__ __main__"
+_LIGHT = """
+_version errors types base environment hookspecs discovery plugins provenance scaffold cards registry summaries recipe
+cli __init__ __main__
+"""
 NO_TORCH = {*_LIGHT.split(), *(name for name in LAYERS if name.startswith("hub"))}
 OWNERS = {"click": {"cli"}, "yaml": {"cards"}, "huggingface_hub": {name for name in LAYERS if name.startswith("hub")}}
 
