@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from atlas.errors import AtlasError
+from atlas.evaluation import cut_or_padded
 from atlas.files import check_target, whole_file
 from atlas.inputs import Items
 from atlas.metrics.agreement import bootstrap
@@ -90,8 +91,7 @@ def predict(
         progress: shows how far it is.
 
     Returns:
-        The accuracy, beside that without the alignment where the dimensions allow it; nothing if no item has a class,
-        or the head is no classifier.
+        The accuracy, beside that without the alignment; nothing if no item has a class, or the head is no classifier.
     """
     if model.classes and out is not None:
         check_predictions(out, overwrite)
@@ -108,17 +108,16 @@ def predict(
 
 
 def _classify(model: Stitched, items: Items, batches: Iterable[Tensor]) -> tuple[Predictions, Tensor | None]:
-    """Return the predictions, and the numbers of the classes without the alignment; None if there is no such thing."""
-    straight = model.alignment is not None and model.alignment.source.dim == model.alignment.target.dim
+    """Return the predictions, and the numbers of the classes without the alignment; None if there is none."""
     scores, predicted, unaligned = [], [], []
     for X in batches:
         best = model.head(X if model.alignment is None else model.alignment(X)).max(1)
         scores.append(best.values)
         predicted.append(best.indices)
-        if straight:
-            unaligned.append(model.head(X).argmax(1))
+        if model.alignment is not None:
+            unaligned.append(model.head(cut_or_padded(X, model.head.space.dim)).argmax(1))
     found = Predictions(items.ids, model.classes, torch.cat(predicted), torch.cat(scores), items.labels)
-    return found, torch.cat(unaligned) if straight else None
+    return found, torch.cat(unaligned) if unaligned else None
 
 
 def _accuracy(found: Predictions, unaligned: Tensor | None, dataset: str) -> tuple[Metric, ...]:

@@ -29,15 +29,13 @@ from typing import Any
 
 from atlas.cards import read_yaml
 from atlas.errors import AtlasError, unknown
-from atlas.summaries import Summary, check_fields, located, mapping, read_summary
+from atlas.summaries import RESERVED, Summary, check_fields, located, mapping, read_summary
 from atlas.types import canonical, sha256_of, slug
 
 FORMAT = 1
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
 _NAME = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
 _SCALARS: dict[str, type] = {"text": str, "int": int, "truth": bool, "options": dict}
-_COLUMNS = {"text_column": "text?", "label_column": "text?", "id_column": "text?"}
-_HOW = {"batch_size": "int?", "device": "text?"}
 
 
 @dataclass(frozen=True)
@@ -283,6 +281,8 @@ def _axis(name: str, given: Any, done: Mapping[str, list[Job]]) -> list[dict[str
     for part in names:
         if not _NAME.fullmatch(part):
             raise AtlasError(f"{part!r} must be lower-case letters, digits, '-' and '_'")
+        if part in RESERVED:
+            raise AtlasError(f"'{part}' is told of every figure - choose another name")
     rows = _listed(given, len(names))
     if len(names) == 1:
         return [{name: value} for value in rows]

@@ -12,11 +12,14 @@ from atlas.artefacts import save
 from atlas.evaluation import Comparison, compare, evaluate
 from atlas.predictions import predict
 from atlas.stitching import stitch
+from atlas.summaries import FIELDS
 from atlas.types import Metric
 
 # Arguments that do not change the result: where to compute, and in what batches.
 HOW = ("batch_size", "device")
 Given = Mapping[str, Any]
+# A variable of a recipe may well be called n.
+RENAMED = {"name": "metric", "n": "items"}
 
 
 def _named(given: Given) -> dict[str, Any]:
@@ -81,13 +84,10 @@ def _apply(given: Given, target: Path, progress: verbs.Progress) -> None:
 
 
 def figure(measured: Metric | Comparison) -> dict[str, Any]:
-    """Return a figure as plain data, what is not known of it left out."""
+    """Return a figure as plain data under the names of `FIELDS`, what is not known of it left out."""
     plain = dataclasses.asdict(measured)
-    name = plain.pop("name", None)
-    kept = {
-        key: value for key, value in plain.items() if value is not None and value != "" and (key, value) != ("n", 0)
-    }
-    return {"metric": name, **kept} if name else kept
+    renamed = {RENAMED.get(name, name): value for name, value in plain.items()}
+    return {name: renamed[name] for name in FIELDS if renamed.get(name) not in (None, "")}
 
 
 def _evaluate(given: Given, target: Path, progress: verbs.Progress) -> list[dict[str, Any]]:

@@ -11,9 +11,10 @@ from typing import Any
 
 from atlas.errors import AtlasError, unknown
 
-# What can be told of a figure beside the variables of its step.
-ALWAYS = ("step", "metric", "a", "b")
-FIGURES = ("value", "native", "floor", "low", "high", "chance")
+# What is told of a figure beside the variables of its step, which have other names.
+FIGURES = ("value", "low", "high", "native", "floor", "chance")
+FIELDS = ("metric", "a", "b", *FIGURES, "note", "dataset", "split", "items")
+RESERVED = (*FIELDS, "mean", "sd", "count")
 
 
 @contextlib.contextmanager
@@ -78,7 +79,7 @@ def read_summary(path: Path, name: str, table: Any, measured: Mapping[str, Mappi
     steps = tuple(data["of"] if isinstance(data["of"], list) else [data["of"]])
     rows = tuple(data["rows"] if isinstance(data["rows"], list) else [data["rows"]])
     columns, metric, figure = data.get("columns", ""), data.get("metric", ""), data.get("figure", "value")
-    known = {*ALWAYS, *(variable for scope in measured.values() for variable in scope)}
+    known = {"step", "metric", "a", "b", *(variable for scope in measured.values() for variable in scope)}
     with located(where):
         for step in steps:
             if step not in measured:
@@ -112,7 +113,7 @@ def summarise(summary: Summary, results: Sequence[Mapping[str, Any]]) -> list[di
         where = {name: result.get(name) for name in names}
         cells.setdefault(repr(where), (where, []))[1].append(result[summary.figure])
     return [
-        {**where, "mean": statistics.fmean(v), "sd": statistics.stdev(v) if len(v) > 1 else None, "n": len(v)}
+        {**where, "mean": statistics.fmean(v), "sd": statistics.stdev(v) if len(v) > 1 else None, "count": len(v)}
         for where, v in cells.values()
     ]
 

@@ -120,7 +120,7 @@ def put_fields(shown: dict[str, Any]) -> None:
 
 def in_words(name: str, value: Any) -> str:
     """Return the value of a field of a card as a line of text."""
-    if isinstance(value, dict) and "dim" in value:
+    if isinstance(value, dict) and {"id", "dim"} <= set(value):
         made_by = f", made by {value['encoder']}" if value.get("encoder") else ""
         return f"{value['id']} ({value['dim']} dimensions{made_by})"
     if name == "tensors":

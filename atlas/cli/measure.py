@@ -24,6 +24,7 @@ metric = click.option("--metric", "metrics", multiple=True, metavar="NAME", help
 @click.option("--target", required=True, metavar="VECTORS", help="Vectors of the space it maps to, of the same items.")
 @click.option("--head", metavar="HEAD", help="Measure the accuracy of this head of the target, too.")
 @metric
+@click.option("--split", default="", metavar="NAME", help="What part of the data set this is, for the card.")
 @click.option("--save", is_flag=True, help="Write the figures into the alignment's card.")
 @params.as_json
 @params.registry
@@ -41,7 +42,8 @@ def evaluate_command(
     mapping = load(alignment, "alignment")
     reader = load(head, "head") if head else None
     first, second = read_all(source, target)
-    found = evaluate(mapping, source=first, target=second, head=reader, metrics=metrics or None)
+    chosen = metrics or None
+    found = evaluate(mapping, source=first, target=second, head=reader, metrics=chosen, split=rest["split"])
     if rest["save"]:
         record(mapping, alignment, found)
     put_metrics(found, rest["as_json"])

@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 @click.argument("recipe", type=click.Path(path_type=Path), metavar="RECIPE.yaml")
 @params.out("Folder for what the steps make; that of a run before is taken up again.")
 @click.option(
-    "--set", "values", nargs=2, multiple=True, metavar="NAME VALUE", help="Set an entry of `values`, in YAML."
+    "--set",
+    "values",
+    nargs=2,
+    multiple=True,
+    metavar="NAME VALUE",
+    help="Set an entry of `values`, in YAML; what has a '/' and is there from here is a path from here.",
 )
 @click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
 @click.option("--force", is_flag=True, help="Do everything again.")
@@ -31,11 +36,10 @@ def run_command(recipe: Path, out: Path, values: Any, dry_run: bool, force: bool
     A step is done once, until something that goes into it changes. Figures are printed, and written to
     results.json in the folder.
     """
-    from atlas.cards import parse_yaml
     from atlas.recipe import read_recipe
     from atlas.runner import Runner
 
-    read = read_recipe(recipe, {name: parse_yaml(text, f"--set {name}") for name, text in values})
+    read = read_recipe(recipe, {name: value_of(name, text) for name, text in values})
     runner = Runner(read, out, progress)
     if dry_run:
         put_plan(runner, force, as_json)
@@ -48,6 +52,15 @@ def run_command(recipe: Path, out: Path, values: Any, dry_run: bool, force: bool
         put_json(found)
     else:
         put_results(read, found)
+
+
+def value_of(name: str, text: str) -> Any:
+    """Return a value given on the command line, where a path is from here, not from the recipe's folder."""
+    from atlas.cards import parse_yaml
+
+    value = parse_yaml(text, f"--set {name}")
+    is_path = isinstance(value, str) and "/" in value and Path(value).exists()
+    return str(Path(value).resolve()) if is_path else value
 
 
 def put_plan(runner: Runner, force: bool, as_json: bool) -> None:
