@@ -20,6 +20,8 @@ CARD = "config.yaml"
 BARE = (".npy", ".safetensors", ".parquet")
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 32
+# What moves the cursor, changes colours or turns the direction of writing when it is printed to a terminal.
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _NUMERIC = re.compile(r"[-+0-9_.:eExXoO]{65,}")
 
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
@@ -121,6 +123,8 @@ def _inspect(text: str) -> None:
             raise CardError(f"tags such as {tag!r} are not allowed (line {line})")
         if isinstance(event, yaml.ScalarEvent) and event.implicit[0] and _NUMERIC.fullmatch(event.value):
             raise CardError(f"a number of {len(event.value)} digits is too long (line {line})")
+        if isinstance(event, yaml.ScalarEvent) and _CONTROL.search(event.value):
+            raise CardError(f"characters that cannot be printed are not allowed (line {line})")
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > MAX_DEPTH:
             raise CardError(f"nested deeper than {MAX_DEPTH} levels (line {line})")

@@ -166,7 +166,7 @@ def read_header(path: Path) -> tuple[dict[str, TensorInfo], dict[str, int]]:
             length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else 0
             if not 2 <= length <= min(MAX_HEADER, size - 8):
                 raise CardError(f"{path}: truncated or not a safetensors file ({size} bytes)")
-            header = json.loads(file.read(length))
+            header = json.loads(file.read(length), object_pairs_hook=_distinct)
     except FileNotFoundError:
         raise NotFoundError(f"There is no file '{path}'") from None
     except OSError as error:
@@ -174,6 +174,13 @@ def read_header(path: Path) -> tuple[dict[str, TensorInfo], dict[str, int]]:
     except (ValueError, RecursionError):
         raise CardError(f"{path}: not a safetensors file: its header is not JSON") from None
     return _checked_header(path, header, 8 + length, size)
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name is given twice")
+    return found
 
 
 def _checked_header(path: Path, header: Any, begin: int, size: int) -> tuple[dict[str, TensorInfo], dict[str, int]]:
@@ -189,6 +196,8 @@ def _checked_header(path: Path, header: Any, begin: int, size: int) -> tuple[dic
             if info.dtype not in DTYPES:
                 raise CardError(f"{path}: tensor {name!r} has dtype {info.dtype!r}, which Atlas does not read")
             start, stop = entry["data_offsets"]
+            if type(start) is not int or type(stop) is not int:
+                raise TypeError("offsets are whole numbers")
             if start != end or stop != start + size_of(info) or begin + stop > size:
                 at = f"bytes {start} to {stop} of {size - begin}"
                 raise CardError(f"{path}: tensor {name!r} lies at {at}, which cannot be right - truncated or damaged")

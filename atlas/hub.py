@@ -19,7 +19,7 @@ from typing import Any
 from atlas.cards import CARD, dump_card, read_card
 from atlas.errors import AtlasError, CardError, NotFoundError
 from atlas.hubcache import SCHEME, Cache, Listed, Ref, Source, digest_of
-from atlas.hubclient import offline
+from atlas.hubclient import clean, offline
 from atlas.registry import MODEL, check_file
 from atlas.registry import locate as find
 from atlas.types import Card
@@ -113,24 +113,9 @@ def _check_blob(path: Path, ref: Ref) -> None:
 
 
 def checked_card(folder: Path, ref: Ref) -> Card:
-    """Return a downloaded card; raise `CardError` if it is malformed, or would print what is not text."""
+    """Return a downloaded card; raise `CardError` if it is malformed."""
     with _named(folder, ref):
-        card = read_card(folder)
-    for text in _texts(card.to_dict()):
-        if any(not char.isprintable() and char not in "\n\t" for char in text):
-            raise CardError(f"{ref}: {CARD} holds characters that cannot be printed: {text[:40]!r}")
-    return card
-
-
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            yield from (key, *_texts(item))
-    elif isinstance(value, list):
-        for item in value:
-            yield from _texts(item)
+        return read_card(folder)
 
 
 def _checked(folder: Path, card: Card, ref: Ref) -> None:
@@ -144,7 +129,7 @@ def _named(folder: Path, ref: Ref) -> Iterator[None]:
     try:
         yield
     except CardError as error:
-        raise CardError(str(error).replace(f"{folder}{os.sep}", f"{ref}: ")) from None
+        raise CardError(clean(str(error).replace(f"{folder}{os.sep}", f"{ref}: "), limit=500)) from None
 
 
 def _check_listed(expected: Listed | None, card: Card, ref: Ref) -> None:
