@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from cifar import rename, resnet_layers
 from PIL import Image
+from resnets import rename, resnet_layers
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.testing import assert_close

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from cifar import MEAN, STD, rename, resnet_layers, resnet_names
+from resnets import MEAN, STD, rename, resnet_layers, resnet_names
 from torch import nn
 from torch.nn import functional as F
 

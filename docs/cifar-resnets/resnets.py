@@ -1,8 +1,23 @@
-"""The CIFAR ResNets of He et al. (2015) as descriptions, and the names of their tensors in public files."""
+"""The CIFAR ResNets of He et al. (2015) as stored spaces and heads, from the tensors of public files.
+
+    python docs/cifar-resnets/resnets.py MODELS FOLDER
+
+MODELS holds cifar10-resnet20/model.safetensors and cifar10-resnet32/model.safetensors, with the names of tensors that
+github.com/akamaster/pytorch_resnet_cifar10 (BSD-2-Clause) gives them. FOLDER gets a space and a head for each.
+"""
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import Any
+
+import atlas
+from atlas.files import load_tensors
+from atlas.heads import HEADS
+
+CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+ABOUT = {"license": "bsd-2-clause", "description": "CIFAR-10 ResNet of He et al. (2015), trained by Yerlan Idelbayev"}
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
@@ -43,3 +58,28 @@ def rename(state: dict[str, Any], depth: int) -> dict[str, Any]:
     """Return the tensors of a public file under the names of the description."""
     names = resnet_names(depth)
     return {f"{names[key.rpartition('.')[0]]}.{key.rpartition('.')[2]}": value for key, value in state.items()}
+
+
+def split(state: dict[str, Any], depth: int, name: str) -> tuple[atlas.Encoder, atlas.Head]:
+    """Return the network up to its features as an encoder, and its last layer as a head."""
+    layers = resnet_layers(depth)
+    last = f"{len(layers) - 1}."
+    named = rename(state, depth)
+    encoder = atlas.create(atlas.Encoder, "network", {"layers": layers[:-1], "input_shape": [3, 32, 32]})
+    encoder.load_state_dict({key: value for key, value in named.items() if not key.startswith(last)})
+    linear = HEADS["linear"]().load_state_dict({"weight": named[last + "weight"].T, "bias": named[last + "bias"]})
+    return encoder, atlas.Head(f"{name}__linear", encoder.space(name), linear, CLASSES, "cifar10")
+
+
+def main(models: Path, folder: Path) -> None:
+    """Write a space and a head for each network."""
+    for depth in (20, 32):
+        name = f"resnet{depth}"
+        state = load_tensors(models / f"cifar10-{name}" / "model.safetensors")
+        encoder, head = split(state, depth, name)
+        atlas.save(encoder, folder / name, overwrite=True, **ABOUT)
+        atlas.save(head, folder / head.id, overwrite=True, **ABOUT)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
