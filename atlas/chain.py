@@ -55,6 +55,8 @@ class Composed(Aligner):
     def _part(self, i: int, step: Any) -> Step:
         if not isinstance(step, dict) or set(step) - {"plugin"} != {"aligner", "config", "inverse"}:
             raise AtlasError(f"Step {i} of a composed alignment must have aligner, config and inverse, got {step!r}")
+        if not isinstance(step["aligner"], str) or not isinstance(step["config"], dict):
+            raise AtlasError(f"Step {i} of a composed alignment must name an aligner and its options, got {step!r}")
         own = {key.partition(".")[2]: t for key, t in self.state.items() if key.partition(".")[0] == str(i)}
         return restored(step["aligner"], step["config"], own, str(step.get("plugin", ""))), bool(step["inverse"])
 
@@ -90,6 +92,8 @@ class Composed(Aligner):
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> Self:
         """Take the tensors of the parts as 'number.name'."""
+        if not self.steps:
+            raise AtlasError("A composed alignment must have at least one step, got none")
         super().load_state_dict(state)
         _ = self.parts
         return self
@@ -112,7 +116,8 @@ def _merged(steps: list[Step]) -> list[Step]:
             affine = Affine.of(aligner.state["weight"], aligner.state["bias"])
             affine = affine.inverse() if inverse else affine
             if result and isinstance(result[-1][0], LinearAligner):
-                affine = Affine.of(*result.pop()[0].state.values()).then(affine)
+                before = result.pop()[0].state
+                affine = Affine.of(before["weight"], before["bias"]).then(affine)
                 result.append((affine, False))
             else:
                 result.append((affine if inverse or len(steps) > 1 else aligner, False))
