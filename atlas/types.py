@@ -194,7 +194,7 @@ class Card:
         if version > FORMAT:
             raise CardError(f"Format {version} is newer than this Atlas reads ({FORMAT}) - upgrade latent-atlas")
         kind = rest.pop("kind", None)
-        if kind not in CARDS:
+        if not isinstance(kind, str) or kind not in CARDS:
             raise CardError(unknown("kind", kind, CARDS))
         return _build(CARDS[kind], rest, "")
 
