@@ -12,12 +12,14 @@ from pathlib import Path
 
 import pytest
 from hubserver import HubServer
+from hubserver.hub import DEFAULT_TOKENS
 from hubtools import settings
 
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubServer]:
-    with HubServer(tmp_path_factory.mktemp("hub") / "data", page_size=20, debug=True) as running:
+    tokens = {**DEFAULT_TOKENS, "hf_you_write": {"user": "you"}}
+    with HubServer(tmp_path_factory.mktemp("hub") / "data", page_size=20, debug=True, tokens=tokens) as running:
         yield running
 
 
