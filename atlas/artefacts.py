@@ -263,6 +263,8 @@ class Atlas(Stored):
         Returns:
             Vectors of the shared space: every item that is in at least one view, in the order they first occur.
         """
+        if not views:
+            raise AtlasError(f"Atlas '{self.id}' needs at least one set of vectors, got none")
         order = list(dict.fromkeys(item for view in views for item in view.ids))
         row = {item: i for i, item in enumerate(order)}
         known = [chart.id for chart in self.charts]
@@ -273,6 +275,8 @@ class Atlas(Stored):
         classes = tuple(dict.fromkeys(name for view in views for name in view.classes))
         for view in views:
             k = self._which(view.space)
+            if bool(present[:, k].any()):
+                raise AtlasError(f"Atlas '{self.id}' was given vectors of '{known[k]}' twice - join them first")
             index = torch.tensor([row[item] for item in view.ids])
             mapped = self.aggregator.chart(known[k]).transform(view.data.float())
             rows[index, k, : mapped.shape[1]] = mapped

@@ -252,6 +252,8 @@ def apply(
     if isinstance(mapping, Atlas):
         if inverse:
             raise AtlasError(f"Atlas '{mapping.id}' cannot be run backwards - invert one of its charts")
+        for view in vectors:
+            check_finite(view.data, f"Vectors of '{view.space.id}'")
         result = mapping(*vectors)
         if out is not None:
             result.save_pretrained(out, overwrite=overwrite)

@@ -299,6 +299,15 @@ def test_a_folder_that_is_replaced_keeps_files_of_other_names(tmp_path):
     assert nothing_else(tmp_path, "x")
 
 
+def test_a_folder_that_is_replaced_keeps_no_tensors_its_new_card_does_not_list(tmp_path):
+    (tmp_path / "x").mkdir()
+    for name in ("model.safetensors", "config.yaml"):
+        (tmp_path / "x" / name).write_text("old")
+    with whole_folder(tmp_path / "x") as temporary:
+        (temporary / "config.yaml").write_text("new")
+    assert nothing_else(tmp_path / "x", "config.yaml")
+
+
 def test_a_place_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with (
