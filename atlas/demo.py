@@ -22,10 +22,10 @@ ANCHORS = "digits-256"
 METHODS = {
     "own": "the encoder's own head (ceiling)",
     "none": "no alignment (floor)",
-    "procrustes": "Procrustes: an orthogonal map, fitted on the anchors",
-    "linear": "linear: least squares, fitted on the anchors",
-    "relative": "relative representation: similarities to the anchors, the head trained on the other encoder's",
-    "inverse": "inverse relative projection: into those similarities and out again, each side fitted alone",
+    "procrustes": "direct: rotation and one scale, fitted on the anchors",
+    "linear": "direct: least squares, fitted on the anchors",
+    "relative": "relative representation: similarities to the anchors, with a head trained on those of the other",
+    "inverse": "inverse relative projection: into similarities and out of them again, each side fitted alone",
 }
 
 
@@ -74,7 +74,7 @@ def run(say: Callable[[str], None]) -> Results:
     results = Results()
     say("Stitching: each network's encoder to every other one's head, by five methods")
     relative = {name: verbs.fit("relative", source=views[name][0], anchors=anchors, centre=False) for name in ENCODERS}
-    relative_heads = {name: verbs.train("linear", verbs.apply(relative[name], views[name][0])) for name in ENCODERS}
+    relative_heads = {name: verbs.train("network", verbs.apply(relative[name], views[name][0])) for name in ENCODERS}
     centred = {name: verbs.fit("relative", source=views[name][0], anchors=anchors, centre=True) for name in ENCODERS}
     for source, target in itertools.permutations(ENCODERS, 2):
         fitted = {m: verbs.fit(m, source=views[source][0], target=views[target][0], anchors=anchors) for m in FITTED}
@@ -107,13 +107,17 @@ def merge_halves(results: Results, train: Vectors, test: Vectors, anchors: Ancho
             {"what": f"{name}, which has seen {sees}: its own head", "accuracy": score(own, views[name][1])}
         )
     merged = verbs.aggregate("relative-mean", *(views[name][0] for name in HALVES), anchors=anchors)
-    head = verbs.train("linear", merged(*(views[name][0] for name in HALVES)))
+    head = verbs.train("network", merged(*(views[name][0] for name in HALVES)))
     found = score(head, merged(*(views[name][1] for name in HALVES)))
-    results.atlas.append({"what": "RLSA: the two merged (relative-mean), a linear head on top", "accuracy": found})
+    results.atlas.append(
+        {"what": "RLSA: the two merged (relative-mean), and a head trained on that", "accuracy": found}
+    )
     whole = verbs.fit("relative", source=views[ENCODERS[0]][0], anchors=anchors)
-    head = verbs.train("linear", verbs.apply(whole, views[ENCODERS[0]][0]))
+    head = verbs.train("network", verbs.apply(whole, views[ENCODERS[0]][0]))
     found = score(head, verbs.apply(whole, views[ENCODERS[0]][1]))
-    results.atlas.append({"what": f"{ENCODERS[0]}, which has seen all digits, the same head", "accuracy": found})
+    results.atlas.append(
+        {"what": f"{ENCODERS[0]}, which has seen all digits, with the same kind of head", "accuracy": found}
+    )
 
 
 def draw_points(results: Results, views: dict[str, tuple[Vectors, Vectors]], anchors: Anchors) -> None:

@@ -92,14 +92,16 @@ def demo_png(results: Results, methods: dict[str, str], path: Path) -> None:
         axes.set(title=name, xlim=(-reach, reach), ylim=(-reach, reach), xticks=[], yticks=[], aspect="equal")
     axes = bottom.subplots()
     values = [[100 * row[m] for m in methods] for row in results.pairs]
-    axes.imshow(values, cmap="Blues", vmin=0, vmax=130, aspect="auto")
+    axes.imshow(values, cmap="Blues", vmin=0, vmax=115, aspect="auto")
     names = [f"{row['source']} → {row['target']}" for row in results.pairs]
     axes.set(xticks=range(len(methods)), xticklabels=methods, yticks=range(len(names)), yticklabels=names)
     for i, row in enumerate(values):
         for j, value in enumerate(row):
-            axes.text(j, i, f"{value:.1f}", ha="center", va="center", fontsize=9)
+            axes.text(
+                j, i, f"{value:.1f}", ha="center", va="center", fontsize=9, color="white" if value > 60 else "black"
+            )
     axes.set_title(f"Accuracy (%) of one network's encoder with another one's head, {len(results.classes)} test digits")
-    figure.savefig(path, dpi=110, metadata={"Software": None})
+    figure.savefig(path, format="png", dpi=110, metadata={"Software": None})
 
 
 PAGE = """<!doctype html>
