@@ -5,18 +5,64 @@
     def test_keeps_the_contract():
         check_aligner(MyAligner())
 
-A broken promise raises `AssertionError` with one sentence. `ALIGNER_CHECKS` holds the checks one by one.
+A broken promise raises `AssertionError` with one sentence. `ALIGNER_CHECKS`, `ENCODER_CHECKS`, `SAMPLER_CHECKS` and
+`AGGREGATOR_CHECKS` hold the checks one by one.
 """
 
 from __future__ import annotations
 
-from atlas.base import Aligner
-from atlas.testing.aligners import ALIGNER_CHECKS
+from typing import Any
 
-__all__ = ["ALIGNER_CHECKS", "check_aligner"]
+from atlas.base import Aggregator, Aligner, Encoder, Sampler
+from atlas.testing.aggregators import AGGREGATOR_CHECKS
+from atlas.testing.aligners import ALIGNER_CHECKS
+from atlas.testing.encoders import ENCODER_CHECKS
+from atlas.testing.samplers import SAMPLER_CHECKS
+
+CHECKS: dict[str, tuple[Any, ...]] = {
+    "aligner": ALIGNER_CHECKS,
+    "encoder": ENCODER_CHECKS,
+    "sampler": SAMPLER_CHECKS,
+    "aggregator": AGGREGATOR_CHECKS,
+}
+
+__all__ = [
+    "AGGREGATOR_CHECKS",
+    "ALIGNER_CHECKS",
+    "CHECKS",
+    "ENCODER_CHECKS",
+    "SAMPLER_CHECKS",
+    "check_aggregator",
+    "check_aligner",
+    "check_encoder",
+    "check_sampler",
+]
 
 
 def check_aligner(aligner: Aligner) -> None:
     """Run every check on an aligner; it is not changed, only its options are read."""
     for check in ALIGNER_CHECKS:
         check(aligner)
+
+
+def check_encoder(encoder: Encoder, items: Any = None) -> None:
+    """Run every check on an encoder; it is not changed.
+
+    Args:
+        encoder: one that can encode, or that learns from items.
+        items: a list of texts, or a tensor of images or arrays, eight or more; by default a dozen made-up ones.
+    """
+    for check in ENCODER_CHECKS:
+        check(encoder, items)
+
+
+def check_sampler(sampler: Sampler) -> None:
+    """Run every check on a sampler; it is not changed."""
+    for check in SAMPLER_CHECKS:
+        check(sampler)
+
+
+def check_aggregator(aggregator: Aggregator) -> None:
+    """Run every check on an aggregator; it is not changed, only its options are read."""
+    for check in AGGREGATOR_CHECKS:
+        check(aggregator)

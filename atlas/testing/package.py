@@ -1,0 +1,145 @@
+"""Checking a whole plugin: how it behaves when it is imported, and every promise of every component it provides."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import MISSING, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from atlas.base import Component
+from atlas.discovery import GROUP, Plugin, entry_points, import_plugin
+from atlas.environment import read_toml
+from atlas.errors import AtlasError, unknown
+from atlas.plugins import checked, plugins
+
+
+@dataclass(frozen=True)
+class Found:
+    """One promise that was looked at: of what, which, and how it is broken, '' if it is kept.
+
+    `skipped` says why it could not be looked at.
+    """
+
+    what: str
+    promise: str
+    broken: str = ""
+    skipped: str = ""
+
+
+def check_package(package: str) -> list[Found]:
+    """Check a plugin: the folder of its project, or its name or that of its distribution if it is installed.
+
+    Raises:
+        AtlasError: there is no such plugin.
+    """
+    entries, paths = _entries(package)
+    found: list[Found] = []
+    for entry in entries:
+        found += import_is_quiet(entry, paths)
+        with _on_path(paths):
+            found += _components(entry)
+    return found
+
+
+def _entries(package: str) -> tuple[list[metadata.EntryPoint], list[str]]:
+    """Return the entry points of a plugin, and the folders to import them from."""
+    folder = Path(package)
+    if folder.is_dir():
+        table = read_toml(folder / "pyproject.toml").get("project", {}).get("entry-points", {}).get(GROUP, {})
+        if not table:
+            raise AtlasError(f"'{folder / 'pyproject.toml'}' names no plugin - add [project.entry-points.{GROUP}]")
+        entries = [metadata.EntryPoint(name, value, GROUP) for name, value in table.items()]
+        return entries, [str(path) for path in (folder.absolute(), (folder / "src").absolute()) if path.is_dir()]
+    installed = entry_points()
+    entries = [entry for entry, plugin in installed if plugin.is_in([package])]
+    if not entries:
+        hint = " - for a folder, give its path" if os.sep not in package else ""
+        raise AtlasError(unknown("plugin", package, [plugin.name for _, plugin in installed]) + hint)
+    return entries, []
+
+
+@contextlib.contextmanager
+def _on_path(paths: list[str]) -> Iterator[None]:
+    sys.path[:0] = paths
+    try:
+        yield
+    finally:
+        for path in paths:
+            sys.path.remove(path)
+
+
+def import_is_quiet(entry: metadata.EntryPoint, paths: list[str]) -> list[Found]:
+    """Import a plugin in a new process, and say what that does to whatever else runs there."""
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.json"
+        inherited = os.environ.get("PYTHONPATH")
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*paths, *([inherited] if inherited else [])])}
+        command = [sys.executable, "-m", "atlas.testing.imports", entry.name, entry.value, str(report)]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+        if not report.exists():
+            last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+            return [Found(f"plugin {entry.name}", "It can be imported", f"Importing it ends the program: {last}")]
+        said = json.loads(report.read_text())
+    return [Found(f"plugin {entry.name}", promise, broken) for promise, broken in said]
+
+
+def _components(entry: metadata.EntryPoint) -> list[Found]:
+    """Return what is found of every component of a plugin."""
+    what = f"plugin {entry.name}"
+    plugin = Plugin(entry.name, entry.value)
+    try:
+        returned = import_plugin(entry, plugin)
+        classes = checked(returned)
+    except AtlasError as error:
+        plugin.broken = str(error)
+    if plugin.broken:
+        return [Found(what, "Its hooks return well-formed classes", plugin.broken)]
+    found = [Found(what, "Its hooks return well-formed classes")]
+    for kind, provided in classes.items():
+        found += [_name_is_free(entry, kind, cls) for cls in provided]
+        for cls in provided:
+            found += _contract(kind, cls)
+    return found
+
+
+def _name_is_free(entry: metadata.EntryPoint, kind: str, cls: type[Component]) -> Found:
+    rivals = [p for p in plugins() if p.name != entry.name and cls.name in p.names(kind)]
+    broken = f"Plugin '{rivals[0].name}' has a {kind} '{cls.name}', too - neither could be used" if rivals else ""
+    return Found(f"{kind} {cls.name}", "No other plugin that is installed has one of this name", broken)
+
+
+def _contract(kind: str, cls: type[Component]) -> list[Found]:
+    """Return what every check says of a component with its options at their defaults."""
+    from atlas.testing import CHECKS
+
+    what = f"{kind} {cls.name}"
+    required = [opt.name for opt in cls.options() if opt.default is MISSING]
+    if required:
+        reason = f"option '{required[0]}' has no default - in its tests, call atlas.testing.check_{kind}()"
+        return [Found(what, "It keeps the promises of its kind", skipped=reason)]
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        found = [_one(what, check, cls) for check in CHECKS[kind]]
+    printed = said.getvalue().split("\n")[0][:60]
+    quiet = f"It prints '{printed}' - a program that reads results from stdout would read that" if printed else ""
+    return [*found, Found(what, "It prints nothing", quiet)]
+
+
+def _one(what: str, check: Callable[[Any], None], cls: type[Component]) -> Found:
+    promise = " ".join((check.__doc__ or check.__name__).split()).removesuffix(".")
+    try:
+        check(cls())
+    except (AssertionError, AtlasError) as error:
+        return Found(what, promise, " ".join(str(error).split()) or "It raises AssertionError")
+    except Exception as error:
+        return Found(what, promise, f"It raises {type(error).__name__}: {' '.join(str(error).split())}")
+    return Found(what, promise)
