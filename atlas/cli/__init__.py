@@ -56,6 +56,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "aggregators": ("components", "List aggregators and their options."),
         "heads": ("components", "List heads and their options."),
         "metrics": ("components", "List metrics."),
+        "plugins": ("plugins", "List, install, make and check plugins."),
     },
 }
 

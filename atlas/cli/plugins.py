@@ -1,0 +1,209 @@
+"""Listing, installing, making and checking plugins."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from atlas.cli import params
+from atlas.cli.output import put, put_json, put_table, say
+from atlas.errors import AtlasError, unknown
+
+if TYPE_CHECKING:
+    from atlas.discovery import Plugin
+    from atlas.testing.package import Found
+
+KINDS = ("aligner", "encoder", "sampler", "aggregator")
+dry_run = click.option("--dry-run", is_flag=True, help="Print the command and do not run it.")
+
+
+@click.group("plugins", invoke_without_command=True)
+@params.as_json
+@click.pass_context
+def plugins_command(ctx: click.Context, as_json: bool) -> None:
+    """List, install, make and check plugins.
+
+    ATLAS_PLUGINS=a,b loads only these, ATLAS_DISABLE_PLUGINS=a,b all but these.
+    """
+    if ctx.invoked_subcommand is None:
+        put_plugins(as_json)
+
+
+@plugins_command.command("list")
+@params.as_json
+def list_plugins(as_json: bool) -> None:
+    """List plugins: name, version, what they provide, and what is wrong with them."""
+    put_plugins(as_json)
+
+
+def put_plugins(as_json: bool) -> None:
+    """Print every plugin that is installed."""
+    from atlas.plugins import plugins
+
+    found = plugins()
+    if as_json:
+        put_json([described(plugin) for plugin in found])
+    else:
+        rows = [[p.name, p.version, p.distribution, provided(p), state(p)] for p in found]
+        put_table(["name", "version", "distribution", "provides", "problem"], rows, "No plugin is installed")
+
+
+def described(plugin: Plugin) -> dict[str, Any]:
+    """Return what is known of a plugin, as JSON shows it."""
+    return {
+        "name": plugin.name,
+        "version": plugin.version,
+        "distribution": plugin.distribution,
+        "module": plugin.module,
+        "provides": {f"{kind}s": plugin.names(kind) for kind in plugin.classes},
+        "broken": plugin.broken,
+        "disabled": plugin.disabled,
+        "notes": plugin.notes,
+        "seconds": round(plugin.seconds, 3),
+    }
+
+
+def provided(plugin: Plugin) -> str:
+    """Return what a plugin provides in a few words: names, or how many if there are more than a few."""
+    total = sum(len(classes) for classes in plugin.classes.values())
+    return ", ".join(
+        params.count(len(plugin.names(kind)), kind) if total > 4 else f"{kind} {' and '.join(plugin.names(kind))}"
+        for kind in plugin.classes
+    )
+
+
+def state(plugin: Plugin) -> str:
+    """Return what is wrong with a plugin; '' if nothing is."""
+    if plugin.broken:
+        return f"not loaded: {plugin.broken}"
+    return f"left out: {plugin.disabled}" if plugin.disabled else "; ".join(plugin.notes)
+
+
+@plugins_command.command("install")
+@click.argument("specs", nargs=-1, required=True, metavar="SPEC...")
+@click.option("--upgrade", "-U", is_flag=True, help="Replace what is installed by the newest version.")
+@click.option("--editable", "-e", is_flag=True, help="Use folders where they are, so that changes are seen at once.")
+@dry_run
+def install_plugins(specs: tuple[str, ...], upgrade: bool, editable: bool, dry_run: bool) -> None:
+    """Install plugins into the environment Atlas runs in: names, folders, wheels or the URLs of git repositories."""
+    from atlas.environment import current, requirement
+
+    wanted = [requirement(spec) for spec in specs]
+    for spec, ready in zip(specs, wanted, strict=True):
+        if editable and not Path(ready).is_dir():
+            raise AtlasError(f"'{spec}' is no folder - only a folder can be installed with --editable")
+        if ready == spec and Path(spec).is_dir() and not Path(spec).is_absolute():
+            say(f"Note: '{spec}' is looked up by name - for the folder, write ./{spec}")
+    before = installed()
+    run(current().install(wanted, upgrade=upgrade, editable=editable), dry_run, current().note)
+    if not dry_run:
+        put_new(before)
+
+
+@plugins_command.command("uninstall")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@dry_run
+def uninstall_plugins(names: tuple[str, ...], dry_run: bool) -> None:
+    """Remove plugins, by their names or those of their distributions."""
+    from atlas.environment import current
+
+    found = installed()
+    distributions = []
+    for name in names:
+        matched = [one for one in found if name in (one["name"], one["distribution"])]
+        if not matched:
+            raise AtlasError(unknown("plugin", name, [one["name"] for one in found]))
+        if matched[0]["own"]:
+            raise AtlasError(f"Plugin '{name}' comes with Atlas - to leave it out, set ATLAS_DISABLE_PLUGINS={name}")
+        distributions.append(matched[0]["distribution"])
+    run(current().uninstall(sorted(set(distributions))), dry_run)
+
+
+def installed() -> list[dict[str, Any]]:
+    """Return the plugins that are installed, by their metadata alone."""
+    from atlas.discovery import entry_points
+
+    return [
+        {"name": p.name, "distribution": p.distribution, "version": p.version, "own": p.own} for _, p in entry_points()
+    ]
+
+
+def run(command: list[str], dry_run: bool, note: str = "") -> None:
+    """Run a command, its output on stderr, or print it."""
+    if note:
+        say(f"Note: {note}")
+    if dry_run:
+        put(shlex.join(command))
+        return
+    say(f"Running: {shlex.join(command)}")
+    try:
+        done = subprocess.run(command, stdout=2, check=False)
+    except OSError as error:
+        raise AtlasError(f"'{command[0]}' cannot be run: {error.strerror}") from None
+    if done.returncode:
+        raise AtlasError(f"The command failed with exit status {done.returncode}, see above - nothing else was changed")
+
+
+def put_new(before: list[dict[str, Any]]) -> None:
+    """Print the plugins that were not there before, as a new process finds them."""
+    import json
+
+    command = [sys.executable, "-m", "atlas", "plugins", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise AtlasError(f"Atlas does not run after the installation: {done.stderr.strip()}")
+    known = {(one["name"], one["distribution"], one["version"]) for one in before}
+    new = [one for one in json.loads(done.stdout) if (one["name"], one["distribution"], one["version"]) not in known]
+    for one in new:
+        if one["broken"]:
+            raise AtlasError(f"Plugin '{one['name']}' is installed but was not loaded: {one['broken']}")
+        provides = ", ".join(f"{kind} {', '.join(names)}" for kind, names in one["provides"].items())
+        put(f"{one['name']} {one['version']}: {provides or one['disabled']}")
+    if not new:
+        say("No new plugin was found - what was installed was there already, or is no plugin of Atlas")
+
+
+@plugins_command.command("new")
+@click.argument("name")
+@click.option("--kind", type=click.Choice(KINDS), required=True, help="What the plugin provides.")
+@click.option("--out", metavar="FOLDER", type=click.Path(path_type=Path), help="Where to; by default ./atlas-NAME.")
+def new_plugin(name: str, kind: str, out: Path | None) -> None:
+    """Write a small, complete, tested package, to be filled in."""
+    from atlas.scaffold import write_plugin
+
+    folder = write_plugin(name, kind, out)
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        put(path.as_posix())
+    say(f"Wrote {kind} '{name.removeprefix('atlas-')}' - next: atlas plugins check {shlex.quote(str(folder))}")
+
+
+@plugins_command.command("check")
+@click.argument("package", default=".", metavar="[PACKAGE]")
+@params.as_json
+def check_plugin(package: str, as_json: bool) -> None:
+    """Check that a plugin keeps every promise: PACKAGE is its folder, or its name if it is installed."""
+    from atlas.testing.package import check_package
+
+    found = check_package(package)
+    if as_json:
+        put_json([dataclasses.asdict(one) for one in found])
+    else:
+        put_table(["", "what", "promise"], [[verdict(one), one.what, one.broken or one.promise] for one in found])
+        for one in found:
+            if one.skipped:
+                say(f"Note: {one.what} was not checked: {one.skipped}")
+    broken = sum(bool(one.broken) for one in found)
+    if broken:
+        raise AtlasError(f"{broken} of {params.count(len(found), 'promise')} {'is' if broken == 1 else 'are'} broken")
+    say(f"All {sum(not one.skipped for one in found)} promises that were looked at are kept")
+
+
+def verdict(found: Found) -> str:
+    """Return in one word what became of a promise."""
+    return "BROKEN" if found.broken else "skipped" if found.skipped else "ok"
