@@ -13,7 +13,7 @@ from atlas.errors import AtlasError, unknown
 
 # What is told of a figure beside the variables of its step, which have other names.
 FIGURES = ("value", "low", "high", "native", "floor", "chance")
-FIELDS = ("metric", "a", "b", *FIGURES, "note", "dataset", "split", "items")
+FIELDS = ("metric", "a", "b", *FIGURES, "note", "items")
 RESERVED = (*FIELDS, "mean", "sd", "count")
 
 

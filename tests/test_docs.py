@@ -16,8 +16,8 @@ from atlas.cli import main
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
 # Pages whose commands and code are run from top to bottom, in a folder of their own.
-RUN = [page for page in PAGES if page.name in ("README.md", "tutorial.md")]
-BLOCK = re.compile(r"^```(python|console)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+RUN = [page for page in PAGES if page.name in ("README.md", "tutorial.md", "recipes.md")]
+BLOCK = re.compile(r"^```(python|console|yaml)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#: ]+)(#[^)]*)?\)")
 
 
@@ -28,8 +28,10 @@ def test_every_command_and_all_code_of_a_page_runs(page, tmp_path, monkeypatch):
     for kind, text in BLOCK.findall(page.read_text()):
         if kind == "python":
             exec(compile(text, str(page), "exec"), names)
-        else:
+        elif kind == "console":
             run_commands(text)
+        elif name := re.match(r"# (\S+)\n", text):
+            Path(name[1]).write_text(text)
 
 
 def run_commands(text):
