@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 MAX_SIZE = 2**24
-MAX_LIST = 4096
+MAX_LIST = 1024
 
 
 class BatchNorm(nn.Module):

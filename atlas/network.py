@@ -25,7 +25,7 @@ from torch.nn import functional as F
 from atlas.errors import AtlasError, unknown, unquoted
 from atlas.layers import LAYERS, BatchNorm
 
-MAX_LAYERS = 10_000
+MAX_LAYERS = 2_000
 MAX_DEPTH = 8
 MAX_PARAMETERS = 2**30
 MAX_ITEM = 2**24
