@@ -11,7 +11,7 @@ import contextlib
 import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,9 @@ from atlas.hubclient import clean, offline
 from atlas.registry import MODEL, check_file
 from atlas.registry import locate as find
 from atlas.types import Card
+
+# While a lock file holds, what a reference means there.
+LOCKS: list[Callable[[Ref], Ref]] = []
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,8 @@ def pull(
         AtlasError: it could not be had; the message says why and what to do.
     """
     where = Ref.parse(ref, revision)
+    for meaning in LOCKS:
+        where = meaning(where)
     cache = Cache(where, cache_dir)
     if local_files_only or offline():
         return _cached(where, cache, tensors)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from atlas._version import __version__
 from atlas.cards import CARD, dump_yaml, read_yaml
 from atlas.discovery import entry_points
 from atlas.errors import AtlasError, CardError
-from atlas.hub import Pulled, pull
+from atlas.hub import LOCKS, Pulled, pull
 from atlas.hubcache import SCHEME, Ref
 from atlas.registry import Registry
 
@@ -134,13 +135,25 @@ def _installed(plugin: str) -> str:
     return next((one.split(" ")[-1] for one in plugins() if one.split(" ")[0] == name), "none")
 
 
-def pinned(ref: str, path: str | Path = LOCK) -> str:
-    """Return a reference at the commit it was locked at.
+@contextlib.contextmanager
+def locked(path: str | Path = LOCK) -> Iterator[None]:
+    """Let every reference to the Hub mean what it meant when it was locked, once all that was locked is reproduced.
 
     Raises:
-        AtlasError: it was not locked.
+        AtlasError: it cannot be reproduced, or a reference is used that was not locked.
     """
-    for entry in read_lock(path)[0]:
-        if entry.ref == ref:
-            return str(Ref.parse(ref).at(entry.commit))
-    raise AtlasError(f"'{ref}' is not in {path} - lock it with 'atlas lock'")
+    pull_locked(path)
+    commits = {Ref.parse(entry.ref): entry.commit for entry in read_lock(path)[0]}
+
+    def meaning(ref: Ref) -> Ref:
+        if ref.pinned:
+            return ref
+        if ref not in commits:
+            raise AtlasError(f"'{ref}' is not in {path} - lock it with 'atlas lock'")
+        return ref.at(commits[ref])
+
+    LOCKS.append(meaning)
+    try:
+        yield
+    finally:
+        LOCKS.remove(meaning)

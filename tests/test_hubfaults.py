@@ -225,6 +225,17 @@ def test_a_push_survives_a_fault_with_one_commit(hub, repo: str, tmp_path: Path,
     whole(repo, folder)
 
 
+@pytest.mark.parametrize("action", ["kill-upload", "drop-response", "reset"])
+@pytest.mark.parametrize("hub", ["xet"], indirect=True)
+def test_a_push_survives_a_cut_over_xet(hub, repo: str, tmp_path: Path, action: str) -> None:
+    folder = make_alignment(tmp_path / "a", seed=int(repo[-8:], 16), d_source=300, d_target=200)
+    more = {"after_bytes": 1000} if action == "kill-upload" else {}
+    hub.faults.add(kind="upload", action=action, times=1, **more)
+    push(folder, repo)
+    assert hub.faults.rules()[0]["applied"] == 1
+    whole(repo, folder)
+
+
 @both
 def test_a_lost_answer_is_not_a_second_commit(hub, repo: str, tmp_path: Path) -> None:
     from huggingface_hub import HfApi

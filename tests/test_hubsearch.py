@@ -15,7 +15,7 @@ from atlas.cards import CARD, dump_card, read_card, read_yaml
 from atlas.errors import AtlasError, CardError
 from atlas.files import MODEL, save_tensors, sha256_file
 from atlas.hubindex import index, search
-from atlas.hublock import lock, pinned, pull_locked, references
+from atlas.hublock import lock, locked, pull_locked, references
 from atlas.hubpush import push
 from atlas.hubverify import verify
 from atlas.registry import Registry
@@ -135,9 +135,12 @@ def test_a_lock_is_reproduced_or_says_what_differs(hub, repo: str, tmp_path: Pat
     lock(references(recipe), path)
     push(make_alignment(tmp_path / "b", seed=1), repo)
     assert [one.commit for one in pull_locked(path)] == [first.commit]
-    assert pinned(f"hf://{repo}", path) == first.pinned
-    with pytest.raises(AtlasError, match=r"'hf://a/b' is not in .*atlas.lock - lock it"):
-        pinned("hf://a/b", path)
+    with locked(path):
+        assert atlas.pull(f"hf://{repo}").commit == first.commit
+        assert atlas.pull(first.pinned).commit == first.commit
+        with pytest.raises(AtlasError, match=r"'hf://a/b' is not in .*atlas.lock - lock it"):
+            atlas.pull("hf://a/b")
+    assert atlas.pull(f"hf://{repo}").commit != first.commit
     text = path.read_text()
     assert "hf_" not in text
     assert any(one.startswith("latent-atlas ") for one in read_yaml(path)["plugins"])
@@ -269,3 +272,22 @@ def test_the_commands(hub, repo: str, tmp_path: Path, atlas_command, monkeypatch
     assert "Give either a REF or --locked" in atlas_command("pull", status=2).stderr
     assert "--method goes with --hub" in atlas_command("list", "--method", "x", status=2).stderr
     assert "there is no such repository" in atlas_command("pull", "hf://tester/nothing", status=1).stderr
+
+
+def test_a_recipe_is_run_with_what_was_locked(hub, repo: str, pair, tmp_path: Path, atlas_command, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    pair.source.save_pretrained("x")
+    fitted = atlas.fit("procrustes", source=pair.source, target=pair.target)
+    fitted.push_to_hub(repo)
+    Path("recipe.yaml").write_text(
+        f"format: 1\nsteps:\n  mapped: {{verb: apply, mapping: 'hf://{repo}', vectors: x}}\n"
+    )
+    atlas_command("lock", "recipe.yaml")
+    replace(
+        fitted, aligner=atlas.create(atlas.Aligner, "procrustes").fit(pair.source.data, -pair.target.data)
+    ).push_to_hub(repo)
+    atlas_command("run", "recipe.yaml", "--out", "then", "--locked")
+    atlas_command("run", "recipe.yaml", "--out", "now")
+    then, now = (atlas.load(next(Path(name).rglob(CARD)).parent).data for name in ("then", "now"))
+    torch.testing.assert_close(then, fitted(pair.source.data))
+    assert not torch.allclose(then, now, atol=0.1)

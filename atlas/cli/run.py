@@ -28,9 +28,14 @@ if TYPE_CHECKING:
 )
 @click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
 @click.option("--force", is_flag=True, help="Do everything again.")
+@click.option("--locked", is_flag=True, help="Take from the Hub what the lock file names, or fail with what differs.")
+@click.option("--lock", default="atlas.lock", show_default=True, metavar="FILE", help="The lock file.")
 @params.as_json
 @params.registry
-def run_command(recipe: Path, out: Path, values: Any, dry_run: bool, force: bool, as_json: bool, **_: Any) -> None:
+@click.pass_context
+def run_command(
+    ctx: click.Context, recipe: Path, out: Path, values: Any, dry_run: bool, force: bool, as_json: bool, **rest: Any
+) -> None:
     """Run a recipe: the same verbs, composed in a YAML file.
 
     A step is done once, until something that goes into it changes. Figures are printed, and written to
@@ -39,6 +44,10 @@ def run_command(recipe: Path, out: Path, values: Any, dry_run: bool, force: bool
     from atlas.recipe import read_recipe
     from atlas.runner import Runner
 
+    if rest["locked"]:
+        from atlas.hublock import locked
+
+        ctx.with_resource(locked(rest["lock"]))
     read = read_recipe(recipe, {name: value_of(name, text) for name, text in values})
     runner = Runner(read, out, progress)
     if dry_run:
