@@ -171,23 +171,17 @@ def requirement(spec: str) -> str:
     if _URL.match(spec):
         bare = spec.startswith("https://") and not spec.endswith((".whl", ".zip", ".tar.gz"))
         return f"git+{spec}" if bare else spec
-    if (
-        "/" in spec.partition("@")[0]
-        or os.sep in spec
-        or spec.startswith((".", "~"))
-        or spec.endswith((".whl", ".tar.gz"))
-    ):
+    archive = spec.endswith((".whl", ".tar.gz", ".zip"))
+    if _NAMED.fullmatch(spec) and not archive:
+        return spec
+    if archive or spec.startswith((".", "~")) or ("/" in spec.replace(os.sep, "/") and not spec.startswith("-")):
         path = Path(spec).expanduser().absolute()
         if not path.exists():
             raise AtlasError(f"'{spec}' is not there - give a name, a folder, a wheel or the URL of a git repository")
         if path.is_dir() and not any((path / name).exists() for name in ("pyproject.toml", "setup.py")):
             raise AtlasError(f"'{spec}' is no package - a folder with a pyproject.toml is")
         return str(path)
-    if not _NAMED.fullmatch(spec):
-        raise AtlasError(
-            f"'{spec}' cannot be installed - give a name, a folder, a wheel or the URL of a git repository"
-        )
-    return spec
+    raise AtlasError(f"'{spec}' cannot be installed - give a name, a folder, a wheel or the URL of a git repository")
 
 
 def name_of(spec: str) -> str:
