@@ -17,6 +17,7 @@ import pytest
 from hubtools import CLIENT_WARNS, environment, make_alignment, sha256, upload
 
 from atlas import hubclient
+from atlas.cards import CARD
 from atlas.errors import AtlasError, CardError
 from atlas.files import MODEL
 from atlas.hub import copy, pull
@@ -125,6 +126,16 @@ def test_a_fault_that_lasts_is_one_sentence(
     nothing_loads(repo)
     hub.faults.clear()
     whole(repo, folder)
+
+
+@pytest.mark.parametrize(("path", "name"), [(CARDS, CARD), (TENSORS, MODEL)])
+def test_what_arrived_damaged_is_not_kept(hub, repo: str, tmp_path: Path, path: str, name: str) -> None:
+    upload(repo, make_alignment(tmp_path / "a"))
+    hub.faults.add(kind="download", action="corrupt", path=path)
+    with pytest.raises(AtlasError, match="nothing of it was kept"):
+        pull(repo)
+    assert not list((tmp_path / "home").rglob(name))
+    assert len([blob for blob in (tmp_path / "home").rglob("blobs/*") if blob.is_file()]) == (name == MODEL)
 
 
 def test_no_server_at_all_is_one_sentence(hub, repo: str, monkeypatch) -> None:
