@@ -129,6 +129,8 @@ class Component:
             key = name.replace("-", "_")
             if key not in known:
                 raise AtlasError(unknown(f"option of {cls.label()}", name, known))
+            if key in config:
+                raise AtlasError(f"Option '{key}' of {cls.label()} is given twice")
             config[key] = known[key].parse(text, cls.label())
         return config
 
@@ -265,7 +267,7 @@ class Encoder(Component):
             if X.shape != (len(batch), d) or not X.is_floating_point():
                 made, due = f"{X.dtype} of shape {tuple(X.shape)}", f"real numbers of shape {(len(batch), d)}"
                 raise self.fail(f"made {made} where it should make {due} - report this to its author")
-            check_finite(X, f"What {self.label()} made", start)
+            check_finite(X, f"What {self.label()} made", start, more=start + len(batch) < len(items))
             yield X
 
     def _prepare(self, items: Any) -> Any:
@@ -638,7 +640,8 @@ def check_device(device: str) -> str:
     import torch
 
     try:
-        torch.empty(1, device=device)
+        # Not all of torch's devices compute: 'meta' holds no numbers.
+        torch.zeros(1, device=device).cpu()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise AtlasError(f"Device '{device}' cannot be used: {str(error).partition(chr(10))[0]} - use 'cpu'") from None
     return device
@@ -669,13 +672,14 @@ def as_matrix(X: Any, what: str, finite: bool = False) -> Tensor:
     return t
 
 
-def check_finite(t: Tensor, what: str, first_row: int = 0) -> None:
+def check_finite(t: Tensor, what: str, first_row: int = 0, more: bool = False) -> None:
     """Raise `AtlasError` if the matrix holds NaN or infinity: how many values, and the first row that has one.
 
     Args:
         t: (n, d).
         what: the subject of the sentence.
         first_row: the number of the first row of t, when t is a batch of something larger.
+        more: whether rows follow that have not been looked at.
     """
     import torch
 
@@ -685,9 +689,13 @@ def check_finite(t: Tensor, what: str, first_row: int = 0) -> None:
     bad = ~torch.isfinite(t)
     count = int(bad.sum())
     if count:
-        row = first_row + int(bad.any(1).nonzero()[0])
-        values = "1 value that is" if count == 1 else f"{count} values that are"
-        raise AtlasError(f"{what} has {values} NaN or infinite, the first in row {row} - remove those rows")
+        raise not_finite(what, count, first_row + int(bad.any(1).nonzero()[0]), more)
+
+
+def not_finite(what: str, count: int, row: int, more: bool = False) -> AtlasError:
+    """Return the error for values that are NaN or infinite: how many (at least, if there are more rows), and where."""
+    values = ("at least " if more else "") + ("1 value that is" if count == 1 else f"{count} values that are")
+    return AtlasError(f"{what} has {values} NaN or infinite, the first in row {row} - remove those rows")
 
 
 def like(result: Tensor, given: Any, tensor: Tensor) -> Any:

@@ -11,6 +11,7 @@ import errno
 import hashlib
 import json
 import mmap
+import os
 import secrets
 import shutil
 import struct
@@ -77,7 +78,9 @@ def explained(path: Path, doing: str = "written") -> Iterator[None]:
         yield
     except OSError as error:
         advice = " - free some space and try again" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
-        raise AtlasError(f"'{path}' cannot be {doing}: {error.strerror or error}{advice}") from None
+        # Libraries in C put words of their own before the reason.
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise AtlasError(f"'{path}' cannot be {doing}: {reason}{advice}") from None
 
 
 @contextlib.contextmanager
@@ -329,7 +332,7 @@ def map_npy(path: Path) -> Rows:
     if array.dtype.kind not in "fiu":
         raise CardError(f"{path}: must hold real numbers, has dtype {array.dtype}")
     kept = array.dtype.newbyteorder("=") if array.dtype.kind == "f" else np.dtype(np.float32)
-    return Rows(torch.from_numpy(np.ascontiguousarray(array, dtype=kept)))
+    return Rows(torch.from_numpy(np.array(array, dtype=kept, order="C")))
 
 
 class MatrixWriter:

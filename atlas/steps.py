@@ -107,6 +107,7 @@ def _compare(given: Given, target: Path, progress: verbs.Progress) -> list[dict[
 
 
 def _stitch(given: Given, target: Path, progress: verbs.Progress) -> list[dict[str, Any]]:
+    verbs.make_ready(given["encoder"], given["input"])
     model = stitch(given["encoder"], given.get("alignment"), given["head"])
     found = predict(model, given["input"], progress=progress, **_how(given))
     return [figure(metric) for metric in found]

@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 import torch
 
 from atlas.artefacts import Alignment, Anchors, Atlas, Head, load, read_vectors
-from atlas.base import Aggregator, Aligner, Encoder, Sampler, check_finite
+from atlas.base import Aggregator, Aligner, Encoder, Sampler, check_finite, not_finite
 from atlas.cards import CARD
 from atlas.chain import Composed
 from atlas.errors import AtlasError, NotFoundError, unknown
@@ -81,6 +81,12 @@ def _rows_as_items(vectors: Vectors) -> Items:
     return items
 
 
+def make_ready(encoder: Encoder, items: Items) -> None:
+    """Let an encoder learn from the items what it must, if it has not yet."""
+    if not encoder.fitted:
+        encoder.fit(items)
+
+
 def encode(
     encoder: str | Path | Encoder,
     items: Any,
@@ -113,9 +119,7 @@ def encode(
         check_target(out, overwrite)
     model = find_encoder(encoder, options)
     items = find_items(items)
-    fit_corpus = getattr(model, "fit", None)
-    if fit_corpus is not None and not getattr(model, "fitted", True):
-        fit_corpus(items)
+    make_ready(model, items)
     batches = progress(
         model.encode(items, batch_size=batch_size, device=device), -(-len(items) // batch_size), "Encoding"
     )
@@ -213,10 +217,28 @@ def fit_rows(model: Aligner, X: Rows, Y: Rows, progress: Progress = silent) -> A
     size = min(X.batch_rows(), Y.batch_rows())
     model.forget()
     pairs = zip(X.batches(size), Y.batches(size), strict=True)
-    for x, y in progress(pairs, -(-len(X) // size), "Fitting"):
-        model.partial_fit(x, y)
+    try:
+        for x, y in progress(pairs, -(-len(X) // size), "Fitting"):
+            model.partial_fit(x, y)
+    except AtlasError:
+        check_rows(X, "The source")
+        check_rows(Y, "The target")
+        raise
     model.state_dict()
     return model
+
+
+def check_rows(rows: Rows, what: str) -> None:
+    """Raise `AtlasError` if a matrix holds NaN or infinity: how many values in all, and the first row that has one."""
+    count, first, done = 0, -1, 0
+    for batch in rows.batches():
+        bad = ~torch.isfinite(batch)
+        if bool(bad.any()):
+            first = done + int(bad.any(1).nonzero()[0]) if first < 0 else first
+            count += int(bad.sum())
+        done += len(batch)
+    if count:
+        raise not_finite(what, count, first)
 
 
 def _fit_half(model: Aligner, chosen: Vectors, anchors: Any, name: str, id: str) -> Alignment:
@@ -270,12 +292,12 @@ def _apply_rows(
         check_finite(vectors.data, "Vectors")
         return alignment(vectors)
     alignment.source.require(vectors.space, f"Alignment '{alignment.id}' maps from", "the vectors")
-    done, size = 0, vectors.rows.batch_rows()
+    size = vectors.rows.batch_rows()
     dtype = vectors.data.dtype
     with writer(out, vectors, len(vectors), dtype, space=alignment.target, overwrite=overwrite) as write:
         for batch in progress(vectors.rows.batches(size), -(-len(vectors) // size), "Applying"):
-            check_finite(batch, "Vectors", done)
-            done += len(batch)
+            if not bool(torch.isfinite(batch.sum())):
+                check_rows(vectors.rows, "Vectors")
             write(alignment.aligner.transform(batch))
     return read_vectors(out)
 
@@ -305,7 +327,8 @@ def aggregate(
     Args:
         aggregator: a component, or its name with `options`.
         *vectors: one for each space.
-        anchors: the items to fit on; None: every item that is in at least two spaces.
+        anchors: the items to fit on; None: every item that is in at least two spaces, or in all for a method that can
+            make nothing of the others.
         id: of the atlas; '' makes one of the method and its spaces.
         **options: of the aggregator.
     """
@@ -313,19 +336,18 @@ def aggregate(
     names = [v.space.id for v in vectors]
     if len(set(names)) != len(names):
         raise model.fail(f"needs vectors of different spaces, got {', '.join(names)}")
-    only = None if anchors is None else set(anchors.ids if isinstance(anchors, Anchors) else anchors)
     counts: dict[str, int] = {}
     for item in (item for v in vectors for item in v.ids):
         counts[item] = counts.get(item, 0) + 1
-    order = [i for i, count in counts.items() if (count > 1 if only is None else i in only)]
-    if isinstance(anchors, Anchors):
-        order = list(anchors.ids)
+    least, where = (2, "two") if model.partial else (len(vectors), "all")
+    shared = [item for item, count in counts.items() if count >= least]
+    order = shared if anchors is None else list(anchors.ids if isinstance(anchors, Anchors) else anchors)
     if not order:
-        raise model.fail("found no item that is in two of the spaces - give anchors encoded in all of them")
+        raise model.fail(f"found no item that is in {where} of the spaces - give anchors encoded in all of them")
     number = {item: i for i, item in enumerate(order)}
-    rows = {v.space.id: torch.tensor([i for i, item in enumerate(v.ids) if item in number]) for v in vectors}
+    rows = {v.space.id: [i for i, item in enumerate(v.ids) if item in number] for v in vectors}
     views = {v.space.id: v.data[rows[v.space.id]] for v in vectors}
-    items = {v.space.id: torch.tensor([number[v.ids[i]] for i in rows[v.space.id].tolist()]) for v in vectors}
+    items = {v.space.id: torch.tensor([number[v.ids[i]] for i in rows[v.space.id]]) for v in vectors}
     model.fit(views, items)
     identity = {"anchors": Anchors("items", order).fingerprint, **model.identity()}
     made_by = str(identity.pop("encoder", model.name))

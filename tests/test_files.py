@@ -322,6 +322,12 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
         pass
 
 
+def test_a_full_disk_is_told_with_advice(tmp_path):
+    message = r"'.*/x' cannot be written: No space left on device - free some space and try again"
+    with pytest.raises(AtlasError, match=message), whole_file(tmp_path / "x"):
+        Path("/dev/full").write_text("more")
+
+
 def test_an_existing_target_is_refused_unless_asked(tmp_path):
     (tmp_path / "x.npy").write_text("")
     with pytest.raises(AtlasError, match=r"'.*x\.npy' exists - choose another name, or pass --overwrite"):

@@ -58,11 +58,12 @@ def stitch_command(parts: tuple[str, ...], options: Any, out: Path | None, **res
     if len(parts) not in (3, 4):
         raise click.UsageError(f"Expected ENCODER [ALIGNMENT] HEAD INPUT, got {len(parts)} arguments")
     encoder, *alignment, head, input = parts
-    found = verbs.find_encoder(encoder, encoder_config(encoder, options))
-    model = stitch(found, load(alignment[0], "alignment") if alignment else None, load(head, "head"))
     columns = {name: rest[name] for name in ("text_column", "label_column", "id_column")}
     how = {name: rest[name] for name in ("batch_size", "device", "overwrite")}
-    metrics = predict(model, verbs.find_items(input, **columns), out=out, progress=progress, **how)
+    found, items = verbs.find_encoder(encoder, encoder_config(encoder, options)), verbs.find_items(input, **columns)
+    verbs.make_ready(found, items)
+    model = stitch(found, load(alignment[0], "alignment") if alignment else None, load(head, "head"))
+    metrics = predict(model, items, out=out, progress=progress, **how)
     if out:
         wrote("the predictions", out)
     put_metrics(metrics, rest["as_json"], "The items have no classes to compare with")
