@@ -20,7 +20,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from atlas.errors import AtlasError, unknown, unquoted
 from atlas.layers import LAYERS, BatchNorm
@@ -217,16 +216,20 @@ def _trace(layers: Sequence[Mapping[str, Any]], net: Any, x: Tensor, prefix: str
 
 
 def _convolved(module: nn.Conv2d | nn.ConvTranspose2d, x: Tensor) -> Tensor:
-    """Return no items of the shape a convolution makes, by way of one channel: torch would copy all of its weights."""
+    """Return no items of the shape a convolution makes, by arithmetic: torch would copy its weights, however large."""
     if x.shape[1] != module.in_channels:
         raise ValueError(f"it takes {module.in_channels} channels")
-    how: dict[str, Any] = {name: getattr(module, name) for name in ("stride", "padding", "dilation")}
-    kernel = x.new_zeros(1, 1, *module.kernel_size)
-    if isinstance(module, nn.ConvTranspose2d):
-        plane = F.conv_transpose2d(x[:, :1], kernel, output_padding=module.output_padding, **how)
-    else:
-        plane = F.conv2d(x[:, :1], kernel, **how)
-    return plane.new_empty(0, module.out_channels, *plane.shape[2:])
+    sizes = []
+    for axis in (0, 1):
+        size, stride, pad = x.shape[2 + axis], module.stride[axis], 2 * int(module.padding[axis])
+        reach = module.dilation[axis] * (module.kernel_size[axis] - 1)
+        if isinstance(module, nn.ConvTranspose2d):
+            sizes.append((size - 1) * stride - pad + reach + module.output_padding[axis] + 1)
+        else:
+            sizes.append((size + pad - reach - 1) // stride + 1)
+    if min(sizes) < 1:
+        raise ValueError("its kernel is larger than the image, or its padding than the result")
+    return x.new_empty(0, module.out_channels, *sizes)
 
 
 def _step(layer: Mapping[str, Any], module: Any, x: Tensor, name: str) -> Tensor:

@@ -383,7 +383,16 @@ def test_tensors_that_do_not_fit_are_named(change, message):
         # Without the check, torch would read the channels as a batch.
         ([{**CONV, "in_channels": 1}], (3, 32), r"of shape \(3, 32\): it takes images \(channels, height, width\)$"),
         ([CONV], (4, 8, 8), r"^Layer 0 \(conv\) does not take items of shape \(4, 8, 8\): "),
-        ([CONV], (3, 2, 2), r"^Layer 0 \(conv\) does not take items of shape \(3, 2, 2\): "),
+        (
+            [CONV],
+            (3, 2, 2),
+            r"^Layer 0 \(conv\) does not .* \(3, 2, 2\): its kernel is larger than the image, or its pad",
+        ),
+        (
+            [{**CONV, "type": "transposed-conv", "padding": 2}],
+            (3, 1, 9),
+            r"^Layer 0 \(transposed-conv\) does not take items",
+        ),
         (
             [{"type": "unflatten", "shape": [2, 2]}],
             (5,),
@@ -424,11 +433,17 @@ def test_tensors_that_do_not_fit_are_named(change, message):
         ([{"type": "relu"}], (0,), r"^The shape of an item must be whole numbers from 1, got \(0,\) \(tuple\)$"),
         ([{"type": "relu"}], (2**40, 2**40), r"^The shape of an item must be whole numbers from 1, got "),
     ],
-    ids=range(15),
+    ids=range(16),
 )
 def test_layer_that_does_not_fit_its_input_is_named(layers, item, message):
     with pytest.raises(AtlasError, match=message):
         network.output_shape(layers, item)
+
+
+def test_shapes_are_checked_without_the_memory_the_network_would_take():
+    """Of a kernel of 2 ** 48 numbers, no machine could make one."""
+    layer = {"type": "conv", "in_channels": 1, "out_channels": 1, "kernel_size": 2**24 - 1, "padding": 2**23 - 1}
+    assert network.output_shape([layer], (1, 4, 5)) == (1, 4, 5)
 
 
 def test_initialise_refuses_more_parameters_than_fit():
