@@ -24,32 +24,11 @@ MAX_DEPTH = 32
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _NUMERIC = re.compile(r"[-+0-9_.:eExXoO]{65,}")
 
+_INT = re.compile(r"[-+]?[0-9]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
-_RESOLVERS = [
-    ("tag:yaml.org,2002:bool", re.compile(r"^(true|True|TRUE|false|False|FALSE)$"), "tTfF"),
-    ("tag:yaml.org,2002:null", re.compile(r"^(~|null|Null|NULL|)$"), ["~", "n", "N", ""]),
-    ("tag:yaml.org,2002:int", re.compile(r"^[-+]?[0-9]+$"), "-+0123456789"),
-    ("tag:yaml.org,2002:float", re.compile(f"^({_FLOAT.pattern})$"), "-+0123456789."),
-]
-
-
-class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    yaml_implicit_resolvers: dict[str, Any] = {}
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-        seen = set()
-        for key, _ in node.value:
-            name = self.construct_object(key, deep=True)
-            if name in seen:
-                raise CardError(f"key '{name}' is given twice")
-            seen.add(name)
-        return super().construct_mapping(node, deep)
-
-    def construct_int(self, node: Any) -> int:
-        return int(self.construct_scalar(node))
-
-    def construct_float(self, node: Any) -> float:
-        return float(self.construct_scalar(node).lower().replace(".inf", "inf").replace(".nan", "nan"))
+_BOOLS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
+_NULLS = ("", "~", "null", "Null", "NULL")
+_PARSER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
@@ -59,11 +38,15 @@ class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[mi
         return True
 
 
-for _cls in (_Loader, _Dumper):
-    for _tag, _regexp, _first in _RESOLVERS:
-        _cls.add_implicit_resolver(_tag, _regexp, list(_first))
-_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_int)
-_Loader.add_constructor("tag:yaml.org,2002:float", _Loader.construct_float)
+# The dumper quotes every text that would be read as something else.
+for _tag, _regexp, _first in (
+    ("bool", re.compile("|".join(_BOOLS)), "tTfF"),
+    ("null", re.compile("|".join(map(re.escape, _NULLS))), ["~", "n", "N", ""]),
+    ("int", _INT, "-+0123456789"),
+    ("float", _FLOAT, "-+0123456789."),
+):
+    _whole = re.compile(f"^({_regexp.pattern})$")
+    _Dumper.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", _whole, list(_first))
 
 
 def _is_flat(data: Any) -> bool:
@@ -97,8 +80,7 @@ def parse_yaml(text: str, where: str) -> Any:
     if len(text) > MAX_BYTES:
         raise CardError(f"{where}: {len(text)} characters are too many - the limit is {MAX_BYTES}")
     try:
-        _inspect(text)
-        return yaml.load(text, Loader=_Loader)
+        return _build(text)
     except yaml.YAMLError as error:
         raise CardError(f"{where}: not valid YAML: {_reason(error)}") from None
     except CardError as error:
@@ -112,22 +94,79 @@ def _reason(error: yaml.YAMLError) -> str:
     return f"{problem} in line {mark.line + 1}" if mark else " ".join(str(problem).split())
 
 
-def _inspect(text: str) -> None:
-    """Walk the events of a YAML text, which builds nothing, and refuse what a card never holds."""
-    depth = 0
-    for event in yaml.parse(text, Loader=_Loader):
-        line = event.start_mark.line + 1 if event.start_mark else 0
-        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-            raise CardError(f"aliases are not allowed (line {line})")
-        if tag := getattr(event, "tag", None):
-            raise CardError(f"tags such as {tag!r} are not allowed (line {line})")
-        if isinstance(event, yaml.ScalarEvent) and event.implicit[0] and _NUMERIC.fullmatch(event.value):
-            raise CardError(f"a number of {len(event.value)} digits is too long (line {line})")
-        if isinstance(event, yaml.ScalarEvent) and _CONTROL.search(event.value):
-            raise CardError(f"characters that cannot be printed are not allowed (line {line})")
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > MAX_DEPTH:
-            raise CardError(f"nested deeper than {MAX_DEPTH} levels (line {line})")
+class _Root(list):
+    """Holds the one document of a text."""
+
+
+def _build(text: str) -> Any:
+    """Build the data of a YAML text from its events in one pass, and refuse what a card never holds."""
+    root = _Root()
+    stack: list[Any] = [root]
+    # The key that waits for its value, for each mapping that is open; _Root where none does.
+    keys: list[Any] = [_Root]
+    for event in yaml.parse(text, Loader=_PARSER):
+        if isinstance(event, yaml.CollectionEndEvent):
+            stack.pop()
+            keys.pop()
+        elif isinstance(event, yaml.NodeEvent):
+            value = _value(event)
+            _put(stack[-1], keys, value, event)
+            if isinstance(value, (dict, list)):
+                stack.append(value)
+                keys.append(_Root)
+                if len(stack) > MAX_DEPTH + 1:
+                    raise CardError(f"nested deeper than {MAX_DEPTH} levels (line {_line(event)})")
+    if len(root) > 1:
+        raise CardError(f"holds {len(root)} documents, must hold one")
+    return root[0] if root else None
+
+
+def _line(event: yaml.Event) -> int:
+    return event.start_mark.line + 1 if event.start_mark else 0
+
+
+def _value(event: yaml.NodeEvent) -> Any:
+    """Return what a node begins: a scalar, or an empty list or mapping."""
+    if isinstance(event, yaml.AliasEvent) or event.anchor:
+        raise CardError(f"aliases are not allowed (line {_line(event)})")
+    if tag := getattr(event, "tag", None):
+        raise CardError(f"tags such as {tag!r} are not allowed (line {_line(event)})")
+    if isinstance(event, yaml.CollectionStartEvent):
+        return {} if isinstance(event, yaml.MappingStartEvent) else []
+    assert isinstance(event, yaml.ScalarEvent)
+    if _CONTROL.search(event.value):
+        raise CardError(f"characters that cannot be printed are not allowed (line {_line(event)})")
+    return _plain(event.value, event) if event.implicit[0] else event.value
+
+
+def _plain(text: str, event: yaml.Event) -> Any:
+    """Return the value of an unquoted scalar."""
+    if text in _NULLS:
+        return None
+    if text in _BOOLS:
+        return _BOOLS[text]
+    if text[0] not in "-+.0123456789":
+        return text
+    if _NUMERIC.fullmatch(text):
+        raise CardError(f"a number of {len(text)} digits is too long (line {_line(event)})")
+    if _INT.fullmatch(text):
+        return int(text)
+    return float(text.lower().replace(".inf", "inf").replace(".nan", "nan")) if _FLOAT.fullmatch(text) else text
+
+
+def _put(parent: Any, keys: list[Any], value: Any, event: yaml.Event) -> None:
+    """Add a value to what is open: to a list, or to a mapping as a key or as the value of the key that waits."""
+    if isinstance(parent, list):
+        parent.append(value)
+    elif keys[-1] is not _Root:
+        parent[keys[-1]] = value
+        keys[-1] = _Root
+    elif isinstance(value, (dict, list)):
+        raise CardError(f"a key must be a text (line {_line(event)})")
+    elif value in parent:
+        raise CardError(f"key '{value}' is given twice (line {_line(event)})")
+    else:
+        keys[-1] = value
 
 
 def dump_yaml(data: Any) -> str:

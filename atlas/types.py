@@ -5,6 +5,7 @@ A card is everything about an artefact but its tensors. Nothing here imports tor
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
@@ -311,11 +312,16 @@ def _plain(value: Any) -> Any:
     return value
 
 
+@functools.cache
+def _hints(cls: type) -> dict[str, Any]:
+    return typing.get_type_hints(cls)
+
+
 def _build(cls: type, data: Any, where: str) -> Any:
     if not isinstance(data, dict):
         raise CardError(f"{where or 'The card'} must be a mapping, got {type(data).__name__}")
     known = {f.name: f for f in fields(cls)}
-    hints = typing.get_type_hints(cls)
+    hints = _hints(cls)
     for name in data:
         if name not in known:
             raise CardError(unknown("field", f"{where}{name}", [where + k for k in known]))
