@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 import re
@@ -264,12 +265,12 @@ def read_toml(path: Path) -> dict[str, Any]:
     """Return what a TOML file holds.
 
     Raises:
-        AtlasError: it cannot be read; Python 3.10 cannot read any.
+        AtlasError: it cannot be read; Python 3.10 needs tomli for that.
     """
-    if sys.version_info < (3, 11):
-        raise AtlasError(f"{path} can be read from Python 3.11 on - {BY_HAND}")
-    import tomllib
-
+    try:
+        tomllib = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
+    except ModuleNotFoundError:
+        raise AtlasError(f"{path} cannot be read with this Python - pip install tomli") from None
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -20,7 +20,7 @@ verbs predictions summaries recipe steps runner pictures demo cli testing
 """
 LAYERS = _ORDER.split()
 # What the author of an encoder may need beside the public names.
-FOR_AUTHORS = ["base", "files", "items", "network", "types"]
+FOR_AUTHORS = ["base", "files", "items", "network", "testing", "types"]
 MODULES = sorted(path for path in (ROOT / "atlas").rglob("*.py") if path.parent.name != "_registry")
 _LIGHT = """
 _version errors types base environment hookspecs discovery plugins provenance scaffold cards registry summaries recipe

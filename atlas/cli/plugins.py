@@ -147,7 +147,7 @@ def run(command: list[str], dry_run: bool, note: str = "") -> None:
     except OSError as error:
         raise AtlasError(f"'{command[0]}' cannot be run: {error.strerror}") from None
     if done.returncode:
-        raise AtlasError(f"The command failed with exit status {done.returncode}, see above - nothing else was changed")
+        raise AtlasError(f"The command failed with exit status {done.returncode} - its own words are above")
 
 
 def put_new(before: list[dict[str, Any]]) -> None:
