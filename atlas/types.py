@@ -6,14 +6,13 @@ A card is everything about an artefact but its tensors. Nothing here imports tor
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
 import math
 import re
 import types as pytypes
 import typing
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any, ClassVar, Literal, Union
 
 from atlas.errors import CardError, SpaceMismatchError, unknown, unquoted
@@ -31,6 +30,9 @@ def canonical(value: Any) -> str:
 
 def sha256_of(value: Any) -> str:
     """Return the sha256 of a value's canonical JSON, 64 hexadecimal digits."""
+    # Here, because it takes longer to import than a card to be read.
+    import hashlib
+
     return hashlib.sha256(canonical(value).encode()).hexdigest()
 
 
@@ -315,6 +317,12 @@ def _plain(value: Any) -> Any:
 @functools.cache
 def _hints(cls: type) -> dict[str, Any]:
     return typing.get_type_hints(cls)
+
+
+@functools.cache
+def _schema(cls: type) -> tuple[dict[str, Field], dict[str, Any]]:
+    """Return the fields of a dataclass and their types, by name."""
+    return {f.name: f for f in fields(cls)}, typing.get_type_hints(cls)
 
 
 def _build(cls: type, data: Any, where: str) -> Any:
