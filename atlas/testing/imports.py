@@ -46,8 +46,9 @@ def look(name: str, module: str) -> list[tuple[str, str]]:
     entry, plugin = metadata.EntryPoint(name, module, GROUP), Plugin(name, module)
     before, modules = global_state(), set(sys.modules)
     import_plugin(entry, plugin)
-    new = heavy(set(sys.modules) - modules, module)
-    large = [root for root in new if sum(m.partition(".")[0] == root for m in set(sys.modules) - modules) >= MANY]
+    there = {one.partition(".")[0] for one in modules}
+    new = [one for one in set(sys.modules) - modules if one.partition(".")[0] not in there]
+    large = [root for root in heavy(new, module) if sum(one.partition(".")[0] == root for one in new) >= MANY]
     after = global_state()
     changed = [what for what in before if before[what] != after[what]]
     slow = (

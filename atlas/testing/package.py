@@ -113,7 +113,7 @@ def _components(entry: metadata.EntryPoint) -> list[Found]:
 
 def _name_is_free(entry: metadata.EntryPoint, kind: str, cls: type[Component]) -> Found:
     rivals = [p for p in plugins() if p.name != entry.name and cls.name in p.names(kind)]
-    broken = f"Plugin '{rivals[0].name}' has a {kind} '{cls.name}', too - neither could be used" if rivals else ""
+    broken = f"Plugin '{rivals[0].name}' has one of this name, too - neither could be used" if rivals else ""
     return Found(f"{kind} {cls.name}", "No other plugin that is installed has one of this name", broken)
 
 
