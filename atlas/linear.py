@@ -102,7 +102,10 @@ class LinearAligner(Aligner):
         return torch.addmm(bias, X, weight)
 
     def _inverse_transform(self, Y: Tensor) -> Tensor:
-        """Apply the pseudo-inverse: exact if weight has full row rank, least squares otherwise."""
+        """Apply the pseudo-inverse: exact if weight has full row rank, else the shortest vector of least squares.
+
+        Directions that the map drops come back as zero, not as their mean, of which weight and bias know nothing.
+        """
         if self._pinv is None:
             self._pinv = pseudo_inverse(self.state["weight"])
         return (Y - self.state["bias"].to(Y)) @ self._pinv.to(Y)

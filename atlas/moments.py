@@ -161,5 +161,6 @@ def _product(A: Tensor, rest_a: Tensor, B: Tensor, rest_b: Tensor) -> Tensor:
 
 
 def _squares(A: Tensor, rest: Tensor) -> Tensor:
-    squares = A.square().sum(0).cpu().double()
+    """Return the diagonal of the product of A with itself; A is overwritten."""
+    squares = A.square_().sum(0).cpu().double()
     return (squares - len(A) * rest.square()).clamp_(min=0)
