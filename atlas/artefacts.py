@@ -365,7 +365,8 @@ def save(artefact: Any, folder: str | Path, *, overwrite: bool = False, **about:
         return artefact.save_pretrained(folder, overwrite=overwrite)
     path = check_target(folder, overwrite)
     if isinstance(artefact, Encoder):
-        card_of, tensors = functools.partial(_encoder_card, artefact, slug(path.name), **about), artefact.state_dict()
+        id = artefact.stored_id or slug(path.name)
+        card_of, tensors = functools.partial(_encoder_card, artefact, id, **about), artefact.state_dict()
     else:
         card_of, tensors = artefact.card, artefact.tensors()
     with whole_folder(path) as temporary:

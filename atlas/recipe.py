@@ -33,8 +33,11 @@ from atlas.summaries import RESERVED, Summary, check_fields, located, mapping, r
 from atlas.types import canonical, sha256_of, slug
 
 FORMAT = 1
+# Letters of the name of a step, and of the values in the name of what it makes: an id has 96 at most.
+LONGEST = 42
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
-_NAME = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
+_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+_VARIABLE_NAME = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
 _SCALARS: dict[str, type] = {"text": str, "int": int, "truth": bool, "options": dict}
 
 
@@ -105,6 +108,11 @@ class Job:
         """What the job makes."""
         return VERBS[self.verb].makes
 
+    @property
+    def name(self) -> str:
+        """The name of the job and of what it makes: an id, that of its step and of its label."""
+        return slug(f"{self.step}__{self.label}" if self.label else self.step)
+
     def __str__(self) -> str:
         """Return step and variables, as messages call the job."""
         values = ", ".join(f"{name}={value}" for name, value in self.scope.items())
@@ -149,8 +157,10 @@ def read_recipe(path: str | Path, values: Mapping[str, Any] | None = None) -> Re
             raise AtlasError(unknown("value of the recipe", name, known))
     done: dict[str, list[Job]] = {}
     for name, step in mapping(f"{path}: steps", data["steps"]).items():
-        if not isinstance(name, str) or not _NAME.fullmatch(name):
-            raise AtlasError(f"{path}: step {name!r} must be called by lower-case letters, digits, '-' and '_'")
+        if not isinstance(name, str) or not _NAME.fullmatch(name) or len(name) > LONGEST:
+            raise AtlasError(
+                f"{path}: step {name!r} must have a name of at most {LONGEST} lower-case letters, digits and single '-'"
+            )
         with located(f"{path}: step '{name}'"):
             done[name] = _expand(name, step, {**known, **(values or {})}, done)
     jobs = tuple(job for jobs in done.values() for job in jobs)
@@ -279,7 +289,7 @@ def _axis(name: str, given: Any, done: Mapping[str, list[Job]]) -> list[dict[str
         return [dict(job.scope) for job in done[given]]
     names = [part.strip() for part in name.split(",")]
     for part in names:
-        if not _NAME.fullmatch(part):
+        if not _VARIABLE_NAME.fullmatch(part):
             raise AtlasError(f"{part!r} must be lower-case letters, digits, '-' and '_'")
         if part in RESERVED:
             raise AtlasError(f"'{part}' is told of every figure - choose another name")
@@ -309,8 +319,8 @@ def _labelled(jobs: list[Job]) -> list[Job]:
     plain = [slug("__".join(str(v) for v in job.scope.values() if not isinstance(v, (dict, list)))) for job in jobs]
     labels = []
     for job, label in zip(jobs, plain, strict=True):
-        unclear = plain.count(label) > 1 or len(label) > 80
-        labels.append(f"{label[:80].rstrip('-_')}-{sha256_of(dict(job.scope))[:8]}" if unclear else label)
+        unclear = plain.count(label) > 1 or len(label) > LONGEST
+        labels.append(f"{label[:LONGEST].rstrip('-_')}-{sha256_of(dict(job.scope))[:8]}" if unclear else label)
     if len(set(labels)) != len(labels):
         twice = next(job for job, label in zip(jobs, labels, strict=True) if labels.count(label) > 1)
         raise AtlasError(f"each: {canonical(dict(twice.scope))} is there twice")

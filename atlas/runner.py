@@ -1,8 +1,8 @@
 """Runs recipes: each job once, until something that went into it changes.
 
-What a job makes lies in OUT/<step>/<label>; in OUT/.steps, a stamp holds the hash of everything that went into it: the
-verb, its arguments, the contents of files, the keys of the jobs it builds on, and the versions of Atlas and of the
-plugin. Where to compute and in what batches is left out, because it does not change the result.
+What a job makes lies in OUT/<step>__<values of its variables>; in OUT/.steps, a stamp holds the hash of everything that
+went into it: the verb, its arguments, the contents of files, the keys of the jobs it builds on, and the versions of
+Atlas and of the plugin. Where to compute and in what batches is left out, because it does not change the result.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from atlas._version import __version__
 from atlas.artefacts import load, locate, read_vectors, save
 from atlas.base import KINDS, Encoder
 from atlas.cards import CARD
-from atlas.errors import AtlasError
+from atlas.errors import AtlasError, NotFoundError
 from atlas.files import sha256_file, whole_file
 from atlas.plugins import components, create, provider
 from atlas.recipe import VERBS, Job, Recipe
@@ -111,18 +111,18 @@ class Runner:
 
     def stamp(self, job: Job) -> Path:
         """Return the file that says how a job was done."""
-        return self.out / STAMPS / job.step / f"{job.label or 'all'}.json"
+        return self.out / STAMPS / f"{job.name}.json"
 
     def target(self, job: Job) -> Path:
         """Return the folder of what a job makes."""
-        return self.out / job.step / job.label if job.label else self.out / job.step
+        return self.out / job.name
 
     def space(self, job: Job) -> Path | str:
         """Return where the encoder of an encoding is stored: beside its vectors, unless it was stored before."""
-        encoder, target = job.arguments["encoder"], self.target(job)
+        encoder = job.arguments["encoder"]
         if isinstance(encoder, Job):
             return self.space(encoder)
-        return target.with_name(target.name + ".space") if encoder in components(Encoder) else self.path(encoder)
+        return self.out / f"{job.name}.space" if encoder in components(Encoder) else self.path(encoder)
 
     def path(self, text: str) -> Path | str:
         """Return the path a text of the recipe means, relative to it; the text itself if it can only be an id."""
@@ -148,14 +148,14 @@ class Runner:
     def _cards(self, job: Job) -> list[str]:
         """Return the hashes of the cards a job writes; '' for one that is not there."""
         folders = [] if job.makes == "figures" else [self.target(job)]
-        if job.verb == "encode" and job.arguments["encoder"] in components(Encoder):
+        if makes_space(job):
             folders.append(Path(self.space(job)))
         return [sha256_file(f / CARD) if (f / CARD).is_file() else "" for f in folders]
 
     def _do(self, job: Job) -> None:
         given = self._given(job)
         figures = DO[job.verb](given, self.target(job), self.progress)
-        if job.verb == "encode" and job.arguments["encoder"] in components(Encoder):
+        if makes_space(job):
             save(given["encoder"], self.space(job), overwrite=True)
         stamp = {"key": self._keys[id(job)], "cards": self._cards(job), "figures": figures or []}
         with whole_file(self.stamp(job)) as temporary:
@@ -163,7 +163,7 @@ class Runner:
 
     def _given(self, job: Job) -> dict[str, Any]:
         """Return the arguments of a job with everything they stand for in place of its name."""
-        given = {}
+        given: dict[str, Any] = {"id": job.name} if "id" in VERBS[job.verb].takes and job.verb != "encode" else {}
         for name, value in job.arguments.items():
             kind = VERBS[job.verb].takes[name].rstrip("?+*")
             given[name] = [self._find(item, kind, job) for item in value] if isinstance(value, list) else value
@@ -187,6 +187,12 @@ class Runner:
         return self._load(self.path(value), kind, "")
 
 
+def makes_space(job: Job) -> bool:
+    """Whether an encoder is to be stored beside the vectors it makes: it is a component, not a stored space."""
+    encoder = job.arguments.get("encoder")
+    return job.verb == "encode" and isinstance(encoder, str) and encoder in components(Encoder)
+
+
 def check_component(arguments: Given) -> str:
     """Return what provides the component that arguments name, or raise `AtlasError` if it is not as they say."""
     options = arguments.get("options", {})
@@ -202,6 +208,8 @@ def check_component(arguments: Given) -> str:
 def content_hash(ref: Path | str, kinds: tuple[str, ...]) -> str:
     """Return a hash of what a reference stands for: of files, or of a card, which holds the hash of its tensors."""
     path = locate(ref, kinds)
+    if not path.exists():
+        raise NotFoundError(f"There is no file or folder '{path}'")
     if (path / CARD).is_file():
         return sha256_file(path / CARD)
     if path.is_dir():

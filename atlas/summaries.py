@@ -64,21 +64,23 @@ class Summary:
     columns: str
 
 
-def read_summary(path: Path, name: str, table: Any, measured: Mapping[str, Mapping[str, Any]]) -> Summary:
+def read_summary(path: Path, title: str, table: Any, measured: Mapping[str, Mapping[str, Any]]) -> Summary:
     """Return a table of a recipe.
 
     Args:
         path: of the recipe.
-        name: of the table.
+        title: of the table.
         table: what the recipe says of it.
         measured: the variables of each step that makes figures.
     """
-    where = f"{path}: table '{name}'"
+    where = f"{path}: table '{title}'"
     data = mapping(where, table)
     check_fields(where, data, required=("of", "rows"), optional=("metric", "figure", "columns"))
-    steps = tuple(data["of"] if isinstance(data["of"], list) else [data["of"]])
-    rows = tuple(data["rows"] if isinstance(data["rows"], list) else [data["rows"]])
+    steps, rows = (_names(where, name, data[name]) for name in ("of", "rows"))
     columns, metric, figure = data.get("columns", ""), data.get("metric", ""), data.get("figure", "value")
+    for name, text in (("columns", columns), ("metric", metric), ("figure", figure)):
+        if not isinstance(text, str):
+            raise AtlasError(f"{where}: {name} must be a text, got {text!r}")
     known = {"step", "metric", "a", "b", *(variable for scope in measured.values() for variable in scope)}
     with located(where):
         for step in steps:
@@ -89,7 +91,14 @@ def read_summary(path: Path, name: str, table: Any, measured: Mapping[str, Mappi
                 raise AtlasError(unknown("variable", variable, known))
         if figure not in FIGURES:
             raise AtlasError(unknown("figure", figure, FIGURES))
-    return Summary(name, steps, metric, figure, rows, columns)
+    return Summary(title, steps, metric, figure, rows, columns)
+
+
+def _names(where: str, what: str, value: Any) -> tuple[str, ...]:
+    listed = value if isinstance(value, list) else [value]
+    if not listed or not all(isinstance(name, str) for name in listed):
+        raise AtlasError(f"{where}: {what} must be a name or a list of names, got {value!r}")
+    return tuple(listed)
 
 
 def summarise(summary: Summary, results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -48,8 +48,9 @@ def encode_command(
     made = verbs.encode(model, items, out=out, id=id, progress=progress, **how)
     wrote(f"{count(len(made), 'vector')} of '{made.space.id}' ({made.space.dim} dimensions)", out)
     if save_space:
+        model.stored_id = made.space.id
         save(model, save_space, overwrite=rest["overwrite"])
-        wrote(f"space '{id}'", save_space)
+        wrote(f"space '{made.space.id}'", save_space)
 
 
 def encoder_config(name: str, options: Any) -> dict[str, Any]:

@@ -76,7 +76,12 @@ def put_plan(runner: Runner, force: bool, as_json: bool) -> None:
     """Print which jobs there are, and which have been done."""
     plan = [(job, "to do" if force else runner.state(job)) for job in runner.recipe.jobs]
     if as_json:
-        put_json([{"step": job.step, "verb": job.verb, **job.scope, "state": state} for job, state in plan])
+        put_json(
+            [
+                {"step": job.step, "verb": job.verb, "variables": dict(job.scope), "makes": job.name, "state": state}
+                for job, state in plan
+            ]
+        )
     else:
         put_table(
             ["step", "verb", "for", "state"], [[job.step, job.verb, variables(job), state] for job, state in plan]
