@@ -11,10 +11,11 @@ def normal(*shape, seed=0):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-@pytest.fixture(params=[2**24, 1000], ids=["one block", "many blocks"])
+@pytest.fixture(params=[150, 6], ids=["one block", "many blocks"])
 def pair(request, monkeypatch):
     """Noisy copies (150, 8), with similarities held all at once or for six rows at a time."""
-    monkeypatch.setattr("atlas.metrics.retrieval._HELD", request.param)
+    monkeypatch.setattr("atlas.metrics.retrieval._HELD", 0)
+    monkeypatch.setattr("atlas.metrics.retrieval._ROWS", request.param)
     X = normal(150, 8)
     return X, X + 0.8 * normal(150, 8, seed=1)
 

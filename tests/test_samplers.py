@@ -177,11 +177,23 @@ def test_rounds_of_k_means_bring_the_centres_nearer():
     centres = rows[clusters.spread_rows(rows, 30, seeded(0))]
     losses = []
     for _ in range(5):
-        group, score = clusters.nearest_centres(rows, centres)
-        torch.testing.assert_close(1 - 2 * score, torch.cdist(rows[:], centres).square().amin(1))
-        losses.append(float(-score.sum()))
+        group = clusters.nearest_centres(rows, centres)
+        apart = clusters.scores(rows, group, centres)[1]
+        torch.testing.assert_close(apart, torch.cdist(rows[:], centres).square().amin(1))
+        losses.append(float(apart.sum()))
         centres = clusters.move_centres(rows, group, centres)
     assert losses == sorted(losses, reverse=True) and losses[0] > 1.05 * losses[-1]
+
+
+def test_rows_go_to_the_centre_that_is_nearest_in_float64():
+    rows = Directions(normal(3000, 40))
+    centres = normal(20, 40, seed=1)
+    centres = torch.cat([centres + 1e-9 * normal(20, 40, seed=s) for s in (2, 3)])
+    group = clusters.nearest_centres(rows, centres)
+    expected = (rows[:] @ centres.T - centres.square().sum(1) / 2).argmax(1)
+    assert torch.equal(group, expected)
+    in_float32 = (rows[:].float() @ centres.float().T - centres.float().square().sum(1) / 2).argmax(1)
+    assert not torch.equal(in_float32, expected)
 
 
 def test_the_k_means_start_has_the_distribution_of_k_means_plus_plus():
@@ -198,6 +210,13 @@ def test_the_k_means_start_has_the_distribution_of_k_means_plus_plus():
     draws = 3000
     found = collections.Counter(frozenset(clusters.spread_rows(rows, 3, generator).tolist()) for _ in range(draws))
     assert sum(abs(found[key] / draws - expected[key]) for key in set(found) | set(expected)) < 0.06
+
+
+def test_of_two_items_that_are_as_typical_the_first_is_taken():
+    far_apart = 10 * torch.eye(40).double().repeat_interleave(2, 0)
+    X = far_apart + 0.1 * normal(80, 40)
+    rows = KMeans(centre=False).sample(X, 40)
+    assert rows.tolist() == list(range(0, 80, 2))
 
 
 def test_k_means_survives_fewer_directions_than_anchors():

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from atlas.errors import AtlasError
 from atlas.metrics.pairs import blocks, matched, mean_of, paired
-from atlas.metrics.similarity import frobenius
+from atlas.metrics.similarity import ALL, by_grams, grams, squared_norms
+from atlas.moments import Moments
 
 # Kernel values held at once.
 _HELD = 2**22
@@ -83,16 +84,26 @@ def rbf_cka(X: Any, Y: Any, width: float = 1.0) -> float:
 def _unbiased_hsics(X: Tensor, Y: Tensor) -> Tensor:
     """Return the unbiased HSIC of X with Y, X with X and Y with Y, (3,) float64."""
     n = len(X)
-    cross = torch.tensor(frobenius(X, Y), dtype=torch.float64)
-    k, m = _square_lengths(X), _square_lengths(Y)
+    if by_grams(X, Y):
+        K, L = grams(X, Y)
+        k, m = K.diagonal().cpu(), L.diagonal().cpu()
+        cross = torch.stack([(K * L).sum(), K.square().sum(), L.square().sum()]).cpu()
+    else:
+        moments = Moments.of(X, Y, ALL)
+        cross = torch.tensor(squared_norms(moments), dtype=torch.float64)
+        k, m = _square_lengths(X, moments.mean_x), _square_lengths(Y, moments.mean_y)
     own = torch.stack([k @ m, k @ k, m @ m])
     whole = torch.stack([k.sum() * m.sum(), k.sum() ** 2, m.sum() ** 2])
-    return (cross - own * (1 + 2 / (n - 2)) + whole / ((n - 1) * (n - 2))) / (n * (n - 3))
+    found = cross - own * (1 + 2 / (n - 2)) + whole / ((n - 1) * (n - 2))
+    # What is left of a full cancellation is rounding, of either sign.
+    return found.masked_fill(found.abs() < 1e-12 * cross, 0.0) / (n * (n - 3))
 
 
-def _square_lengths(X: Tensor) -> Tensor:
-    mean = mean_of(X)
-    return torch.cat([(X[b].double() - mean).square().sum(1) for b in blocks(len(X))]).cpu()
+def _square_lengths(X: Tensor, mean: Tensor) -> Tensor:
+    """Return |x - mean|^2 for each row, float64; float32 rows are centred as such, like those of the moments."""
+    centre = mean.to(X.device, torch.float64 if X.dtype == torch.float64 else torch.float32)
+    lengths = [torch.linalg.vector_norm(X[b] - centre, dim=1) for b in blocks(len(X))]
+    return torch.cat(lengths).cpu().double().square()
 
 
 def _ratio(hsic: Tensor) -> float:

@@ -67,7 +67,7 @@ def unit(X: Tensor) -> Tensor:
 
 def mean_of(X: Tensor) -> Tensor:
     """Return the mean of the rows, (d,), float64."""
-    return torch.stack([X[block].double().sum(0) for block in blocks(len(X))]).sum(0) / len(X)
+    return torch.stack([X[block].sum(0, dtype=torch.float64) for block in blocks(len(X))]).sum(0) / len(X)
 
 
 def class_numbers(labels: Any, what: str) -> Tensor:

@@ -14,8 +14,8 @@ from torch import Tensor
 from atlas.errors import AtlasError
 from atlas.metrics.pairs import blocks, paired, same_space, unit
 
-# Similarities held at once.
-_HELD = 2**24
+# Similarities held at once: what fits into the processor's cache, and at least so many rows of them.
+_HELD, _ROWS = 2**22, 32
 
 
 def ranks(queries: Any, targets: Any) -> Tensor:
@@ -118,7 +118,7 @@ def _plain(X: Tensor) -> Tensor:
 
 def _similarities(queries: Tensor, targets: Tensor) -> Iterator[tuple[slice, Tensor]]:
     """Yield slices of the queries, and their similarities (b, n) to all targets."""
-    for block in blocks(len(queries), max(1, _HELD // len(targets))):
+    for block in blocks(len(queries), max(_ROWS, _HELD // len(targets))):
         yield block, queries[block] @ targets.T
 
 

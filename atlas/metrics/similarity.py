@@ -35,13 +35,15 @@ def linear_cka(X: Any, Y: Any) -> float:
         AtlasError: NaN, unequal lengths, one row, or rows that are all equal.
     """
     X, Y = matched(X, Y)
-    return _cka(*frobenius(X, Y))
+    if not by_grams(X, Y):
+        return linear_cka_from_moments(Moments.of(X, Y, ALL))
+    K, L = grams(X, Y)
+    return _cka(float((K * L).sum()), float(K.square().sum()), float(L.square().sum()))
 
 
 def linear_cka_from_moments(m: Moments) -> float:
     """Return linear CKA from the moments xy, xx and yy."""
-    _check_varied(m)
-    return _cka(*(float(m.get(name).square().sum()) for name in ALL))
+    return _cka(*squared_norms(m))
 
 
 def cca_correlations(m: Moments, variance: float = 1.0) -> Tensor:
@@ -149,16 +151,22 @@ def angular_distance_from_moments(m: Moments) -> float:
     return math.acos(_overlap(m))
 
 
-def frobenius(X: Tensor, Y: Tensor) -> tuple[float, float, float]:
-    """Return ||Xc'Yc||^2, ||Xc'Xc||^2 and ||Yc'Yc||^2 by the cheaper way: from d x d moments or n x n Gram matrices."""
-    n, (d_x, d_y) = len(X), (X.shape[1], Y.shape[1])
-    if n * (d_x + d_y) >= d_x * d_x + d_y * d_y + d_x * d_y:
-        m = Moments.of(X, Y, ALL)
-        _check_varied(m)
-        return tuple(float(m.get(name).square().sum()) for name in ALL)  # type: ignore[return-value]
+def by_grams(X: Tensor, Y: Tensor) -> bool:
+    """Whether Gram matrices (n, n) take fewer steps than moments (d, d)."""
+    n, d_x, d_y = len(X), X.shape[1], Y.shape[1]
+    return n * (d_x + d_y) < d_x * d_x + d_y * d_y + d_x * d_y
+
+
+def grams(X: Tensor, Y: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the Gram matrices (n, n) of centred rows, float64."""
     X, Y = paired(X, Y)
-    K, L = (_gram(t, what) for t, what in ((X, "X"), (Y, "Y")))
-    return float((K * L).sum()), float(K.square().sum()), float(L.square().sum())
+    return _gram(X, "X"), _gram(Y, "Y")
+
+
+def squared_norms(m: Moments) -> tuple[float, float, float]:
+    """Return ||Xc'Yc||^2, ||Xc'Xc||^2 and ||Yc'Yc||^2."""
+    _check_varied(m)
+    return float(m.get("xy").square().sum()), float(m.get("xx").square().sum()), float(m.get("yy").square().sum())
 
 
 def _gram(X: Tensor, what: str) -> Tensor:

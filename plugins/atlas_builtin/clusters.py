@@ -43,14 +43,35 @@ def accepted(distance: Tensor, proposed: Tensor, vectors: Tensor, chances: Tenso
     return kept
 
 
-def nearest_centres(rows: Directions, centres: Tensor) -> tuple[Tensor, Tensor]:
-    """Return for each row x its nearest centre c (N,), and the score x . c - |c|^2 / 2 that is largest there (N,)."""
+def nearest_centres(rows: Directions, centres: Tensor) -> Tensor:
+    """Return the number of the centre nearest to each row, (N,).
+
+    Products run in float32, at twice the rate; where the two nearest centres are closer to each other than its rounding
+    can tell, they are compared again in float64.
+    """
     half = centres.square().sum(1) / -2
+    half32, centres32 = half.float(), centres.float()
+    rounding = rows.dim * torch.finfo(torch.float32).eps
     group = torch.empty(len(rows), dtype=torch.int64)
-    score = torch.empty(len(rows), dtype=torch.float64)
     for block in blocks(len(rows)):
-        torch.max(torch.addmm(half, rows[block], centres.T), 1, out=(score[block], group[block]))
-    return group, score
+        vectors = rows[block]
+        # Largest where |x - c| is smallest: x . c - |c|^2 / 2.
+        best = torch.addmm(half32, vectors.float(), centres32.T).topk(min(2, len(centres)), 1)
+        close = (best.values[:, 0] - best.values[:, -1] < rounding).nonzero().flatten()
+        group[block] = best.indices[:, 0]
+        group[block][close] = torch.addmm(half, vectors[close], centres.T).argmax(1)
+    return group
+
+
+def scores(rows: Directions, group: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
+    """Return x . c for each row x and its centre c, and |x - c|^2, (N,) float64."""
+    along = torch.empty(len(rows), dtype=torch.float64)
+    apart = torch.empty_like(along)
+    for block in blocks(len(rows)):
+        vectors, own = rows[block], centres[group[block]]
+        along[block] = (vectors * own).sum(1)
+        apart[block] = (vectors - own).square().sum(1)
+    return along, apart
 
 
 def move_centres(rows: Directions, group: Tensor, centres: Tensor) -> Tensor:
@@ -62,15 +83,17 @@ def move_centres(rows: Directions, group: Tensor, centres: Tensor) -> Tensor:
     return torch.where(counts > 0, sums / counts.clamp(min=1), centres)
 
 
-def typical_rows(rows: Directions, group: Tensor, score: Tensor, centres: Tensor, n: int) -> Tensor:
+def typical_rows(rows: Directions, group: Tensor, centres: Tensor, n: int) -> Tensor:
     """Return the member of largest cosine of each group, and rows far from their centre for groups without members."""
-    along = score + centres.square().sum(1)[group] / 2
+    along, apart = scores(rows, group, centres)
+    # The two members of a group of two are as near to their mean: the first is taken, not the one rounding favours.
+    along = along.round(decimals=9)
     order = rows.directed.nonzero().flatten()
     order = order[along[order].argsort(descending=True, stable=True)]
     order = order[group[order].argsort(stable=True)]
     first = torch.ones(len(order), dtype=torch.bool)
     first[1:] = group[order[1:]] != group[order[:-1]]
-    return fill_up(order[first], torch.where(rows.directed, score, torch.inf), n)
+    return fill_up(order[first], torch.where(rows.directed, -apart, torch.inf), n)
 
 
 def fill_up(chosen: Tensor, rank: Tensor, n: int) -> Tensor:

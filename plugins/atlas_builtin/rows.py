@@ -76,7 +76,7 @@ class Standardised:
 
 def mean_of(X: Tensor) -> Tensor:
     """Return the mean of the rows, (d,), float64."""
-    return torch.stack([X[block].double().sum(0) for block in blocks(len(X))]).sum(0) / len(X)
+    return torch.stack([X[block].sum(0, dtype=torch.float64) for block in blocks(len(X))]).sum(0) / len(X)
 
 
 def greedy(

@@ -129,14 +129,14 @@ class KMeans(atlas.Sampler):
     def _sample(self, X: Tensor, n: int, generator: torch.Generator, labels: Tensor | None) -> Tensor:
         rows = Directions(X, centre=self.centre)
         centres = rows[spread_rows(rows, n, generator)]
-        group, score = nearest_centres(rows, centres)
+        group = nearest_centres(rows, centres)
         for _ in range(self.iterations):
             before = group
             centres = move_centres(rows, group, centres)
-            group, score = nearest_centres(rows, centres)
+            group = nearest_centres(rows, centres)
             if torch.equal(group, before):
                 break
-        return typical_rows(rows, group, score, centres, n)
+        return typical_rows(rows, group, centres, n)
 
 
 ALL: list[type[atlas.Sampler]] = [Uniform, Stratified, FarthestPoint, DOptimal, KMeans]
