@@ -52,7 +52,7 @@ _LAZY = {
     "hookimpl": "hookspecs",
     "load": "artefacts",
     "pull": "hub",
-    "push": "hubpush",
+    "push": "hub.pushing",
     "option": "base",
     "read_items": "inputs",
     "read_vectors": "artefacts",

@@ -12,7 +12,7 @@ from torch import Tensor
 from atlas.base import check_finite
 from atlas.errors import AtlasError, CardError
 from atlas.files import MODEL, Rows, load_tensors
-from atlas.hubmixin import OnHub
+from atlas.hub.mixin import OnHub
 from atlas.ids import RowNumbers, check_ids, hash_ids, pack_ids, unpack_ids
 from atlas.types import AnchorsCard, Space
 from atlas.vectors import Vectors

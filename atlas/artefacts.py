@@ -20,7 +20,7 @@ from atlas.errors import AtlasError, CardError
 from atlas.files import MODEL, Rows, check_target, load_tensors, save_tensors, sha256_file, whole_folder
 from atlas.heads import HEADS, HeadModel
 from atlas.hub import locate
-from atlas.hubmixin import OnHub
+from atlas.hub.mixin import OnHub
 from atlas.plugins import create, provider
 from atlas.provenance import made_by
 from atlas.registry import check_file

@@ -15,7 +15,7 @@ from atlas.base import as_matrix
 from atlas.cards import BARE, CARD, dump_card
 from atlas.errors import AtlasError
 from atlas.files import MODEL, MatrixWriter, Rows, check_target, whole_file, whole_folder
-from atlas.hubmixin import OnHub
+from atlas.hub.mixin import OnHub
 from atlas.ids import RowNumbers, check_ids, match, pack_ids
 from atlas.types import Space, VectorsCard, slug
 

@@ -32,7 +32,7 @@ def hub(request, server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     from huggingface_hub import constants
     from huggingface_hub.utils import close_session, disable_progress_bars, enable_progress_bars
 
-    import atlas.hubclient
+    import atlas.hub.client
 
     for name, value in settings(server, tmp_path / "home").items():
         monkeypatch.setenv(name, value)
@@ -45,7 +45,7 @@ def hub(request, server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_TELEMETRY", True)
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", getattr(request, "param", "http") == "http")
     monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 2)
-    monkeypatch.setattr(atlas.hubclient, "PAUSE", 0.05)
+    monkeypatch.setattr(atlas.hub.client, "PAUSE", 0.05)
     disable_progress_bars()
     close_session()
     server.faults.clear()

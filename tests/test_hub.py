@@ -17,7 +17,7 @@ from atlas.cards import CARD, dump_card, read_card
 from atlas.errors import AtlasError, CardError, NotFoundError
 from atlas.files import MODEL
 from atlas.hub import copy, pull
-from atlas.hubcache import Ref
+from atlas.hub.cache import Ref
 
 pytest_plugins = ["hub_fixtures"]
 pytestmark = CLIENT_WARNS

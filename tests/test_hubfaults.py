@@ -16,12 +16,12 @@ from pathlib import Path
 import pytest
 from hubtools import CLIENT_WARNS, environment, make_alignment, sha256, upload
 
-from atlas import hubclient
 from atlas.cards import CARD
 from atlas.errors import AtlasError, CardError
 from atlas.files import MODEL
+from atlas.hub import client as hubclient
 from atlas.hub import copy, pull
-from atlas.hubpush import push
+from atlas.hub.pushing import push
 
 pytest_plugins = ["hub_fixtures"]
 pytestmark = CLIENT_WARNS

@@ -16,8 +16,8 @@ from atlas.cards import CARD, dump_card, parse_yaml, read_card
 from atlas.errors import AtlasError, CardError, NotFoundError
 from atlas.files import MODEL
 from atlas.hub import copy, pull
-from atlas.hubcard import BEGIN, END, changes, readme
-from atlas.hubpush import push
+from atlas.hub.card import BEGIN, END, changes, readme
+from atlas.hub.pushing import push
 from atlas.types import Metric, Space
 
 pytest_plugins = ["hub_fixtures"]
@@ -285,7 +285,7 @@ def test_without_the_right_to_write_nothing_happens(hub, repo: str, tmp_path: Pa
 def test_a_push_of_another_in_the_meantime_is_seen(hub, repo: str, tmp_path: Path) -> None:
     push(make_alignment(tmp_path / "a"), repo)
     hub.faults.add(kind="commit", action="delay", ms=1500, times=1)
-    code = f"from atlas.hubpush import push; push({str(make_alignment(tmp_path / 'b', seed=1))!r}, '{repo}')"
+    code = f"from atlas.hub.pushing import push; push({str(make_alignment(tmp_path / 'b', seed=1))!r}, '{repo}')"
     command = [sys.executable, "-W", "ignore", "-c", code]
     slow = subprocess.Popen(command, env=environment(hub, tmp_path / "other"), stderr=subprocess.PIPE, text=True)
     while not hub.faults.rules()[0]["applied"] and slow.poll() is None:

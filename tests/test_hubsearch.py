@@ -14,10 +14,10 @@ import atlas
 from atlas.cards import CARD, dump_card, read_card, read_yaml
 from atlas.errors import AtlasError, CardError
 from atlas.files import MODEL, save_tensors, sha256_file
-from atlas.hubindex import index, search
-from atlas.hublock import lock, locked, pull_locked, references
-from atlas.hubpush import push
-from atlas.hubverify import verify
+from atlas.hub.locking import lock, locked, pull_locked, references
+from atlas.hub.pushing import push
+from atlas.hub.searching import index, search
+from atlas.hub.verifying import verify
 from atlas.registry import Registry
 from atlas.types import Metric, Space
 

@@ -12,22 +12,24 @@ import atlas
 ROOT = Path(__file__).parent.parent
 # From left to right.
 _ORDER = """
-_version errors types base environment hookspecs discovery plugins provenance scaffold cards files ids registry
-hubclient hubcache hubcard hubtext hubtarget hub hubpush hubmixin hubindex hublock hubverify
+_version errors types base environment hookspecs discovery plugins provenance scaffold cards files ids registry hub
 items tables inputs moments linear chain layers network headmodel heads metrics vectors
 anchors bare artefacts evaluation stitching
 verbs predictions summaries recipe steps runner pictures demo cli testing
 """
 LAYERS = _ORDER.split()
+# Within the package that talks to the Hub.
+_ORDER_OF_HUB = "client cache card text target pulling __init__ pushing mixin searching locking verifying"
+HUB = _ORDER_OF_HUB.split()
 # What the author of an encoder may need beside the public names.
 FOR_AUTHORS = ["base", "files", "items", "network", "testing", "types"]
 MODULES = sorted(path for path in (ROOT / "atlas").rglob("*.py") if path.parent.name != "_registry")
 _LIGHT = """
-_version errors types base environment hookspecs discovery plugins provenance scaffold cards registry summaries recipe
-cli __init__ __main__
+_version errors types base environment hookspecs discovery plugins provenance scaffold cards registry hub summaries
+recipe cli __init__ __main__
 """
-NO_TORCH = {*_LIGHT.split(), *(name for name in LAYERS if name.startswith("hub"))}
-OWNERS = {"click": {"cli"}, "yaml": {"cards"}, "huggingface_hub": {name for name in LAYERS if name.startswith("hub")}}
+NO_TORCH = set(_LIGHT.split())
+OWNERS = {"click": {"cli"}, "yaml": {"cards"}, "huggingface_hub": {"hub"}}
 
 
 def name_of(path: Path) -> str:
@@ -65,6 +67,13 @@ def test_a_module_imports_only_to_its_left(path):
     assert name in LAYERS, f"{name} has no place in the layers"
     right = [other for other in layers_imported(path) if LAYERS.index(other) > LAYERS.index(name)]
     assert not right
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "atlas" / "hub").glob("*.py")), ids=lambda path: path.name)
+def test_a_module_of_the_hub_imports_only_to_its_left(path):
+    parts = [name.split(".") for name in imported(path)]
+    others = [part[2] for part in parts if part[:2] == ["atlas", "hub"] and len(part) > 2 and part[2] in HUB]
+    assert [other for other in others if HUB.index(other) >= HUB.index(path.stem)] == []
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())

@@ -25,8 +25,8 @@ from atlas.cards import CARD, dump_card, parse_yaml, read_card
 from atlas.errors import AtlasError, CardError
 from atlas.files import MODEL, load_tensors, read_header, save_tensors, sha256_file
 from atlas.hub import copy, pull
-from atlas.hublock import lock
-from atlas.hubpush import push
+from atlas.hub.locking import lock
+from atlas.hub.pushing import push
 from atlas.types import Card
 
 pytest_plugins = ["hub_fixtures"]

@@ -12,7 +12,7 @@ from atlas.cli import params
 from atlas.cli.output import put, put_json, put_table, say
 
 if TYPE_CHECKING:
-    from atlas.hubtarget import Push
+    from atlas.hub.target import Push
 
 lock_file = click.option(
     "--lock", metavar="FILE", type=click.Path(path_type=Path), default=Path("atlas.lock"), show_default=True
@@ -43,7 +43,7 @@ def push_command(
     The card, the tensors and a README are published, and curve.csv, picture.svg, picture.png and recipe.yaml where they
     are beside the card. What people wrote into the README, and files of other names, stay.
     """
-    from atlas.hubpush import push
+    from atlas.hub.pushing import push
 
     evaluation = dict(zip(("source", "target"), evaluated_on, strict=True)) if evaluated_on else None
     done = push(folder, repo, dry_run=dry_run, evaluation=evaluation, **how)
@@ -88,7 +88,7 @@ def pull_command(
 ) -> None:
     """Download REF, hf://owner/name[@revision], and check all of it; print the folder it lies in."""
     from atlas.hub import copy, pull
-    from atlas.hublock import pull_locked
+    from atlas.hub.locking import pull_locked
 
     if locked == bool(ref):
         raise click.UsageError("Give either a REF or --locked")
@@ -117,7 +117,7 @@ def verify_command(ctx: click.Context, ref: str, as_json: bool, registry: Any, *
 
     The exit status is 1 if anything is wrong.
     """
-    from atlas.hubverify import verify
+    from atlas.hub.verifying import verify
 
     given = {name: value for name, value in data.items() if value}
     if bool(given.get("source")) != bool(given.get("target")):
@@ -143,7 +143,7 @@ def index_command(ctx: click.Context, author: str, registry: Path, as_json: bool
 
     Each entry is a card pinned to a commit; its tensors are pulled when they are used.
     """
-    from atlas.hubindex import index
+    from atlas.hub.searching import index
 
     done = index(author, registry)
     if as_json:
@@ -172,7 +172,7 @@ def index_command(ctx: click.Context, author: str, registry: Path, as_json: bool
 )
 def lock_command(what: tuple[str, ...], out: Path) -> None:
     """Write down the commits, hashes and plugin versions of what recipes take from the Hub, or of references."""
-    from atlas.hublock import lock, references
+    from atlas.hub.locking import lock, references
 
     refs = [ref for one in what for ref in ([one] if one.startswith("hf://") else references(one))]
     for one in lock(refs, out):
@@ -182,7 +182,7 @@ def lock_command(what: tuple[str, ...], out: Path) -> None:
 
 def put_found(query: str, as_json: bool, **wanted: str) -> None:
     """Print what a search of the Hub found, as a table or as JSON."""
-    from atlas.hubindex import search
+    from atlas.hub.searching import search
 
     found = search(query, **wanted)
     if as_json:

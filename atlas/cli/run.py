@@ -45,7 +45,7 @@ def run_command(
     from atlas.runner import Runner
 
     if rest["locked"]:
-        from atlas.hublock import locked
+        from atlas.hub.locking import locked
 
         ctx.with_resource(locked(rest["lock"]))
     read = read_recipe(recipe, {name: value_of(name, text) for name, text in values})

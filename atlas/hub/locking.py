@@ -12,8 +12,8 @@ from atlas._version import __version__
 from atlas.cards import CARD, dump_yaml, read_yaml
 from atlas.discovery import entry_points
 from atlas.errors import AtlasError, CardError
-from atlas.hub import LOCKS, Pulled, pull
-from atlas.hubcache import SCHEME, Ref
+from atlas.hub.cache import SCHEME, Ref
+from atlas.hub.pulling import LOCKS, Pulled, pull
 from atlas.registry import Registry
 
 LOCK = "atlas.lock"

@@ -10,9 +10,9 @@ from typing import Any
 
 from atlas.cards import CARD, dump_card, read_card
 from atlas.errors import AtlasError, unknown
-from atlas.hub import pull
-from atlas.hubcard import LIBRARY, TAG
-from atlas.hubclient import clean, client, endpoint, offline, patiently
+from atlas.hub.card import LIBRARY, TAG
+from atlas.hub.client import clean, client, endpoint, offline, patiently
+from atlas.hub.pulling import pull
 from atlas.registry import FOLDERS, MODEL
 from atlas.types import Card
 

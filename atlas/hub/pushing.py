@@ -10,11 +10,11 @@ from typing import Any
 
 from atlas.cards import CARD, dump_card, parse_yaml, read_card
 from atlas.errors import AtlasError, CardError, NotFoundError
-from atlas.hubcache import SCHEME, Cache, Ref, Source
-from atlas.hubcard import hub_models, metadata, readme
-from atlas.hubclient import patiently
-from atlas.hubtarget import EXTRAS, MAX_TEXT, README, Push, Target, same
-from atlas.hubtext import body
+from atlas.hub.cache import SCHEME, Cache, Ref, Source
+from atlas.hub.card import hub_models, metadata, readme
+from atlas.hub.client import patiently
+from atlas.hub.target import EXTRAS, MAX_TEXT, README, Push, Target, same
+from atlas.hub.text import body
 from atlas.registry import MODEL, check_file
 from atlas.types import AlignmentCard, Card
 

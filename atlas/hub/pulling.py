@@ -18,8 +18,8 @@ from typing import Any
 
 from atlas.cards import CARD, dump_card, read_card
 from atlas.errors import AtlasError, CardError, NotFoundError
-from atlas.hubcache import SCHEME, Cache, Listed, Ref, Source, digest_of
-from atlas.hubclient import clean, offline
+from atlas.hub.cache import SCHEME, Cache, Listed, Ref, Source, digest_of
+from atlas.hub.client import clean, offline
 from atlas.registry import MODEL, check_file
 from atlas.registry import locate as find
 from atlas.types import Card

@@ -13,7 +13,7 @@ from typing import Any
 
 from atlas.cards import CARD, MAX_BYTES
 from atlas.errors import AtlasError, CardError, NotFoundError
-from atlas.hubclient import client, complaint, endpoint, patiently
+from atlas.hub.client import client, complaint, endpoint, patiently
 from atlas.registry import MODEL
 
 SCHEME = "hf://"

@@ -10,7 +10,7 @@ from typing import Any
 
 from atlas.discovery import entry_points
 from atlas.errors import AtlasError
-from atlas.hub import locate
+from atlas.hub.pulling import locate
 from atlas.registry import MODEL, check_file
 from atlas.types import Card, Metric
 

@@ -6,9 +6,9 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from atlas.hubcache import SCHEME, Ref
-from atlas.hubpush import push
-from atlas.hubtarget import Push
+from atlas.hub.cache import SCHEME, Ref
+from atlas.hub.pushing import push
+from atlas.hub.target import Push
 from atlas.types import slug
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from typing import Any
 
 from atlas.cards import CARD
 from atlas.errors import AtlasError, NotFoundError
-from atlas.hubcache import Cache, Listed, Ref, Source, listed
-from atlas.hubclient import TRIES, LostError, client, patiently
+from atlas.hub.cache import Cache, Listed, Ref, Source, listed
+from atlas.hub.client import TRIES, LostError, client, patiently
 from atlas.registry import MODEL
 
 README = "README.md"

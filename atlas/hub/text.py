@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from atlas.hubcard import method_of, spaces_of
+from atlas.hub.card import method_of, spaces_of
 from atlas.types import Card, Metric, Space
 
 
