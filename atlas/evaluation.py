@@ -67,13 +67,27 @@ def evaluate(
     for name in metrics if metrics is not None else _default_metrics(head, len(source)):
         measure = find(name)
         reader = _reader(measure, head, target if target.labels is not None else source)
-        found = {view: measure(*reader(X, views["native"])) for view, X in views.items()}
-        rows = measure.per_row(*reader(views["value"], views["native"]))
+        found = {view: _figure(measure, *reader(X, views["native"])) for view, X in views.items()}
+        rows = found["value"][1]
         low, high = (None, None) if rows is None else bootstrap(rows)
         figures.append(
-            Metric(measure.name, low=low, high=high, dataset=source.dataset, split=split, n=len(source), **found)
+            Metric(
+                measure.name,
+                low=low,
+                high=high,
+                dataset=source.dataset,
+                split=split,
+                n=len(source),
+                **{view: figure for view, (figure, _) in found.items()},
+            )
         )
     return tuple(figures)
+
+
+def _figure(measure: Measure, X: Any, Y: Any) -> tuple[float, Tensor | None]:
+    """Return a figure, and the values for each row that it is the mean of, if it is one."""
+    rows = measure.per_row(X, Y)
+    return (measure(X, Y), None) if rows is None else (float(rows.mean()), rows)
 
 
 def _working(X: Tensor) -> Tensor:
