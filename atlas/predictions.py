@@ -126,8 +126,8 @@ def _accuracy(found: Predictions, unaligned: Tensor | None, dataset: str) -> tup
     if not labelled:
         return ()
     if not any(label in number for _, label in labelled):
-        theirs, ours = sorted({label for _, label in labelled})[:5], found.classes[:5]
-        raise AtlasError(f"The head knows none of the items' classes ({', '.join(theirs)}), but {', '.join(ours)}")
+        theirs, ours = ", ".join(sorted({label for _, label in labelled})[:5]), ", ".join(found.classes[:5])
+        raise AtlasError(f"The head knows none of the items' classes ({theirs}) - its own are {ours}")
     rows = torch.tensor([i for i, _ in labelled])
     truth = torch.tensor([number.get(label, -1) for _, label in labelled])
     right = (found.predicted[rows] == truth).double()
