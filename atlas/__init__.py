@@ -9,13 +9,14 @@ from atlas._version import __version__
 
 if TYPE_CHECKING:
     from atlas.artefacts import Alignment, Anchors, Atlas, Head, Vectors, load, read_vectors, save
-    from atlas.base import Aggregator, Aligner, Encoder, Sampler, option
+    from atlas.base import Aggregator, Aligner, Encoder, Sampler
     from atlas.errors import AtlasError, AtlasWarning
     from atlas.evaluation import compare, evaluate
     from atlas.hookspecs import hookimpl
     from atlas.inputs import Items, read_items
     from atlas.linear import LinearAligner
     from atlas.moments import Moments
+    from atlas.options import option
     from atlas.plugins import create
     from atlas.registry import Registry
     from atlas.stitching import stitch
@@ -53,7 +54,7 @@ _LAZY = {
     "load": "artefacts",
     "pull": "hub",
     "push": "hub.pushing",
-    "option": "base",
+    "option": "options",
     "read_items": "inputs",
     "read_vectors": "artefacts",
     "sample": "verbs",

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from atlas.base import check_finite
+from atlas.arrays import check_finite
 from atlas.errors import AtlasError, CardError
 from atlas.files import MODEL, Rows, load_tensors
 from atlas.hub.mixin import OnHub

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from atlas.anchors import Anchors
+from atlas.arrays import check_finite
 from atlas.bare import read_bare, vectors_from
-from atlas.base import Aggregator, Aligner, Encoder, check_finite
+from atlas.base import Aggregator, Aligner, Encoder
 from atlas.cards import BARE, CARD, dump_card, read_card
 from atlas.chain import Composed, restored
 from atlas.errors import AtlasError, CardError

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from atlas.base import Aligner, option
+from atlas.base import Aligner
 from atlas.errors import AtlasError
 from atlas.linear import Affine, LinearAligner
+from atlas.options import option
 from atlas.plugins import create, provider
 from atlas.provenance import made_by, warn_if_older
 

@@ -17,8 +17,8 @@ from typing import Any
 import pluggy
 
 from atlas import hookspecs
-from atlas.base import Component
 from atlas.errors import AtlasError
+from atlas.options import Component
 
 GROUP = "latent_atlas"
 OWN = "latent-atlas"

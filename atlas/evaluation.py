@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from atlas.arrays import as_matrix, check_finite
 from atlas.artefacts import Alignment, Head
-from atlas.base import as_matrix, check_finite
 from atlas.errors import AtlasError
 from atlas.metrics import Measure, bootstrap, find
 from atlas.types import Metric

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
-from atlas.base import Component, as_matrix, frozen
+from atlas.arrays import as_matrix, frozen
 from atlas.errors import AtlasError
+from atlas.options import Component
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -16,9 +16,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from atlas import network
-from atlas.base import frozen, option
+from atlas.arrays import frozen
 from atlas.errors import AtlasError, unknown
 from atlas.headmodel import HeadModel
+from atlas.options import option
 
 _CHUNK = 2**24
 METRICS = ("cosine", "euclidean")

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
-from atlas.base import Aligner, as_matrix, frozen
+from atlas.arrays import as_matrix, frozen
+from atlas.base import Aligner
 from atlas.errors import AtlasError
 from atlas.moments import Moments
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from atlas.base import as_matrix, check_finite
+from atlas.arrays import as_matrix, check_finite
 from atlas.errors import AtlasError
 
 # Large enough for a matrix product to run at full rate, small enough for a chunk to stay in the processor's cache.

@@ -9,12 +9,14 @@ import dataclasses
 import functools
 import re
 import sys
+import threading
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
-from atlas.base import KINDS, Component
+from atlas.base import KINDS
 from atlas.discovery import Plugin, entry_points, import_plugin, left_out, misspelt
 from atlas.errors import AtlasError, unknown
+from atlas.options import Component
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _TYPES = (bool, int, float, str, list, dict)
@@ -22,17 +24,24 @@ C = TypeVar("C", bound=Component)
 
 _origins: dict[type[Component], str] = {}
 _loading: list[str] = []
+_lock = threading.RLock()
 
 
-@functools.cache
 def plugins() -> tuple[Plugin, ...]:
     """Return every installed plugin, loaded or with the reason why not; nothing is printed.
 
     Raises:
         AtlasError: a plugin asked for components while it was being loaded.
     """
-    if _loading:
-        raise AtlasError("it asks for components when it is imported - do that inside a method")
+    # Another thread waits; the one that is loading may come back here.
+    with _lock:
+        if _loading:
+            raise AtlasError("it asks for components when it is imported - do that inside a method")
+        return _installed()
+
+
+@functools.cache
+def _installed() -> tuple[Plugin, ...]:
     found: list[Plugin] = []
     for entry, plugin in entry_points():
         plugin.disabled = left_out(plugin)
@@ -134,7 +143,8 @@ def _report() -> None:
 
 def components(kind: type[C]) -> dict[str, list[type[C]]]:
     """Return every registered class of a kind by name, in order of name; more than one under a name is a clash."""
-    _report()
+    with _lock:
+        _report()
     found: dict[str, list[type[C]]] = {}
     for plugin in plugins():
         for cls in plugin.classes.get(kind.kind, ()):

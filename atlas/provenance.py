@@ -7,9 +7,9 @@ import re
 import warnings
 from collections.abc import Iterator
 
-from atlas.base import Component
 from atlas.discovery import Plugin
 from atlas.errors import AtlasError, AtlasWarning
+from atlas.options import Component
 from atlas.plugins import components, plugins
 
 # A card may come from anywhere, and what it says goes into a command that a user may copy.

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from atlas.base import as_matrix
+from atlas.arrays import as_matrix
 from atlas.cards import BARE, CARD, dump_card
 from atlas.errors import AtlasError
 from atlas.files import MODEL, MatrixWriter, Rows, check_target, whole_file, whole_folder

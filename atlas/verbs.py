@@ -12,8 +12,9 @@ from typing import Any, Protocol, TypeVar
 
 import torch
 
+from atlas.arrays import check_finite, not_finite
 from atlas.artefacts import Alignment, Anchors, Atlas, Head, load, read_vectors
-from atlas.base import Aggregator, Aligner, Encoder, Sampler, check_finite, not_finite
+from atlas.base import Aggregator, Aligner, Encoder, Sampler
 from atlas.cards import CARD
 from atlas.chain import Composed
 from atlas.errors import AtlasError, NotFoundError, unknown

@@ -99,7 +99,7 @@ def atlas_command() -> Callable[..., Result]:
         from atlas.cli import main
 
         result = CliRunner().invoke(main, [str(a) for a in arguments], prog_name="atlas")
-        assert status is None or result.exit_code == status, f"exit {result.exit_code}: {result.output}\n{result.exception!r}"
+        assert status is None or result.exit_code == status, f"{result.output}\n{result.exception!r}"
         return result
 
     return run

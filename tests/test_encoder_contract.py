@@ -11,8 +11,9 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from atlas import artefacts, network
-from atlas.base import Encoder, option
+from atlas.base import Encoder
 from atlas.errors import AtlasError
+from atlas.options import option
 from atlas.plugins import components
 
 LAYERS = [{"type": "linear", "in_features": 6, "out_features": 4}, {"type": "relu"}]

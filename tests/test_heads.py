@@ -6,9 +6,9 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
-from atlas.base import Component
 from atlas.errors import AtlasError
 from atlas.heads import HEADS, create_head, similarity
+from atlas.options import Component
 from atlas.plugins import check_class
 
 MLP = [

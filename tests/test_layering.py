@@ -12,7 +12,8 @@ import atlas
 ROOT = Path(__file__).parent.parent
 # From left to right.
 _ORDER = """
-_version errors types base environment hookspecs discovery plugins provenance scaffold cards files ids registry hub
+_version errors types arrays options aggregator base
+environment hookspecs discovery plugins provenance scaffold cards files ids registry hub
 items tables inputs moments linear chain layers network headmodel heads metrics vectors
 anchors bare artefacts evaluation stitching
 verbs predictions summaries recipe steps runner pictures demo cli testing
@@ -22,10 +23,11 @@ LAYERS = _ORDER.split()
 _ORDER_OF_HUB = "client cache card text target pulling __init__ pushing mixin searching locking verifying"
 HUB = _ORDER_OF_HUB.split()
 # What the author of an encoder may need beside the public names.
-FOR_AUTHORS = ["base", "files", "items", "network", "testing", "types"]
+FOR_AUTHORS = ["arrays", "base", "files", "items", "network", "testing", "types"]
 MODULES = sorted(path for path in (ROOT / "atlas").rglob("*.py") if path.parent.name != "_registry")
 _LIGHT = """
-_version errors types base environment hookspecs discovery plugins provenance scaffold cards registry hub summaries
+_version errors types arrays options aggregator base
+environment hookspecs discovery plugins provenance scaffold cards registry hub summaries
 recipe cli __init__ __main__
 """
 NO_TORCH = set(_LIGHT.split())

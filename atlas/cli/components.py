@@ -12,7 +12,7 @@ from atlas.cli.output import put, put_json, put_table
 from atlas.errors import AtlasError, unknown
 
 if TYPE_CHECKING:
-    from atlas.base import Component
+    from atlas.options import Component
 
 Found = Callable[[], Mapping[str, "type[Component]"]]
 

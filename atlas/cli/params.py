@@ -12,7 +12,7 @@ import click
 from atlas.cli.output import say
 
 if TYPE_CHECKING:
-    from atlas.base import Component
+    from atlas.options import Component
     from atlas.vectors import Vectors
 
 F = Callable[..., Any]

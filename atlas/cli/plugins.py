@@ -38,7 +38,7 @@ def plugins_command(ctx: click.Context, as_json: bool) -> None:
 @plugins_command.command("list")
 @params.as_json
 def list_plugins(as_json: bool) -> None:
-    """List plugins: name, version, what they provide, and what is wrong with them."""
+    """List plugins, what they provide, and what is wrong with them."""
     put_plugins(as_json)
 
 
@@ -91,7 +91,10 @@ def state(plugin: Plugin) -> str:
 @click.option("--editable", "-e", is_flag=True, help="Use folders where they are, so that changes are seen at once.")
 @dry_run
 def install_plugins(specs: tuple[str, ...], upgrade: bool, editable: bool, dry_run: bool) -> None:
-    """Install plugins into the environment Atlas runs in: names, folders, wheels or the URLs of git repositories."""
+    """Install plugins into the environment Atlas runs in.
+
+    SPEC is a name on PyPI, a folder, a wheel or the URL of a git repository.
+    """
     from atlas.environment import current, requirement
 
     wanted = [requirement(spec) for spec in specs]
@@ -187,7 +190,10 @@ def new_plugin(name: str, kind: str, out: Path | None) -> None:
 @click.argument("package", default=".", metavar="[PACKAGE]")
 @params.as_json
 def check_plugin(package: str, as_json: bool) -> None:
-    """Check that a plugin keeps every promise: PACKAGE is its folder, or its name if it is installed."""
+    """Check that a plugin keeps every promise.
+
+    PACKAGE is its folder, by default this one, or its name if it is installed.
+    """
     from atlas.testing.package import check_package
 
     found = check_package(package)

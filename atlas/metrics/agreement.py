@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from atlas.base import as_matrix
+from atlas.arrays import as_matrix
 from atlas.errors import AtlasError
 from atlas.metrics.pairs import blocks, class_numbers, mean_of, same_space
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from atlas.base import as_matrix, check_finite
+from atlas.arrays import as_matrix, check_finite
 from atlas.errors import AtlasError
 
 # Rows that are widened to float64 at a time.

@@ -15,10 +15,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from atlas.base import Component
 from atlas.discovery import GROUP, Plugin, entry_points, import_plugin
 from atlas.environment import read_toml
 from atlas.errors import AtlasError, unknown
+from atlas.options import Component
 from atlas.plugins import checked, plugins
 
 
@@ -54,6 +54,8 @@ def _entries(package: str) -> tuple[list[metadata.EntryPoint], list[str]]:
     """Return the entry points of a plugin, and the folders to import them from."""
     folder = Path(package)
     if folder.is_dir():
+        if not (folder / "pyproject.toml").exists():
+            raise AtlasError(f"There is no pyproject.toml in '{package}' - give the folder or the name of a plugin")
         table = read_toml(folder / "pyproject.toml").get("project", {}).get("entry-points", {}).get(GROUP, {})
         if not table:
             raise AtlasError(f"'{folder / 'pyproject.toml'}' names no plugin - add [project.entry-points.{GROUP}]")

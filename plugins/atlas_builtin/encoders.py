@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 import atlas
 from atlas import network
-from atlas.base import hash_of
+from atlas.arrays import hash_of
 from atlas.files import load_tensors
 from atlas.items import ImageItems, Items, as_items, as_real
 from atlas.types import sha256_of, slug
