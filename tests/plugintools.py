@@ -49,5 +49,5 @@ def write_plugin(folder: Path, name: str, code: str, version: str = "1.0", distr
 def look_again() -> None:
     """Find plugins anew the next time they are needed."""
     importlib.invalidate_caches()
-    plugins.plugins.cache_clear()
+    plugins._installed.cache_clear()
     plugins._report.cache_clear()

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -209,3 +210,11 @@ def test_a_broken_plugin_leaves_the_command_line_and_its_json_whole(tmp_path, pl
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
     assert '"name": "mover"' in done.stdout and done.stdout.startswith("[")
     assert done.stderr.count("Warning") == 2
+
+
+def test_threads_that_ask_at_once_all_get_the_components(plant, capfd):
+    plant("slow", "import time\ntime.sleep(0.2)\n" + good())
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda _: component(Aligner, "mover"), range(4)))
+    assert len(set(found)) == 1
+    assert capfd.readouterr().err == ""
