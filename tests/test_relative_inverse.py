@@ -66,6 +66,15 @@ def test_ridge_is_the_penalty_per_squared_length_of_an_anchor(k):
     close(inner, A @ torch.linalg.inv(A.T @ A + size * torch.eye(D).double()))
 
 
+@pytest.mark.parametrize(
+    ("k", "options", "ridge"),
+    [(5, {}, 1.0), (64, {}, 1.0), (96, {}, 1.5), (48, {"keep": 3}, 0.1), (48, {"delta": 0.5}, 0.1)],
+)
+def test_the_default_ridge_grows_with_many_anchors_and_is_small_for_few(k, options, ridge):
+    default, explicit = (create(**options, **more).fit(whole(k)) for more in ({}, {"ridge": ridge}))
+    assert torch.equal(default.exact("decoder"), explicit.exact("decoder"))
+
+
 @pytest.mark.parametrize("options", [{"similarity": "euclidean"}, {"similarity": "inner"}])
 @pytest.mark.parametrize("centre", [False, True])
 def test_distances_and_inner_products_give_the_vectors_back(options, centre):
@@ -189,3 +198,7 @@ def test_l1_and_linf_have_no_way_back(similarity):
     assert not aligner.invertible
     with pytest.raises(AtlasError, match=f"cannot be run backwards with similarity '{similarity}' - use cosine or"):
         aligner.inverse_transform(torch.ones(2, 12))
+
+
+def test_more_anchors_do_not_make_translations_worse():
+    assert translated(1000) > translated(100) - 0.005

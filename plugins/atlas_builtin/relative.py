@@ -49,8 +49,8 @@ class Relative(atlas.Aligner):
         "cosine", help="What the coordinates are", choices=("cosine", "inner", "euclidean", "l1", "linf")
     )
     centre: bool = atlas.option(False, help="Subtract the mean of the anchors first, from anchors and vectors")
-    ridge: float = atlas.option(
-        1.0, help="Backwards: penalty, in squared lengths of an anchor; 1 for all anchors, 0.1 for a few"
+    ridge: float | None = atlas.option(
+        None, help="Backwards: penalty, in squared lengths of an anchor; none: 1 or more for all anchors, 0.1 for few"
     )
     keep: int | None = atlas.option(None, help="Backwards: anchors to use, at most, best under d/2; none: all")
     delta: float | None = atlas.option(
@@ -62,7 +62,7 @@ class Relative(atlas.Aligner):
     def __post_init__(self) -> None:
         if self.centre and self.similarity in DISTANCES:
             raise self.fail(f"with similarity '{self.similarity}' does not depend on the mean - leave centre off")
-        if not 0 <= self.ridge < float("inf"):
+        if self.ridge is not None and not 0 <= self.ridge < float("inf"):
             raise self.fail(f"needs a ridge of 0 or more, got {self.ridge}")
         if self.keep is not None and self.keep < 1:
             raise self.fail(f"needs to keep at least 1 anchor, got {self.keep}")
@@ -186,7 +186,7 @@ def squares(aligner: Relative) -> Tensor:
 def decoder(aligner: Relative) -> Tensor:
     """Return (k, d) the matrix that turns inner products with the basis into vectors about the origin."""
     B = aligner.exact("basis")
-    penalty = aligner.ridge * float(B.square().sum(1).mean())
+    penalty = ridge_of(aligner) * float(B.square().sum(1).mean())
     if aligner.keep is None and aligner.delta is None:
         check_conditioned(aligner, len(B))
         return least_squares_decoder(B, penalty)
@@ -198,6 +198,20 @@ def decoder(aligner: Relative) -> Tensor:
     for rows in choices:
         total[rows] += least_squares_decoder(B[rows], penalty)
     return total / len(choices)
+
+
+def ridge_of(aligner: Relative) -> float:
+    """Return the penalty in squared lengths of an anchor.
+
+    By default 1, as between encoders trained apart the error of a cosine is about what it is of a vector of length 1;
+    errors are alike for like anchors, so that beyond eight for each dimension more do not average them away. Choices of
+    few anchors that are averaged need little: 0.1.
+    """
+    if aligner.ridge is not None:
+        return aligner.ridge
+    if aligner.keep is not None or aligner.delta is not None:
+        return 0.1
+    return max(1.0, aligner.d_target / (8 * aligner.d_source))
 
 
 def check_conditioned(aligner: Relative, used: int) -> None:
