@@ -180,8 +180,7 @@ def test_figures_are_measured_again(hub, repo: str, pair, tmp_path: Path) -> Non
     fitted = atlas.fit("procrustes", source=pair.source, target=pair.target)
     figures = atlas.evaluate(fitted, source=pair.source, target=pair.target)
     atlas.save(replace(fitted, metrics=figures), tmp_path / "a")
-    on = {"source": f"hf://{repo}-x", "target": f"hf://{repo}-y"}
-    done = push(tmp_path / "a", repo, evaluation=on)
+    done = push(tmp_path / "a", repo, evaluated_on=[f"hf://{repo}-x", f"hf://{repo}-y"])
     assert atlas.pull(repo).card.evaluation == {"source": source.pinned, "target": target.pinned}
     checks = verify(done.pinned)
     assert set(verdicts(checks).values()) == {True}
@@ -192,7 +191,7 @@ def test_figures_are_measured_again(hub, repo: str, pair, tmp_path: Path) -> Non
     assert verdicts(verify(tmp_path / "b"))[figures[0].name] is False
     assert "does not hold: the card says" in verify(tmp_path / "b")[-1].said
     with pytest.raises(AtlasError, match=r"cannot be reached by others - push it, and give its hf:// reference"):
-        push(tmp_path / "a", repo, evaluation={"source": "a", "target": "b"})
+        push(tmp_path / "a", repo, evaluated_on=["a", "b"])
 
 
 def test_what_cannot_be_measured_says_why(tmp_path: Path) -> None:

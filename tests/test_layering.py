@@ -15,12 +15,14 @@ _ORDER = """
 _version errors types arrays options aggregator base
 environment hookspecs discovery plugins provenance scaffold cards files ids registry hub
 items tables inputs moments linear chain layers network headmodel heads metrics vectors
-anchors bare artefacts evaluation stitching
+anchors bare fitted artefacts evaluation stitching
 verbs predictions summaries recipe steps runner pictures demo cli testing
 """
 LAYERS = _ORDER.split()
 # Within the package that talks to the Hub.
-_ORDER_OF_HUB = "client cache card text target pulling __init__ pushing mixin searching locking verifying"
+_ORDER_OF_HUB = (
+    "client cache card text picture target pulling __init__ measuring pushing mixin searching locking verifying"
+)
 HUB = _ORDER_OF_HUB.split()
 # What the author of an encoder may need beside the public names.
 FOR_AUTHORS = ["arrays", "base", "files", "items", "network", "testing", "types"]

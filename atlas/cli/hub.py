@@ -32,11 +32,26 @@ lock_file = click.option(
     "--evaluated-on",
     nargs=2,
     metavar="SOURCE TARGET",
-    help="hf:// references of the vectors its figures were measured on, so that 'atlas verify' can measure again.",
+    help="hf:// references of vectors to measure an alignment on, for the model card and for 'atlas verify'.",
+)
+@click.option("--head", metavar="HEAD", help="hf:// reference of a head of the target, to measure its accuracy, too.")
+@click.option(
+    "--fitted-on",
+    nargs=2,
+    metavar="SOURCE TARGET",
+    help="Vectors it was fitted on, to show how few pairs would do; they are not published.",
 )
 @params.as_json
+@params.registry
 def push_command(
-    folder: Path, repo: str, evaluated_on: tuple[str, str] | None, as_json: bool, dry_run: bool, **how: Any
+    folder: Path,
+    repo: str,
+    evaluated_on: tuple[str, str] | None,
+    head: str | None,
+    as_json: bool,
+    dry_run: bool,
+    registry: Any,
+    **how: Any,
 ) -> None:
     """Publish the artefact in FOLDER on the Hub, as one commit.
 
@@ -45,8 +60,11 @@ def push_command(
     """
     from atlas.hub.pushing import push
 
-    evaluation = dict(zip(("source", "target"), evaluated_on, strict=True)) if evaluated_on else None
-    done = push(folder, repo, dry_run=dry_run, evaluation=evaluation, **how)
+    if (head or how["fitted_on"]) and not evaluated_on:
+        raise click.UsageError("--head and --fitted-on go with --evaluated-on")
+    on = [*(evaluated_on or ()), *([head] if head else [])]
+    how["fitted_on"] = how["fitted_on"] or ()
+    done = push(folder, repo, dry_run=dry_run, evaluated_on=on, **how)
     if as_json:
         put_json({**_plain(done), "dry_run": dry_run})
     elif dry_run:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +60,8 @@ class OnHub:
         create_pr: bool = False,
         token: str | bool | None = None,
         tag: str = "",
+        evaluated_on: Sequence[str] = (),
+        fitted_on: Sequence[str] = (),
     ) -> Push:
         """Publish the artefact as one commit, and return it: `.commit`, and `.pinned` to load it by.
 
@@ -70,6 +73,9 @@ class OnHub:
             create_pr: open a pull request instead.
             token: None for the one you are logged in with.
             tag: a name for the commit; it must be new.
+            evaluated_on: references to the Hub of the vectors of source and target (and of a head) that an alignment's
+                figures are to be measured on.
+            fitted_on: vectors of source and target that it was fitted on, to show how few pairs would do.
         """
         from atlas.artefacts import save
 
@@ -85,6 +91,8 @@ class OnHub:
                 create_pr=create_pr,
                 message=commit_message,
                 token=token,
+                evaluated_on=evaluated_on,
+                fitted_on=fitted_on,
             )
 
 

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from atlas.cards import CARD, dump_card, parse_yaml, read_card
 from atlas.errors import AtlasError, CardError, NotFoundError
-from atlas.hub.cache import SCHEME, Cache, Ref, Source
+from atlas.hub.cache import Ref
 from atlas.hub.card import hub_models, metadata, readme
 from atlas.hub.client import patiently
+from atlas.hub.measuring import measured
 from atlas.hub.target import EXTRAS, MAX_TEXT, README, Push, Target, same
 from atlas.hub.text import body
 from atlas.registry import MODEL, check_file
-from atlas.types import AlignmentCard, Card
+from atlas.types import Card
 
 _LOCAL = re.compile(
     r"(^|[\s'\"=(:,])(/(home|Users|root|tmp|var|mnt|data|private|opt|srv|work)/|~/|[A-Za-z]:[\\/]|file:)"
@@ -34,7 +35,8 @@ def push(
     message: str = "",
     token: str | bool | None = None,
     dry_run: bool = False,
-    evaluation: Mapping[str, str] | None = None,
+    evaluated_on: Sequence[str] = (),
+    fitted_on: Sequence[str] = (),
 ) -> Push:
     """Publish an artefact's folder as one commit.
 
@@ -51,26 +53,31 @@ def push(
         message: of the commit.
         token: None for the one you are logged in with.
         dry_run: change nothing, and return what would be pushed.
-        evaluation: where the vectors are that an alignment was measured on, as 'source', 'target' and 'head':
-            references to the Hub, which are written into the card at the commits they mean now.
+        evaluated_on: references to the Hub of vectors of an alignment's source and of its target, and perhaps of a head
+            of the target. Its figures are measured on them, and written into the published card with the commits.
+        fitted_on: vectors of the source and of the target that it was fitted on: paths, ids or references. The same
+            method is fitted on fewer and fewer of them, to show how few would do; nothing else of them is published.
 
     Raises:
         CardError: the folder is not sound, or would publish a local path.
         AtlasError: the Hub refuses, somebody else pushed in the meantime, or the connection is lost.
     """
     card = sound_card(Path(folder))
-    if evaluation:
-        card = _evaluated_on(card, evaluation, token)
+    made: dict[str, bytes] = {}
+    if fitted_on and (len(fitted_on) != 2 or not evaluated_on):
+        raise AtlasError("A learning curve needs the source and the target it was fitted on, and vectors to measure on")
+    if evaluated_on:
+        card, made = measured(Path(folder), card, evaluated_on, fitted_on, token)
     target = Target(Ref(repo.removeprefix("hf://"), branch), token)
     if tag:
         Ref(repo, tag)
     target.look(create_pr)
-    plan = _plan(Path(folder), card, target, private, tag)
+    plan = _plan(Path(folder), card, target, private, tag, made)
     if dry_run:
         return plan
     if target.prepare(private, create_pr):
         # Somebody else may have made it in the meantime, and may have pushed.
-        plan = _plan(Path(folder), card, target, private, tag)
+        plan = _plan(Path(folder), card, target, private, tag, made)
     if plan.changed:
         done = target.commit(plan, message or f"Push {card.kind} {card.id}", create_pr)
     else:
@@ -91,21 +98,6 @@ def sound_card(folder: Path) -> Card:
         if local := _local(text):
             raise CardError(f"{folder / CARD}: field '{name}' holds the local path '{local}' - publish no local paths")
     return card
-
-
-def _evaluated_on(card: Card, evaluation: Mapping[str, str], token: str | bool | None) -> Card:
-    """Return an alignment's card that says where the vectors are that it was measured on."""
-    if not isinstance(card, AlignmentCard):
-        raise AtlasError(
-            f"'{card.id}' is of kind {card.kind} - only an alignment is evaluated on a source and a target"
-        )
-    pinned = {}
-    for name, text in evaluation.items():
-        if not text.startswith(SCHEME):
-            raise AtlasError(f"'{text}' cannot be reached by others - push it, and give its hf:// reference")
-        ref = Ref.parse(text)
-        pinned[name] = str(ref.at(Source(ref, Cache(ref), token).commit()))
-    return replace(card, evaluation=pinned)
 
 
 def _texts(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
@@ -149,10 +141,18 @@ def _remote_card(target: Target) -> Card | None:
         return None
 
 
-def _plan(folder: Path, card: Card, target: Target, private: bool | None, tag: str) -> Push:
-    """Return what is to be published, and which of it the branch does not hold."""
+def _plan(
+    folder: Path, card: Card, target: Target, private: bool | None, tag: str, made: Mapping[str, bytes] = {}
+) -> Push:
+    """Return what is to be published, and which of it the branch does not hold.
+
+    A file beside the card comes before one of the same name that was made for this push.
+    """
     _check_place(target, card, private)
-    extras = {name: _extra(folder / name) for name in EXTRAS if (folder / name).is_file()}
+    beside = {name: folder / name for name in EXTRAS if (folder / name).is_file()}
+    extras = {name: _extra(path) for name, path in beside.items()}
+    made = {name: data for name, data in made.items() if name not in beside}
+    extras |= {name: "" if name.endswith(".png") else data.decode() for name, data in made.items()}
     there = _remote_card(target)
     before = metadata(there, _on_the_hub(there, target)) if there else {}
     after = metadata(card, _on_the_hub(card, target))
@@ -160,7 +160,7 @@ def _plan(folder: Path, card: Card, target: Target, private: bool | None, tag: s
     files: dict[str, bytes | Path] = {CARD: dump_card(card).encode(), README: text.encode()}
     if card.sha256:
         files[MODEL] = folder / MODEL
-    files.update({name: folder / name for name in extras})
+    files |= {**made, **beside}
     changed = tuple(n for n, data in files.items() if n not in target.files or not same(data, target.files[n]))
     if tag and tag in target.tags and (changed or target.tags[tag] != target.head):
         raise AtlasError(f"'{target.ref}' has a tag '{tag}' already, at {target.tags[tag][:12]} - choose another")

@@ -21,7 +21,7 @@ def body(card: Card, repo: str, extras: Mapping[str, str] = {}) -> str:
     if hasattr(card, "metrics"):
         parts.append(_figures(card.metrics))
     if "curve.csv" in extras:
-        parts.append("## How few pairs would do\n\n" + _csv(extras["curve.csv"]))
+        parts.append(_curve(extras["curve.csv"]))
     parts += [_usage(card, repo), _limits(card)]
     if "recipe.yaml" in extras:
         fence = "`" * 4
@@ -99,6 +99,13 @@ def _figures(metrics: Sequence[Metric]) -> str:
 
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.4g}"
+
+
+def _curve(text: str) -> str:
+    how = ""
+    if text.startswith("pairs,draws,"):
+        how = "The same method fitted on random subsets of the pairs, each measured on the same items as above.\n\n"
+    return f"## How few pairs would do\n\n{how}{_csv(text)}"
 
 
 def _csv(text: str) -> str:

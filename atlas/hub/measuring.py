@@ -1,0 +1,152 @@
+"""What a push can say of an alignment beyond its card: figures on held-out vectors, and how few pairs would do."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from atlas.errors import AtlasError
+from atlas.hub.cache import SCHEME
+from atlas.hub.picture import png
+from atlas.hub.pulling import pull
+from atlas.types import AlignmentCard, Card, Metric
+
+ROLES = ("source", "target", "head")
+CURVE, PICTURE = "curve.csv", "picture.png"
+# How many pairs the curve is drawn at, below all of them, and how often each number is drawn.
+SIZES = (10, 30, 100, 300, 1_000, 3_000, 10_000, 30_000)
+DRAWS = 3
+
+
+@dataclass(frozen=True)
+class Point:
+    """What the method reaches with fewer pairs: the mean over some draws of that many, the lowest and the highest."""
+
+    pairs: int
+    draws: int
+    mean: float
+    low: float
+    high: float
+
+
+def measured(
+    folder: Path, card: Card, evaluated_on: Sequence[str], fitted_on: Sequence[str], token: str | bool | None
+) -> tuple[Card, dict[str, bytes]]:
+    """Return an alignment's card with figures measured now, and the curve and the picture to publish beside it.
+
+    Args:
+        folder: the alignment.
+        card: its card.
+        evaluated_on: references to the Hub of vectors of the source and of the target, and perhaps of a head; the
+            commits they mean now are written into the card.
+        fitted_on: vectors of the source and the target that it was fitted on; none: no curve.
+        token: None for the one you are logged in with.
+
+    Raises:
+        AtlasError: not an alignment, vectors that others cannot reach, or that it was fitted on.
+    """
+    from atlas.artefacts import load, read_vectors
+    from atlas.evaluation import evaluate
+
+    evaluation, views = _reached(card, evaluated_on, token)
+    assert isinstance(card, AlignmentCard)
+    names = list(dict.fromkeys(metric.name for metric in card.metrics))
+    if names and views["head"] is not None and "accuracy" not in names:
+        names = ["accuracy", *names]
+    splits = {metric.split for metric in card.metrics if metric.dataset == views["source"].dataset}
+    how = {**views, "split": splits.pop() if len(splits) == 1 else ""}
+    figures = evaluate(load(folder, "alignment"), metrics=names or None, **how)
+    points: list[Point] = []
+    metric = _chosen(figures)
+    if fitted_on:
+        pairs = [read_vectors(ref) for ref in fitted_on]
+        _check_apart(pairs[0], views["source"])
+        points = list(curve(card, pairs, views, metric.name))
+    made = {CURVE: table(points, metric.name).encode()} if points else {}
+    if picture := png(figures, points, metric):
+        made[PICTURE] = picture
+    return replace(card, metrics=figures, evaluation=evaluation), made
+
+
+def _reached(card: Card, refs: Sequence[str], token: str | bool | None) -> tuple[dict[str, str], dict[str, Any]]:
+    """Return the pinned references of what an alignment is evaluated on, and what they hold."""
+    from atlas.artefacts import load
+
+    if not isinstance(card, AlignmentCard):
+        raise AtlasError(
+            f"'{card.id}' is of kind {card.kind} - only an alignment is evaluated on a source and a target"
+        )
+    if len(refs) not in (2, 3):
+        raise AtlasError(f"An alignment is evaluated on a source, a target and perhaps a head, got {len(refs)}")
+    pinned: dict[str, str] = {}
+    found: dict[str, Any] = {"head": None}
+    for role, ref in zip(ROLES, refs, strict=False):
+        if not ref.startswith(SCHEME):
+            raise AtlasError(f"'{ref}' cannot be reached by others - push it, and give its hf:// reference")
+        pulled = pull(ref, token=token)
+        pinned[role] = pulled.pinned
+        found[role] = load(pulled.folder, "head" if role == "head" else "vectors")
+    return pinned, found
+
+
+def _check_apart(fitted: Any, held_out: Any) -> None:
+    # Rows of bare files are only numbered, so their ids say nothing without a data set.
+    both = set(fitted.ids) & set(held_out.ids)
+    if both and fitted.dataset and fitted.dataset == held_out.dataset:
+        raise AtlasError(
+            f"{len(both)} of the {len(held_out):,} items it is evaluated on are among those it was fitted on, such as "
+            f"{min(both)!r} - evaluate on others"
+        )
+
+
+def _chosen(figures: Sequence[Metric]) -> Metric:
+    """Return the figure that a curve shows best."""
+    named = {figure.name: figure for figure in figures}
+    return next((named[name] for name in ("accuracy", "recall@10", "recall@1", "cosine") if name in named), figures[0])
+
+
+def curve(card: AlignmentCard, fitted: Sequence[Any], views: dict[str, Any], metric: str) -> Iterator[Point]:
+    """Fit the same method on growing random subsets of the pairs, and measure each on the same held-out items.
+
+    Args:
+        card: names the method and its options.
+        fitted: vectors of the source and the target.
+        views: source, target and head to measure on.
+        metric: what to measure.
+
+    Raises:
+        AtlasError: the method cannot be fitted again.
+    """
+    import torch
+
+    from atlas.evaluation import evaluate
+    from atlas.vectors import paired
+    from atlas.verbs import fit
+
+    X, Y = paired(*fitted)
+    card.source.require(X.space, f"Alignment '{card.id}' maps from", "the vectors it was fitted on")
+    card.target.require(Y.space, f"Alignment '{card.id}' maps to", "the vectors it was fitted on")
+    generator = torch.Generator().manual_seed(0)
+    most = min(len(X), card.n_pairs or len(X))
+    for size in [*(s for s in SIZES if s < most), most]:
+        values = []
+        for _ in range(1 if size == len(X) else DRAWS):
+            rows = torch.randperm(len(X), generator=generator)[:size].sort().values
+            try:
+                made = fit(card.aligner, source=X.take(rows), target=Y.take(rows), **card.config)
+            except AtlasError:
+                if size == most:
+                    raise
+                continue  # fewer pairs than this method needs
+            values.append(evaluate(made, metrics=[metric], **views)[0].value)
+        if values:
+            yield Point(size, len(values), statistics.fmean(values), min(values), max(values))
+
+
+def table(points: Sequence[Point], metric: str) -> str:
+    """Return a curve as CSV."""
+    rows = [f"{p.pairs},{p.draws},{p.mean:.4f},{p.low:.4f},{p.high:.4f}" for p in points]
+    return "\n".join([f"pairs,draws,{metric},lowest,highest", *rows, ""])
