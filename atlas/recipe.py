@@ -78,6 +78,8 @@ VERBS = {
     "train": Verb("head", {"head": "text", "vectors": "vectors", "seed": "int?", **_OPTIONS}),
     "compose": Verb("alignment", {"alignments": "alignment*", "backwards": "alignment*", "id": "text?"}),
     "aggregate": Verb("atlas", {"aggregator": "text", "vectors": "vectors+", "anchors": "anchors?", **_OPTIONS}),
+    "extend": Verb("atlas", {"atlas": "atlas", "vectors": "vectors+", "id": "text?"}),
+    "chart": Verb("alignment", {"atlas": "atlas", "space": "text", "id": "text?"}),
     "apply": Verb("vectors", {"mapping": "alignment|atlas", "vectors": "vectors+", "inverse": "truth?"}),
     "evaluate": Verb("figures", {"alignment": "alignment", **_PAIR, "head": "head?", "metrics": "text*"}),
     "compare": Verb("figures", {"vectors": "vectors+", "metrics": "text*"}),

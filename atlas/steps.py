@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,14 @@ def _aggregate(given: Given, target: Path, progress: verbs.Progress) -> None:
     save(made, target, overwrite=True)
 
 
+def _extend(given: Given, target: Path, progress: verbs.Progress) -> None:
+    save(verbs.extend(given["atlas"], *given["vectors"], **_named(given)), target, overwrite=True)
+
+
+def _chart(given: Given, target: Path, progress: verbs.Progress) -> None:
+    save(replace(given["atlas"].chart(given["space"]), **_named(given)), target, overwrite=True)
+
+
 def _apply(given: Given, target: Path, progress: verbs.Progress) -> None:
     backwards = given.get("inverse", False)
     verbs.apply(given["mapping"], *given["vectors"], out=target, inverse=backwards, overwrite=True, progress=progress)
@@ -120,6 +129,8 @@ DO: dict[str, Callable[[Given, Path, verbs.Progress], list[dict[str, Any]] | Non
     "train": _train,
     "compose": _compose,
     "aggregate": _aggregate,
+    "extend": _extend,
+    "chart": _chart,
     "apply": _apply,
     "evaluate": _evaluate,
     "compare": _compare,

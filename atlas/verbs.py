@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -355,7 +356,20 @@ def aggregate(
     space = Space(slug(id or f"{model.name}-{identity['anchors'][:8]}"), model.dim, made_by, identity)
     name = anchors.id if isinstance(anchors, Anchors) else ""
     atlas_id = id or slug(f"{'-'.join(names)}__{model.name}"[:96])
-    return Atlas(atlas_id, space, tuple(v.space for v in vectors), model, name, vectors[0].dataset)
+    return Atlas(atlas_id, space, tuple(v.space for v in vectors), model, order, name, vectors[0].dataset)
+
+
+def extend(atlas: Atlas, *vectors: Vectors, id: str = "") -> Atlas:
+    """Add a chart to an atlas for each set of vectors; the others, and the shared space, are untouched.
+
+    Args:
+        atlas: what to extend.
+        *vectors: one for each new space, of items the atlas was fitted on.
+        id: of the new atlas; '' keeps the id.
+    """
+    for view in vectors:
+        atlas = atlas.add(view)
+    return replace(atlas, id=id or atlas.id)
 
 
 def train(head: str | HeadModel, vectors: Vectors, *, id: str = "", seed: int = 0, **options: Any) -> Head:

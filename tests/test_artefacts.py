@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Planted, space_of
+from conftest import Planted, orthogonal, space_of
 
 from atlas import verbs
 from atlas.artefacts import Alignment, Anchors, Atlas, Head, Vectors, load, read_vectors, save
@@ -148,6 +148,34 @@ def test_an_atlas_takes_one_set_of_vectors_of_each_space(pair):
         made(pair.source, pair.source)
     with pytest.raises(AtlasError, match="needs at least one set of vectors, got none"):
         made()
+
+
+@pytest.mark.parametrize("aggregator", ["generalized-procrustes", "relative-mean"])
+def test_an_atlas_grows_after_loading_and_what_it_had_stays_the_same(aggregator, pair, tmp_path):
+    anchors = verbs.sample("uniform", pair.source, 40)
+    made = verbs.aggregate(aggregator, pair.source, pair.target, anchors=anchors)
+    save(made, tmp_path / "atlas")
+    third = Vectors.of(pair.source.data @ orthogonal(8, 9).float(), space_of("c", 8), ids=pair.source.ids)
+    seen = third.of_items(anchors.ids) if aggregator == "relative-mean" else third
+    grown = verbs.extend(load(tmp_path / "atlas", "atlas"), seen, id="three")
+    assert [chart.id for chart in grown.charts] == ["a", "b", "c"] and (grown.id, grown.space) == ("three", made.space)
+    assert [chart.id for chart in made.charts] == ["a", "b"]
+    assert torch.equal(grown(pair.target).data, made(pair.target).data)
+    gap = (grown(third).data - made(pair.source).data).norm() / made(pair.source).data.norm()
+    assert float(gap) < 0.1
+    save(grown, tmp_path / "three")
+    assert torch.equal(load(tmp_path / "three")(third).data, grown(third).data)
+
+
+def test_an_atlas_grows_by_new_spaces_on_its_own_items(pair):
+    made = verbs.aggregate("generalized-procrustes", pair.source, pair.target)
+    with pytest.raises(AtlasError, match="already has a chart for 'b'"):
+        made.add(pair.target)
+    others = Vectors.of(pair.source.data, space_of("c", 8))
+    with pytest.raises(
+        AtlasError, match=r"Vectors of 'c' hold none of the 120 items atlas '.*' was fitted on - encode"
+    ):
+        made.add(others)
 
 
 def test_a_loaded_encoder_makes_the_space_it_was_stored_as(tmp_path):

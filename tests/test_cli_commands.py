@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 from atlas.artefacts import load, read_vectors
 from atlas.cli import COMMANDS, main
 from atlas.cli.output import cell, progress, table
+from atlas.vectors import Vectors
 
 Run = Callable[..., Result]
 
@@ -119,6 +120,25 @@ def test_an_atlas_is_aggregated_and_applied(stored, atlas_command):
     assert result.stderr.startswith("Wrote atlas 'both' of 2 spaces (8 dimensions) to both - next: atlas apply both")
     atlas_command("apply", "both", "a", "b", "--out", "joint")
     assert len(read_vectors("./joint")) == 120 and read_vectors("./joint").space.id == "both"
+
+
+def test_an_atlas_is_extended_and_taken_apart(stored, atlas_command):
+    atlas_command("sample", "uniform", "a", "-n", "60", "--out", "anchors")
+    atlas_command(
+        "aggregate", "generalized-procrustes", "a", "b", "--anchors", "anchors", "--id", "two", "--out", "two"
+    )
+    source = read_vectors("./a")
+    Vectors.of(source.data.flip(1), "c", ids=source.ids).save_pretrained("c")
+    result = atlas_command("extend", "two", "c", "--id", "three", "--out", "three")
+    assert result.stderr.endswith("Wrote atlas 'three' of 3 spaces (8 dimensions) to three\n")
+    for space in ("a", "b", "c"):
+        atlas_command("chart", "three", space, "--out", f"of-{space}")
+    assert load("./of-c").id == "three__c"
+    atlas_command("compose", "of-a", "of-b", "--inverse", "of-b", "--out", "translation")
+    command = ("evaluate", "translation", "--source", "a", "--target", "b", "--metric", "cosine", "--json")
+    assert json.loads(atlas_command(*command).stdout)[0]["value"] > 0.9
+    message = atlas_command("chart", "three", "d", "--out", "of-d", status=1).stderr
+    assert message == "Error: Unknown chart 'd' - known: a, b, c\n"
 
 
 def test_encode_and_store_the_space(stored, atlas_command, pair):

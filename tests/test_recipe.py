@@ -224,7 +224,10 @@ def test_every_verb_composes(folder):
     backwards: {step: half, space: b}
   moved: {verb: apply, mapping: {step: through}, vectors: data/a}
   back: {verb: apply, mapping: {step: half, space: a}, vectors: {step: relative}, inverse: true}
-  atlas: {verb: aggregate, aggregator: generalized-procrustes, vectors: [data/a, data/b, data/c]}
+  first: {verb: aggregate, aggregator: generalized-procrustes, vectors: [data/a, data/b]}
+  atlas: {verb: extend, atlas: {step: first}, vectors: [data/c]}
+  chart: {verb: chart, atlas: {step: atlas}, space: c}
+  charted: {verb: apply, mapping: {step: chart}, vectors: data/c}
   together: {verb: apply, mapping: {step: atlas}, vectors: [data/a, data/b]}
   head: {verb: train, head: nearest-mean, vectors: {step: encode, space: a}}
   stitched: {verb: stitch, encoder: {step: encode, space: a}, head: {step: head}, input: data/a}

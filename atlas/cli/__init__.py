@@ -28,7 +28,9 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "fit": ("make", "Fit an alignment between two spaces."),
         "train": ("make", "Train a head on labelled vectors."),
         "compose": ("make", "Chain alignments into one."),
-        "aggregate": ("make", "Fit an atlas of several spaces."),
+        "aggregate": ("atlases", "Fit an atlas of several spaces."),
+        "extend": ("atlases", "Add spaces to an atlas."),
+        "chart": ("atlases", "Take one map out of an atlas."),
     },
     "Use and measure": {
         "apply": ("use", "Map vectors through an alignment or an atlas."),

@@ -188,34 +188,3 @@ def compose_command(alignments: tuple[str, ...], out: Path, inverse: tuple[str, 
     made = verbs.compose(*(part.inverse() if name in inverse else part for name, part in parts), id=rest["id"])
     save(made, out, overwrite=rest["overwrite"])
     wrote(f"alignment '{made.id}' ({made.source.dim} to {made.target.dim} dimensions)", out)
-
-
-@click.command("aggregate")
-@click.argument("aggregator")
-@click.argument("vectors", nargs=-1, required=True, metavar="VECTORS...")
-@click.option("--anchors", metavar="ANCHORS", help="Fit on these items alone; by default on all that two spaces have.")
-@params.options
-@params.out("Folder for the atlas.")
-@click.option("--id", default="", help="Id of the atlas; by default made of its spaces and method.")
-@params.overwrite
-@params.registry
-def aggregate_command(
-    aggregator: str, vectors: tuple[str, ...], anchors: str | None, options: Any, out: Path, **rest: Any
-) -> None:
-    """Fit an atlas: a map of each space into a shared one, and the rule that combines them.
-
-    `atlas aggregators` lists the methods.
-    """
-    from atlas import verbs
-    from atlas.artefacts import load, save
-    from atlas.base import Aggregator
-    from atlas.files import check_target
-    from atlas.plugins import component
-
-    check_target(out, rest["overwrite"])
-    config = config_of(component(Aggregator, aggregator), options)
-    chosen = load(anchors, "anchors") if anchors else None
-    made = verbs.aggregate(aggregator, *read_all(*vectors), anchors=chosen, id=rest["id"], **config)
-    save(made, out, overwrite=rest["overwrite"])
-    what = f"atlas '{made.id}' of {count(len(made.charts), 'space')} ({made.space.dim} dimensions)"
-    wrote(what, out, f"atlas apply {out} VECTORS...")
