@@ -95,7 +95,8 @@ def test_without_a_head_or_the_pairs_less_is_said(hub, repo: str, fitted: Fitted
 def test_files_beside_the_card_come_first(hub, repo: str, fitted: Fitted) -> None:
     (fitted.folder / "curve.csv").write_text("pairs,mine\n5,0.1\n")
     (fitted.folder / "picture.png").write_bytes(b"mine")
-    push(fitted.folder, repo, evaluated_on=fitted.held_out, fitted_on=fitted.fitted_on)
+    done = push(fitted.folder, repo, evaluated_on=fitted.held_out, fitted_on=fitted.fitted_on)
+    assert "| pairs | mine |\n|---|---|\n| 5 | 0.1 |\n" in done.readme
     folder = Path(hub_download(repo, "picture.png")).parent
     assert (folder / "picture.png").read_bytes() == b"mine"
     assert Path(hub_download(repo, "curve.csv")).read_text() == "pairs,mine\n5,0.1\n"
