@@ -130,24 +130,30 @@ class Registry:
 
         Raises:
             NotFoundError: no entry of that id; the message names the nearest.
-            AtlasError: entries of several kinds have the id.
+            AtlasError: entries of several kinds in one folder have the id.
         """
+        for folder in self.folders:
+            matches = Registry(folder).of_id(id, kinds)
+            if len(matches) > 1:
+                found = ", ".join(f"{entry.card.kind} in '{entry.folder}'" for entry in matches)
+                raise AtlasError(f"'{id}' is the id of several artefacts: {found} - give the folder")
+            if matches:
+                return matches[0].folder
+        known = {entry.card.id for entry in self.entries() if not kinds or entry.card.kind in kinds}
+        near = difflib.get_close_matches(id, known, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else "see 'atlas list'"
+        what = " or ".join(kinds) or "artefact"
+        raise NotFoundError(f"There is no folder '{id}', and no {what} of that id in the registry - {hint}")
+
+    def of_id(self, id: str, kinds: Sequence[str] = ()) -> builtins.list[Entry]:
+        """Return the entries of an id, of these kinds or of any."""
+
+        def right(entry: Entry) -> bool:
+            return entry.card.id == id and (not kinds or entry.card.kind in kinds)
+
         # Artefacts nearly always lie in a folder of their own id: few cards need to be read.
-        named = self.entries(folder for folder in self.artefacts() if folder.name == id)
-        exact = [entry.folder for entry in named if entry.card.id == id and (not kinds or entry.card.kind in kinds)]
-        if len(exact) == 1:
-            return exact[0]
-        entries = [entry for entry in self.entries() if not kinds or entry.card.kind in kinds]
-        matches = [entry for entry in entries if entry.card.id == id]
-        if not matches:
-            what = " or ".join(kinds) or "artefact"
-            near = difflib.get_close_matches(id, {entry.card.id for entry in entries}, n=1)
-            hint = f"did you mean '{near[0]}'?" if near else "see 'atlas list'"
-            raise NotFoundError(f"There is no folder '{id}', and no {what} of that id in the registry - {hint}")
-        if len(matches) > 1:
-            found = ", ".join(f"{entry.card.kind} in '{entry.folder}'" for entry in matches)
-            raise AtlasError(f"'{id}' is the id of several artefacts: {found} - give the folder")
-        return matches[0].folder
+        named = [entry for entry in self.entries(f for f in self.artefacts() if f.name == id) if right(entry)]
+        return named if len(named) == 1 else [entry for entry in self.entries() if right(entry)]
 
     def check(self) -> dict[Path, builtins.list[str]]:
         """Return every artefact's folder with all that is wrong with it; an empty list is a sound artefact."""

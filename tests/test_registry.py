@@ -89,6 +89,8 @@ def test_a_missing_registry_is_named(tmp_path):
 def test_find_by_id_and_kind(zoo):
     assert Registry(zoo).find("b__c__ridge") == zoo / "alignments" / "b__c__ridge"
     assert Registry(zoo).find("a", ["head"]) == zoo / "heads" / "a"
+    with pytest.raises(NotFoundError, match="no alignment of that id"):
+        Registry(zoo).find("a", ["alignment"])
 
 
 def test_an_id_of_two_kinds_is_ambiguous(zoo):
@@ -114,6 +116,11 @@ def test_the_first_folder_wins(zoo, tmp_path):
     assert first.find("a__b__procrustes") == tmp_path / "mine" / "a__b__procrustes"
     assert second.find("a__b__procrustes") == zoo / "alignments" / "a__b__procrustes"
     assert ids(first.list()).count("a__b__procrustes") == 1
+
+
+def test_the_first_folder_wins_whatever_its_artefacts_folders_are_called(zoo, tmp_path):
+    stored(tmp_path / "mine" / "my-map", id="a__b__procrustes")
+    assert Registry(tmp_path / "mine", zoo).find("a__b__procrustes") == tmp_path / "mine" / "my-map"
 
 
 def test_the_environment_names_registries_in_order(zoo, tmp_path, monkeypatch):

@@ -172,7 +172,7 @@ def test_a_mismatch_names_what_differs(other, reason):
     )
 
 
-@pytest.mark.parametrize("name", ["a", "a1", "clip-vit-b32__dinov2-small__ridge", "0"])
+@pytest.mark.parametrize("name", ["a", "a" * 96, "a1", "clip-vit-b32__dinov2-small__ridge", "0"])
 def test_good_ids(name):
     assert check_id(name) == name
 
