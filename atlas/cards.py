@@ -210,5 +210,16 @@ def read_card(folder: str | Path) -> Card:
 
 
 def dump_card(card: Card) -> str:
-    """Return a card as the text of its file."""
-    return dump_yaml(card.to_dict())
+    """Return a card as the text of its file.
+
+    Raises:
+        CardError: the text could not be read again, as if a name held characters that cannot be printed.
+    """
+    text = dump_yaml(card.to_dict())
+    try:
+        again = Card.from_dict(parse_yaml(text, "as YAML"))
+    except CardError as error:
+        raise CardError(f"The card of {card.kind} '{card.id}' cannot be stored: {error}") from None
+    if again.to_dict() != card.to_dict():
+        raise CardError(f"The card of {card.kind} '{card.id}' cannot be stored: it would not be read as it is")
+    return text

@@ -73,6 +73,8 @@ class Registry:
             given = [Path(part) for part in os.environ.get("ATLAS_REGISTRY", "").split(os.pathsep) if part]
             folders = (*_first.get(), *given, shipped())
         self.folders = [Path(folder) for folder in folders]
+        # What the last listing left out.
+        self.unreadable: list[Path] = []
 
     def artefacts(self) -> Iterator[Path]:
         """Yield the folders that hold a card, in order of registry and of name."""
@@ -89,10 +91,12 @@ class Registry:
     def entries(self, folders: Iterable[Path] | None = None) -> Iterator[Entry]:
         """Yield every entry, or those of some folders, whose card can be read; `check` tells of the others."""
         seen = set()
+        self.unreadable = []
         for folder in self.artefacts() if folders is None else folders:
             try:
                 entry = Entry(read_card(folder), folder)
             except AtlasError:
+                self.unreadable.append(folder)
                 continue
             key = (entry.card.kind, entry.card.id)
             if key not in seen:

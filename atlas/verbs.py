@@ -154,6 +154,7 @@ def sample(sampler: str | Sampler, vectors: Vectors, n: int, *, seed: int = 0, i
         id: of the anchors; '' makes one of data set, sampler, number and seed.
         **options: of the sampler.
     """
+    check_seed(seed)
     model = sampler if isinstance(sampler, Sampler) else create(Sampler, sampler, options)
     rows = model.sample(vectors.data, n, seed=seed, labels=vectors.labels)
     chosen = vectors.take(rows)
@@ -169,6 +170,13 @@ def sample(sampler: str | Sampler, vectors: Vectors, n: int, *, seed: int = 0, i
         vectors.space.id,
         vectors.dataset,
     )
+
+
+def check_seed(seed: int) -> int:
+    """Return a seed, or raise `AtlasError` if it is none that generators and cards can hold."""
+    if not 0 <= seed < 2**63:
+        raise AtlasError(f"A seed must be from 0 to 2**63 - 1, got {seed}")
+    return seed
 
 
 def fit(
@@ -382,6 +390,7 @@ def train(head: str | HeadModel, vectors: Vectors, *, id: str = "", seed: int = 
         seed: of the random choices, for a head that makes any.
         **options: of the head.
     """
+    check_seed(seed)
     model = head if isinstance(head, HeadModel) else head_model(head, options)
     if vectors.labels is None:
         raise AtlasError(f"Vectors of '{vectors.space.id}' have no labels - encode a folder with class subfolders")

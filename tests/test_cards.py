@@ -129,3 +129,18 @@ def test_a_folder_without_a_card_is_named(tmp_path):
         read_card(tmp_path)
     with pytest.raises(NotFoundError, match=r"There is no folder '.*/none'"):
         read_card(tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"description": "a\x07b"}, "characters that cannot be printed are not allowed"),
+        ({"license": 3}, r"Field 'license' must be str, got 3"),
+        ({"config": {"ridge": float("nan")}}, "it would not be read as it is"),
+        ({"config": {"long": "x" * 1_000_001}}, "characters are too many"),
+    ],
+)
+def test_a_card_that_could_not_be_read_again_is_not_written(fields, reason):
+    card = SpaceCard("x", space=Space("x", 4), **fields)
+    with pytest.raises(CardError, match=f"The card of space 'x' cannot be stored: .*({reason})"):
+        dump_card(card)

@@ -272,6 +272,13 @@ def test_nothing_found_is_said_on_stderr(zoo, atlas_command):
     assert (result.stdout, result.stderr) == ("", "Nothing found\n")
 
 
+def test_cards_that_cannot_be_read_are_noted(zoo, atlas_command):
+    Path("head/config.yaml").write_text("format: 3")
+    result = atlas_command("list", "--registry", ".")
+    assert result.stderr == "Note: 1 card cannot be read - 'atlas check' says why\n"
+    assert len(result.stdout.splitlines()) == 5
+
+
 def test_ids_are_looked_up_in_registries(zoo, atlas_command, monkeypatch):
     Path("elsewhere").mkdir()
     monkeypatch.chdir("elsewhere")

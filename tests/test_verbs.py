@@ -105,6 +105,16 @@ def test_a_stratified_sample_uses_the_labels(pair):
     assert labels is not None and torch.bincount(labels).tolist() == [3, 3, 3]
 
 
+@pytest.mark.parametrize("seed", [-1, 2**63])
+def test_a_seed_that_no_card_can_hold_is_refused(pair, seed):
+    for verb in (
+        lambda: verbs.sample("uniform", pair.source, 3, seed=seed),
+        lambda: verbs.train("knn", pair.source, seed=seed),
+    ):
+        with pytest.raises(AtlasError, match=rf"A seed must be from 0 to 2\*\*63 - 1, got {seed}"):
+            verb()
+
+
 # fit
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import importlib
+import io
 import signal
 import sys
 from collections.abc import Iterator
@@ -108,6 +109,10 @@ class LazyGroup(click.Group):
 
     def main(self, *args: Any, **extra: Any) -> Any:
         """Run the command line; Ctrl-C and a polite kill leave nothing half-written."""
+        for stream in (sys.stdout, sys.stderr):
+            # A terminal that cannot show a letter shows its number.
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
         with _signals():
             return super().main(*args, **extra)
 

@@ -38,7 +38,8 @@ def explained() -> Iterator[None]:
             warnings.simplefilter("always", AtlasWarning)
             warnings.showwarning = _show_warning
             yield
-            sys.stdout.flush()
+            if sys.stdout:
+                sys.stdout.flush()
     except KeyboardInterrupt:
         raise Interrupted("Interrupted - nothing half-written was left") from None
     except (click.ClickException, click.exceptions.Exit, click.Abort):

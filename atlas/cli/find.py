@@ -49,7 +49,10 @@ def list_command(
         raise click.UsageError(f"--{next(iter(given))} goes with --hub")
     from atlas.registry import Registry
 
-    entries = Registry(*registry).list(" ".join(query), kind=kind or "", source=source, target=target)
+    found = Registry(*registry)
+    entries = found.list(" ".join(query), kind=kind or "", source=source, target=target)
+    if found.unreadable:
+        say(f"Note: {params.count(len(found.unreadable), 'card')} cannot be read - 'atlas check' says why")
     if as_json:
         put_json([{**entry.card.to_dict(), "folder": str(entry.folder)} for entry in entries])
     else:

@@ -38,7 +38,14 @@ registry = click.option(
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 overwrite = click.option("--overwrite", is_flag=True, help="Replace what is at --out.")
-seed = click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Seed of the random choices.")
+seed = click.option(
+    "--seed",
+    type=click.IntRange(0, 2**63 - 1),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Seed of the random choices.",
+)
 device = click.option("--device", default="cpu", show_default=True, help="Where to compute: cpu, cuda, mps...")
 batch_size = click.option(
     "--batch-size", type=click.IntRange(1), default=256, show_default=True, metavar="N", help="Items in a batch."
