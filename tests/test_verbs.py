@@ -158,6 +158,14 @@ def test_batches_give_the_same_map(monkeypatch):
     assert_close(parts.aligner.state["weight"], whole.aligner.state["weight"], rtol=1e-4, atol=1e-5)
 
 
+def test_an_aligner_that_was_fitted_forgets_what_it_knew(pair):
+    aligner = create(Aligner, "linear")
+    verbs.fit(aligner, source=pair.target, target=pair.source)
+    again = verbs.fit(aligner, source=pair.source, target=pair.target)
+    fresh = verbs.fit("linear", source=pair.source, target=pair.target)
+    assert torch.equal(again.aligner.state["weight"], fresh.aligner.state["weight"])
+
+
 def test_not_a_number_is_counted_over_all_batches(monkeypatch):
     pair = planted(900)
     bad = pair.target.data.clone()
