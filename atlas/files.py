@@ -342,7 +342,13 @@ class MatrixWriter:
     """
 
     def __init__(
-        self, path: Path, dtype: torch.dtype, shape: tuple[int, int], others: Mapping[str, Tensor] | None
+        self,
+        path: Path,
+        dtype: torch.dtype,
+        shape: tuple[int, int],
+        others: Mapping[str, Tensor] | None,
+        *,
+        hashed: bool = True,
     ) -> None:
         """Open a file for n rows of d numbers.
 
@@ -351,11 +357,12 @@ class MatrixWriter:
             dtype: of the rows.
             shape: (n, d).
             others: tensors to store beside the matrix, in a safetensors file; None: a .npy file.
+            hashed: whether `close` returns the sha256, which takes as long as writing does.
         """
         self.n, self.d = shape
         self.dtype = dtype
         self._written = 0
-        self._digest = hashlib.sha256()
+        self._digest = hashlib.sha256() if hashed else None
         # Eight-byte numbers first and bytes last, so that every tensor begins at a multiple of its own size.
         first = {name: t for name, t in (others or {}).items() if t.dtype.itemsize == 8}
         self._last = {name: t for name, t in (others or {}).items() if t.dtype.itemsize != 8}
@@ -378,14 +385,14 @@ class MatrixWriter:
         self._pending = self._thread.submit(self._put, data)
 
     def close(self) -> str:
-        """Write what comes after the matrix, close the file and return its sha256."""
+        """Write what comes after the matrix, close the file and return its sha256; '' if it was not asked for."""
         self._wait()
         if self._written != self.n:
             raise AtlasError(f"Expected {self.n} rows to write, got {self._written}")
         for tensor in self._last.values():
             self._put(bytes_of(tensor))
         self.abandon()
-        return self._digest.hexdigest()
+        return self._digest.hexdigest() if self._digest else ""
 
     def abandon(self) -> None:
         """Close the file as it is."""
@@ -397,7 +404,8 @@ class MatrixWriter:
             self._pending.result()
 
     def _put(self, data: memoryview | bytes) -> None:
-        self._digest.update(data)
+        if self._digest:
+            self._digest.update(data)
         write_all(self._file, data)
 
 

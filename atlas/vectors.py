@@ -197,7 +197,7 @@ def writer(
             yield write
     elif path.suffix in BARE:
         others = None if path.suffix == ".npy" else like.tensors()
-        with whole_file(path) as temporary, _matrix(temporary, dtype, (n, space.dim), others) as matrix:
+        with whole_file(path) as temporary, _matrix(temporary, dtype, (n, space.dim), others, False) as matrix:
             yield matrix.write
             matrix.close()
     else:
@@ -219,9 +219,9 @@ def writer(
 
 @contextlib.contextmanager
 def _matrix(
-    path: Path, dtype: torch.dtype, shape: tuple[int, int], others: Mapping[str, Tensor] | None
+    path: Path, dtype: torch.dtype, shape: tuple[int, int], others: Mapping[str, Tensor] | None, hashed: bool = True
 ) -> Iterator[MatrixWriter]:
-    matrix = MatrixWriter(path, dtype, shape, others)
+    matrix = MatrixWriter(path, dtype, shape, others, hashed=hashed)
     try:
         yield matrix
     finally:

@@ -302,7 +302,8 @@ def _apply_rows(
         check_finite(vectors.data, "Vectors")
         return alignment(vectors)
     alignment.source.require(vectors.space, f"Alignment '{alignment.id}' maps from", "the vectors")
-    size = vectors.rows.batch_rows()
+    # Small enough for what a batch makes to be in the cache still when it is written.
+    size = max(256, vectors.rows.batch_rows() // 16)
     dtype = vectors.data.dtype
     with writer(out, vectors, len(vectors), dtype, space=alignment.target, overwrite=overwrite) as write:
         for batch in progress(vectors.rows.batches(size), -(-len(vectors) // size), "Applying"):
