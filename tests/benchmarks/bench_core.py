@@ -18,11 +18,11 @@ import torch
 from machine import describe, peak_mb, side_by_side, table
 
 from atlas import metrics, verbs
+from atlas.bare import read_bare
 from atlas.base import Aligner
 from atlas.files import map_npy
 from atlas.linear import Affine
 from atlas.plugins import create
-from atlas.bare import read_bare
 
 QUICK = "--quick" in sys.argv
 N_FIT, D_FIT = (20_000, 768) if QUICK else (100_000, 768)
