@@ -129,7 +129,7 @@ def test_two_repositories_of_one_id_are_told_apart(hub, repo: str, tmp_path: Pat
 def test_a_lock_is_reproduced_or_says_what_differs(hub, repo: str, tmp_path: Path) -> None:
     first = push(make_alignment(tmp_path / "a"), repo)
     recipe = tmp_path / "recipe.yaml"
-    recipe.write_text(f"steps:\n  use: {{apply: 'hf://{repo}', deep: [hf://{repo}]}}\n")
+    recipe.write_text(f"format: 1\nsteps:\n  use: {{verb: apply, mapping: 'hf://{repo}', vectors: [hf://{repo}]}}\n")
     path = tmp_path / "atlas.lock"
     assert references(recipe) == [f"hf://{repo}"]
     lock(references(recipe), path)
@@ -152,6 +152,14 @@ def test_a_lock_is_reproduced_or_says_what_differs(hub, repo: str, tmp_path: Pat
         pull_locked(path)
     with pytest.raises(AtlasError, match=rf"'hf://{repo}': card was f{{24}}, is {card[:24]}"):
         pull_locked(path)
+
+
+def test_references_are_put_together_from_variables(tmp_path: Path) -> None:
+    step = "{each: {name: '${names}'}, verb: apply, mapping: 'hf://${owner}/${name}', vectors: [x, 'hf://b/${name}-2']}"
+    values = "values: {owner: a, names: [one, two], unused: hf://not/used}"
+    (tmp_path / "recipe.yaml").write_text(f"format: 1\n{values}\nsteps:\n  use: {step}\n")
+    found = references(tmp_path / "recipe.yaml")
+    assert found == ["hf://a/one", "hf://a/two", "hf://b/one-2", "hf://b/two-2"]
 
 
 @pytest.mark.parametrize(

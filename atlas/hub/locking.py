@@ -40,9 +40,16 @@ class Locked:
 
 
 def references(recipe: str | Path) -> list[str]:
-    """Return what a recipe takes from the Hub: 'hf://' references, and ids of registry entries that point there."""
+    """Return what a recipe takes from the Hub: 'hf://' references, and ids of registry entries that point there.
+
+    Raises:
+        AtlasError: the recipe is malformed.
+    """
+    from atlas.recipe import read_recipe
+
     entries = {entry.card.id: f"{SCHEME}{entry.card.hub}" for entry in Registry().entries() if entry.card.hub}
-    texts = list(_texts(read_yaml(recipe)))
+    # Of the jobs, not of the file: there, a reference may be put together from variables.
+    texts = [text for job in read_recipe(recipe).jobs for text in _texts(dict(job.arguments))]
     return sorted({text if text.startswith(SCHEME) else entries[text] for text in texts if _is_ref(text, entries)})
 
 
