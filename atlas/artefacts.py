@@ -15,7 +15,7 @@ from atlas.cards import BARE, CARD, dump_card, read_card
 from atlas.errors import AtlasError
 from atlas.files import MODEL, check_target, load_tensors, save_tensors, sha256_file, whole_folder
 from atlas.fitted import Alignment, Atlas, Head, Stored
-from atlas.hub import locate
+from atlas.hub import SCHEME, locate
 from atlas.plugins import create, provider
 from atlas.provenance import made_by
 from atlas.registry import check_file
@@ -81,11 +81,12 @@ def load(ref: str | Path, kind: str | Sequence[str] = "", **hub: Any) -> Any:
     """
     kinds = (kind,) if isinstance(kind, str) else tuple(kind)
     kinds = tuple(k for k in kinds if k)
-    folder = locate(ref, kinds, **hub)
+    folder = locate(ref, kinds, **{**hub, "tensors": True})
     card = read_card(folder)
     if kinds and card.kind not in kinds:
         raise AtlasError(f"'{folder}' is of kind {card.kind} - expected {' or '.join(kinds)}")
-    if card.sha256:
+    # What a reference to the Hub means was checked by the pull above, in this very call.
+    if card.sha256 and not str(ref).startswith(SCHEME):
         check_file(folder, card)
     return _LOADERS[card.kind](card, folder)
 

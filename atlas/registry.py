@@ -203,8 +203,14 @@ def problems(folder: Path) -> list[str]:
     return found
 
 
-def check_file(folder: Path, card: Card) -> None:
-    """Raise `CardError` unless the file of tensors is the very one its card describes."""
+def check_file(folder: Path, card: Card, digest: str = "") -> None:
+    """Raise `CardError` unless the file of tensors is the very one its card describes.
+
+    Args:
+        folder: the artefact.
+        card: what is read from it.
+        digest: the sha256 of the file, where it has just been computed; '' computes it.
+    """
     from atlas.files import read_header, sha256_file
 
     path = folder / MODEL
@@ -216,7 +222,7 @@ def check_file(folder: Path, card: Card) -> None:
         name = min(name for name in {*infos, *listed} if infos.get(name) != listed.get(name))
         here, there = (f"{i.dtype} {list(i.shape)}" if i else "not there" for i in (infos.get(name), listed.get(name)))
         raise CardError(f"{path} does not match its card: tensor '{name}' is {here}, the card says {there}")
-    digest = sha256_file(path)
+    digest = digest or sha256_file(path)
     if digest != card.sha256:
         raise CardError(
             f"{path} does not match its card: sha256 is {digest[:12]}..., the card says {card.sha256[:12]}..."

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from atlas.hub.cache import SCHEME
 from atlas.hub.pulling import Pulled, copy, locate, pull
 
-__all__ = ["Pulled", "copy", "locate", "pull"]
+__all__ = ["SCHEME", "Pulled", "copy", "locate", "pull"]

@@ -86,9 +86,10 @@ def pull(
     folder = source.fetch(commit, CARD)
     card = checked_card(folder, where.at(commit))
     if tensors and card.sha256:
-        _check_listed(source.listing(commit).get(MODEL), card, where.at(commit))
+        expected = _check_listed(source.listing(commit).get(MODEL), card, where.at(commit))
         source.fetch(commit, MODEL)
-        _checked(folder, card, where.at(commit))
+        # `fetch` has just hashed this very file and found what the Hub lists: a large one is not hashed again.
+        _checked(folder, card, where.at(commit), expected.sha256)
     cache.remember(commit)
     return Pulled(where, commit, folder, card)
 
@@ -123,9 +124,9 @@ def checked_card(folder: Path, ref: Ref) -> Card:
         return read_card(folder)
 
 
-def _checked(folder: Path, card: Card, ref: Ref) -> None:
+def _checked(folder: Path, card: Card, ref: Ref, digest: str = "") -> None:
     with _named(folder, ref):
-        check_file(folder, card)
+        check_file(folder, card, digest)
 
 
 @contextlib.contextmanager
@@ -137,8 +138,8 @@ def _named(folder: Path, ref: Ref) -> Iterator[None]:
         raise CardError(clean(str(error).replace(f"{folder}{os.sep}", f"{ref}: "), limit=500)) from None
 
 
-def _check_listed(expected: Listed | None, card: Card, ref: Ref) -> None:
-    """Refuse a file of tensors by what the Hub lists of it, before it is downloaded."""
+def _check_listed(expected: Listed | None, card: Card, ref: Ref) -> Listed:
+    """Return what the Hub lists of a file of tensors, or refuse it by that, before it is downloaded."""
     from atlas.files import DTYPES, MAX_HEADER, size_of
 
     if expected is None:
@@ -154,6 +155,7 @@ def _check_listed(expected: Listed | None, card: Card, ref: Ref) -> None:
     if expected.sha256 and expected.sha256 != card.sha256:
         here, there = expected.sha256[:12], card.sha256[:12]
         raise CardError(f"{ref}: {MODEL} does not match its card: sha256 is {here}..., the card says {there}...")
+    return expected
 
 
 def copy(pulled: Pulled, folder: str | Path, *, overwrite: bool = False) -> Path:
