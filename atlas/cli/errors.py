@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 import sys
 import warnings
@@ -36,7 +37,7 @@ def explained() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("always", AtlasWarning)
-            warnings.showwarning = _show_warning
+            warnings.showwarning = functools.partial(_show_warning, set())
             yield
             if sys.stdout:
                 sys.stdout.flush()
@@ -63,9 +64,14 @@ def sentence(error: Exception) -> str:
     return f"Unexpected {kind}: {text or 'no message'} - set ATLAS_DEBUG=1 to see where, and please report it"
 
 
-def _show_warning(message: Any, category: Any, filename: Any, lineno: Any, file: Any = None, line: Any = None) -> None:
+def _show_warning(
+    shown: set[str], message: Any, category: Any, filename: Any, lineno: Any, file: Any = None, line: Any = None
+) -> None:
     # Warnings of other libraries are for whoever mends Atlas, not for whoever uses it.
     if issubclass(category, AtlasWarning):
-        say(f"Warning: {message}")
+        # A recipe may do the same thing many times; once is enough.
+        if str(message) not in shown:
+            shown.add(str(message))
+            say(f"Warning: {message}")
     elif os.environ.get("ATLAS_DEBUG"):
         say(warnings.formatwarning(message, category, filename, lineno, line).rstrip())
