@@ -104,6 +104,12 @@ class Encoder(Component):
             raise self.fail("is not fitted - call fit() with items first")
         return self._batches(self.ready(items), batch_size, check_device(device))
 
+    def push_to_hub(self, repo: str, **how: Any) -> Any:
+        """Publish the card of its space, and what it has learned, as one commit; keywords as for every artefact."""
+        from atlas.hub.mixin import OnHub
+
+        return OnHub.push_to_hub(self, repo, **how)  # type: ignore[arg-type]
+
     def ready(self, items: Any) -> Any:
         """Return items of the kind this encoder takes, as it wants them."""
         from atlas.items import as_items, of_kind

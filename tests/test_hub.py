@@ -238,6 +238,16 @@ def test_every_artefact_goes_to_the_hub_and_comes_back(hub, repo: str, pair) -> 
         atlas.Alignment.from_pretrained(f"{repo}-head", local_files_only=True, revision="v1")
 
 
+def test_an_encoder_goes_to_the_hub_and_comes_back(hub, repo: str) -> None:
+    words = ["one two", "two three", "three four", "four one"]
+    encoder = atlas.create(atlas.Encoder, "tfidf-svd", {"dim": 2}).fit(words)
+    done = encoder.push_to_hub(repo, private=True, tag="v1")
+    assert "The encoder of" in done.readme
+    again = atlas.load(f"hf://{repo}@v1")
+    assert again.space().matches(encoder.space())
+    assert torch.equal(torch.cat(list(again.encode(words))), torch.cat(list(encoder.encode(words))))
+
+
 def test_a_plain_name_is_a_repository_only_where_there_is_no_such_folder(
     hub, repo: str, tmp_path: Path, monkeypatch
 ) -> None:
