@@ -451,7 +451,7 @@ def test_a_full_disk(fitted, out):
     before = files(fitted)
     overwrite = ["--overwrite"] if out == "a" else []
     process = shell("apply", "map", "big", "--out", out, *overwrite, cwd=fitted, preexec_fn=limited)
-    stdout, stderr = process.communicate(timeout=60)
+    stdout, stderr = process.communicate(timeout=240)
     assert process.returncode == 1 and stdout == ""
     assert stderr == f"Error: '{out}' cannot be written: {os.strerror(errno.EFBIG)}\n"
     assert files(fitted) == before
@@ -465,7 +465,7 @@ def test_a_full_output_is_told(fitted):
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,
-            timeout=60,
+            timeout=240,
             check=False,
         )
     assert process.returncode == 1 and process.stderr == "Error: No space left on device\n"
@@ -476,7 +476,7 @@ def test_a_reader_that_has_gone_away_is_no_error(fitted):
     assert process.stdout is not None
     process.stdout.close()
     process.stdout = None
-    assert process.communicate(timeout=60)[1] == ""
+    assert process.communicate(timeout=240)[1] == ""
     assert process.returncode == 1
 
 
@@ -494,7 +494,7 @@ def test_an_interrupt_in_the_middle_of_a_long_apply(fitted, out, number, status)
     process = shell("apply", "map", "big.npy", "--out", out, *overwrite, cwd=fitted)
     until(lambda: any(size(path) > 10_000_000 for path in fitted.rglob(".*.tmp*")), process)
     process.send_signal(number)
-    stdout, stderr = process.communicate(timeout=60)
+    stdout, stderr = process.communicate(timeout=240)
     assert process.returncode == status and stdout == ""
     told = [line for line in stderr.splitlines() if not line.startswith("Note: ")]
     assert told == (["Interrupted - nothing half-written was left"] if number == signal.SIGINT else [])
