@@ -201,19 +201,20 @@ def writer(
             yield matrix.write
             matrix.close()
     else:
+        card = VectorsCard(
+            id=slug(path.name),
+            space=space,
+            n=n,
+            classes=like.classes,
+            dataset=like.dataset,
+            license=like.license,
+            description=like.description,
+        )
+        # A card that cannot be stored is better told of before the work than after it.
+        dump_card(card)
         with whole_folder(path) as folder, _matrix(folder / MODEL, dtype, (n, space.dim), like.tensors()) as matrix:
             yield matrix.write
-            card = VectorsCard(
-                id=slug(path.name),
-                space=space,
-                n=n,
-                classes=like.classes,
-                dataset=like.dataset,
-                license=like.license,
-                description=like.description,
-                sha256=matrix.close(),
-                tensors=matrix.infos,
-            )
+            card = replace(card, sha256=matrix.close(), tensors=matrix.infos)
             (folder / CARD).write_text(dump_card(card), encoding="utf-8")
 
 

@@ -174,6 +174,16 @@ def test_a_writer_that_is_given_too_few_rows_writes_nothing(tmp_path, ending):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_card_that_cannot_be_stored_is_told_of_before_the_work(tmp_path):
+    vectors = Vectors.of(rows(2), SPACE, labels=["a\x07", "b"])
+    with (
+        pytest.raises(AtlasError, match=r"The card of vectors 'v' cannot be stored: .* cannot be printed"),
+        writer(tmp_path / "v", vectors, 2, torch.float32),
+    ):
+        pytest.fail("work was begun")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_bare_safetensors_file_of_one_matrix_is_read(tmp_path):
     safetensors.torch.save_file({"embeddings": rows(), "epoch": torch.tensor(3)}, tmp_path / "x.safetensors")
     assert torch.equal(read_bare(tmp_path / "x.safetensors").data, rows())

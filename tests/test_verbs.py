@@ -173,9 +173,11 @@ def test_not_a_number_is_counted_over_all_batches(monkeypatch):
     target = Vectors.of(bad, pair.target.space, ids=pair.target.ids)
     source = Vectors.of(pair.source.of_items(pair.target.ids).data, pair.source.space, ids=pair.target.ids)
     small_batches(monkeypatch)
-    message = "The target has 2 values that are NaN or infinite, the first in row 612"
-    with pytest.raises(AtlasError, match=message):
+    message = "The {} has 2 values that are NaN or infinite, the first in row 612"
+    with pytest.raises(AtlasError, match=message.format("target")):
         verbs.fit("linear", source=source, target=target)
+    with pytest.raises(AtlasError, match=message.format("source")):
+        verbs.fit("linear", source=target, target=source)
 
 
 def test_a_half_is_fitted_on_the_source_alone(pair):
