@@ -6,12 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from conftest import orthogonal, planted, space_of
 
+from atlas.artefacts import save
+from atlas.base import Encoder
 from atlas.cards import CARD
 from atlas.errors import AtlasError
+from atlas.plugins import create
 from atlas.recipe import read_recipe, substitute
-from atlas.runner import Runner
+from atlas.runner import Runner, content_hash
 from atlas.summaries import pivot
 from atlas.vectors import Vectors
 
@@ -261,6 +265,51 @@ def test_an_encoder_that_learned_is_used_for_what_comes_later(folder):
     assert train.space == test.space and train.space.id == "words"
 
 
+def test_a_component_is_stitched_as_it_is(folder):
+    recipe(
+        """
+  encode: {verb: encode, encoder: pixels, input: data/a}
+  head: {verb: train, head: nearest-mean, vectors: {step: encode}}
+  stitched: {verb: stitch, encoder: pixels, head: {step: head}, input: data/a}
+"""
+    )
+    [figure] = run("x.yaml")[0]["results"]
+    assert figure["metric"] == "accuracy" and figure["value"] > 0.95 and "floor" not in figure
+
+
+def test_another_stored_encoder_is_noticed(folder):
+    def store(seed: int) -> None:
+        layers = [{"type": "linear", "in_features": 8, "out_features": 3}]
+        weights = torch.randn(3, 8, generator=torch.Generator().manual_seed(seed))
+        encoder = create(Encoder, "network", layers=layers)
+        encoder.load_state_dict({"0.weight": weights, "0.bias": torch.zeros(3)})
+        save(encoder, "net", overwrite=True)
+
+    store(0)
+    recipe("  e: {verb: encode, encoder: ./net, input: data/a}")
+    assert run("x.yaml")[1] == ["'e'"] and run("x.yaml")[1] == []
+    assert not Path("out/e.space").exists()
+    store(1)
+    assert run("x.yaml")[1] == ["'e'"]
+
+
+def test_the_content_of_a_folder_is_what_its_files_are_called_and_hold(tmp_path):
+    def hashed() -> str:
+        return content_hash(tmp_path, ())
+
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "x.png").write_text("1")
+    (tmp_path / "y.png").write_text("2")
+    first = hashed()
+    assert hashed() == first
+    (tmp_path / "y.png").write_text("3")
+    second = hashed()
+    (tmp_path / "y.png").rename(tmp_path / "z.png")
+    assert len({first, second, hashed()}) == 3
+    with pytest.raises(AtlasError, match=r"There is no file or folder '.*/none'"):
+        content_hash(tmp_path / "none", ())
+
+
 def test_paths_are_relative_to_the_recipe(folder, monkeypatch):
     Path("elsewhere").mkdir()
     monkeypatch.chdir("elsewhere")
@@ -329,7 +378,10 @@ MANY = '  m: {each: {k: [1, 2]}, verb: sample, sampler: uniform, vectors: data/a
         (MANY.replace("{k: [1, 2]}", "{step: z}"), "step 'm': each: 'step': Unknown earlier step 'z'"),
         (MANY.replace("{k: [1, 2]}", "3"), "step 'm': each must be a mapping, got 3"),
         ("  s: {verb: compare, vectors: []}", "step 's': 'vectors': must not be empty"),
-        ("  s: {verb: encode, encoder: pixels, input: data/a, options: {size: [1]}}", "step 's': "),
+        (
+            "  s: {verb: encode, encoder: pixels, input: data/a, options: {size: 1}}",
+            "step 's': Unknown option 'size' of encoder",
+        ),
     ],
 )
 def test_every_mistake_is_a_sentence_that_names_the_step(folder, steps, message):
