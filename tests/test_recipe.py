@@ -379,8 +379,8 @@ MANY = '  m: {each: {k: [1, 2]}, verb: sample, sampler: uniform, vectors: data/a
         (MANY.replace("{k: [1, 2]}", "3"), "step 'm': each must be a mapping, got 3"),
         ("  s: {verb: compare, vectors: []}", "step 's': 'vectors': must not be empty"),
         (
-            "  s: {verb: encode, encoder: pixels, input: data/a, options: {size: 1}}",
-            "step 's': Unknown option 'size' of encoder",
+            "  s: {verb: encode, encoder: pixels, input: data/a, options: {sise: 1}}",
+            "step 's': Unknown option 'sise' of encoder 'pixels' - did you mean 'size'",
         ),
     ],
 )
