@@ -198,6 +198,8 @@ def read_card(folder: str | Path) -> Card:
         CardError: the card is malformed; the message begins with its path.
     """
     folder = Path(folder)
+    if folder.is_file():
+        raise NotFoundError(f"'{folder}' is a file, not the folder of an artefact")
     if not folder.is_dir():
         raise NotFoundError(f"There is no folder '{folder}'")
     if not (folder / CARD).is_file():

@@ -55,7 +55,7 @@ def evaluate(
     alignment.source.require(source.space, f"Alignment '{alignment.id}' maps from", "the source vectors")
     alignment.target.require(target.space, f"Alignment '{alignment.id}' maps to", "the target vectors")
     if head is not None:
-        head.space.require(alignment.target, f"Head '{head.id}' reads", f"what alignment '{alignment.id}' makes")
+        head.space.require(alignment.target, f"Head '{head.id}' reads", f"the vectors alignment '{alignment.id}' makes")
     source, target = paired(source, target)
     check_finite(as_matrix(source.data, "The source"), "The source")
     views = {

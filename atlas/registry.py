@@ -80,7 +80,9 @@ class Registry:
         """Yield the folders that hold a card, in order of registry and of name."""
         for folder in self.folders:
             if not folder.is_dir():
-                raise NotFoundError(f"There is no registry folder '{folder}'")
+                raise NotFoundError(
+                    f"'{folder}' is a file, not a folder" if folder.exists() else f"There is no folder '{folder}'"
+                )
             for root, names, files in os.walk(folder):
                 # Temporary folders of a write in progress, and whatever else is hidden, are not entries.
                 names[:] = sorted(name for name in names if not name.startswith("."))

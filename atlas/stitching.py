@@ -61,7 +61,7 @@ def stitch(encoder: Encoder, alignment: Alignment | None, head: Head) -> Stitche
     if alignment is not None:
         alignment.source.require(space, f"Alignment '{alignment.id}' maps from", "the encoder's vectors")
         space = alignment.target
-        head.space.require(space, f"Head '{head.id}' reads", f"what alignment '{alignment.id}' makes")
+        head.space.require(space, f"Head '{head.id}' reads", f"the vectors alignment '{alignment.id}' makes")
     else:
         head.space.require(space, f"Head '{head.id}' reads", "the encoder's vectors")
     return Stitched(encoder, alignment, head)

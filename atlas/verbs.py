@@ -318,7 +318,7 @@ def compose(*alignments: Alignment, id: str = "") -> Alignment:
     if not alignments:
         raise AtlasError("Composing needs at least one alignment, got none")
     for first, second in itertools.pairwise(alignments):
-        second.source.require(first.target, f"Alignment '{second.id}' maps from", f"what '{first.id}' makes")
+        second.source.require(first.target, f"Alignment '{second.id}' maps from", f"the vectors '{first.id}' makes")
     aligner = Composed.of([(alignment.aligner, False) for alignment in alignments])
     pairs = min(alignment.n_pairs for alignment in alignments)
     names = {alignment.anchors for alignment in alignments}

@@ -129,6 +129,9 @@ def test_a_folder_without_a_card_is_named(tmp_path):
         read_card(tmp_path)
     with pytest.raises(NotFoundError, match=r"There is no folder '.*/none'"):
         read_card(tmp_path / "none")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(NotFoundError, match=r"'.*/file' is a file, not the folder of an artefact"):
+        read_card(tmp_path / "file")
 
 
 @pytest.mark.parametrize(

@@ -270,8 +270,8 @@ def test_spaces_that_do_not_meet_in_a_stitched_model(refused, fitted, atlas_comm
         (("apply", "a", "a", "--out", "m"), "'a' is of kind vectors - expected alignment or atlas"),
         (("fit", "procrustes", "--source", "a", "--out", "m"), "Aligner 'procrustes' needs the vectors of both spaces"),
         (("fit", "relative", *FIT[2:]), "Aligner 'relative' fits on the source alone - leave out the target"),
-        (("list", "--registry", "nowhere"), "There is no registry folder 'nowhere'"),
-        (("check", "nowhere"), "There is no registry folder 'nowhere'"),
+        (("list", "--registry", "nowhere"), "There is no folder 'nowhere'"),
+        (("check", "nowhere"), "There is no folder 'nowhere'"),
     ],
     ids=lambda value: "-".join(value[:2]) if isinstance(value, tuple) else "",
 )

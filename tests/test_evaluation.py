@@ -85,7 +85,7 @@ def test_what_does_not_fit_is_refused():
     fitted = atlas.fit("procrustes", source=X, target=Y)
     with pytest.raises(atlas.AtlasError, match="maps from 'narrow', but the source vectors are of 'wide': dimension"):
         evaluate(fitted, source=Y, target=X)
-    with pytest.raises(atlas.AtlasError, match=r"reads 'narrow', but what alignment .* makes are of 'wide'"):
+    with pytest.raises(atlas.AtlasError, match=r"reads 'narrow', but the vectors alignment .* makes are of 'wide'"):
         evaluate(fitted, source=X, target=Y, head=atlas.train("linear", X))
     with pytest.raises(atlas.AtlasError, match="'accuracy' needs a head of the target - give one"):
         evaluate(fitted, source=X, target=Y, metrics=["accuracy"])

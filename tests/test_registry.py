@@ -82,8 +82,11 @@ def test_hidden_folders_are_not_entries(zoo):
 
 
 def test_a_missing_registry_is_named(tmp_path):
-    with pytest.raises(NotFoundError, match=r"There is no registry folder '.*/none'"):
+    with pytest.raises(NotFoundError, match=r"There is no folder '.*/none'"):
         Registry(tmp_path / "none").list()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(NotFoundError, match=r"'.*/file' is a file, not a folder"):
+        Registry(tmp_path / "file").list()
 
 
 def test_find_by_id_and_kind(zoo):

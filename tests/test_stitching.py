@@ -64,7 +64,9 @@ def test_what_does_not_meet_is_not_stitched(model):
     with pytest.raises(SpaceMismatchError, match=r"Alignment '.*' maps from 'b', but the encoder's vectors are of"):
         stitch(model.encoder, model.alignment.inverse(), model.head)
     head = verbs.train("nearest-mean", model.made)
-    with pytest.raises(SpaceMismatchError, match=r"Head '.*' reads '.*', but what alignment '.*' makes are of 'b'"):
+    with pytest.raises(
+        SpaceMismatchError, match=r"Head '.*' reads '.*', but the vectors alignment '.*' makes are of 'b'"
+    ):
         stitch(model.encoder, model.alignment, head)
 
 

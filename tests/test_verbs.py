@@ -289,7 +289,7 @@ def test_halves_compose_to_an_inverse_relative_projection(pair):
 def test_what_does_not_meet_is_not_composed(pair):
     made = verbs.fit("procrustes", source=pair.source, target=pair.target)
     with pytest.raises(
-        SpaceMismatchError, match="Alignment 'a__b__procrustes' maps from 'a', but what 'a__b__procrustes'"
+        SpaceMismatchError, match="Alignment 'a__b__procrustes' maps from 'a', but the vectors 'a__b__procrustes'"
     ):
         verbs.compose(made, made)
     with pytest.raises(AtlasError, match="Composing needs at least one alignment, got none"):
