@@ -11,6 +11,10 @@ os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="atlas-test-")
 for _name in ("ATLAS_REGISTRY", "ATLAS_PLUGINS", "ATLAS_DISABLE_PLUGINS", "ATLAS_DEBUG"):
     os.environ.pop(_name, None)
 
+# Where tests run side by side, threads of each would only wait for one another.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
