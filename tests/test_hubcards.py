@@ -13,7 +13,7 @@ from hubtools import CLIENT_WARNS
 
 import atlas
 from atlas.cards import read_card
-from atlas.errors import AtlasError
+from atlas.errors import AtlasError, CardError
 from atlas.hub import pull
 from atlas.hub.pushing import push
 from atlas.hub.verifying import verify
@@ -130,3 +130,22 @@ def test_the_command_measures_too(hub, repo: str, fitted: Fitted, atlas_command)
     assert "| accuracy |" in said
     assert "| 30 | 3 |" in said
     assert "picture.png" in said
+
+
+def test_a_licence_is_published_or_its_absence_told(hub, repo: str, fitted: Fitted, atlas_command) -> None:
+    none = "The card names no licence - name one with --license, such as cc-by-4.0\n"
+    without = atlas_command("push", fitted.folder, repo)
+    assert none in without.stderr
+    assert pull(repo).card.license == ""
+    known = atlas_command("push", fitted.folder, repo, "--license", "CC-BY-4.0")
+    assert none not in known.stderr
+    found = pull(repo)
+    assert found.card.license == "cc-by-4.0"
+    assert read_card(fitted.folder).license == ""
+    assert "\nlicense: cc-by-4.0\n" in push(fitted.folder, repo, license="cc-by-4.0", dry_run=True).readme
+    own = atlas.load(fitted.folder).push_to_hub(repo, license="My-Own")
+    assert pull(repo).card.license == "My-Own"
+    assert "\nlicense: other\n" in own.readme
+    assert "\nlicense_name: My-Own\n" in own.readme
+    with pytest.raises(CardError, match="field 'license' holds the local path"):
+        push(fitted.folder, repo, license="/home/me/LICENSE")

@@ -26,6 +26,7 @@ lock_file = click.option(
 @click.option("--branch", default="main", show_default=True, metavar="NAME", help="Commit to this branch.")
 @click.option("--tag", default="", metavar="NAME", help="Give the commit a name, such as v1.0.0; it must be new.")
 @click.option("--create-pr", is_flag=True, help="Open a pull request instead of committing.")
+@click.option("--license", default="", metavar="ID", help="Publish it under this licence, such as cc-by-4.0.")
 @click.option("--message", default="", metavar="TEXT", help="Message of the commit.")
 @click.option("--dry-run", is_flag=True, help="Change nothing; print the files, their sizes and the model card.")
 @click.option(
@@ -65,6 +66,8 @@ def push_command(
     on = [*(evaluated_on or ()), *([head] if head else [])]
     how["fitted_on"] = how["fitted_on"] or ()
     done = push(folder, repo, dry_run=dry_run, evaluated_on=on, **how)
+    if not done.license:
+        say("The card names no licence - name one with --license, such as cc-by-4.0")
     if as_json:
         put_json({**_plain(done), "dry_run": dry_run})
     elif dry_run:

@@ -62,6 +62,7 @@ class OnHub:
         tag: str = "",
         evaluated_on: Sequence[str] = (),
         fitted_on: Sequence[str] = (),
+        license: str = "",
     ) -> Push:
         """Publish the artefact as one commit, and return it: `.commit`, and `.pinned` to load it by.
 
@@ -76,6 +77,7 @@ class OnHub:
             evaluated_on: references to the Hub of the vectors of source and target (and of a head) that an alignment's
                 figures are to be measured on.
             fitted_on: vectors of source and target that it was fitted on, to show how few pairs would do.
+            license: to publish it under, such as cc-by-4.0; '': its own.
         """
         from atlas.artefacts import save
 
@@ -93,6 +95,7 @@ class OnHub:
                 token=token,
                 evaluated_on=evaluated_on,
                 fitted_on=fitted_on,
+                license=license,
             )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from atlas.cards import CARD, dump_card, parse_yaml, read_card
 from atlas.errors import AtlasError, CardError, NotFoundError
 from atlas.hub.cache import Ref
-from atlas.hub.card import hub_models, metadata, readme
+from atlas.hub.card import LICENSES, hub_models, metadata, readme
 from atlas.hub.client import patiently
 from atlas.hub.measuring import measured
 from atlas.hub.target import EXTRAS, MAX_TEXT, README, Push, Target, same
@@ -37,6 +37,7 @@ def push(
     dry_run: bool = False,
     evaluated_on: Sequence[str] = (),
     fitted_on: Sequence[str] = (),
+    license: str = "",
 ) -> Push:
     """Publish an artefact's folder as one commit.
 
@@ -57,12 +58,13 @@ def push(
             of the target. Its figures are measured on them, and written into the published card with the commits.
         fitted_on: vectors of the source and of the target that it was fitted on: paths, ids or references. The same
             method is fitted on fewer and fewer of them, to show how few would do; nothing else of them is published.
+        license: to publish it under, such as cc-by-4.0; '': the one that the card in the folder names.
 
     Raises:
         CardError: the folder is not sound, or would publish a local path.
         AtlasError: the Hub refuses, somebody else pushed in the meantime, or the connection is lost.
     """
-    card = sound_card(Path(folder))
+    card = sound_card(Path(folder), license.strip())
     made: dict[str, bytes] = {}
     if fitted_on and (len(fitted_on) != 2 or not evaluated_on):
         raise AtlasError("A learning curve needs the source and the target it was fitted on, and vectors to measure on")
@@ -87,9 +89,14 @@ def push(
     return done
 
 
-def sound_card(folder: Path) -> Card:
-    """Return the card of a folder that may be published: whole, true to its tensors, and without local paths."""
+def sound_card(folder: Path, license: str = "") -> Card:
+    """Return the card of a folder that may be published: whole, true to its tensors, and without local paths.
+
+    A licence takes the place of the card's; the Hub knows those it lists in lower case only.
+    """
     card = replace(read_card(folder), hub="")
+    if license:
+        card = replace(card, license=license.lower() if license.lower() in LICENSES else license)
     if card.sha256:
         check_file(folder, card)
     elif (folder / MODEL).exists():
@@ -165,7 +172,7 @@ def _plan(
     if tag and tag in target.tags and (changed or target.tags[tag] != target.head):
         raise AtlasError(f"'{target.ref}' has a tag '{tag}' already, at {target.tags[tag][:12]} - choose another")
     sizes = {n: data.stat().st_size if isinstance(data, Path) else len(data) for n, data in files.items()}
-    return Push(target.ref, files, changed, text, target.head, sizes=sizes)
+    return Push(target.ref, files, changed, text, target.head, sizes=sizes, license=card.license)
 
 
 def _extra(path: Path) -> str:

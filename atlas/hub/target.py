@@ -31,6 +31,7 @@ class Push:
         readme: the model card.
         commit: what the branch holds afterwards; '' before it was pushed.
         url: the page of a pull request; '' if none was opened.
+        license: what the card names; '' if it names none.
     """
 
     ref: Ref
@@ -41,6 +42,7 @@ class Push:
     commit: str = ""
     url: str = ""
     sizes: dict[str, int] = field(default_factory=dict)
+    license: str = ""
 
     @property
     def pinned(self) -> str:
