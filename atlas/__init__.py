@@ -9,7 +9,7 @@ from atlas._version import __version__
 
 if TYPE_CHECKING:
     from atlas.artefacts import Alignment, Anchors, Atlas, Head, Vectors, load, read_vectors, save
-    from atlas.base import Aggregator, Aligner, Encoder, Sampler
+    from atlas.base import Aggregator, Aligner, Encoder, Exporter, Sampler
     from atlas.errors import AtlasError, AtlasWarning
     from atlas.evaluation import compare, evaluate
     from atlas.hookspecs import hookimpl
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from atlas.registry import Registry
     from atlas.stitching import stitch
     from atlas.types import Metric, Space
-    from atlas.verbs import aggregate, apply, compose, encode, fit, sample, train
+    from atlas.verbs import aggregate, apply, compose, encode, export, fit, sample, train
 
 # Everything is loaded on first use: `import atlas` and listings are quick, and need neither torch nor plugins.
 _LAZY = {
@@ -33,6 +33,7 @@ _LAZY = {
     "AtlasError": "errors",
     "AtlasWarning": "errors",
     "Encoder": "base",
+    "Exporter": "base",
     "Head": "artefacts",
     "Items": "inputs",
     "LinearAligner": "linear",
@@ -49,6 +50,7 @@ _LAZY = {
     "create": "plugins",
     "encode": "verbs",
     "evaluate": "evaluation",
+    "export": "verbs",
     "fit": "verbs",
     "hookimpl": "hookspecs",
     "load": "artefacts",
@@ -72,6 +74,7 @@ __all__ = [
     "AtlasError",
     "AtlasWarning",
     "Encoder",
+    "Exporter",
     "Head",
     "Items",
     "LinearAligner",
@@ -89,6 +92,7 @@ __all__ = [
     "create",
     "encode",
     "evaluate",
+    "export",
     "fit",
     "hookimpl",
     "load",

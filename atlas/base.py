@@ -1,4 +1,4 @@
-"""The four kinds of component a plugin can provide, and how they take options.
+"""The kinds of component a plugin can provide, and how they take options.
 
 A component is a dataclass: its fields are its options, written once, and what it has learned is a dictionary of tensors
 (`state_dict`), never a field. The base classes check what they are given and keep the promises all components share
@@ -9,19 +9,23 @@ the mathematics alone.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from atlas.aggregator import Aggregator
 from atlas.arrays import as_matrix, check_device, check_finite, frozen, hash_of, like
 from atlas.errors import AtlasError
+from atlas.exporter import Exporter
 from atlas.options import Component
 from atlas.types import FitsOn, Space, sha256_of
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor
+    from torch import Tensor, nn
     from typing_extensions import Self
+
+    from atlas.fitted import Head
+    from atlas.headmodel import HeadModel
 
 
 class Encoder(Component):
@@ -104,6 +108,27 @@ class Encoder(Component):
             raise self.fail("is not fitted - call fit() with items first")
         return self._batches(self.ready(items), batch_size, check_device(device))
 
+    def head(self) -> Head:
+        """Return the head that its checkpoint carries: the classifier that was trained on vectors of this space.
+
+        Raises:
+            AtlasError: it carries none, or one that reads other vectors than these options make.
+        """
+        from atlas.fitted import Head
+        from atlas.types import slug
+
+        space = self.space()
+        model, classes = self._head()
+        return Head(slug(f"{space.id}__own"), space, model, tuple(classes))
+
+    def module(self) -> nn.Module:
+        """Return the network from a batch of items, as a tensor, to their vectors (b, dim), in evaluation mode.
+
+        Raises:
+            AtlasError: it is no network, or takes items that are no tensors.
+        """
+        raise self.fail("is no network from tensors to vectors - export the alignment alone")
+
     def push_to_hub(self, repo: str, **how: Any) -> Any:
         """Publish the card of its space, and what it has learned, as one commit; keywords as for every artefact."""
         from atlas.hub.mixin import OnHub
@@ -151,6 +176,10 @@ class Encoder(Component):
             device: where to compute.
         """
         raise NotImplementedError
+
+    def _head(self) -> tuple[HeadModel, Sequence[str]]:
+        """Return a fitted head of this space, and the names of its classes."""
+        raise self.fail("carries no head - train one with 'atlas train', or give another")
 
     def forget(self) -> None:
         """Drop everything that was learned or loaded."""
@@ -331,4 +360,4 @@ class Aligner(Component):
         return self
 
 
-KINDS: dict[str, type[Component]] = {cls.kind: cls for cls in (Encoder, Sampler, Aligner, Aggregator)}
+KINDS: dict[str, type[Component]] = {cls.kind: cls for cls in (Encoder, Sampler, Aligner, Aggregator, Exporter)}

@@ -1,4 +1,4 @@
-"""The four hooks: everything a plugin can add to Atlas."""
+"""The hooks: everything a plugin can add to Atlas."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from pluggy import HookimplMarker, HookspecMarker
 
-from atlas.base import Aggregator, Aligner, Encoder, Sampler
+from atlas.base import Aggregator, Aligner, Encoder, Exporter, Sampler
 
 hookspec = HookspecMarker("atlas")
 hookimpl = HookimplMarker("atlas")
@@ -30,3 +30,8 @@ def register_aligners() -> Iterable[type[Aligner]]:
 @hookspec
 def register_aggregators() -> Iterable[type[Aggregator]]:
     """Return the aggregator classes this plugin provides."""
+
+
+@hookspec
+def register_exporters() -> Iterable[type[Exporter]]:
+    """Return the exporter classes this plugin provides."""

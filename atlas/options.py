@@ -79,7 +79,7 @@ class Option:
 
 
 class Component:
-    """What the four kinds share: a name, and options that are checked."""
+    """What all kinds share: a name, and options that are checked."""
 
     kind: ClassVar[str] = "component"
     name: ClassVar[str] = ""

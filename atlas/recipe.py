@@ -81,9 +81,9 @@ VERBS = {
     "extend": Verb("atlas", {"atlas": "atlas", "vectors": "vectors+", "id": "text?"}),
     "chart": Verb("alignment", {"atlas": "atlas", "space": "text", "id": "text?"}),
     "apply": Verb("vectors", {"mapping": "alignment|atlas", "vectors": "vectors+", "inverse": "truth?"}),
-    "evaluate": Verb("figures", {"alignment": "alignment", **_PAIR, "head": "head?", "metrics": "text*"}),
+    "evaluate": Verb("figures", {"alignment": "alignment", **_PAIR, "head": "head|space?", "metrics": "text*"}),
     "compare": Verb("figures", {"vectors": "vectors+", "metrics": "text*"}),
-    "stitch": Verb("figures", {**_ITEMS, "alignment": "alignment?", "head": "head"}),
+    "stitch": Verb("figures", {**_ITEMS, "alignment": "alignment?", "head": "head|space"}),
 }
 
 

@@ -28,6 +28,8 @@ from atlas.types import sha256_of
 
 STAMPS = ".steps"
 PLAIN = ("text", "int", "truth", "options")
+# A head, or a space whose encoder carries one.
+HEAD = "head|space"
 Given = Mapping[str, Any]
 
 
@@ -183,7 +185,9 @@ class Runner:
             stored = isinstance(value, Job)
             return verbs.find_items(self._find(value, "vectors", job) if stored else self.path(value), **columns)
         if isinstance(value, Job):
-            return self._load(self.target(value), kind, self._keys[id(value)])
+            # A space is wanted of an encoding where its encoder's own head is to read vectors.
+            made = self.space(value) if kind == HEAD and value.makes == "vectors" else self.target(value)
+            return self._load(made, kind, self._keys[id(value)])
         return self._load(self.path(value), kind, "")
 
 
@@ -220,4 +224,6 @@ def content_hash(ref: Path | str, kinds: tuple[str, ...]) -> str:
 
 def load_stored(where: Path | str, kind: str, key: str) -> Any:
     """Load what a job made, or what a recipe names; the key tells two makings of it apart."""
+    if kind == HEAD:
+        return verbs.find_head(where)
     return read_vectors(where) if kind == "vectors" else load(where, kind.split("|"))

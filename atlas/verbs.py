@@ -15,7 +15,7 @@ import torch
 
 from atlas.arrays import check_finite, not_finite
 from atlas.artefacts import Alignment, Anchors, Atlas, Head, load, read_vectors
-from atlas.base import Aggregator, Aligner, Encoder, Sampler
+from atlas.base import Aggregator, Aligner, Encoder, Exporter, Sampler
 from atlas.cards import CARD
 from atlas.chain import Composed
 from atlas.errors import AtlasError, NotFoundError, unknown
@@ -24,6 +24,7 @@ from atlas.heads import HEADS, HeadModel
 from atlas.inputs import Items, as_items, read_items
 from atlas.plugins import components, create
 from atlas.registry import Registry
+from atlas.stitching import Stitched
 from atlas.types import Space, slug
 from atlas.vectors import Vectors, encode_labels, paired, writer
 
@@ -59,6 +60,14 @@ def find_encoder(name: str | Path | Encoder, config: Mapping[str, Any] | None = 
     if config:
         raise AtlasError(f"Options are those of the stored space '{name}' - leave out {', '.join(sorted(config))}")
     return stored
+
+
+def find_head(ref: str | Path | Head) -> Head:
+    """Return a head: the folder, reference or registry id of one, or of a stored space whose encoder carries one."""
+    if isinstance(ref, Head):
+        return ref
+    found = load(ref, ("head", "space"))
+    return found.head() if isinstance(found, Encoder) else found
 
 
 def find_items(source: Any, **columns: str | None) -> Items:
@@ -379,6 +388,22 @@ def extend(atlas: Atlas, *vectors: Vectors, id: str = "") -> Atlas:
     for view in vectors:
         atlas = atlas.add(view)
     return replace(atlas, id=id or atlas.id)
+
+
+def export(
+    exporter: str | Exporter, model: Alignment | Stitched, out: str | Path, *, overwrite: bool = False, **options: Any
+) -> Path:
+    """Write an alignment, or a stitched model, in the form that another program reads, and return where it is.
+
+    Args:
+        exporter: a component, or its name with `options`.
+        model: an alignment, or what `atlas.stitch` returns.
+        out: the file or the folder.
+        overwrite: replace a file that is there.
+        **options: of the exporter.
+    """
+    made = exporter if isinstance(exporter, Exporter) else create(Exporter, exporter, options)
+    return made.export(model, out, overwrite=overwrite)
 
 
 def train(head: str | HeadModel, vectors: Vectors, *, id: str = "", seed: int = 0, **options: Any) -> Head:

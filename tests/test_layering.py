@@ -12,7 +12,7 @@ import atlas
 ROOT = Path(__file__).parent.parent
 # From left to right.
 _ORDER = """
-_version errors types arrays options aggregator base
+_version errors types arrays options aggregator exporter base
 environment hookspecs discovery plugins provenance scaffold cards files ids registry hub
 items tables inputs moments linear chain layers network headmodel heads metrics vectors
 anchors bare fitted artefacts evaluation stitching
@@ -28,7 +28,7 @@ HUB = _ORDER_OF_HUB.split()
 FOR_AUTHORS = ["arrays", "base", "files", "items", "network", "testing", "types"]
 MODULES = sorted(path for path in (ROOT / "atlas").rglob("*.py") if path.parent.name != "_registry")
 _LIGHT = """
-_version errors types arrays options aggregator base
+_version errors types arrays options aggregator exporter base
 environment hookspecs discovery plugins provenance scaffold cards registry hub summaries
 recipe cli __init__ __main__
 """

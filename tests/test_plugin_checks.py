@@ -13,9 +13,15 @@ import torch
 import atlas
 from atlas.base import Aggregator, Encoder, Sampler
 from atlas.scaffold import contents
-from atlas.testing import CHECKS, check_aggregator, check_aligner, check_encoder, check_sampler
+from atlas.testing import CHECKS, check_aggregator, check_aligner, check_encoder, check_exporter, check_sampler
 
-ALL = {"aligner": check_aligner, "encoder": check_encoder, "sampler": check_sampler, "aggregator": check_aggregator}
+ALL = {
+    "aligner": check_aligner,
+    "encoder": check_encoder,
+    "sampler": check_sampler,
+    "aggregator": check_aggregator,
+    "exporter": check_exporter,
+}
 
 
 def honest(kind):
@@ -50,7 +56,7 @@ def test_built_in_encoders_keep_every_promise():
     )
 
 
-Words, Rings, Median = honest("encoder"), honest("sampler"), honest("aggregator")
+Words, Rings, Median, Npz = honest("encoder"), honest("sampler"), honest("aggregator"), honest("exporter")
 
 
 class _Forgets(Words):
@@ -278,6 +284,60 @@ class _Reseeds(Median):
         return super()._fit(views, items)
 
 
+class _WritesBeside(Npz):
+    def _export(self, model, path):
+        super()._export(model, path)
+        (path.parent / "map.log").write_text("written")
+
+
+class _WritesElsewhere(Npz):
+    def export(self, model, out, *, overwrite=False):
+        return super().export(model, out, overwrite=overwrite).with_suffix("")
+
+
+class _WritesNothing(Npz):
+    def _export(self, model, path):
+        path.touch()
+
+
+class _WritesAnEmptyFolder(Npz):
+    writes = ()
+
+    def _export(self, model, path):
+        pass
+
+
+class _Replaces(Npz):
+    def target(self, path, overwrite):
+        return super().target(path, True)
+
+
+class _TakesAnyModel(Npz):
+    def _check(self, model):
+        pass
+
+    def _export(self, model, path):
+        path.write_text(str(model))
+
+
+class _TakesAnyMap(Npz):
+    def _check(self, model):
+        if isinstance(model, str):
+            super()._check(model)
+
+
+class _ChangesTheMap(Npz):
+    def _export(self, model, path):
+        super()._export(model, path)
+        model.tensors()["bias"].add_(1)
+
+
+class _ReseedsAll(Npz):
+    def _export(self, model, path):
+        torch.manual_seed(0)
+        super()._export(model, path)
+
+
 @pytest.mark.parametrize(
     ("broken", "sentence"),
     [
@@ -317,6 +377,15 @@ class _Reseeds(Median):
         (_RefitsAll, "must leave the other charts as they are when a space is added"),
         (_TakesOne, "must refuse a single space with an AtlasError"),
         (_Reseeds, "must leave the global random state alone"),
+        (_WritesBeside, "must write exported.npz and nothing beside it, wrote ['exported.npz', 'map.log']"),
+        (_WritesElsewhere, "must return where it wrote, exported.npz, returned"),
+        (_WritesNothing, "must write a file that holds something"),
+        (_WritesAnEmptyFolder, "must write a folder that holds something"),
+        (_Replaces, "must refuse a place that holds something (overwrite=False) with an AtlasError"),
+        (_TakesAnyModel, "must refuse a text with an AtlasError"),
+        (_TakesAnyMap, "must refuse a map that is not affine with an AtlasError"),
+        (_ChangesTheMap, "must leave the alignment as it is"),
+        (_ReseedsAll, "must leave the global random state alone"),
     ],
 )
 def test_checks_notice_a_broken_promise(broken, sentence):

@@ -36,6 +36,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "Use and measure": {
         "apply": ("use", "Map vectors through an alignment or an atlas."),
         "stitch": ("use", "Run one model's encoder with another model's head."),
+        "export": ("use", "Write an alignment for another program."),
         "evaluate": ("measure", "Measure an alignment on paired vectors."),
         "compare": ("measure", "Measure how alike spaces are."),
         "run": ("run", "Run a recipe: these commands, composed in a file."),
@@ -57,6 +58,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "samplers": ("components", "List samplers and their options."),
         "aligners": ("components", "List aligners and their options."),
         "aggregators": ("components", "List aggregators and their options."),
+        "exporters": ("components", "List exporters and their options."),
         "heads": ("components", "List heads and their options."),
         "metrics": ("components", "List metrics."),
         "plugins": ("plugins", "List, install, make and check plugins."),

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from atlas.discovery import Plugin
     from atlas.testing.package import Found
 
-KINDS = ("aligner", "encoder", "sampler", "aggregator")
+KINDS = ("aligner", "encoder", "sampler", "aggregator", "exporter")
 dry_run = click.option("--dry-run", is_flag=True, help="Print the command and do not run it.")
 
 

@@ -1,4 +1,4 @@
-"""Commands that put artefacts to work: apply and stitch."""
+"""Commands that put artefacts to work: apply, stitch and export."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 
 from atlas.cli import params
 from atlas.cli.output import progress
-from atlas.cli.params import count, read_all, wrote
+from atlas.cli.params import config_of, count, read_all, wrote
 
 
 @click.command("apply")
@@ -46,7 +46,8 @@ def stitch_command(parts: tuple[str, ...], options: Any, out: Path | None, **res
     """Run the encoder of one model and the head of another on INPUT.
 
     ENCODER is a component or a stored space, ALIGNMENT maps from it to the space HEAD reads; without one, the encoder's
-    vectors go to the head as they are. Prints the accuracy if the items have labels.
+    vectors go to the head as they are. HEAD may be a stored space, too, whose encoder carries a head. Prints the
+    accuracy if the items have labels.
     """
     from atlas import verbs
     from atlas.artefacts import load
@@ -62,8 +63,36 @@ def stitch_command(parts: tuple[str, ...], options: Any, out: Path | None, **res
     how = {name: rest[name] for name in ("batch_size", "device", "overwrite")}
     found, items = verbs.find_encoder(encoder, encoder_config(encoder, options)), verbs.find_items(input, **columns)
     verbs.make_ready(found, items)
-    model = stitch(found, load(alignment[0], "alignment") if alignment else None, load(head, "head"))
+    model = stitch(found, load(alignment[0], "alignment") if alignment else None, verbs.find_head(head))
     metrics = predict(model, items, out=out, progress=progress, **how)
     if out:
         wrote("the predictions", out)
     put_metrics(metrics, rest["as_json"], "The items have no classes to compare with")
+
+
+@click.command("export")
+@click.argument("exporter")
+@click.argument("parts", nargs=-1, required=True, metavar="[ENCODER] ALIGNMENT [HEAD]")
+@params.options
+@params.out("The file, or a new folder.")
+@params.overwrite
+@params.registry
+def export_command(exporter: str, parts: tuple[str, ...], options: Any, out: Path, overwrite: bool, **_: Any) -> None:
+    """Write ALIGNMENT in the form that another program reads.
+
+    `atlas exporters` lists the forms. With ENCODER, a stored space, and HEAD, it is the stitched model that is written.
+    """
+    from atlas import verbs
+    from atlas.artefacts import load
+    from atlas.base import Exporter
+    from atlas.plugins import component
+    from atlas.stitching import stitch
+
+    if len(parts) not in (1, 3):
+        raise click.UsageError(f"Expected ALIGNMENT alone, or ENCODER ALIGNMENT HEAD, got {len(parts)} arguments")
+    config = config_of(component(Exporter, exporter), options)
+    alignment = load(parts[len(parts) // 2], "alignment")
+    whole = len(parts) == 3
+    model = stitch(verbs.find_encoder(parts[0]), alignment, verbs.find_head(parts[2])) if whole else alignment
+    made = verbs.export(exporter, model, out, overwrite=overwrite, **config)
+    wrote(f"{'stitched model with ' * whole}alignment '{alignment.id}' for {exporter}", made)

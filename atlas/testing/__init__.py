@@ -5,25 +5,30 @@
     def test_keeps_the_contract():
         check_aligner(MyAligner())
 
-A broken promise raises `AssertionError` with one sentence. `ALIGNER_CHECKS`, `ENCODER_CHECKS`, `SAMPLER_CHECKS` and
-`AGGREGATOR_CHECKS` hold the checks one by one.
+A broken promise raises `AssertionError` with one sentence. `ALIGNER_CHECKS`, `ENCODER_CHECKS`, `SAMPLER_CHECKS`,
+`AGGREGATOR_CHECKS` and `EXPORTER_CHECKS` hold the checks one by one.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from atlas.base import Aggregator, Aligner, Encoder, Sampler
+from atlas.base import Aggregator, Aligner, Encoder, Exporter, Sampler
 from atlas.testing.aggregators import AGGREGATOR_CHECKS
 from atlas.testing.aligners import ALIGNER_CHECKS
 from atlas.testing.encoders import ENCODER_CHECKS
+from atlas.testing.exporters import EXPORTER_CHECKS
 from atlas.testing.samplers import SAMPLER_CHECKS
+
+if TYPE_CHECKING:
+    from atlas.fitted import Alignment
 
 CHECKS: dict[str, tuple[Any, ...]] = {
     "aligner": ALIGNER_CHECKS,
     "encoder": ENCODER_CHECKS,
     "sampler": SAMPLER_CHECKS,
     "aggregator": AGGREGATOR_CHECKS,
+    "exporter": EXPORTER_CHECKS,
 }
 
 __all__ = [
@@ -31,10 +36,12 @@ __all__ = [
     "ALIGNER_CHECKS",
     "CHECKS",
     "ENCODER_CHECKS",
+    "EXPORTER_CHECKS",
     "SAMPLER_CHECKS",
     "check_aggregator",
     "check_aligner",
     "check_encoder",
+    "check_exporter",
     "check_sampler",
 ]
 
@@ -66,3 +73,14 @@ def check_aggregator(aggregator: Aggregator) -> None:
     """Run every check on an aggregator; it is not changed, only its options are read."""
     for check in AGGREGATOR_CHECKS:
         check(aggregator)
+
+
+def check_exporter(exporter: Exporter, alignment: Alignment | None = None) -> None:
+    """Run every check on an exporter; neither it nor the alignment is changed.
+
+    Args:
+        exporter: what to check.
+        alignment: one that it can write; by default a small affine one between spaces of which nothing is known.
+    """
+    for check in EXPORTER_CHECKS:
+        check(exporter, alignment)

@@ -189,9 +189,10 @@ class Network(atlas.Encoder):
         X = as_real(batch.to(device))
         if X.shape[1:] != tuple(self.input_shape):
             raise self.fail(f"takes items of shape {tuple(self.input_shape)}, got {tuple(X.shape[1:])}")
-        return self._network().to(device)(X)
+        return self.module().to(device)(X)
 
-    def _network(self) -> torch.nn.Module:
+    def module(self) -> torch.nn.Module:
+        """Return the network, from real numbers of the input shape to vectors."""
         if "_built" not in vars(self):
             self._built = network.load(self.layers, self.state)
         return self._built

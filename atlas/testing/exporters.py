@@ -1,0 +1,116 @@
+"""The promises of exporters, one function each."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from atlas.base import Exporter
+from atlas.fitted import Alignment
+from atlas.linear import Affine
+from atlas.plugins import create
+from atlas.testing.chance import global_chance
+from atlas.testing.promises import (
+    D_SOURCE,
+    D_TARGET,
+    ensure,
+    ensure_refused,
+    equal_states,
+    options_survive,
+    paired_data,
+)
+from atlas.types import Space
+
+
+def affine() -> Alignment:
+    """Return a small alignment that is a weight and a bias."""
+    weight, bias = torch.randn(D_SOURCE, D_TARGET, generator=torch.Generator().manual_seed(0)), torch.ones(D_TARGET)
+    return Alignment.of(Affine.of(weight, bias), Space("a", D_SOURCE), Space("b", D_TARGET))
+
+
+def not_affine() -> Alignment:
+    """Return a small alignment that is more than a weight and a bias."""
+    from atlas.base import Aligner
+
+    aligner = create(Aligner, "relative").fit(paired_data()[0][:20])
+    return Alignment.of(aligner, Space("a", D_SOURCE), Space("b", 20))
+
+
+@contextmanager
+def place(exporter: Exporter) -> Iterator[Path]:
+    """Yield a path in an empty folder that the exporter may write to."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder) / f"exported{exporter.writes[0] if exporter.writes else ''}"
+
+
+def writes_what_it_says(exporter: Exporter, alignment: Alignment | None = None) -> None:
+    """A file or a folder appears where it was asked for, holds something, and nothing appears beside it."""
+    with place(exporter) as path:
+        made = exporter.export(alignment or affine(), path)
+        ensure(made == path, exporter, f"must return where it wrote, {path.name}, returned {made}")
+        found = sorted(other.name for other in path.parent.iterdir())
+        ensure(found == [path.name], exporter, f"must write {path.name} and nothing beside it, wrote {found}")
+        if exporter.writes:
+            ensure(path.is_file() and path.stat().st_size, exporter, "must write a file that holds something")
+        else:
+            ensure(path.is_dir() and any(path.iterdir()), exporter, "must write a folder that holds something")
+
+
+def nothing_is_replaced_unasked(exporter: Exporter, alignment: Alignment | None = None) -> None:
+    """What is there stays as it is unless it is a file and overwriting is asked for."""
+    with place(exporter) as path:
+        if not exporter.writes:
+            path.mkdir()
+        kept = path if exporter.writes else path / "kept"
+        kept.write_text("kept")
+        for overwrite in (False,) if exporter.writes else (False, True):
+            case = f"a place that holds something (overwrite={overwrite})"
+            ensure_refused(
+                lambda o=overwrite: exporter.export(alignment or affine(), path, overwrite=o),  # type: ignore[misc]
+                "exists",
+                exporter,
+                case,
+            )
+        ensure(kept.read_text() == "kept", exporter, "must leave what is there as it is")
+        if exporter.writes:
+            exporter.export(alignment or affine(), path, overwrite=True)
+            ensure(path.read_bytes() != b"kept", exporter, "must replace a file where that is asked for")
+
+
+def other_models_are_refused(exporter: Exporter, alignment: Alignment | None = None) -> None:
+    """What it cannot write is refused with a sentence, and nothing is left of it."""
+    with place(exporter) as path:
+        ensure_refused(lambda: exporter.export("a", path), "writes alignments, got str", exporter, "a text")
+        if exporter.affine:
+            words = "writes maps that are a weight and a bias"
+            ensure_refused(lambda: exporter.export(not_affine(), path), words, exporter, "a map that is not affine")
+        left = [other.name for other in path.parent.iterdir()]
+        ensure(not left, exporter, f"must leave nothing of what it refuses, left {left}")
+
+
+def model_stays(exporter: Exporter, alignment: Alignment | None = None) -> None:
+    """The alignment, and the global random state, are as they were."""
+    given = alignment or affine()
+    before = {name: tensor.clone() for name, tensor in given.tensors().items()}
+    with place(exporter) as path, global_chance(1) as untouched:
+        exporter.export(given, path)
+    ensure(untouched(), exporter, "must leave the global random state alone")
+    ensure(equal_states(before, given.tensors()), exporter, "must leave the alignment as it is")
+
+
+def options_of_exporter_survive(exporter: Exporter, alignment: Alignment | None = None) -> None:
+    """Options come back from the mapping they are given as."""
+    options_survive(exporter)
+
+
+EXPORTER_CHECKS: tuple[Callable[..., None], ...] = (
+    options_of_exporter_survive,
+    writes_what_it_says,
+    nothing_is_replaced_unasked,
+    other_models_are_refused,
+    model_stays,
+)
