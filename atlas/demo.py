@@ -14,6 +14,7 @@ from atlas import verbs
 from atlas.artefacts import Anchors, Head, load, read_vectors
 from atlas.evaluation import class_numbers
 from atlas.metrics import accuracy
+from atlas.planes import projected
 from atlas.vectors import Vectors
 
 ENCODERS = ("digits-mlp-s0", "digits-mlp-wide", "digits-conv", "digits-resnet")
@@ -124,12 +125,9 @@ def draw_points(results: Results, views: dict[str, tuple[Vectors, Vectors]], anc
     """Project test digits to the plane in which the target varies most: its own, and the source's before and after."""
     source, target = "digits-conv", "digits-mlp-s0"
     (fit_x, X), (fit_y, Y) = views[source], views[target]
-    centre = Y.data.mean(0)
-    plane = torch.linalg.svd(Y.data - centre, full_matrices=False).Vh[:2].T
-    for name in ("identity", "procrustes"):
-        mapped = verbs.apply(verbs.fit(name, source=fit_x, target=fit_y, anchors=anchors), X)
-        panel = f"{source}, no alignment" if name == "identity" else f"{source}, aligned to {target}"
-        results.points[panel] = (mapped.data - centre) @ plane
-    results.points[f"{target}, its own vectors"] = (Y.data - centre) @ plane
+    panels = {"identity": f"{source}, no alignment", "procrustes": f"{source}, aligned to {target}"}
+    fitted = {name: verbs.fit(name, source=fit_x, target=fit_y, anchors=anchors) for name in panels}
+    mapped = {panel: verbs.apply(fitted[name], X) for name, panel in panels.items()}
+    results.points = projected({**mapped, f"{target}, its own vectors": Y})
     assert X.labels is not None
     results.classes = X.labels

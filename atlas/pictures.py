@@ -1,4 +1,4 @@
-"""Pictures: a page for a browser that needs nothing, and a PNG file, for which matplotlib is an extra."""
+"""The pictures of the demo: a page for a browser that needs nothing, and a PNG file, which needs matplotlib."""
 
 from __future__ import annotations
 
@@ -6,15 +6,13 @@ import html
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from atlas.errors import AtlasError
+from atlas.plots import COLOURS, blank, draw_heat_map, draw_points, save
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from atlas.demo import Results
 
-# Ten colours that stay apart for the colour-blind (Tableau 10).
-COLOURS = ("#4e79a7", "#f28e2b", "#e15759", "#76b7b2", "#59a14f", "#edc948", "#b07aa1", "#ff9da7", "#9c755f", "#555555")
 SIDE = 300
 
 
@@ -75,33 +73,18 @@ def demo_png(results: Results, methods: dict[str, str], path: Path) -> None:
     Raises:
         AtlasError: matplotlib is not installed.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise AtlasError("A PNG picture needs matplotlib - pip install 'latent-atlas[plots]'") from None
-    # A figure of its own, so that nobody's pyplot state, backend or window is touched.
-    figure = Figure(figsize=(12, 9), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = blank(12, 9)
     halves: Any = figure.subfigures(2, 1, height_ratios=[1, 1.25])
     top, bottom = halves
-    reach = reach_of(results)
     for axes, (name, points) in zip(top.subplots(1, len(results.points)), results.points.items(), strict=True):
-        colours = [COLOURS[digit % 10] for digit in results.classes.tolist()]
-        axes.scatter(*points.T.numpy(), c=colours, s=8)
-        axes.set(title=name, xlim=(-reach, reach), ylim=(-reach, reach), xticks=[], yticks=[], aspect="equal")
-    axes = bottom.subplots()
-    values = [[100 * row[m] for m in methods] for row in results.pairs]
-    axes.imshow(values, cmap="Blues", vmin=0, vmax=115, aspect="auto")
+        draw_points(axes, points, results.classes.tolist(), reach_of(results))
+        axes.set_title(name)
     names = [f"{row['source']} → {row['target']}" for row in results.pairs]
-    axes.set(xticks=range(len(methods)), xticklabels=methods, yticks=range(len(names)), yticklabels=names)
-    for i, row in enumerate(values):
-        for j, value in enumerate(row):
-            axes.text(
-                j, i, f"{value:.1f}", ha="center", va="center", fontsize=9, color="white" if value > 60 else "black"
-            )
+    values = [[100 * row[m] for m in methods] for row in results.pairs]
+    axes = bottom.subplots()
+    draw_heat_map(axes, names, list(methods), values, digits=1)
     axes.set_title(f"Accuracy (%) of one network's encoder with another one's head, {len(results.classes)} test digits")
-    figure.savefig(path, format="png", dpi=110, metadata={"Software": None})
+    save(figure, path)
 
 
 PAGE = """<!doctype html>

@@ -129,11 +129,13 @@ class Recipe:
         path: the file; the paths in it are relative to its folder.
         jobs: what has to be done, in an order in which everything is there when it is needed.
         summaries: the tables of means asked for.
+        pictures: name of each to its panels: what they are called, and the vectors in them, or the job that makes them.
     """
 
     path: Path
     jobs: tuple[Job, ...]
     summaries: tuple[Summary, ...] = field(default=())
+    pictures: Mapping[str, Mapping[str, Job | str]] = field(default_factory=dict)
 
 
 def read_recipe(path: str | Path, values: Mapping[str, Any] | None = None) -> Recipe:
@@ -150,7 +152,9 @@ def read_recipe(path: str | Path, values: Mapping[str, Any] | None = None) -> Re
     data = read_yaml(path)
     if not isinstance(data, dict):
         raise AtlasError(f"{path}: a recipe must be a mapping, got {type(data).__name__}")
-    check_fields(str(path), data, required=("format", "steps"), optional=("description", "values", "tables"))
+    check_fields(
+        str(path), data, required=("format", "steps"), optional=("description", "values", "tables", "pictures")
+    )
     if type(data["format"]) is not int or not 1 <= data["format"] <= FORMAT:
         raise AtlasError(f"{path}: format must be {FORMAT}, got {data['format']!r} - a newer one needs a newer Atlas")
     known = mapping(f"{path}: values", data.get("values", {}))
@@ -158,17 +162,33 @@ def read_recipe(path: str | Path, values: Mapping[str, Any] | None = None) -> Re
         if name not in known:
             raise AtlasError(unknown("value of the recipe", name, known))
     done: dict[str, list[Job]] = {}
+    known |= values or {}
     for name, step in mapping(f"{path}: steps", data["steps"]).items():
         if not isinstance(name, str) or not _NAME.fullmatch(name) or len(name) > LONGEST:
             raise AtlasError(
                 f"{path}: step {name!r} must have a name of at most {LONGEST} lower-case letters, digits and single '-'"
             )
         with located(f"{path}: step '{name}'"):
-            done[name] = _expand(name, step, {**known, **(values or {})}, done)
+            done[name] = _expand(name, step, known, done)
     jobs = tuple(job for jobs in done.values() for job in jobs)
     measured = {name: jobs[0].scope for name, jobs in done.items() if jobs[0].makes == "figures"}
     tables = mapping(f"{path}: tables", data.get("tables", {}))
-    return Recipe(path, jobs, tuple(read_summary(path, name, table, measured) for name, table in tables.items()))
+    summaries = tuple(read_summary(path, name, table, measured) for name, table in tables.items())
+    return Recipe(path, jobs, summaries, _pictures(path, data.get("pictures", {}), known, done))
+
+
+def _pictures(path: Path, data: Any, values: Mapping[str, Any], done: Any) -> dict[str, dict[str, Job | str]]:
+    """Return the panels of each picture, jobs in place of references."""
+    pictures: dict[str, dict[str, Job | str]] = {}
+    for title, panels in mapping(f"{path}: pictures", data).items():
+        where = f"{path}: picture '{title}'"
+        pictures[str(title)] = {}
+        for name, reference in mapping(where, panels).items():
+            with located(f"{where}: '{name}'"):
+                pictures[str(title)][str(name)] = _argument("vectors", substitute(reference, values), values, done)
+        if not panels:
+            raise AtlasError(f"{where} has no panels - give each a name and vectors")
+    return pictures
 
 
 def _expand(name: str, step: Any, values: Mapping[str, Any], done: Mapping[str, list[Job]]) -> list[Job]:

@@ -13,20 +13,23 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from atlas import verbs
+from atlas import plots, verbs
 from atlas._version import __version__
 from atlas.artefacts import load, locate, read_vectors, save
 from atlas.base import KINDS, Encoder
 from atlas.cards import CARD
 from atlas.errors import AtlasError, NotFoundError
 from atlas.files import sha256_file, whole_file
+from atlas.planes import projected
 from atlas.plugins import components, create, provider
 from atlas.recipe import VERBS, Job, Recipe
 from atlas.steps import DO, HOW
-from atlas.summaries import located, summarise
-from atlas.types import sha256_of
+from atlas.summaries import draw, located, summarise
+from atlas.types import sha256_of, slug
 
 STAMPS = ".steps"
+# Letters of the name of a picture.
+LONGEST = 80
 PLAIN = ("text", "int", "truth", "options")
 # A head, or a space whose encoder carries one.
 HEAD = "head|space"
@@ -72,6 +75,8 @@ class Runner:
     def run(self, *, force: bool = False, report: Callable[[int, Job, str], None] = quiet) -> dict[str, Any]:
         """Do what has not been done, and return all figures and tables, which are in OUT/results.json too.
 
+        The pictures that the recipe asks for are drawn by `draw`.
+
         Args:
             force: do everything again.
             report: is told of every job: its number, from 1, the job, and 'cached' or 'to do'.
@@ -91,6 +96,40 @@ class Runner:
         with whole_file(self.out / "results.json") as temporary:
             temporary.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         return found
+
+    def draw(self, found: Mapping[str, Any]) -> list[Path]:
+        """Draw the pictures that the recipe asks for into OUT, and return their files.
+
+        Args:
+            found: what `run` returned.
+
+        Raises:
+            AtlasError: matplotlib is not installed.
+        """
+        return [*self._draw_tables(found["tables"]), *self._draw_spaces()]
+
+    def _draw_tables(self, tables: Mapping[str, Any]) -> Iterator[Path]:
+        for summary in self.recipe.summaries:
+            if summary.picture and tables[summary.name]:
+                with whole_file(self.picture(summary.name)) as temporary:
+                    draw(summary, tables[summary.name], temporary)
+                yield self.picture(summary.name)
+
+    def _draw_spaces(self) -> Iterator[Path]:
+        for title, panels in self.recipe.pictures.items():
+            views = {name: self._vectors(value) for name, value in panels.items()}
+            classes = {name: view.labels for name, view in views.items() if view.labels is not None}
+            with whole_file(self.picture(title)) as temporary:
+                plots.scatter(projected(views), classes, temporary, title=title)
+            yield self.picture(title)
+
+    def picture(self, title: str) -> Path:
+        """Return the file of a picture."""
+        return self.out / f"{slug(title)[:LONGEST].rstrip('-_')}.png"
+
+    def _vectors(self, value: Job | str) -> Any:
+        key = self._keys[id(value)] if isinstance(value, Job) else ""
+        return self._load(self.target(value) if isinstance(value, Job) else self.path(value), "vectors", key)
 
     def state(self, job: Job) -> str:
         """Return 'cached' if the job has been done with the very same inputs, else 'to do'."""

@@ -5,15 +5,19 @@ from __future__ import annotations
 import contextlib
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from atlas import plots
 from atlas.errors import AtlasError, unknown
 
 # What is told of a figure beside the variables of its step, which have other names.
 FIGURES = ("value", "low", "high", "native", "floor", "chance")
 FIELDS = ("metric", "a", "b", *FIGURES, "note", "items")
+PICTURES = ("lines", "heat-map")
+# What a table may say, each a text, and what is meant if it does not.
+TEXTS = {"metric": "", "figure": "value", "columns": "", "picture": ""}
 RESERVED = (*FIELDS, "mean", "sd", "count")
 
 
@@ -54,6 +58,8 @@ class Summary:
         figure: "value", "native" (the target's own), "floor" (no alignment)...
         rows: the variables that make the rows.
         columns: the variable that makes the columns; '' for a single column.
+        where: the value that some variables must have for a figure to count.
+        picture: how to draw it, too: "lines", "heat-map", or '' for not at all.
     """
 
     name: str
@@ -62,6 +68,8 @@ class Summary:
     figure: str
     rows: tuple[str, ...]
     columns: str
+    where: Mapping[str, Any] = field(default_factory=dict)
+    picture: str = ""
 
 
 def read_summary(path: Path, title: str, table: Any, measured: Mapping[str, Mapping[str, Any]]) -> Summary:
@@ -73,25 +81,34 @@ def read_summary(path: Path, title: str, table: Any, measured: Mapping[str, Mapp
         table: what the recipe says of it.
         measured: the variables of each step that makes figures.
     """
-    where = f"{path}: table '{title}'"
-    data = mapping(where, table)
-    check_fields(where, data, required=("of", "rows"), optional=("metric", "figure", "columns"))
-    steps, rows = (_names(where, name, data[name]) for name in ("of", "rows"))
-    columns, metric, figure = data.get("columns", ""), data.get("metric", ""), data.get("figure", "value")
-    for name, text in (("columns", columns), ("metric", metric), ("figure", figure)):
+    about = f"{path}: table '{title}'"
+    data = mapping(about, table)
+    check_fields(about, data, required=("of", "rows"), optional=(*TEXTS, "where"))
+    steps, rows = (_names(about, name, data[name]) for name in ("of", "rows"))
+    texts = {name: data.get(name, default) for name, default in TEXTS.items()}
+    for name, text in texts.items():
         if not isinstance(text, str):
-            raise AtlasError(f"{where}: {name} must be a text, got {text!r}")
+            raise AtlasError(f"{about}: {name} must be a text, got {text!r}")
+    summary = Summary(title, steps, rows=rows, where=mapping(f"{about}: where", data.get("where", {})), **texts)
+    with located(about):
+        _check_summary(summary, measured)
+    return summary
+
+
+def _check_summary(summary: Summary, measured: Mapping[str, Mapping[str, Any]]) -> None:
     known = {"step", "metric", "a", "b", *(variable for scope in measured.values() for variable in scope)}
-    with located(where):
-        for step in steps:
-            if step not in measured:
-                raise AtlasError(unknown("step with figures", step, measured))
-        for variable in (*rows, *([columns] if columns else [])):
-            if variable not in known:
-                raise AtlasError(unknown("variable", variable, known))
-        if figure not in FIGURES:
-            raise AtlasError(unknown("figure", figure, FIGURES))
-    return Summary(title, steps, metric, figure, rows, columns)
+    for step in summary.steps:
+        if step not in measured:
+            raise AtlasError(unknown("step with figures", step, measured))
+    for variable in (*summary.rows, *summary.where, *([summary.columns] if summary.columns else [])):
+        if variable not in known:
+            raise AtlasError(unknown("variable", variable, known))
+    if summary.figure not in FIGURES:
+        raise AtlasError(unknown("figure", summary.figure, FIGURES))
+    if summary.picture and summary.picture not in PICTURES:
+        raise AtlasError(unknown("picture", summary.picture, PICTURES))
+    if summary.picture == "lines" and len(summary.rows) != 1:
+        raise AtlasError(f"lines are drawn along one variable, got rows {', '.join(summary.rows)} - name one")
 
 
 def _names(where: str, what: str, value: Any) -> tuple[str, ...]:
@@ -112,6 +129,7 @@ def summarise(summary: Summary, results: Sequence[Mapping[str, Any]]) -> list[di
         AtlasError: figures of several metrics would be averaged.
     """
     chosen = [r for r in results if r["step"] in summary.steps and summary.metric in ("", r["metric"])]
+    chosen = [r for r in chosen if all(r.get(name) == value for name, value in summary.where.items())]
     chosen = [r for r in chosen if r.get(summary.figure) is not None]
     names = [*summary.rows, *([summary.columns] if summary.columns else [])]
     metrics = sorted({r["metric"] for r in chosen})
@@ -144,3 +162,30 @@ def pivot(summary: Summary, cells: Sequence[Mapping[str, Any]]) -> tuple[list[st
     lines = [[*row, *(text(found.get(column)) for column in columns)] for row, found in by_row.items()]
     prefix = f"{summary.columns}=" if summary.columns else ""
     return [*summary.rows, *(prefix + column for column in columns)], lines
+
+
+def draw(summary: Summary, cells: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Draw a table as the summary says, into a PNG file.
+
+    Raises:
+        AtlasError: matplotlib is not installed, or lines are to be drawn along something that is no number.
+    """
+    measured = summary.metric or summary.figure
+    if summary.picture == "heat-map":
+        rows = list(dict.fromkeys(_label(summary.rows, cell) for cell in cells))
+        columns = list(dict.fromkeys(_label([summary.columns], cell) for cell in cells))
+        means = {(_label(summary.rows, cell), _label([summary.columns], cell)): cell["mean"] for cell in cells}
+        values = [[means.get((row, column)) for column in columns] for row in rows]
+        return plots.heat_map(rows, columns, values, path, title=summary.name)
+    [along] = summary.rows
+    series: dict[str, list[plots.Point]] = {}
+    for cell in cells:
+        if not isinstance(cell[along], (int, float)):
+            raise AtlasError(f"Table '{summary.name}' cannot be drawn as lines: {along} is {cell[along]!r}, no number")
+        point = (cell[along], cell["mean"], cell["sd"] or 0.0)
+        series.setdefault(_label([summary.columns], cell) or measured, []).append(point)
+    plots.lines(series, path, title=summary.name, x=along, y=measured)
+
+
+def _label(names: Sequence[str], cell: Mapping[str, Any]) -> str:
+    return " → ".join(str(cell[name]) for name in names if name)

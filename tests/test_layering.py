@@ -13,8 +13,8 @@ ROOT = Path(__file__).parent.parent
 # From left to right.
 _ORDER = """
 _version errors types arrays options aggregator exporter base
-environment hookspecs discovery plugins provenance scaffold cards files ids registry hub
-items tables inputs moments linear chain layers network headmodel heads metrics vectors
+environment hookspecs discovery plugins provenance scaffold cards plots files ids registry hub
+items tables inputs moments linear chain layers network headmodel heads metrics vectors planes
 anchors bare fitted artefacts evaluation stitching
 verbs predictions summaries recipe steps runner pictures demo cli testing
 """
@@ -29,7 +29,7 @@ FOR_AUTHORS = ["arrays", "base", "files", "items", "network", "testing", "types"
 MODULES = sorted(path for path in (ROOT / "atlas").rglob("*.py") if path.parent.name != "_registry")
 _LIGHT = """
 _version errors types arrays options aggregator exporter base
-environment hookspecs discovery plugins provenance scaffold cards registry hub summaries
+environment hookspecs discovery plugins provenance scaffold cards plots registry hub summaries
 recipe cli __init__ __main__
 """
 NO_TORCH = set(_LIGHT.split())

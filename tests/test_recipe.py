@@ -420,11 +420,81 @@ def test_a_recipe_that_is_none_is_refused(folder, text, message):
         ("{of: evaluate, rows: method, figure: high-score}", "table 't': Unknown figure 'high-score'"),
         ("{of: evaluate, rows: method, metric: 3}", "table 't': metric must be a text, got 3"),
         ("{of: evaluate, rows: 3}", "table 't': rows must be a name or a list of names, got 3"),
+        ("{of: evaluate, rows: method, picture: pie}", "table 't': Unknown picture 'pie' - known: heat-map, lines"),
+        (
+            "{of: evaluate, rows: [method, n], picture: lines}",
+            "lines are drawn along one variable, got rows method, n",
+        ),
+        ("{of: evaluate, rows: method, where: {nn: 10}}", "table 't': Unknown variable 'nn'"),
+        ("{of: evaluate, rows: method, where: n}", "table 't': where must be a mapping, got 'n'"),
         ("3", "table 't' must be a mapping, got 3"),
     ],
 )
 def test_a_table_that_cannot_be_made_is_refused(folder, table, message):
     Path("x.yaml").write_text(GRID.split("tables:")[0] + f"tables:\n  t: {table}\n")
+    with pytest.raises(AtlasError, match=message):
+        read_recipe("x.yaml")
+
+
+def test_a_table_can_be_of_some_values_only(folder):
+    edit("grid.yaml", "    columns: n\n", "    where: {n: 10, source: a}\n")
+    found, _ = run()
+    values = [r["value"] for r in found["results"] if (r["metric"], r["n"], r["source"]) == ("r2", 10, "a")]
+    means = [cell["mean"] for cell in found["tables"]["R2"]]
+    assert sum(cell["count"] for cell in found["tables"]["R2"]) == len(values) == 4
+    assert sum(means) / 2 == pytest.approx(sum(values) / 4)
+
+
+PICTURES = """
+pictures:
+  Before and after:
+    a, its own: data/a
+    anything: {step: mapped, source: a}
+"""
+MAPPED = """
+  mapped:
+    each: {source: [a, b]}
+    verb: apply
+    mapping: {step: fit, target: c, method: procrustes, n: 60, seed: 0}
+    vectors: data/${source}
+tables:"""
+
+
+def test_tables_and_spaces_are_drawn(folder, atlas_command):
+    pytest.importorskip("matplotlib")
+    edit("grid.yaml", "    rows: method\n    columns: n\n", "    rows: n\n    columns: method\n    picture: lines\n")
+    edit("grid.yaml", "tables:", MAPPED.lstrip("\n"))
+    edit("grid.yaml", "[a, b]\n  counts", "[a, b, c]\n  counts")
+    with Path("grid.yaml").open("a") as file:
+        file.write("  By method:\n    of: evaluate\n    metric: r2\n    rows: [source, target]\n    columns: method\n")
+        file.write("    picture: heat-map\n" + PICTURES)
+    said = atlas_command("run", "grid.yaml", "--out", "out").stderr
+    for name in ("r2", "by-method", "before-and-after"):
+        assert f"Drew out/{name}.png\n" in said
+        assert Path(f"out/{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_cannot_be_drawn_is_told_and_the_figures_stay(folder, atlas_command):
+    pytest.importorskip("matplotlib")
+    edit("grid.yaml", "    columns: n\n", "    picture: lines\n")
+    said = atlas_command("run", "grid.yaml", "--out", "out")
+    reason = "Table 'R2' cannot be drawn as lines: method is 'procrustes', no number"
+    assert said.stderr.endswith(f"The pictures were not drawn: {reason}\n")
+    assert "procrustes" in said.stdout and Path("out/results.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("pictures", "message"),
+    [
+        ("3", "pictures must be a mapping, got 3"),
+        ("{p: 3}", "picture 'p' must be a mapping, got 3"),
+        ("{p: {}}", "picture 'p' has no panels - give each a name and vectors"),
+        ("{p: {x: {step: evaluate}}}", "picture 'p': 'x': step 'evaluate' makes figures, not vectors"),
+        ("{p: {x: {step: mapped}}}", "picture 'p': 'x': Unknown earlier step 'mapped'"),
+    ],
+)
+def test_a_picture_that_cannot_be_made_is_refused(folder, pictures, message):
+    Path("x.yaml").write_text(GRID + f"pictures: {pictures}\n")
     with pytest.raises(AtlasError, match=message):
         read_recipe("x.yaml")
 

@@ -39,7 +39,7 @@ def run_command(
     """Run a recipe: the same verbs, composed in a YAML file.
 
     A step is done once, until something that goes into it changes. Figures are printed, and written to
-    results.json in the folder.
+    results.json in the folder; the pictures that the recipe asks for are drawn beside it.
     """
     from atlas.recipe import read_recipe
     from atlas.runner import Runner
@@ -61,6 +61,20 @@ def run_command(
         put_json(found)
     else:
         put_results(read, found)
+    put_pictures(runner, found)
+
+
+def put_pictures(runner: Runner, found: dict[str, Any]) -> None:
+    """Draw the pictures of a recipe, or say what they need: figures are not lost for want of them."""
+    from atlas.errors import AtlasError
+
+    try:
+        drawn = runner.draw(found)
+    except AtlasError as error:
+        say(f"The pictures were not drawn: {error}")
+        return
+    for path in drawn:
+        say(f"Drew {path}")
 
 
 def value_of(name: str, text: str) -> Any:

@@ -6,6 +6,8 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
+from atlas.errors import AtlasError
+from atlas.plots import blank, save
 from atlas.types import Metric
 
 BLUE, GREY = "#4e79a7", "#888888"
@@ -20,20 +22,15 @@ def png(figures: Sequence[Metric], points: Sequence[Any], metric: Metric) -> byt
         metric: the figure that the curve shows.
     """
     try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
+        figure = blank(11 if points else 6, 4)
+    except AtlasError:
         return None
-    # A figure of its own, so that nobody's pyplot state, backend or window is touched.
-    figure = Figure(figsize=(11 if points else 6, 4), layout="constrained")
-    FigureCanvasAgg(figure)
     panels = figure.subplots(1, 2 if points else 1, squeeze=False)[0]
     _figures(panels[0], figures)
     if points:
         _curve(panels[1], points, metric)
     file = io.BytesIO()
-    # Without its version, so that the same figures give the same bytes.
-    figure.savefig(file, format="png", dpi=100, metadata={"Software": None})
+    save(figure, file, dpi=100)
     return file.getvalue()
 
 
