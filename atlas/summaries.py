@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -159,9 +159,10 @@ def pivot(summary: Summary, cells: Sequence[Mapping[str, Any]]) -> tuple[list[st
         column = str(cell[summary.columns]) if summary.columns else summary.figure
         columns[column] = None
         by_row.setdefault(tuple(str(cell[name]) for name in summary.rows), {})[column] = cell
-    lines = [[*row, *(text(found.get(column)) for column in columns)] for row, found in by_row.items()]
+    across = _ordered(columns, [" → ".join(row) for row in by_row])
+    lines = [[*row, *(text(found.get(column)) for column in across)] for row, found in by_row.items()]
     prefix = f"{summary.columns}=" if summary.columns else ""
-    return [*summary.rows, *(prefix + column for column in columns)], lines
+    return [*summary.rows, *(prefix + column for column in across)], lines
 
 
 def draw(summary: Summary, cells: Sequence[Mapping[str, Any]], path: Path) -> None:
@@ -173,7 +174,7 @@ def draw(summary: Summary, cells: Sequence[Mapping[str, Any]], path: Path) -> No
     measured = summary.metric or summary.figure
     if summary.picture == "heat-map":
         rows = list(dict.fromkeys(_label(summary.rows, cell) for cell in cells))
-        columns = list(dict.fromkeys(_label([summary.columns], cell) for cell in cells))
+        columns = _ordered(dict.fromkeys(_label([summary.columns], cell) for cell in cells), rows)
         means = {(_label(summary.rows, cell), _label([summary.columns], cell)): cell["mean"] for cell in cells}
         values = [[means.get((row, column)) for column in columns] for row in rows]
         return plots.heat_map(rows, columns, values, path, title=summary.name)
@@ -185,6 +186,12 @@ def draw(summary: Summary, cells: Sequence[Mapping[str, Any]], path: Path) -> No
         point = (cell[along], cell["mean"], cell["sd"] or 0.0)
         series.setdefault(_label([summary.columns], cell) or measured, []).append(point)
     plots.lines(series, path, title=summary.name, x=along, y=measured)
+
+
+def _ordered(columns: Iterable[str], rows: Sequence[str]) -> list[str]:
+    """Return columns in the order of the rows, where both are of the same things."""
+    listed = list(columns)
+    return list(rows) if sorted(listed) == sorted(rows) else listed
 
 
 def _label(names: Sequence[str], cell: Mapping[str, Any]) -> str:

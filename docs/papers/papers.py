@@ -1,0 +1,245 @@
+"""What the reproductions of the papers share: networks to train, figures to keep, and tables to show.
+
+Each paper has a folder with a `run.py`, which measures everything its page tells, and the `results.json` that it wrote.
+Without data it runs small, on the digits that ship with Atlas; `--data` and `--models` name real images and networks.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import os
+import platform
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+from torch import Tensor
+
+import atlas
+from atlas import summaries
+from atlas.cli.output import progress, say
+from atlas.files import sha256_file, whole_file
+from atlas.heads import HEADS, HeadModel
+from atlas.recipe import read_recipe
+from atlas.runner import Runner
+from atlas.types import sha256_of
+
+ROOT = Path(__file__).parent
+SHARED = Path(os.environ.get("ATLAS_SHARED", ROOT.parent.parent.parent / "shared"))
+Layers = list[dict[str, Any]]
+RELU = {"type": "relu"}
+
+
+def command(function: Callable[..., None]) -> click.Command:
+    """Make a command of a paper's `run(report, data, models)`: where the data are, and where what it makes goes."""
+    folder = {"type": click.Path(path_type=Path, file_okay=False), "metavar": "FOLDER"}
+
+    @click.command(help=function.__doc__)
+    @click.option("--data", default=SHARED / "data", help="Holds cifar10, mnist, banking77...", **folder)
+    @click.option("--models", default=SHARED / "models", help="Holds cifar10-resnet20 and cifar10-resnet32.", **folder)
+    @click.option("--out", help="For all that is made; what is there is taken up again.", required=True, **folder)
+    @click.option("--small", is_flag=True, help="In a minute or less, on the digits that ship with Atlas.")
+    @functools.wraps(function)
+    def run(data: Path, models: Path, out: Path, small: bool) -> None:
+        report = Report(out, small)
+        function(report, data, models)
+        report.write()
+
+    return run
+
+
+@dataclass
+class Report:
+    """The figures of one paper, and the folder they are measured in.
+
+    Attributes:
+        out: the folder.
+        small: whether this is the short version.
+        results: figures as plain data: `step`, the variables it was measured under, `metric` and `value`.
+        code: hash of the code that measures, so that parts are measured again when it changes.
+    """
+
+    out: Path
+    small: bool = False
+    results: list[dict[str, Any]] = field(default_factory=list)
+    begin: float = field(default_factory=time.monotonic)
+
+    def recipe(self, path: Path, name: str = "", **values: Any) -> None:
+        """Run a recipe in a folder of its name (or another one), draw its pictures there, and take in its figures."""
+        name = name or path.stem
+        read = read_recipe(path, values)
+        runner = Runner(read, self.out / name)
+        bar = iter(progress(range(len(read.jobs)), len(read.jobs), name))
+        found = runner.run(report=lambda *_: next(bar, None))
+        list(bar)
+        self.results += [{"recipe": name, **figure} for figure in found["results"]]
+        runner.draw(found)
+
+    def part(self, name: str, measure: Callable[..., Iterable[Mapping[str, Any]]], *given: Any, **about: Any) -> None:
+        """Measure a part, once for the same arguments and code, and take in its figures.
+
+        Args:
+            name: of the part, which becomes the `step` of its figures.
+            measure: returns figures: mappings with `metric`, `value`, and the variables they were measured under.
+            *given: to `measure`, as it is.
+            **about: plain data to `measure`, which tells one making of the part from another.
+        """
+        code = [sha256_file(Path(measure.__code__.co_filename)), sha256_file(Path(__file__))]
+        key = sha256_of([name, about, code, self.small, atlas.__version__])
+        kept = self.out / ".parts" / f"{name}-{key[:12]}.json"
+        if kept.exists():
+            self.results += json.loads(kept.read_text())
+            return
+        say(f"{name} ({', '.join(f'{key} {value}' for key, value in about.items())})" if about else name)
+        found = [{"step": name, **about, **figure} for figure in measure(*given, **about)]
+        with whole_file(kept) as temporary:
+            temporary.write_text(json.dumps(found))
+        self.results += found
+
+    def write(self) -> None:
+        """Write `results.json`."""
+        about = {
+            "small": self.small,
+            "minutes": round((time.monotonic() - self.begin) / 60, 1),
+            "cores": os.cpu_count(),
+            "processor": processor(),
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "atlas": atlas.__version__,
+        }
+        with whole_file(self.out / "results.json") as temporary:
+            rows = ",\n".join(json.dumps(rounded(row), ensure_ascii=False) for row in self.results)
+            temporary.write_text(f'{{"about": {json.dumps(about)},\n"results": [\n{rows}\n]}}\n', encoding="utf-8")
+        say(f"Wrote {len(self.results)} figures to {self.out / 'results.json'}")
+
+
+def rounded(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a figure with its numbers to six digits, more than any of them is sure to."""
+    return {name: float(f"{v:.6g}") if isinstance(v, float) else v for name, v in row.items()}
+
+
+def processor() -> str:
+    """Return the name of the processor, as the system tells it."""
+    told = Path("/proc/cpuinfo")
+    lines = told.read_text().splitlines() if told.exists() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def pixels(path: Path | str, *, grayscale: bool = False) -> atlas.Vectors:
+    """Return the images of a folder, or stored vectors, as vectors of pixels in [0, 1] with their classes."""
+    if isinstance(path, str):
+        return atlas.read_vectors(path)
+    return atlas.encode("pixels", atlas.read_items(path), id="pixels", grayscale=grayscale)
+
+
+def trained(
+    layers: Layers, X: Tensor, y: Tensor, seed: int, *, epochs: int = 20, lr: float = 1e-3
+) -> dict[str, Tensor]:
+    """Return the tensors of a network trained by Adam: cross-entropy for classes (n,), squares for targets (n, m)."""
+    model = HEADS["network"].from_config({"layers": layers, "epochs": epochs, "lr": lr})
+    return model.fit(X, y, seed=seed).state_dict()
+
+
+def cut(layers: Layers, state: Mapping[str, Tensor], at: int, d: int) -> tuple[atlas.Encoder, HeadModel]:
+    """Cut a network in two: an encoder of vectors of d numbers, which ends before layer `at`, and what reads them."""
+    numbered = [(int(key.partition(".")[0]), key.partition(".")[2], tensor) for key, tensor in state.items()]
+    below = {f"{n}.{name}": tensor for n, name, tensor in numbered if n < at}
+    above = {f"{n - at}.{name}": tensor for n, name, tensor in numbered if n >= at}
+    encoder = atlas.create(atlas.Encoder, "network", {"layers": layers[:at], "input_shape": [d]})
+    head = HEADS["network"].from_config({"layers": layers[at:]})
+    return encoder.load_state_dict(below), head.load_state_dict(above)
+
+
+def mlp_autoencoder(side: int, dim: int, hidden: int = 256) -> tuple[Layers, Layers]:
+    """Return encoder and decoder for grey images of side x side pixels, as vectors: two dense layers each."""
+    encoder = [linear(side * side, hidden), RELU, linear(hidden, dim)]
+    return encoder, [linear(dim, hidden), RELU, linear(hidden, side * side), {"type": "sigmoid"}]
+
+
+def conv_autoencoder(side: int, dim: int, channels: int = 16) -> tuple[Layers, Layers]:
+    """Return encoder and decoder for grey images of side x side pixels, as vectors: two convolutions each."""
+    inner = [2 * channels, side // 4, side // 4]
+    window = {"kernel_size": 4, "stride": 2, "padding": 1}
+    pairs = ((1, channels), (channels, inner[0]))
+    down = [{"type": "conv", "in_channels": a, "out_channels": b, **window} for a, b in pairs]
+    up = [{"type": "transposed-conv", "in_channels": b, "out_channels": a, **window} for a, b in reversed(pairs)]
+    unflatten = {"type": "unflatten", "shape": [1, side, side]}
+    encoder = [unflatten, down[0], RELU, down[1], RELU, {"type": "flatten"}, linear(math.prod(inner), dim)]
+    decoder = [linear(dim, math.prod(inner)), RELU, {"type": "unflatten", "shape": inner}, up[0], RELU, up[1]]
+    return encoder, [*decoder, {"type": "sigmoid"}, {"type": "flatten"}]
+
+
+def linear(d_in: int, d_out: int) -> dict[str, Any]:
+    """Return a dense layer."""
+    return {"type": "linear", "in_features": d_in, "out_features": d_out}
+
+
+def results(paper: str) -> dict[str, Any]:
+    """Return the committed results of a paper."""
+    return json.loads((ROOT / paper / "results.json").read_text(encoding="utf-8"))
+
+
+def cells(paper: str, steps: str, rows: Sequence[str], columns: str, **how: Any) -> list[dict[str, Any]]:
+    """Return the means of committed figures, with their spread, as a recipe's tables have them.
+
+    Args:
+        paper: its folder.
+        steps: whose figures, separated by spaces.
+        rows: the variables that make the rows.
+        columns: the variable that makes the columns.
+        **how: metric, figure ("value", "native", "floor"), and where: the values that some variables must have.
+    """
+    how = {"metric": "", "figure": "value", "where": {}, **how}
+    summary = summaries.Summary(paper, tuple(steps.split()), rows=tuple(rows), columns=columns, **how)
+    return summaries.summarise(summary, results(paper)["results"])
+
+
+def mean(paper: str, steps: str, *, scale: float = 100, digits: int = 1, figure: str = "value", **where: Any) -> str:
+    """Return one mean of committed figures, with its spread, as text."""
+    metric = where.pop("metric", "")
+    [cell] = cells(paper, steps, [], "", metric=metric, figure=figure, where=where)
+    return told(cell, scale, digits)
+
+
+def told(cell: Mapping[str, Any], scale: float = 100, digits: int = 1) -> str:
+    """Return 'mean ± standard deviation'."""
+    spread = "" if cell["sd"] is None else f" ± {scale * cell['sd']:.{digits}f}"
+    return f"{scale * cell['mean']:.{digits}f}{spread}"
+
+
+def table(found: Iterable[Mapping[str, Any]], rows: Sequence[str], columns: str, **how: Any) -> Iterator[str]:
+    """Yield the lines of a Markdown table of cells: rows down, columns across."""
+    lines: dict[tuple[str, ...], dict[str, str]] = {}
+    across: dict[str, None] = {}
+    for cell in found:
+        across[str(cell[columns])] = None
+        lines.setdefault(tuple(str(cell[name]) for name in rows), {})[str(cell[columns])] = told(cell, **how)
+    yield "| " + " | ".join([*rows, *across]) + " |"
+    yield "|" + "---|" * (len(rows) + len(across))
+    for names, line in lines.items():
+        yield "| " + " | ".join([*names, *(line.get(name, "") for name in across)]) + " |"
+
+
+def accuracy(head: HeadModel, vectors: Tensor, labels: Tensor) -> float:
+    """Return the share of vectors whose class a head gets right."""
+    return float((head.predict(vectors) == labels).double().mean())
+
+
+def correlation(a: Sequence[float], b: Sequence[float]) -> float:
+    """Return the rank correlation (Spearman's rho) of two lists; NaN where one of them does not vary."""
+    x, y = (ranks(torch.tensor(values, dtype=torch.float64)) for values in (a, b))
+    x, y = x - x.mean(), y - y.mean()
+    size = float(x.norm() * y.norm())
+    return float(x @ y) / size if size else math.nan
+
+
+def ranks(values: Tensor) -> Tensor:
+    """Return the rank of each value, equal values the mean of theirs."""
+    below, same = (values[:, None] > values).sum(1), (values[:, None] == values).sum(1)
+    return below + (same + 1) / 2
