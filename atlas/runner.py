@@ -97,6 +97,21 @@ class Runner:
             temporary.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         return found
 
+    def made(self, step: str, **scope: Any) -> Any:
+        """Load what a step has made.
+
+        Args:
+            step: its name.
+            **scope: the values of its variables, as many as tell one of its results from the others.
+
+        Raises:
+            AtlasError: there is no such result, or more than one.
+        """
+        jobs = [j for j in self.recipe.jobs if j.step == step and scope.items() <= dict(j.scope).items()]
+        if len(jobs) != 1:
+            raise AtlasError(f"Step '{step}' has {len(jobs)} results for {scope} - say which")
+        return self._load(self.target(jobs[0]), jobs[0].makes, self._keys[id(jobs[0])])
+
     def draw(self, found: Mapping[str, Any]) -> list[Path]:
         """Draw the pictures that the recipe asks for into OUT, and return their files.
 

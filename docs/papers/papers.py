@@ -23,6 +23,7 @@ from torch import Tensor
 
 import atlas
 from atlas import summaries
+from atlas.cli.errors import explained
 from atlas.cli.output import progress, say
 from atlas.files import sha256_file, whole_file
 from atlas.heads import HEADS, HeadModel
@@ -33,6 +34,7 @@ from atlas.types import sha256_of
 ROOT = Path(__file__).parent
 SHARED = Path(os.environ.get("ATLAS_SHARED", ROOT.parent.parent.parent / "shared"))
 Layers = list[dict[str, Any]]
+Made = Callable[..., Any]
 RELU = {"type": "relu"}
 
 
@@ -48,8 +50,9 @@ def command(function: Callable[..., None]) -> click.Command:
     @functools.wraps(function)
     def run(data: Path, models: Path, out: Path, small: bool) -> None:
         report = Report(out, small)
-        function(report, data, models)
-        report.write()
+        with explained():
+            function(report, data, models)
+            report.write()
 
     return run
 
@@ -70,8 +73,12 @@ class Report:
     results: list[dict[str, Any]] = field(default_factory=list)
     begin: float = field(default_factory=time.monotonic)
 
-    def recipe(self, path: Path, name: str = "", **values: Any) -> None:
-        """Run a recipe in a folder of its name (or another one), draw its pictures there, and take in its figures."""
+    def recipe(self, path: Path, name: str = "", **values: Any) -> Made:
+        """Run a recipe in a folder of its name (or another one), draw its pictures there, and take in its figures.
+
+        Returns:
+            A function that loads what a step made: of its name, and the values of its variables.
+        """
         name = name or path.stem
         read = read_recipe(path, values)
         runner = Runner(read, self.out / name)
@@ -80,6 +87,7 @@ class Report:
         list(bar)
         self.results += [{"recipe": name, **figure} for figure in found["results"]]
         runner.draw(found)
+        return runner.made
 
     def part(self, name: str, measure: Callable[..., Iterable[Mapping[str, Any]]], *given: Any, **about: Any) -> None:
         """Measure a part, once for the same arguments and code, and take in its figures.
@@ -147,11 +155,18 @@ def trained(
 
 
 def cut(layers: Layers, state: Mapping[str, Tensor], at: int, d: int) -> tuple[atlas.Encoder, HeadModel]:
-    """Cut a network in two: an encoder of vectors of d numbers, which ends before layer `at`, and what reads them."""
+    """Cut a network in two: an encoder of vectors of d numbers, which ends before layer `at`, and what reads them.
+
+    One that begins with 'unflatten', as what is trained on vectors must, takes images of that shape without it.
+    """
+    shape = [d]
+    if layers[0]["type"] == "unflatten" and layers[0]["shape"][0] == 3:
+        shape, layers, at = layers[0]["shape"], layers[1:], at - 1
+        state = {f"{int(key.partition('.')[0]) - 1}.{key.partition('.')[2]}": state[key] for key in state}
     numbered = [(int(key.partition(".")[0]), key.partition(".")[2], tensor) for key, tensor in state.items()]
     below = {f"{n}.{name}": tensor for n, name, tensor in numbered if n < at}
     above = {f"{n - at}.{name}": tensor for n, name, tensor in numbered if n >= at}
-    encoder = atlas.create(atlas.Encoder, "network", {"layers": layers[:at], "input_shape": [d]})
+    encoder = atlas.create(atlas.Encoder, "network", {"layers": layers[:at], "input_shape": shape})
     head = HEADS["network"].from_config({"layers": layers[at:]})
     return encoder.load_state_dict(below), head.load_state_dict(above)
 

@@ -1,0 +1,240 @@
+"""Relative representations (Moschella et al., 2022): stitching, comparison, decoders, text, and negative controls.
+
+python docs/papers/relative/run.py --data DATA --models MODELS --out relative
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE.parent), str(HERE.parent.parent / "cifar-resnets")]
+
+import papers
+import resnets
+from papers import RELU, Made, Report, linear
+
+import atlas
+from atlas import network, plots
+from atlas.heads import HEADS, HeadModel
+from atlas.plugins import components
+
+RECIPE = HERE / "stitching.yaml"
+Figures = Iterator[dict[str, Any]]
+# Numbers in a code of an autoencoder, passes over the images, and rate of learning.
+CODE, EPOCHS, RATE = 64, 15, 3e-3
+
+
+@papers.command
+def main(report: Report, data: Path, models: Path) -> None:
+    """Measure everything that the page on relative representations tells."""
+    values = digits() if report.small else images(report, data, models)
+    seeds, names = values["seeds"], values["names"]
+    made = report.recipe(RECIPE, **values)
+    report.part("correlation", correlations, report.results, names, n=values["most"])
+    for seed in seeds:
+        report.part("control", controls, made, names, n=values["counts"][-2], seed=seed)
+    for seed in seeds:
+        report.part("decoders", decoders, report, data / "mnist", seed=seed)
+    if not report.small:
+        made = report.recipe(RECIPE, "text", **text(data))
+
+
+def digits() -> dict[str, Any]:
+    """Return the values of the recipe for the digits that ship with Atlas."""
+    names = {"mlp": "digits-mlp-s0", "wide": "digits-mlp-wide", "conv": "digits-conv"}
+    encoders = [[name, space, {}] for name, space in names.items()]
+    return {"encoders": encoders, "names": list(names), "counts": [128, 256], "most": 256, "seeds": [0]}
+
+
+def images(report: Report, data: Path, models: Path) -> dict[str, Any]:
+    """Return the values of the recipe for CIFAR-10: two public ResNets, and three small networks trained here."""
+    folder, (train, test) = report.out / "networks", (data / "cifar10" / split for split in ("train", "test"))
+    names = ["resnet20", "resnet32", "cnn-s0", "cnn-s1", "cnn-wide"]
+    if not all((folder / name).is_dir() for name in names):
+        resnets.main(models, folder)
+        pixels = papers.pixels(train)
+        for seed, (name, channels) in enumerate({"cnn-s0": 16, "cnn-s1": 16, "cnn-wide": 32}.items()):
+            atlas.save(classifier(pixels, channels, seed), folder / name, overwrite=True)
+    return {
+        "encoders": [[name, str(folder.resolve() / name), {}] for name in names],
+        "names": names,
+        "first": "resnet20",
+        "train": str(train),
+        "test": str(test),
+        "counts": [64, 300, 768],
+        "most": 768,
+        "seeds": [0, 1, 2],
+    }
+
+
+def classifier(pixels: atlas.Vectors, channels: int, seed: int) -> atlas.Encoder:
+    """Return a small convolutional network trained to classify images of 32 x 32 pixels, up to its features."""
+    window = {"kernel_size": 5, "padding": 2}
+    pool = {"type": "max-pool", "kernel_size": 2, "stride": 2}
+    layers = [
+        {"type": "unflatten", "shape": [3, 32, 32]},
+        {"type": "conv", "in_channels": 3, "out_channels": channels, **window},
+        RELU,
+        pool,
+        {"type": "conv", "in_channels": channels, "out_channels": 2 * channels, **window},
+        RELU,
+        pool,
+        {"type": "flatten"},
+        linear(2 * channels * 64, 128),
+        RELU,
+        linear(128, len(pixels.classes)),
+    ]
+    assert pixels.labels is not None
+    state = papers.trained(layers, pixels.data, pixels.labels, seed, epochs=8)
+    return papers.cut(layers, state, len(layers) - 2, 3072)[0]
+
+
+def text(data: Path) -> dict[str, Any]:
+    """Return the values of the recipe for questions to a bank: counted words, counted letters and, if it is installed,
+    a sentence encoder.
+    """
+    words = {"dim": 256, "sublinear": True}
+    encoders: list[list[Any]] = [
+        ["words", "tfidf-svd", words],
+        ["letters", "tfidf-svd", {**words, "analyzer": "char", "ngram_min": 2, "ngram_max": 4}],
+    ]
+    if "sentence-transformers" in components(atlas.Encoder):
+        encoders.append(["minilm", "sentence-transformers", {"model": "all-MiniLM-L6-v2"}])
+    train, test = (str(data / "banking77" / f"{split}.csv") for split in ("train", "test"))
+    about = {"names": [name for name, *_ in encoders], "first": "words", "train": train, "test": test}
+    return {"encoders": encoders, **about, "counts": [300, 768], "most": 768, "seeds": [0, 1, 2]}
+
+
+def correlations(results: Sequence[dict[str, Any]], names: Sequence[str], n: int) -> Figures:
+    """Yield how the similarity of two encoders, with nothing trained, goes with the accuracy of stitching them."""
+
+    def mean_of(**scope: Any) -> float:
+        found = [r["value"] for r in results if scope.items() <= r.items()]
+        return sum(found) / len(found)
+
+    pairs = list(itertools.permutations(names, 2))
+    stitched = [mean_of(step="relative-stitched", source=a, target=b, n=n, reads="mlp") for a, b in pairs]
+    for step, metric in (
+        ("similar", "cosine"),
+        ("similar", "jaccard@10"),
+        ("absolute-similar", "unbiased-cka"),
+        ("absolute-similar", "mutual-knn@10"),
+    ):
+        alike = [mean_of(step=step, metric=metric, one=a, other=b) for a, b in pairs]
+        yield {"of": metric, "metric": "spearman", "value": papers.correlation(alike, stitched), "pairs": len(pairs)}
+
+
+def controls(made: Made, names: Sequence[str], n: int, seed: int) -> Figures:
+    """Yield accuracies with anchors that are right, in another order on one side, or random numbers on each side."""
+    train, test = ({name: made(f"{split}-vectors", name=name) for name in names} for split in ("train", "test"))
+    anchors = made("anchors", n=n, seed=seed)
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(n, generator=generator)
+    projections = {name: atlas.fit("relative", source=train[name], anchors=anchors).aligner for name in names}
+    random = {name: torch.randn(n, train[name].space.dim, generator=generator) for name in names}
+    gaussian = {name: atlas.create(atlas.Aligner, "relative").fit(random[name]) for name in names}
+    for target in names:
+        heads = {
+            kind: HEADS["network"]().fit(of[target].transform(train[target].data), train[target].labels, seed=seed)
+            for kind, of in (("right", projections), ("random", gaussian))
+        }
+        for source in names:
+            X, y = test[source].data, test[source].labels
+            if source == target:
+                R = gaussian[target].transform(X)
+                yield {"anchors": "random", "own": True, **figure(source, target, heads["random"], R, y)}
+                continue
+            R = projections[source].transform(X)
+            yield {"anchors": "right", "own": False, **figure(source, target, heads["right"], R, y)}
+            yield {"anchors": "permuted", "own": False, **figure(source, target, heads["right"], R[:, order], y)}
+            R = gaussian[source].transform(X)
+            yield {"anchors": "random", "own": False, **figure(source, target, heads["random"], R, y)}
+
+
+def figure(source: str, target: str, head: HeadModel, X: Tensor, y: Tensor) -> dict[str, Any]:
+    """Return the accuracy of a head as a figure."""
+    return {"source": source, "target": target, "metric": "accuracy", "value": papers.accuracy(head, X, y)}
+
+
+def decoders(report: Report, mnist: Path, seed: int) -> Figures:
+    """Yield errors of autoencoders whose decoders are swapped, and draw what they make of some images."""
+    splits = ("digits-train", "digits-test") if report.small else (mnist / "train", mnist / "test")
+    train, test = (papers.pixels(split, grayscale=True).data.float() for split in splits)
+    side, count = round(train.shape[1] ** 0.5), 128 if report.small else 300
+    anchors = train[torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))[:count]]
+    made = [papers.mlp_autoencoder, papers.mlp_autoencoder, papers.conv_autoencoder]
+    pictures: dict[str, Tensor] = {"image": test}
+    found: dict[tuple[str, int, int], Tensor] = {}
+    for kind, train_one in (("absolute", absolute), ("relative", frozen), ("relative, end to end", end_to_end)):
+        models = [train_one(*make(side, CODE), train, anchors, 10 * seed + i) for i, make in enumerate(made)]
+        for i, j in itertools.product(range(len(made)), repeat=2):
+            found[kind, i, j] = models[j][1](models[i][0](test))
+            which = "own" if i == j else "same architecture" if made[i] is made[j] else "other architecture"
+            error = float((found[kind, i, j] - test).square().mean())
+            yield {"kind": kind, "decoder": which, "source": i, "target": j, "metric": "mse", "value": error}
+        pictures |= {f"{kind}, own": found[kind, 0, 0], f"{kind}, swapped": found[kind, 0, 1]}
+    yield {"kind": "mean image", "decoder": "", "metric": "mse", "value": float((train.mean(0) - test).square().mean())}
+    if seed == 0:
+        shown = {name: made.detach()[: len(test) // 10 * 10 : len(test) // 10] for name, made in pictures.items()}
+        shaped = {name: made.unflatten(1, (side, side)) for name, made in shown.items()}
+        plots.images(shaped, report.out / "decoders.png", title="Images, and what decoders make of their codes")
+
+
+Model = tuple[Any, Any]
+
+
+def absolute(encoder: papers.Layers, decoder: papers.Layers, X: Tensor, anchors: Tensor, seed: int) -> Model:
+    """Return an autoencoder: what makes codes, and what makes images of them."""
+    state = papers.trained([*encoder, *decoder], X, X, seed, epochs=EPOCHS, lr=RATE)
+    below, above = papers.cut([*encoder, *decoder], state, len(encoder), X.shape[1])
+    return below.module(), above.scores
+
+
+def frozen(encoder: papers.Layers, decoder: papers.Layers, X: Tensor, anchors: Tensor, seed: int) -> Model:
+    """Return the encoder of an autoencoder, made relative, and a new decoder that was trained on that alone."""
+    encode, _ = absolute(encoder, decoder, X, anchors, seed)
+    projection = atlas.create(atlas.Aligner, "relative").fit(encode(anchors))
+    layers = read_by(decoder, len(anchors))
+    head = HEADS["network"].from_config({"layers": layers, "epochs": EPOCHS, "lr": RATE})
+    head.fit(projection.transform(encode(X)), X, seed=seed)
+    return lambda images: projection.transform(encode(images)), head.scores
+
+
+def end_to_end(encoder: papers.Layers, decoder: papers.Layers, X: Tensor, anchors: Tensor, seed: int) -> Model:
+    """Return an autoencoder trained with its code made relative, the anchors encoded anew in every step.
+
+    No gradient goes through the anchors. Source: the authors' code.
+    """
+    below, above = network.initialise(encoder, seed), network.initialise(read_by(decoder, len(anchors)), seed)
+    generator = torch.Generator().manual_seed(seed)
+    optimizer = torch.optim.Adam([*below.parameters(), *above.parameters()], lr=RATE)
+
+    def relative(images: Tensor) -> Tensor:
+        with torch.no_grad():
+            unit = F.normalize(below(anchors))
+        return F.normalize(below(images)) @ unit.T
+
+    for _ in range(EPOCHS):
+        for rows in torch.randperm(len(X), generator=generator).split(128):
+            optimizer.zero_grad()
+            F.mse_loss(above(relative(X[rows])), X[rows]).backward()
+            optimizer.step()
+    return relative, above
+
+
+def read_by(decoder: papers.Layers, n: int) -> papers.Layers:
+    """Return the layers of a decoder that reads n similarities."""
+    return [{"type": "layer-norm", "features": n}, linear(n, decoder[0]["out_features"]), *decoder[1:]]
+
+
+if __name__ == "__main__":
+    main()
