@@ -134,14 +134,15 @@ def decoders(report: Report, mnist: Path, seed: int) -> Figures:
     for kind, train_one in (("absolute", absolute), ("relative", frozen), ("relative, end to end", end_to_end)):
         models = [train_one(*make(side, CODE), train, anchors, 10 * seed + i) for i, make in enumerate(made)]
         for i, j in itertools.product(range(len(made)), repeat=2):
-            found[kind, i, j] = models[j][1](models[i][0](test))
+            with torch.no_grad():
+                found[kind, i, j] = models[j][1](models[i][0](test))
             which = "own" if i == j else "same architecture" if made[i] is made[j] else "other architecture"
             error = float((found[kind, i, j] - test).square().mean())
             yield {"kind": kind, "decoder": which, "source": i, "target": j, "metric": "mse", "value": error}
         pictures |= {f"{kind}, own": found[kind, 0, 0], f"{kind}, swapped": found[kind, 0, 1]}
     yield {"kind": "mean image", "decoder": "", "metric": "mse", "value": float((train.mean(0) - test).square().mean())}
     if seed == 0:
-        shown = {name: made.detach()[: len(test) // 10 * 10 : len(test) // 10] for name, made in pictures.items()}
+        shown = {name: made[: len(test) // 10 * 10 : len(test) // 10] for name, made in pictures.items()}
         shaped = {name: made.unflatten(1, (side, side)) for name, made in shown.items()}
         plots.images(shaped, report.out / "decoders.png", title="Images, and what decoders make of their codes")
 

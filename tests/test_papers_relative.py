@@ -1,0 +1,60 @@
+"""Relative representations, small: what the paper claims, and what must not work."""
+
+from __future__ import annotations
+
+import pytest
+from papertools import mean, run, shared_run, values
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory):
+    return shared_run("relative", tmp_path_factory)
+
+
+@pytest.fixture
+def results(ran):
+    return ran[0]
+
+
+@pytest.fixture
+def folder(ran):
+    return ran[1]
+
+
+def test_heads_of_relative_vectors_read_those_of_other_networks(results):
+    stitched = {"step": "relative-stitched", "reads": "mlp", "n": 256}
+    assert mean(results, **stitched) > mean(results, "native", **stitched) - 0.07
+    assert mean(results, **stitched) > mean(results, step="absolute-stitched", reads="mlp") + 0.6
+
+
+def test_a_linear_head_reads_its_own_as_well_and_others_far_worse(results):
+    linear = {"step": "relative-stitched", "reads": "ridge", "n": 256}
+    assert mean(results, "native", **linear) > 0.9
+    assert mean(results, **linear) < mean(results, step="relative-stitched", reads="mlp", n=256) - 0.15
+
+
+def test_anchors_in_another_order_or_of_no_meaning_carry_nothing(results):
+    assert max(values(results, step="control", anchors="permuted")) < 0.3
+    assert mean(results, step="control", anchors="random", own=False) < 0.4
+    assert min(values(results, step="control", anchors="random", own=True)) > 0.9
+    assert min(values(results, step="control", anchors="right")) > 0.8
+
+
+def test_decoders_of_relative_codes_read_those_of_other_encoders(results):
+    swapped = {"step": "decoders", "decoder": "same architecture"}
+    assert mean(results, kind="absolute", **swapped) > mean(results, step="decoders", kind="mean image")
+    for kind in ("relative", "relative, end to end"):
+        assert mean(results, kind=kind, **swapped) < mean(results, kind="absolute", **swapped) / 3
+        assert mean(results, kind=kind, **swapped) < 2 * mean(results, step="decoders", kind=kind, decoder="own")
+
+
+def test_what_has_been_measured_is_not_measured_again(results, folder):
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*.safetensors")}
+    assert run("relative", folder) == results
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*.safetensors")} == before
+
+
+def test_the_pictures_are_drawn(results, folder):
+    pytest.importorskip("matplotlib")
+    assert (folder / "decoders.png").read_bytes().startswith(b"\x89PNG")
+    assert len(list((folder / "stitching").glob("*.png"))) == 3
