@@ -1,4 +1,4 @@
-"""Searching a Hub, rebuilding a registry from it, locking what a recipe takes from it, and verifying what is there."""
+"""Searching a Hub, rebuilding a registry from it, and verifying what is there."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ import torch
 from hubtools import CLIENT_WARNS, make_alignment, upload
 
 import atlas
-from atlas.cards import CARD, dump_card, read_card, read_yaml
-from atlas.errors import AtlasError, CardError
+from atlas.cards import CARD, dump_card, read_card
+from atlas.errors import AtlasError
 from atlas.files import MODEL, save_tensors, sha256_file
-from atlas.hub.locking import lock, locked, pull_locked, references
 from atlas.hub.pushing import push
 from atlas.hub.searching import index, search
 from atlas.hub.verifying import verify
@@ -126,58 +125,6 @@ def test_two_repositories_of_one_id_are_told_apart(hub, repo: str, tmp_path: Pat
     assert [reason for reason in done.skipped.values() if "alignment 'the__same__id' is that of 'other/" in reason]
 
 
-def test_a_lock_is_reproduced_or_says_what_differs(hub, repo: str, tmp_path: Path) -> None:
-    first = push(make_alignment(tmp_path / "a"), repo)
-    recipe = tmp_path / "recipe.yaml"
-    recipe.write_text(f"format: 1\nsteps:\n  use: {{verb: apply, mapping: 'hf://{repo}', vectors: [hf://{repo}]}}\n")
-    path = tmp_path / "atlas.lock"
-    assert references(recipe) == [f"hf://{repo}"]
-    lock(references(recipe), path)
-    push(make_alignment(tmp_path / "b", seed=1), repo)
-    assert [one.commit for one in pull_locked(path)] == [first.commit]
-    with locked(path):
-        assert atlas.pull(f"hf://{repo}").commit == first.commit
-        assert atlas.pull(first.pinned).commit == first.commit
-        with pytest.raises(AtlasError, match=r"'hf://a/b' is not in .*atlas.lock - lock it"):
-            atlas.pull("hf://a/b")
-    assert atlas.pull(f"hf://{repo}").commit != first.commit
-    text = path.read_text()
-    assert "hf_" not in text
-    assert any(one.startswith("latent-atlas ") for one in read_yaml(path)["plugins"])
-    card = read_yaml(path)["entries"][0]["card"]
-    path.write_text(text.replace(card, "f" * 64).replace("plugins: [", "plugins: [atlas-not-there 1.0, "))
-    with pytest.raises(
-        AtlasError, match=r"cannot be reproduced: plugin atlas-not-there 1.0 was locked, installed is none"
-    ):
-        pull_locked(path)
-    with pytest.raises(AtlasError, match=rf"'hf://{repo}': card was f{{24}}, is {card[:24]}"):
-        pull_locked(path)
-
-
-def test_references_are_put_together_from_variables(tmp_path: Path) -> None:
-    step = "{each: {name: '${names}'}, verb: apply, mapping: 'hf://${owner}/${name}', vectors: [x, 'hf://b/${name}-2']}"
-    values = "values: {owner: a, names: [one, two], unused: hf://not/used}"
-    (tmp_path / "recipe.yaml").write_text(f"format: 1\n{values}\nsteps:\n  use: {step}\n")
-    found = references(tmp_path / "recipe.yaml")
-    assert found == ["hf://a/one", "hf://a/two", "hf://b/one-2", "hf://b/two-2"]
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("[]", "not a lock file"),
-        ("{format: 2, entries: []}", "format 2 is not one this Atlas reads"),
-        ("{format: 1, entries: [{ref: a}]}", "an entry must have ref, commit and card"),
-        ("{format: 1, entries: [3]}", "an entry must have ref, commit and card"),
-        ("{format: 1, entries: [{ref: a/b, commit: 3, card: x}]}", "every field of an entry must be text"),
-    ],
-)
-def test_a_malformed_lock_is_refused(tmp_path: Path, text: str, message: str) -> None:
-    (tmp_path / "atlas.lock").write_text(text)
-    with pytest.raises(CardError, match=message):
-        pull_locked(tmp_path / "atlas.lock")
-
-
 def verdicts(checks) -> dict[str, bool | None]:
     """Return what each check decided."""
     return {check.name: check.ok for check in checks}
@@ -279,22 +226,3 @@ def test_the_commands(hub, repo: str, tmp_path: Path, atlas_command, monkeypatch
     assert "Give either a REF or --locked" in atlas_command("pull", status=2).stderr
     assert "--method goes with --hub" in atlas_command("list", "--method", "x", status=2).stderr
     assert "there is no such repository" in atlas_command("pull", "hf://tester/nothing", status=1).stderr
-
-
-def test_a_recipe_is_run_with_what_was_locked(hub, repo: str, pair, tmp_path: Path, atlas_command, monkeypatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    pair.source.save_pretrained("x")
-    fitted = atlas.fit("procrustes", source=pair.source, target=pair.target)
-    fitted.push_to_hub(repo)
-    Path("recipe.yaml").write_text(
-        f"format: 1\nsteps:\n  mapped: {{verb: apply, mapping: 'hf://{repo}', vectors: x}}\n"
-    )
-    atlas_command("lock", "recipe.yaml")
-    replace(
-        fitted, aligner=atlas.create(atlas.Aligner, "procrustes").fit(pair.source.data, -pair.target.data)
-    ).push_to_hub(repo)
-    atlas_command("run", "recipe.yaml", "--out", "then", "--locked")
-    atlas_command("run", "recipe.yaml", "--out", "now")
-    then, now = (atlas.load(next(Path(name).rglob(CARD)).parent).data for name in ("then", "now"))
-    torch.testing.assert_close(then, fitted(pair.source.data))
-    assert not torch.allclose(then, now, atol=0.1)

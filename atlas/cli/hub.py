@@ -191,11 +191,18 @@ def index_command(ctx: click.Context, author: str, registry: Path, as_json: bool
     show_default=True,
     help="The lock file.",
 )
-def lock_command(what: tuple[str, ...], out: Path) -> None:
-    """Write down the commits, hashes and plugin versions of what recipes take from the Hub, or of references."""
+@params.values
+@params.registry
+def lock_command(what: tuple[str, ...], out: Path, values: dict[str, Any], registry: Any) -> None:
+    """Write down the commits, hashes and plugin versions of what recipes take from the Hub, or of references.
+
+    What a recipe takes may depend on its `values`: lock it with the --set that it is run with.
+    """
     from atlas.hub.locking import lock, references
 
-    refs = [ref for one in what for ref in ([one] if one.startswith("hf://") else references(one))]
+    if values and all(one.startswith("hf://") for one in what):
+        raise click.UsageError("--set goes with a recipe")
+    refs = [ref for one in what for ref in ([one] if one.startswith("hf://") else references(one, values))]
     for one in lock(refs, out):
         say(f"{one.ref} is {one.commit}")
     params.wrote(params.count(len(set(refs)), "reference"), out, "atlas pull --locked")

@@ -36,6 +36,30 @@ registry = click.option(
     is_eager=True,
     help="Look ids up in this folder before those of ATLAS_REGISTRY and the shipped one; may be repeated.",
 )
+
+
+def _values(ctx: click.Context, param: click.Parameter, pairs: tuple[tuple[str, str], ...]) -> dict[str, Any]:
+    return {name: value_of(name, text) for name, text in pairs}
+
+
+def value_of(name: str, text: str) -> Any:
+    """Return a value given on the command line, where a path is from here, not from the recipe's folder."""
+    from atlas.cards import parse_yaml
+
+    value = parse_yaml(text, f"--set {name}")
+    is_path = isinstance(value, str) and "/" in value and Path(value).exists()
+    return str(Path(value).resolve()) if is_path else value
+
+
+values = click.option(
+    "--set",
+    "values",
+    nargs=2,
+    multiple=True,
+    metavar="NAME VALUE",
+    callback=_values,
+    help="Set an entry of a recipe's `values`, in YAML; what has a '/' and is there from here is a path from here.",
+)
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 overwrite = click.option("--overwrite", is_flag=True, help="Replace what is at --out.")
 seed = click.option(

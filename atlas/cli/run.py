@@ -18,14 +18,7 @@ if TYPE_CHECKING:
 @click.command("run")
 @click.argument("recipe", type=click.Path(path_type=Path), metavar="RECIPE.yaml")
 @params.out("Folder for what the steps make; that of a run before is taken up again.")
-@click.option(
-    "--set",
-    "values",
-    nargs=2,
-    multiple=True,
-    metavar="NAME VALUE",
-    help="Set an entry of `values`, in YAML; what has a '/' and is there from here is a path from here.",
-)
+@params.values
 @click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
 @click.option("--force", is_flag=True, help="Do everything again.")
 @click.option("--locked", is_flag=True, help="Take from the Hub what the lock file names, or fail with what differs.")
@@ -34,7 +27,14 @@ if TYPE_CHECKING:
 @params.registry
 @click.pass_context
 def run_command(
-    ctx: click.Context, recipe: Path, out: Path, values: Any, dry_run: bool, force: bool, as_json: bool, **rest: Any
+    ctx: click.Context,
+    recipe: Path,
+    out: Path,
+    values: dict[str, Any],
+    dry_run: bool,
+    force: bool,
+    as_json: bool,
+    **rest: Any,
 ) -> None:
     """Run a recipe: the same verbs, composed in a YAML file.
 
@@ -48,7 +48,7 @@ def run_command(
         from atlas.hub.locking import locked
 
         ctx.with_resource(locked(rest["lock"]))
-    read = read_recipe(recipe, {name: value_of(name, text) for name, text in values})
+    read = read_recipe(recipe, values)
     runner = Runner(read, out, progress)
     if dry_run:
         put_plan(runner, force, as_json)
@@ -75,15 +75,6 @@ def put_pictures(runner: Runner, found: dict[str, Any]) -> None:
         return
     for path in drawn:
         say(f"Drew {path}")
-
-
-def value_of(name: str, text: str) -> Any:
-    """Return a value given on the command line, where a path is from here, not from the recipe's folder."""
-    from atlas.cards import parse_yaml
-
-    value = parse_yaml(text, f"--set {name}")
-    is_path = isinstance(value, str) and "/" in value and Path(value).exists()
-    return str(Path(value).resolve()) if is_path else value
 
 
 def put_plan(runner: Runner, force: bool, as_json: bool) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -39,8 +39,12 @@ class Locked:
     plugin: str = ""
 
 
-def references(recipe: str | Path) -> list[str]:
+def references(recipe: str | Path, values: Mapping[str, Any] | None = None) -> list[str]:
     """Return what a recipe takes from the Hub: 'hf://' references, and ids of registry entries that point there.
+
+    Args:
+        recipe: the YAML file.
+        values: what to use in place of entries of its `values`.
 
     Raises:
         AtlasError: the recipe is malformed.
@@ -49,7 +53,7 @@ def references(recipe: str | Path) -> list[str]:
 
     entries = {entry.card.id: f"{SCHEME}{entry.card.hub}" for entry in Registry().entries() if entry.card.hub}
     # Of the jobs, not of the file: there, a reference may be put together from variables.
-    texts = [text for job in read_recipe(recipe).jobs for text in _texts(dict(job.arguments))]
+    texts = [text for job in read_recipe(recipe, values).jobs for text in _texts(dict(job.arguments))]
     return sorted({text if text.startswith(SCHEME) else entries[text] for text in texts if _is_ref(text, entries)})
 
 
@@ -156,7 +160,7 @@ def locked(path: str | Path = LOCK) -> Iterator[None]:
         if ref.pinned:
             return ref
         if ref not in commits:
-            raise AtlasError(f"'{ref}' is not in {path} - lock it with 'atlas lock'")
+            raise AtlasError(f"'{ref}' is not in {path} - lock it with 'atlas lock', and a recipe's --set")
         return ref.at(commits[ref])
 
     LOCKS.append(meaning)
