@@ -72,15 +72,6 @@ def test_a_fault_that_passes_is_survived(hub, repo: str, tmp_path: Path, rule: d
     assert hub.faults.rules()[0]["applied"] == 1
 
 
-@pytest.mark.parametrize("action", ["corrupt", "truncate"])
-@pytest.mark.parametrize("hub", ["xet"], indirect=True)
-def test_a_fault_that_passes_is_survived_over_xet(hub, repo: str, tmp_path: Path, action: str) -> None:
-    folder = make_alignment(tmp_path / "a", d_source=300, d_target=200)
-    upload(repo, folder)
-    hub.faults.add(kind="download", path="^/-/xorbs", action=action, times=1)
-    whole(repo, folder)
-
-
 LASTING = [
     (
         {"kind": "download", "action": "corrupt", "path": TENSORS},
@@ -233,17 +224,6 @@ def test_a_push_survives_a_fault_with_one_commit(hub, repo: str, tmp_path: Path,
     assert hub.faults.rules()[0]["applied"] == 1
     assert len(HfApi(endpoint=hub.url).list_repo_commits(repo)) == 3
     assert pull(repo).commit == done.commit
-    whole(repo, folder)
-
-
-@pytest.mark.parametrize("action", ["kill-upload", "drop-response", "reset"])
-@pytest.mark.parametrize("hub", ["xet"], indirect=True)
-def test_a_push_survives_a_cut_over_xet(hub, repo: str, tmp_path: Path, action: str) -> None:
-    folder = make_alignment(tmp_path / "a", seed=int(repo[-8:], 16), d_source=300, d_target=200)
-    more = {"after_bytes": 1000} if action == "kill-upload" else {}
-    hub.faults.add(kind="upload", action=action, times=1, **more)
-    push(folder, repo)
-    assert hub.faults.rules()[0]["applied"] == 1
     whole(repo, folder)
 
 

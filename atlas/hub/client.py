@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from atlas.errors import AtlasError, NotFoundError
+from atlas.hub.xet import Watch, over_http
 
 T = TypeVar("T")
 
@@ -95,11 +96,14 @@ def patiently(
     pause = PAUSE
     while True:
         left -= 1
+        watch = Watch(WAIT)
         try:
-            with _bounded():
+            with _bounded(), watch:
                 return call()
         except failures as error:
             wait = _pause(error, pause)
+            if watch.used and wait is not None and not isinstance(error, _http_errors()):
+                over_http("stood still" if watch.still else f"failed ({type(error).__name__})")
             if left > 0 and wait is not None:
                 time.sleep(wait)
                 pause *= 2
@@ -111,10 +115,14 @@ def patiently(
 
 
 def _failures() -> tuple[type[Exception], ...]:
+    return (*_http_errors(), OSError, ValueError, RuntimeError)
+
+
+def _http_errors() -> tuple[type[Exception], ...]:
     from huggingface_hub import errors
 
     # The second is what all errors of the HTTP library derive from, whichever library this version uses.
-    return (errors.HfHubHTTPError, errors.HfHubHTTPError.__bases__[0], OSError, ValueError, RuntimeError)
+    return (errors.HfHubHTTPError, errors.HfHubHTTPError.__bases__[0])
 
 
 def _kind(error: Exception, write: bool) -> type[AtlasError]:
@@ -143,9 +151,8 @@ def _pause(error: Exception, pause: float) -> float | None:
         return wait if status in _TRANSIENT and wait <= LONGEST_PAUSE else None
     if isinstance(error, (ConnectionError, TimeoutError, errors.LocalEntryNotFoundError)):
         return pause
-    http_error = errors.HfHubHTTPError.__bases__[0]
     cut_short = isinstance(error, OSError) and error.errno is None
-    return pause if isinstance(error, (http_error, RuntimeError)) or cut_short else None
+    return pause if isinstance(error, (*_http_errors(), RuntimeError)) or cut_short else None
 
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
