@@ -18,7 +18,7 @@ from torch.nn.functional import pad
 from atlas.arrays import as_matrix, check_finite
 from atlas.artefacts import Alignment, Head
 from atlas.errors import AtlasError
-from atlas.metrics import Measure, bootstrap, find
+from atlas.metrics import Measure, agreement, bootstrap, find
 from atlas.types import Metric
 from atlas.vectors import Vectors, paired
 
@@ -84,6 +84,36 @@ def evaluate(
     return tuple(figures)
 
 
+def evaluate_head(head: Head, vectors: Vectors, *, split: str = "") -> Metric:
+    """Measure the accuracy of a classifier on labelled vectors, which should not be those it was trained on.
+
+    Args:
+        head: what to measure.
+        vectors: of the space it reads; rows of unknown class are left out.
+        split: what part of the data set this is, for the record.
+
+    Returns:
+        The accuracy, with a 95 % bootstrap interval, and as its `floor` that of always naming the commonest class.
+
+    Raises:
+        SpaceMismatchError: vectors of another space.
+        AtlasError: a head that is no classifier, or labels that are missing.
+    """
+    if not head.classes:
+        raise AtlasError(f"Head '{head.id}' is no classifier - there is no accuracy to measure")
+    head.space.require(vectors.space, f"Head '{head.id}' reads", "the vectors")
+    truth = class_numbers(head, vectors)
+    if not bool(((truth >= 0) & (truth < len(head.classes))).any()):
+        theirs, ours = ", ".join(vectors.classes[:5]), ", ".join(head.classes[:5])
+        raise AtlasError(f"Head '{head.id}' knows none of the vectors' classes ({theirs}) - its own are {ours}")
+    rows = agreement.correct(head.model.predict(vectors.data), truth)
+    low, high = bootstrap(rows)
+    # Only a class that the head knows could be named.
+    floor = float(truth[truth >= 0].bincount()[: len(head.classes)].max()) / len(rows)
+    about: dict[str, Any] = {"dataset": vectors.dataset, "split": split, "n": len(rows)}
+    return Metric("accuracy", float(rows.mean()), low=low, high=high, floor=floor, **about)
+
+
 def _figure(measure: Measure, X: Any, Y: Any) -> tuple[float, Tensor | None]:
     """Return a figure, and the values for each row that it is the mean of, if it is one."""
     rows = measure.per_row(X, Y)
@@ -119,7 +149,7 @@ def _reader(measure: Measure, head: Head | None, labelled: Vectors) -> Callable[
 
 def _labels(vectors: Vectors, what: str) -> Tensor:
     if vectors.labels is None:
-        raise AtlasError(f"'{what}' needs labels, and neither source nor target has them - encode items with classes")
+        raise AtlasError(f"'{what}' needs labels, and the vectors have none - encode items with classes")
     return vectors.labels
 
 

@@ -176,6 +176,7 @@ class Head(Stored):
     metrics: tuple[Metric, ...] = ()
     license: str = ""
     description: str = ""
+    evaluation: Mapping[str, str] = field(default_factory=dict)
 
     kind = "head"
 
@@ -205,6 +206,7 @@ class Head(Stored):
             metrics=self.metrics,
             license=self.license,
             description=self.description,
+            evaluation=dict(self.evaluation),
             **stored,
         )
 
@@ -219,7 +221,8 @@ class Head(Stored):
             raise CardError(f"{folder / CARD}: unknown head '{card.head}' - known: {', '.join(sorted(HEADS))}")
         model = HEADS[card.head].from_config(card.config)
         model.load_state_dict(_finite(load_tensors(folder / MODEL), folder))
-        return cls(card.id, card.space, model, card.classes, card.dataset, card.metrics, card.license, card.description)
+        about = (card.metrics, card.license, card.description, card.evaluation)
+        return cls(card.id, card.space, model, card.classes, card.dataset, *about)
 
 
 @dataclass(frozen=True)
@@ -243,6 +246,7 @@ class Atlas(Stored):
     metrics: tuple[Metric, ...] = ()
     license: str = ""
     description: str = ""
+    evaluation: Mapping[str, str] = field(default_factory=dict)
 
     kind = "atlas"
 
@@ -335,6 +339,7 @@ class Atlas(Stored):
             metrics=self.metrics,
             license=self.license,
             description=self.description,
+            evaluation=dict(self.evaluation),
             **stored,
         )
 
@@ -362,6 +367,7 @@ class Atlas(Stored):
             card.metrics,
             card.license,
             card.description,
+            card.evaluation,
         )
 
 

@@ -135,8 +135,8 @@ class TensorInfo:
 class Metric:
     """One measured figure: what was measured, on what, and how sure it is.
 
-    `low` and `high` bound a 95 % interval. `native` is the same figure for the target's own vectors and `floor` for no
-    alignment at all: without these two a figure says little.
+    `low` and `high` bound a 95 % interval. Without the other two a figure says little: `native` is the same figure for
+    the target's own vectors, and `floor` for no alignment at all (of a head: for always naming the commonest class).
     """
 
     name: str
@@ -244,7 +244,7 @@ class VectorsCard(Card):
 class AlignmentCard(Card):
     """A fitted map from a source space to a target space, and where it came from.
 
-    `evaluation` says where the vectors are that its metrics were measured on: references, as source, target and head.
+    `evaluation` says where what its metrics were measured on is: references, as source, target and head.
     """
 
     kind: ClassVar[str] = "alignment"
@@ -262,7 +262,10 @@ class AlignmentCard(Card):
 
 @dataclass(frozen=True)
 class HeadCard(Card):
-    """What reads vectors of one space: a classifier, a regressor or a decoder."""
+    """What reads vectors of one space: a classifier, a regressor or a decoder.
+
+    `evaluation` says where the vectors are that its metrics were measured on, as vectors.
+    """
 
     kind: ClassVar[str] = "head"
 
@@ -272,11 +275,15 @@ class HeadCard(Card):
     classes: tuple[str, ...] = field(default=(), kw_only=True)
     dataset: str = field(default="", kw_only=True)
     metrics: tuple[Metric, ...] = field(default=(), kw_only=True)
+    evaluation: Mapping[str, str] = field(default_factory=dict, kw_only=True)
 
 
 @dataclass(frozen=True)
 class AtlasCard(Card):
-    """Several alignments into one shared space, and the rule that combines them."""
+    """Several alignments into one shared space, and the rule that combines them.
+
+    `evaluation` says where what its metrics were measured on is: references, as vectors, vectors-2..., and head.
+    """
 
     kind: ClassVar[str] = "atlas"
 
@@ -287,6 +294,7 @@ class AtlasCard(Card):
     anchors: str = field(default="", kw_only=True)
     dataset: str = field(default="", kw_only=True)
     metrics: tuple[Metric, ...] = field(default=(), kw_only=True)
+    evaluation: Mapping[str, str] = field(default_factory=dict, kw_only=True)
 
 
 CARDS: dict[str, type[Card]] = {

@@ -92,7 +92,7 @@ def test_what_does_not_fit_is_refused():
     with pytest.raises(atlas.AtlasError, match="Unknown metric 'cosin' - did you mean 'cosine'"):
         evaluate(fitted, source=X, target=Y, metrics=["cosin"])
     bare = [atlas.Vectors.of(view.data, view.space) for view in (X, Y)]
-    with pytest.raises(atlas.AtlasError, match="'accuracy' needs labels, and neither source nor target has them"):
+    with pytest.raises(atlas.AtlasError, match="'accuracy' needs labels, and the vectors have none"):
         evaluate(fitted, source=bare[0], target=bare[1], head=atlas.train("linear", Y))
 
 

@@ -114,11 +114,14 @@ def test_a_curve_is_measured_on_other_items(hub, repo: str, fitted: Fitted, pair
     everything = [str(tmp_path / name) for name in ("source", "target")]
     with pytest.raises(AtlasError, match="40 of the 40 items it is evaluated on are among those it was fitted on"):
         push(fitted.folder, repo, evaluated_on=fitted.held_out, fitted_on=everything)
-    with pytest.raises(AtlasError, match="A learning curve needs"):
+    with pytest.raises(AtlasError, match="A learning curve is that of an alignment"):
         push(fitted.folder, repo, fitted_on=fitted.fitted_on)
-    with pytest.raises(AtlasError, match="only an alignment is evaluated on"):
+    with pytest.raises(AtlasError, match="is of kind vectors - only alignment, head, atlas can be measured"):
         push(tmp_path / "source", repo, evaluated_on=fitted.held_out)
-    with pytest.raises(AtlasError, match="is of kind vectors - expected head"):
+    with pytest.raises(
+        AtlasError,
+        match="a head of the target, got vectors and vectors and vectors",
+    ):
         push(fitted.folder, repo, evaluated_on=[*fitted.held_out, fitted.held_out[0]])
 
 

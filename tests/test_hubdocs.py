@@ -51,6 +51,7 @@ def test_the_tutorial(hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, atla
     assert "you/conv-to-mlp" in said["$ atlas list --hub --kind alignment --source digits-conv --sort recall@10"]
     assert "holds: the card says" in said["$ atlas verify hf://you/conv-to-mlp@v1.0.0"]
     assert "WRONG" not in said["$ atlas verify hf://you/conv-to-mlp@v1.0.0"]
+    assert "ok  accuracy  holds: the card says" in said["$ atlas verify hf://you/mlp-head"]
     mapped = names["alignment"](names["vectors"])
     torch.testing.assert_close(torch.from_numpy(names["mapped"]), mapped.data, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(atlas.load("mapped").data, mapped.data)

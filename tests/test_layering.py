@@ -20,9 +20,10 @@ verbs predictions summaries recipe steps runner pictures demo cli testing
 """
 LAYERS = _ORDER.split()
 # Within the package that talks to the Hub.
-_ORDER_OF_HUB = (
-    "xet client cache card text picture target pulling __init__ measuring pushing mixin searching locking verifying"
-)
+_ORDER_OF_HUB = """
+xet client cache card text picture target pulling __init__ evaluating measuring pushing mixin searching locking
+verifying
+"""
 HUB = _ORDER_OF_HUB.split()
 # What the author of an encoder may need beside the public names.
 FOR_AUTHORS = ["arrays", "base", "files", "items", "network", "testing", "types"]

@@ -19,7 +19,7 @@ lock_file = click.option(
 )
 
 
-@click.command("push")
+@click.command("push", cls=params.Spread)
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.argument("repo", metavar="OWNER/NAME")
 @click.option("--private", is_flag=True, default=None, help="Make the repository private.")
@@ -31,11 +31,17 @@ lock_file = click.option(
 @click.option("--dry-run", is_flag=True, help="Change nothing; print the files, their sizes and the model card.")
 @click.option(
     "--evaluated-on",
-    nargs=2,
-    metavar="SOURCE TARGET",
-    help="hf:// references of vectors to measure an alignment on, for the model card and for 'atlas verify'.",
+    cls=params.Several,
+    multiple=True,
+    metavar="VECTORS...",
+    help="hf:// references of vectors to measure it on, for the model card and for 'atlas verify': SOURCE TARGET for "
+    "an alignment, those of its space for a head, those of some of its spaces for an atlas.",
 )
-@click.option("--head", metavar="HEAD", help="hf:// reference of a head of the target, to measure its accuracy, too.")
+@click.option(
+    "--head",
+    metavar="HEAD",
+    help="hf:// reference of a head of an alignment's target or an atlas's space, to measure its accuracy.",
+)
 @click.option(
     "--fitted-on",
     nargs=2,
@@ -47,7 +53,7 @@ lock_file = click.option(
 def push_command(
     folder: Path,
     repo: str,
-    evaluated_on: tuple[str, str] | None,
+    evaluated_on: tuple[str, ...],
     head: str | None,
     as_json: bool,
     dry_run: bool,
@@ -63,7 +69,7 @@ def push_command(
 
     if (head or how["fitted_on"]) and not evaluated_on:
         raise click.UsageError("--head and --fitted-on go with --evaluated-on")
-    on = [*(evaluated_on or ()), *([head] if head else [])]
+    on = [*evaluated_on, *([head] if head else [])]
     how["fitted_on"] = how["fitted_on"] or ()
     done = push(folder, repo, dry_run=dry_run, evaluated_on=on, **how)
     if not done.license:
@@ -125,22 +131,29 @@ def pull_command(
         put_json([{"pinned": o.pinned, "folder": str(f)} for o, f in zip(found, folders, strict=True)])
 
 
-@click.command("verify")
+@click.command("verify", cls=params.Spread)
 @click.argument("ref")
 @click.option("--source", metavar="VECTORS", help="Vectors to measure on; those the card names unless given.")
 @click.option("--target", metavar="VECTORS", help="Vectors of the same items in the target.")
-@click.option("--head", metavar="HEAD", help="Head of the target, if accuracy was measured.")
+@click.option(
+    "--vectors", cls=params.Several, multiple=True, metavar="VECTORS...", help="For a head or an atlas: what it reads."
+)
+@click.option("--head", metavar="HEAD", help="Head of the target or the shared space.")
 @params.as_json
 @params.registry
 @click.pass_context
-def verify_command(ctx: click.Context, ref: str, as_json: bool, registry: Any, **data: str | None) -> None:
+def verify_command(
+    ctx: click.Context, ref: str, vectors: tuple[str, ...], as_json: bool, registry: Any, **data: str | None
+) -> None:
     """Check an artefact's hashes, numbers and plugin, and measure again what its card says it reaches.
 
     The exit status is 1 if anything is wrong.
     """
+    from atlas.hub.evaluating import numbered
     from atlas.hub.verifying import verify
 
     given = {name: value for name, value in data.items() if value}
+    given |= dict(zip(numbered(len(vectors)), vectors, strict=False))
     if bool(given.get("source")) != bool(given.get("target")):
         raise click.UsageError("--source and --target go together")
     checks = verify(ref, given)

@@ -79,6 +79,27 @@ options = click.option(
 )
 
 
+class Several(click.Option):
+    """An option, `multiple`, that takes one value or more where it is given; its command is a `Spread`."""
+
+
+class Spread(click.Command):
+    """A command in which `--on A B` means `--on A --on B`, for options that are `Several`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Repeat the name of such an option before each of its values, which end at the next option."""
+        several = {name for param in self.params if isinstance(param, Several) for name in param.opts}
+        found: list[str] = []
+        option = ""
+        for arg in args:
+            if arg.startswith("-"):
+                option = arg if arg in several else ""
+            elif option and found[-1] != option:
+                found.append(option)
+            found.append(arg)
+        return super().parse_args(ctx, found)
+
+
 def out(what: str, required: bool = True) -> Callable[[F], F]:
     """Return the option that says where to write."""
     return click.option("--out", required=required, metavar="PATH", type=click.Path(path_type=Path), help=what)

@@ -1,4 +1,4 @@
-"""What a push can say of an alignment beyond its card: figures on held-out vectors, and how few pairs would do."""
+"""What a push can say of an artefact beyond its card: figures on held-out vectors, and how few pairs would do."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 
 from atlas.errors import AtlasError
 from atlas.hub.cache import SCHEME
+from atlas.hub.evaluating import figures, load_parts, parts
 from atlas.hub.picture import png
 from atlas.hub.pulling import pull
 from atlas.types import AlignmentCard, Card, Metric
 
-ROLES = ("source", "target", "head")
 CURVE, PICTURE = "curve.csv", "picture.png"
 # How many pairs the curve is drawn at, below all of them, and how often each number is drawn.
 SIZES = (10, 30, 100, 300, 1_000, 3_000, 10_000, 30_000)
@@ -35,61 +35,57 @@ class Point:
 def measured(
     folder: Path, card: Card, evaluated_on: Sequence[str], fitted_on: Sequence[str], token: str | bool | None
 ) -> tuple[Card, dict[str, bytes]]:
-    """Return an alignment's card with figures measured now, and the curve and the picture to publish beside it.
+    """Return an artefact's card with figures measured now, and the curve and the picture to publish beside it.
 
     Args:
-        folder: the alignment.
+        folder: the alignment, head or atlas.
         card: its card.
-        evaluated_on: references to the Hub of vectors of the source and of the target, and perhaps of a head; the
-            commits they mean now are written into the card.
-        fitted_on: vectors of the source and the target that it was fitted on; none: no curve.
+        evaluated_on: references to the Hub of what it is measured on; the commits they mean now are written into the
+            card.
+        fitted_on: vectors of the source and the target that an alignment was fitted on; none: no curve.
         token: None for the one you are logged in with.
 
     Raises:
-        AtlasError: not an alignment, vectors that others cannot reach, or that it was fitted on.
+        AtlasError: it cannot be measured on these, others cannot reach them, or it was fitted on them.
     """
-    from atlas.artefacts import load, read_vectors
-    from atlas.evaluation import evaluate
-
-    evaluation, views = _reached(card, evaluated_on, token)
-    assert isinstance(card, AlignmentCard)
-    names = list(dict.fromkeys(metric.name for metric in card.metrics))
-    if names and views["head"] is not None and "accuracy" not in names:
+    evaluation, found = _reached(card, evaluated_on, token)
+    known: Sequence[Metric] = getattr(card, "metrics", ())
+    names = list(dict.fromkeys(metric.name for metric in known))
+    if names and "head" in found and "accuracy" not in names:
         names = ["accuracy", *names]
-    splits = {metric.split for metric in card.metrics if metric.dataset == views["source"].dataset}
-    how = {**views, "split": splits.pop() if len(splits) == 1 else ""}
-    figures = evaluate(load(folder, "alignment"), metrics=names or None, **how)
+    dataset = next(held for part, held in found.items() if part != "head").dataset
+    splits = {metric.split for metric in known if metric.dataset == dataset}
+    measures = figures(folder, card, found, names, splits.pop() if len(splits) == 1 else "")
+    card = replace(card, metrics=tuple(measures), evaluation=evaluation)  # type: ignore[call-arg]
+    return card, _drawn(card, found, fitted_on) if isinstance(card, AlignmentCard) else {}
+
+
+def _drawn(card: AlignmentCard, views: dict[str, Any], fitted_on: Sequence[str]) -> dict[str, bytes]:
+    """Return what is shown of an alignment's figures: how few pairs would do, and a picture."""
+    from atlas.artefacts import read_vectors
+
     points: list[Point] = []
-    metric = _chosen(figures)
+    metric = _chosen(card.metrics)
     if fitted_on:
         pairs = [read_vectors(ref) for ref in fitted_on]
         _check_apart(pairs[0], views["source"])
         points = list(curve(card, pairs, views, metric.name))
     made = {CURVE: table(points, metric.name).encode()} if points else {}
-    if picture := png(figures, points, metric):
+    if picture := png(card.metrics, points, metric):
         made[PICTURE] = picture
-    return replace(card, metrics=figures, evaluation=evaluation), made
+    return made
 
 
 def _reached(card: Card, refs: Sequence[str], token: str | bool | None) -> tuple[dict[str, str], dict[str, Any]]:
-    """Return the pinned references of what an alignment is evaluated on, and what they hold."""
-    from atlas.artefacts import load
-
-    if not isinstance(card, AlignmentCard):
-        raise AtlasError(
-            f"'{card.id}' is of kind {card.kind} - only an alignment is evaluated on a source and a target"
-        )
-    if len(refs) not in (2, 3):
-        raise AtlasError(f"An alignment is evaluated on a source, a target and perhaps a head, got {len(refs)}")
-    pinned: dict[str, str] = {}
-    found: dict[str, Any] = {"head": None}
-    for role, ref in zip(ROLES, refs, strict=False):
+    """Return the pinned references of what an artefact is measured on, and what they hold, by the part it plays."""
+    for ref in refs:
         if not ref.startswith(SCHEME):
             raise AtlasError(f"'{ref}' cannot be reached by others - push it, and give its hf:// reference")
-        pulled = pull(ref, token=token)
-        pinned[role] = pulled.pinned
-        found[role] = load(pulled.folder, "head" if role == "head" else "vectors")
-    return pinned, found
+    # The cards alone first: what does not fit is told before anything large is downloaded.
+    named = parts(card, [pull(ref, token=token, tensors=False).card.kind for ref in refs])
+    pulled = {part: pull(ref, token=token) for part, ref in zip(named, refs, strict=True)}
+    pinned = {part: one.pinned for part, one in pulled.items()}
+    return pinned, load_parts({part: one.folder for part, one in pulled.items()})
 
 
 def _check_apart(fitted: Any, held_out: Any) -> None:
@@ -102,10 +98,10 @@ def _check_apart(fitted: Any, held_out: Any) -> None:
         )
 
 
-def _chosen(figures: Sequence[Metric]) -> Metric:
+def _chosen(measured: Sequence[Metric]) -> Metric:
     """Return the figure that a curve shows best."""
-    named = {figure.name: figure for figure in figures}
-    return next((named[name] for name in ("accuracy", "recall@10", "recall@1", "cosine") if name in named), figures[0])
+    named = {figure.name: figure for figure in measured}
+    return next((named[name] for name in ("accuracy", "recall@10", "recall@1", "cosine") if name in named), measured[0])
 
 
 def curve(card: AlignmentCard, fitted: Sequence[Any], views: dict[str, Any], metric: str) -> Iterator[Point]:

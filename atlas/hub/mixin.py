@@ -74,9 +74,9 @@ class OnHub:
             create_pr: open a pull request instead.
             token: None for the one you are logged in with.
             tag: a name for the commit; it must be new.
-            evaluated_on: references to the Hub of the vectors of source and target (and of a head) that an alignment's
-                figures are to be measured on.
-            fitted_on: vectors of source and target that it was fitted on, to show how few pairs would do.
+            evaluated_on: references to the Hub of what it is to be measured on: for an alignment, vectors of source and
+                target (and a head); for a head, vectors; for an atlas, vectors and a head.
+            fitted_on: vectors of source and target that an alignment was fitted on, to show how few pairs would do.
             license: to publish it under, such as cc-by-4.0; '': its own.
         """
         from atlas.artefacts import save

@@ -54,10 +54,11 @@ def push(
         message: of the commit.
         token: None for the one you are logged in with.
         dry_run: change nothing, and return what would be pushed.
-        evaluated_on: references to the Hub of vectors of an alignment's source and of its target, and perhaps of a head
-            of the target. Its figures are measured on them, and written into the published card with the commits.
-        fitted_on: vectors of the source and of the target that it was fitted on: paths, ids or references. The same
-            method is fitted on fewer and fewer of them, to show how few would do; nothing else of them is published.
+        evaluated_on: references to the Hub. For an alignment, vectors of its source and of its target, and perhaps a
+            head of the target; for a head, vectors of its space; for an atlas, vectors of one or more of its spaces,
+            and a head of the shared one. Figures are measured on them, and written into the card with the commits.
+        fitted_on: vectors of the source and of the target that an alignment was fitted on: paths, ids or references.
+            The same method is fitted on fewer and fewer of them, to show how few would do; nothing else is published.
         license: to publish it under, such as cc-by-4.0; '': the one that the card in the folder names.
 
     Raises:
@@ -66,10 +67,14 @@ def push(
     """
     card = sound_card(Path(folder), license.strip())
     made: dict[str, bytes] = {}
-    if fitted_on and (len(fitted_on) != 2 or not evaluated_on):
-        raise AtlasError("A learning curve needs the source and the target it was fitted on, and vectors to measure on")
+    if fitted_on and (len(fitted_on) != 2 or not evaluated_on or card.kind != "alignment"):
+        raise AtlasError(
+            "A learning curve is that of an alignment, and needs vectors of the source and of the target that it was "
+            "fitted on, and others to measure on"
+        )
     if evaluated_on:
-        card, made = measured(Path(folder), card, evaluated_on, fitted_on, token)
+        refs = [evaluated_on] if isinstance(evaluated_on, str) else evaluated_on
+        card, made = measured(Path(folder), card, refs, fitted_on, token)
     target = Target(Ref(repo.removeprefix("hf://"), branch), token)
     if tag:
         Ref(repo, tag)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from atlas.hub.card import method_of, spaces_of
@@ -19,7 +19,7 @@ def body(card: Card, repo: str, extras: Mapping[str, str] = {}) -> str:
     """
     parts = [f"# {card.id}", plain(card.description), _summary(card), _picture(card, extras)]
     if hasattr(card, "metrics"):
-        parts.append(_figures(card.metrics))
+        parts.append(_figures(card, repo))
     if "curve.csv" in extras:
         parts.append(_curve(extras["curve.csv"]))
     parts += [_usage(card, repo), _limits(card)]
@@ -84,17 +84,31 @@ def _picture(card: Card, extras: Mapping[str, str]) -> str:
     return next((f"![{card.id}]({name})" for name in ("picture.svg", "picture.png") if name in extras), "")
 
 
-def _figures(metrics: Sequence[Metric]) -> str:
-    if not metrics:
-        return "## How good it is\n\nNothing has been measured. `atlas evaluate` measures it on vectors of your own."
-    header = "| metric | value | 95 % interval | ceiling: the target's own vectors | floor: no alignment | on | items |"
-    lines = [header, "|---|---|---|---|---|---|---|"]
-    for m in metrics:
-        interval = f"{_number(m.low)} to {_number(m.high)}" if m.low is not None and m.high is not None else ""
-        data = " ".join(plain(part) for part in (m.dataset, m.split) if part)
-        cells = [plain(m.name), f"**{_number(m.value)}**", interval, _number(m.native), _number(m.floor), data]
-        lines.append("| " + " | ".join([*cells, f"{m.n:,}" if m.n else ""]) + " |")
-    return "## How good it is\n\n" + "\n".join(lines)
+def _figures(card: Any, repo: str) -> str:
+    """Show the figures beside what gives them meaning, and say where they can be measured again."""
+    if not card.metrics:
+        return "## How good it is\n\nNothing has been measured. Measure it on vectors of your own first."
+    floor = "no alignment" if card.kind == "alignment" else "always the commonest class"
+    header = ["metric", "value", "95 % interval", "ceiling: the target's own vectors", f"floor: {floor}", "on", "items"]
+    rows = [_row(metric) for metric in card.metrics]
+    kept = [i for i in range(len(header)) if i != 3 or any(row[i] for row in rows)]
+    lines = [header, ["---"] * len(header), *rows]
+    table = "\n".join("| " + " | ".join(line[i] for i in kept) + " |" for line in lines)
+    return f"## How good it is\n\n{table}{_where(card, repo)}"
+
+
+def _row(m: Metric) -> list[str]:
+    interval = f"{_number(m.low)} to {_number(m.high)}" if m.low is not None and m.high is not None else ""
+    data = " ".join(plain(part) for part in (m.dataset, m.split) if part)
+    figures = [f"**{_number(m.value)}**", interval, _number(m.native), _number(m.floor)]
+    return [plain(m.name), *figures, data, f"{m.n:,}" if m.n else ""]
+
+
+def _where(card: Any, repo: str) -> str:
+    if not card.evaluation:
+        return ""
+    named = [f"- {plain(part)}: `{ref.replace('`', '')}`" for part, ref in card.evaluation.items()]
+    return "\n".join(["", "", "Measured on:", "", *named, "", f"`atlas verify hf://{repo}` measures it again."])
 
 
 def _number(value: float | None) -> str:
@@ -133,7 +147,8 @@ def _usage(card: Card, repo: str) -> str:
         lines += ["", "Without Atlas:", "", "```python"]
         lines += ["import huggingface_hub, safetensors.numpy"]
         lines += [f'file = huggingface_hub.hf_hub_download("{repo}", "model.safetensors")']
-        lines += ["mapped = (lambda t: vectors @ t['weight'] + t['bias'])(safetensors.numpy.load_file(file))", "```"]
+        made = "scores" if card.kind == "head" else "mapped"
+        lines += [f"{made} = (lambda t: vectors @ t['weight'] + t['bias'])(safetensors.numpy.load_file(file))", "```"]
     return "\n".join(
         [*lines, "", f"Add `@` and a commit to the name, `hf://{repo}@...`, to always get the same bytes."]
     )

@@ -10,6 +10,8 @@ from typing import Any
 
 from atlas.discovery import entry_points
 from atlas.errors import AtlasError
+from atlas.hub.cache import SCHEME
+from atlas.hub.evaluating import OPTIONS, figures, load_parts, required
 from atlas.hub.pulling import locate
 from atlas.registry import MODEL, check_file
 from atlas.types import Card, Metric
@@ -32,7 +34,9 @@ def verify(ref: str | Path, data: Mapping[str, str] | None = None, **keywords: A
 
     Args:
         ref: a folder, the id of a registry entry, or 'hf://owner/name[@revision]'.
-        data: vectors to evaluate on, as `source` and `target` (and `head`); None: those the card names.
+        data: references to what to measure on, by the part it plays: `source` and `target` (and `head`) for an
+            alignment, `vectors` for a head, `vectors`, `vectors-2`... and `head` for an atlas; those the card names for
+            what is not given.
         **keywords: of `atlas.hub.pull`.
 
     Raises:
@@ -48,8 +52,8 @@ def verify(ref: str | Path, data: Mapping[str, str] | None = None, **keywords: A
         checks.append(Check("hashes", True, f"{MODEL} is the one the card describes, sha256 {card.sha256[:12]}..."))
         checks += _numbers(folder, card)
     checks.append(_plugin(folder, card))
-    if card.kind == "alignment":
-        checks += _figures(folder, card, dict(data or {}) or dict(getattr(card, "evaluation", {})))
+    if hasattr(card, "evaluation"):
+        checks += _figures(folder, card, {**_named(card), **(data or {})})
     return checks
 
 
@@ -66,7 +70,7 @@ def _numbers(folder: Path, card: Card) -> Iterator[Check]:
         f"NaN or infinity in {', '.join(bad)}" if bad else f"all {sum(t.numel() for t in floats.values()):,} are finite"
     )
     yield Check("numbers", not bad, said)
-    if set(tensors) == {"weight", "bias"} and not bad and tensors["weight"].ndim == 2:
+    if card.kind == "alignment" and set(tensors) == {"weight", "bias"} and not bad and tensors["weight"].ndim == 2:
         values = torch.linalg.svdvals(tensors["weight"].double())
         condition = float(values[0] / values[-1]) if float(values[-1]) > 0 else float("inf")
         note = " - some directions are lost, do not run it backwards" if condition > ILL_CONDITIONED else ""
@@ -97,31 +101,35 @@ def _plugin(folder: Path, card: Card) -> Check:
     return Check("plugin", not advice, advice or f"{card.plugin} is installed")
 
 
-def _figures(folder: Path, card: Any, data: dict[str, str]) -> Iterator[Check]:
-    """Run the evaluation again, where its vectors can be reached, and compare with the card."""
-    from atlas.artefacts import load, read_vectors
-    from atlas.evaluation import evaluate
+def _named(card: Any) -> dict[str, str]:
+    """Return what a card says it was measured on; whatever it says, no path of this computer is looked at for it."""
+    known = re.compile(r"source|target|head|vectors(-\d{1,3})?")
+    return {part: ref for part, ref in card.evaluation.items() if known.fullmatch(part) and ref.startswith(SCHEME)}
 
+
+def _figures(folder: Path, card: Any, data: dict[str, str]) -> Iterator[Check]:
+    """Run the evaluation again, where what it was run on can be reached, and compare with the card."""
     if not card.metrics:
         yield Check("figures", None, "the card has none")
         return
-    if not {"source", "target"} <= set(data):
-        yield Check("figures", None, "the card does not say on which vectors - give --source and --target")
+    if not {*required(card)} <= {*data}:
+        yield Check("figures", None, f"the card does not say on which vectors - give {OPTIONS[card.kind]}")
         return
     try:
-        source, target = (read_vectors(data[name]) for name in ("source", "target"))
-        head = load(data["head"], "head") if data.get("head") else None
         names = list(dict.fromkeys(metric.name for metric in card.metrics))
-        found = evaluate(load(folder, "alignment"), source=source, target=target, head=head, metrics=names)
+        found = {metric.name: metric for metric in figures(folder, card, load_parts(data), names)}
     except AtlasError as error:
         yield Check("figures", None, f"could not be measured again: {error}")
         return
-    measured = {metric.name: metric.value for metric in found}
     for metric in card.metrics:
-        yield _compared(metric, measured[metric.name])
+        yield _compared(metric, found.get(metric.name))
 
 
-def _compared(metric: Metric, value: float) -> Check:
-    ok = abs(value - metric.value) <= TOLERANCE * max(1.0, abs(metric.value))
+def _compared(said: Metric, found: Metric | None) -> Check:
+    if found is None:
+        return Check(said.name, None, "is not one that can be measured again")
+    if said.dataset and found.dataset and said.dataset != found.dataset:
+        return Check(said.name, None, f"the card says it of {said.dataset}, the vectors are of {found.dataset}")
+    ok = abs(found.value - said.value) <= TOLERANCE * max(1.0, abs(said.value))
     verdict = "holds" if ok else "does not hold"
-    return Check(metric.name, ok, f"{verdict}: the card says {metric.value:.4f}, measured again {value:.4f}")
+    return Check(said.name, ok, f"{verdict}: the card says {said.value:.4f}, measured again {found.value:.4f}")
