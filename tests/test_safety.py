@@ -269,6 +269,7 @@ def test_only_the_two_files_are_ever_downloaded(hub, repo: str, tmp_path: Path) 
         "a/config.yaml",
         "pytorch_model.bin",
         "x\\..\\y",
+        "items.csv",
     ]
     upload(repo, {**{path.name: path.read_bytes() for path in folder.iterdir()}, **dict.fromkeys(names, b"evil")})
     found = pull(repo)

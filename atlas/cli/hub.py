@@ -28,6 +28,13 @@ lock_file = click.option(
 @click.option("--create-pr", is_flag=True, help="Open a pull request instead of committing.")
 @click.option("--license", default="", metavar="ID", help="Publish it under this licence, such as cc-by-4.0.")
 @click.option("--message", default="", metavar="TEXT", help="Message of the commit.")
+@click.option(
+    "--with-items",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Publish the raw items in this .txt, .csv, .tsv, .jsonl or .parquet file, too, for everybody who may read the "
+    "repository; nothing downloads them by itself.",
+)
 @click.option("--dry-run", is_flag=True, help="Change nothing; print the files, their sizes and the model card.")
 @click.option(
     "--evaluated-on",
@@ -66,12 +73,15 @@ def push_command(
     are beside the card. What people wrote into the README, and files of other names, stay.
     """
     from atlas.hub.pushing import push
+    from atlas.hub.target import ITEMS
 
     if (head or how["fitted_on"]) and not evaluated_on:
         raise click.UsageError("--head and --fitted-on go with --evaluated-on")
     on = [*evaluated_on, *([head] if head else [])]
     how["fitted_on"] = how["fitted_on"] or ()
     done = push(folder, repo, dry_run=dry_run, evaluated_on=on, **how)
+    for name in sorted({*ITEMS} & {*done.files}):
+        say(f"{name} holds raw items: whoever can read the repository can read them")
     if not done.license:
         say("The card names no licence - name one with --license, such as cc-by-4.0")
     if as_json:

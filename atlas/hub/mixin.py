@@ -63,6 +63,7 @@ class OnHub:
         evaluated_on: Sequence[str] = (),
         fitted_on: Sequence[str] = (),
         license: str = "",
+        with_items: str | Path | None = None,
     ) -> Push:
         """Publish the artefact as one commit, and return it: `.commit`, and `.pinned` to load it by.
 
@@ -78,6 +79,7 @@ class OnHub:
                 target (and a head); for a head, vectors; for an atlas, vectors and a head.
             fitted_on: vectors of source and target that an alignment was fitted on, to show how few pairs would do.
             license: to publish it under, such as cc-by-4.0; '': its own.
+            with_items: a .txt, .csv, .tsv, .jsonl or .parquet file of raw items to publish, as items.txt...
         """
         from atlas.artefacts import save
 
@@ -96,6 +98,7 @@ class OnHub:
                 evaluated_on=evaluated_on,
                 fitted_on=fitted_on,
                 license=license,
+                with_items=with_items,
             )
 
 

@@ -14,7 +14,7 @@ from atlas.hub.cache import Ref
 from atlas.hub.card import LICENSES, hub_models, metadata, readme
 from atlas.hub.client import patiently
 from atlas.hub.measuring import measured
-from atlas.hub.target import EXTRAS, MAX_TEXT, README, Push, Target, same
+from atlas.hub.target import EXTRAS, ITEMS, MAX_TEXT, README, Push, Target, same
 from atlas.hub.text import body
 from atlas.registry import MODEL, check_file
 from atlas.types import Card
@@ -38,11 +38,12 @@ def push(
     evaluated_on: Sequence[str] = (),
     fitted_on: Sequence[str] = (),
     license: str = "",
+    with_items: str | Path | None = None,
 ) -> Push:
     """Publish an artefact's folder as one commit.
 
     The card, the tensors, a README and, if they are there, a learning curve, a picture and the recipe are published,
-    nothing else. Nothing is pushed if the repository holds the same already.
+    nothing else unless it is asked for. Nothing is pushed if the repository holds the same already.
 
     Args:
         folder: the artefact.
@@ -60,6 +61,8 @@ def push(
         fitted_on: vectors of the source and of the target that an alignment was fitted on: paths, ids or references.
             The same method is fitted on fewer and fewer of them, to show how few would do; nothing else is published.
         license: to publish it under, such as cc-by-4.0; '': the one that the card in the folder names.
+        with_items: a .txt, .csv, .tsv, .jsonl or .parquet file of raw items to publish, as items.txt and so on. What it
+            holds is not looked at; whoever may read the repository can read it, and a pull does not download it.
 
     Raises:
         CardError: the folder is not sound, or would publish a local path.
@@ -75,16 +78,17 @@ def push(
     if evaluated_on:
         refs = [evaluated_on] if isinstance(evaluated_on, str) else evaluated_on
         card, made = measured(Path(folder), card, refs, fitted_on, token)
+    items = {} if with_items is None else _items(Path(with_items))
     target = Target(Ref(repo.removeprefix("hf://"), branch), token)
     if tag:
         Ref(repo, tag)
     target.look(create_pr)
-    plan = _plan(Path(folder), card, target, private, tag, made)
+    plan = _plan(Path(folder), card, target, private, tag, made, items)
     if dry_run:
         return plan
     if target.prepare(private, create_pr):
         # Somebody else may have made it in the meantime, and may have pushed.
-        plan = _plan(Path(folder), card, target, private, tag, made)
+        plan = _plan(Path(folder), card, target, private, tag, made, items)
     if plan.changed:
         done = target.commit(plan, message or f"Push {card.kind} {card.id}", create_pr)
     else:
@@ -153,8 +157,23 @@ def _remote_card(target: Target) -> Card | None:
         return None
 
 
+def _items(path: Path) -> dict[str, Path]:
+    """Return a file of raw items by the name it is published under."""
+    name = f"items{path.suffix.lower()}"
+    if name not in ITEMS or not path.is_file():
+        endings = ", ".join(Path(known).suffix for known in ITEMS)
+        raise AtlasError(f"'{path}' is not a file of items to publish - give one that ends in {endings}")
+    return {name: path}
+
+
 def _plan(
-    folder: Path, card: Card, target: Target, private: bool | None, tag: str, made: Mapping[str, bytes] = {}
+    folder: Path,
+    card: Card,
+    target: Target,
+    private: bool | None,
+    tag: str,
+    made: Mapping[str, bytes] = {},
+    items: Mapping[str, Path] = {},
 ) -> Push:
     """Return what is to be published, and which of it the branch does not hold.
 
@@ -168,11 +187,14 @@ def _plan(
     there = _remote_card(target)
     before = metadata(there, _on_the_hub(there, target)) if there else {}
     after = metadata(card, _on_the_hub(card, target))
-    text = readme(target.text(README), before, after, body(card, target.ref.repo, extras), f"{target.ref}: {README}")
+    # Items that were published before stay, and the card must not say that there are none.
+    held = sorted({*items, *(name for name in ITEMS if name in target.files)})
+    told = body(card, target.ref.repo, extras, held)
+    text = readme(target.text(README), before, after, told, f"{target.ref}: {README}")
     files: dict[str, bytes | Path] = {CARD: dump_card(card).encode(), README: text.encode()}
     if card.sha256:
         files[MODEL] = folder / MODEL
-    files |= {**made, **beside}
+    files |= {**made, **beside, **items}
     changed = tuple(n for n, data in files.items() if n not in target.files or not same(data, target.files[n]))
     if tag and tag in target.tags and (changed or target.tags[tag] != target.head):
         raise AtlasError(f"'{target.ref}' has a tag '{tag}' already, at {target.tags[tag][:12]} - choose another")

@@ -17,6 +17,8 @@ from atlas.registry import MODEL
 README = "README.md"
 # Files that may lie beside a card and are published with it.
 EXTRAS = ("curve.csv", "picture.svg", "picture.png", "recipe.yaml")
+# Raw items, which are published where they are asked for, and never pulled.
+ITEMS = ("items.csv", "items.jsonl", "items.parquet", "items.tsv", "items.txt")
 MAX_TEXT = 1_000_000
 
 
@@ -82,7 +84,7 @@ class Target:
 
     def listing(self, revision: str) -> dict[str, Listed]:
         """Return the files that Atlas may have written."""
-        names = [CARD, MODEL, README, *EXTRAS]
+        names = [CARD, MODEL, README, *EXTRAS, *ITEMS]
         rows = self.ask(lambda: self.api.get_paths_info(self.ref.repo, names, revision=revision))
         return {row.path: listed(row) for row in rows if hasattr(row, "blob_id")}
 

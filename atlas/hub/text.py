@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from atlas.hub.card import method_of, spaces_of
 from atlas.types import Card, Metric, Space
 
 
-def body(card: Card, repo: str, extras: Mapping[str, str] = {}) -> str:
+def body(card: Card, repo: str, extras: Mapping[str, str] = {}, items: Sequence[str] = ()) -> str:
     """Return what stands between the marks.
 
     Args:
         card: of the artefact.
         repo: owner/name.
         extras: text of the optional files beside the card, by name: 'curve.csv', 'recipe.yaml'; a picture has ''.
+        items: names of the files of raw items that the repository holds.
     """
     parts = [f"# {card.id}", plain(card.description), _summary(card), _picture(card, extras)]
     if hasattr(card, "metrics"):
         parts.append(_figures(card, repo))
     if "curve.csv" in extras:
         parts.append(_curve(extras["curve.csv"]))
-    parts += [_usage(card, repo), _limits(card)]
+    parts += [_usage(card, repo), _limits(card, items)]
     if "recipe.yaml" in extras:
         fence = "`" * 4
         parts.append(f"## How it was made\n\n{fence}yaml\n{extras['recipe.yaml'].strip()}\n{fence}")
@@ -154,9 +155,12 @@ def _usage(card: Card, repo: str) -> str:
     )
 
 
-def _limits(card: Any) -> str:
+def _limits(card: Any, items: Sequence[str]) -> str:
     """Say what the artefact is for, and what it is not for."""
     found = []
+    if items:
+        names = " and ".join(f"[{name}]({name})" for name in items)
+        found.append(f"**This repository holds raw items**, in {names}: whoever can read it can read them.")
     for part, spaces in spaces_of(card).items():
         if part != "target" and card.kind in ("alignment", "atlas", "head"):
             prints = ", ".join(f"`{s.id}` ({s.fingerprint[:12] or 'known by its dimension alone'})" for s in spaces)
@@ -167,11 +171,14 @@ def _limits(card: Any) -> str:
         found.append(f"It was fitted {what}; on items of another kind it may be much worse, so measure it there first.")
     found.append("Vectors are not anonymous: whoever has the encoder can recover much of an item from its vector.")
     if card.kind in ("anchors", "vectors"):
-        found.append("This repository holds ids and vectors of items, and none of the items themselves.")
+        found.append(
+            f"This repository holds ids and vectors of items{'' if items else ', and none of the items themselves'}."
+        )
     elif card.kind != "space":
         only_map = set(card.tensors) <= {"weight", "bias"}
         held = "no vector of any item" if only_map else "numbers that may contain vectors of items"
-        found.append(f"This repository holds {held}, and none of the items it was fitted on.")
+        none = "" if items else ", and none of the items it was fitted on"
+        found.append(f"This repository holds {held}{none}.")
     return "## Intended use and limits\n\n" + "\n".join(f"- {line}" for line in found)
 
 
