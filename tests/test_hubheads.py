@@ -153,6 +153,10 @@ def test_the_commands_measure_heads(hub, repo: str, pair, head: Path, tmp_path: 
     assert "holds: the card says" in again
     pair.source.take(LAST).save_pretrained(tmp_path / "own")
     assert "holds: the card says" in atlas_command("verify", f"hf://{repo}@v1", "--vectors", tmp_path / "own").output
+    wrong = atlas_command("verify", f"hf://{repo}", "--source", "x", "--target", "y", status=1)
+    assert "Head 'a__linear' is measured on vectors of its space - give --vectors" in wrong.stderr
+    none = atlas_command("verify", ref, "--vectors", tmp_path / "own", status=1)
+    assert "is of kind vectors - only alignment, head, atlas can be measured" in none.stderr
     two = atlas_command("push", head, repo, "--evaluated-on", ref, ref, "--dry-run", status=1)
     assert "Head 'a__linear' is measured on vectors of its space, got vectors and vectors" in two.stderr
     local = atlas_command("push", head, repo, "--evaluated-on", tmp_path / "own", status=1)

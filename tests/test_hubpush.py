@@ -10,13 +10,13 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from hubtools import CLIENT_WARNS, environment, make_alignment, upload
 
 from atlas.cards import CARD, dump_card, parse_yaml, read_card
 from atlas.errors import AtlasError, CardError, NotFoundError
-from atlas.files import MODEL
+from atlas.files import MODEL, save_tensors, sha256_file
 from atlas.hub import copy, pull
-from atlas.hub.card import BEGIN, END, changes, readme
 from atlas.hub.pushing import push
 from atlas.types import Metric, Space
 
@@ -129,77 +129,6 @@ def test_another_kind_is_not_overwritten(hub, repo: str, tmp_path: Path) -> None
         push(make_alignment(tmp_path / "a"), repo)
 
 
-PEOPLES = """---
-# kept: a comment
-license: mit # ours
-language:
-  - en
-tags: [mine, "vector-alignment"]
-library_name: latent-atlas
-base_model: their/model
----
-# My own title
-
-My own words, with `code` and --- dashes.
-"""
-
-
-def test_what_people_write_is_kept(hub, repo: str, tmp_path: Path) -> None:
-    upload(repo, {"README.md": PEOPLES.encode(), "notes.txt": b"mine", "sub/figure.png": b"\x89PNG"})
-    push(make_alignment(tmp_path / "a", license="apache-2.0"), repo)
-    once = text_of(hub, repo)
-    edited = once.replace(END, END + "\n\nAfter the marks.\n").replace("language:", "extra: {a: 1}\nlanguage:")
-    upload(repo, {"README.md": edited.encode()})
-    push(make_alignment(tmp_path / "a", metrics=METRICS, source=Space("newer", 6)), repo)
-    twice = text_of(hub, repo)
-    for text in (
-        "# kept: a comment\n",
-        "license: mit # ours\n",
-        "language:\n  - en\n",
-        "# My own title\n\nMy own words",
-    ):
-        assert text in once
-        assert text in twice
-    assert "extra: {a: 1}\n" in twice
-    assert "After the marks.\n" in twice
-    assert "recall@10" in twice
-    data = parse_yaml(twice.split("---\n")[1], "README")
-    assert "mine" in data["tags"]
-    assert "atlas:source:newer" in data["tags"]
-    assert "atlas:source:left" not in data["tags"]
-    assert data["tags"].count("vector-alignment") == 1
-    assert data["base_model"] == "their/model"
-    assert twice.count(BEGIN) == 1
-    assert {"notes.txt", "sub/figure.png"} < set(api(hub).list_repo_files(repo))
-
-
-@pytest.mark.parametrize("mark", [BEGIN, END])
-def test_a_mark_without_the_other_is_refused(mark: str) -> None:
-    with pytest.raises(CardError, match="one of the marks atlas:begin and atlas:end is missing"):
-        readme(f"Text\n{mark}\nmore", {}, {}, "body")
-
-
-def test_metadata_that_is_no_yaml_is_refused() -> None:
-    with pytest.raises(CardError, match=r"README.md: the metadata: not valid YAML"):
-        readme("---\na: [\n---\n", {}, {"license": "mit"}, "body")
-
-
-@pytest.mark.parametrize(
-    ("now", "old", "new", "set_to"),
-    [
-        ({}, {}, {"license": "mit"}, {"license": "mit"}),
-        ({"license": "mit"}, {"license": "mit"}, {"license": "zlib"}, {"license": "zlib"}),
-        ({"license": "isc"}, {"license": "mit"}, {"license": "zlib"}, {}),
-        ({"tags": ["a", "x"]}, {"tags": ["a"]}, {"tags": ["b"]}, {"tags": ["b", "x"]}),
-        ({"tags": "x"}, {}, {"tags": ["b"]}, {"tags": ["b", "x"]}),
-        ({"datasets": ["a"]}, {"datasets": ["a"]}, {}, {"datasets": None}),
-        ({"datasets": ["a", "x"]}, {"datasets": ["a"]}, {}, {"datasets": ["x"]}),
-    ],
-)
-def test_metadata_is_merged_three_ways(now: dict, old: dict, new: dict, set_to: dict) -> None:
-    assert changes(now, old, new) == set_to
-
-
 def test_the_client_finds_the_model_card_valid(hub, repo: str, tmp_path: Path) -> None:
     from huggingface_hub import ModelCard
 
@@ -268,6 +197,11 @@ def test_what_is_not_sound_is_not_published(hub, repo: str, tmp_path: Path) -> N
         push(folder, repo)
     with pytest.raises(NotFoundError, match="There is no folder"):
         push(tmp_path / "nothing", repo)
+    infos = save_tensors(folder / MODEL, {"weight": torch.full((6, 4), float("nan")), "bias": torch.zeros(4)})
+    card = dataclasses.replace(read_card(folder), tensors=infos, sha256=sha256_file(folder / MODEL))
+    (folder / CARD).write_text(dump_card(card))
+    with pytest.raises(CardError, match="NaN or infinity in weight - publish finite numbers only"):
+        push(folder, repo)
     assert hub.requests == []
 
 

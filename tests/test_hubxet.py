@@ -145,6 +145,14 @@ def test_a_client_that_cannot_be_watched_uses_http(hub, repo: str, tmp_path: Pat
     hubxet._watchable.cache_clear()
 
 
+def test_no_progress_is_shown_where_nobody_watches(hub, repo: str, tmp_path: Path, atlas_command) -> None:
+    from huggingface_hub.utils import enable_progress_bars
+
+    enable_progress_bars()
+    said = atlas_command("push", large(tmp_path / "a", repo), repo).stderr
+    assert said == f"Pushed 3 files to hf://{repo}\n"
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_a_pull_that_is_stopped_leaves_nothing_that_loads(hub, repo: str, tmp_path: Path, number: int) -> None:
     folder = large(tmp_path / "a", repo)

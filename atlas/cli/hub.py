@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,11 +73,14 @@ def push_command(
     The card, the tensors and a README are published, and curve.csv, picture.svg, picture.png and recipe.yaml where they
     are beside the card. What people wrote into the README, and files of other names, stay.
     """
+    from atlas.hub.client import quiet
     from atlas.hub.pushing import push
     from atlas.hub.target import ITEMS
 
     if (head or how["fitted_on"]) and not evaluated_on:
         raise click.UsageError("--head and --fitted-on go with --evaluated-on")
+    if not sys.stderr.isatty():
+        quiet()
     on = [*evaluated_on, *([head] if head else [])]
     how["fitted_on"] = how["fitted_on"] or ()
     done = push(folder, repo, dry_run=dry_run, evaluated_on=on, **how)

@@ -86,6 +86,11 @@ class Several(click.Option):
 class Spread(click.Command):
     """A command in which `--on A B` means `--on A --on B`, for options that are `Several`."""
 
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        """Show the options last, since such an option takes what follows it."""
+        options, *arguments = super().collect_usage_pieces(ctx)
+        return [*arguments, options]
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Repeat the name of such an option before each of its values, which end at the next option."""
         several = {name for param in self.params if isinstance(param, Several) for name in param.opts}

@@ -59,6 +59,15 @@ def offline() -> bool:
     return bool(constants.HF_HUB_OFFLINE)
 
 
+def quiet() -> None:
+    """Let the client show no progress, unless HF_HUB_DISABLE_PROGRESS_BARS says whether it does."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils import disable_progress_bars
+
+    if constants.HF_HUB_DISABLE_PROGRESS_BARS is None:
+        disable_progress_bars()
+
+
 def clean(text: object, token: str | bool | None = None, limit: int = 300) -> str:
     """Return text of others as one line that can be printed: no token, no control characters, not too long."""
     plain = str(text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,12 @@ NEEDS = {
 OPTIONS = {"alignment": "--source and --target", "head": "--vectors", "atlas": "--vectors and --head"}
 
 
+def check_measured(card: Card) -> None:
+    """Raise `AtlasError` unless artefacts of this kind are measured."""
+    if card.kind not in NEEDS:
+        raise AtlasError(f"'{card.id}' is of kind {card.kind} - only {', '.join(NEEDS)} can be measured")
+
+
 def parts(card: Card, kinds: Sequence[str]) -> list[str]:
     """Return the part that each of some artefacts plays when another is measured on them.
 
@@ -29,8 +36,7 @@ def parts(card: Card, kinds: Sequence[str]) -> list[str]:
     Raises:
         AtlasError: an artefact of this kind is not measured, or not on these.
     """
-    if card.kind not in NEEDS:
-        raise AtlasError(f"'{card.id}' is of kind {card.kind} - only {', '.join(NEEDS)} can be measured")
+    check_measured(card)
     vectors, heads = kinds.count("vectors"), kinds.count("head")
     fits = {
         "alignment": vectors == 2 and heads <= 1,
@@ -52,6 +58,12 @@ def numbered(n: int) -> list[str]:
 def required(card: Card) -> tuple[str, ...]:
     """Return the parts without which an artefact is not measured."""
     return {"alignment": ("source", "target"), "head": ("vectors",), "atlas": ("vectors", "head")}[card.kind]
+
+
+def plays(card: Card, part: str) -> bool:
+    """Whether something plays this part when the artefact is measured."""
+    vectors = re.fullmatch(r"vectors(-\d{1,3})?", part) if card.kind == "atlas" else None
+    return bool(vectors) or part in required(card) or (part == "head" and card.kind == "alignment")
 
 
 def load_parts(refs: Mapping[str, Any]) -> dict[str, Any]:

@@ -99,21 +99,30 @@ def push(
 
 
 def sound_card(folder: Path, license: str = "") -> Card:
-    """Return the card of a folder that may be published: whole, true to its tensors, and without local paths.
+    """Return the card of a folder that may be published: whole, finite, true to its tensors, and without local paths.
 
     A licence takes the place of the card's; the Hub knows those it lists in lower case only.
     """
+    from atlas.files import load_tensors
+
     card = replace(read_card(folder), hub="")
     if license:
         card = replace(card, license=license.lower() if license.lower() in LICENSES else license)
     if card.sha256:
         check_file(folder, card)
+        if bad := not_finite(load_tensors(folder / MODEL)):
+            raise CardError(f"{folder / MODEL}: NaN or infinity in {', '.join(bad)} - publish finite numbers only")
     elif (folder / MODEL).exists():
         raise CardError(f"{folder / MODEL}: the card does not list it")
     for name, text in _texts(card.to_dict()):
         if local := _local(text):
             raise CardError(f"{folder / CARD}: field '{name}' holds the local path '{local}' - publish no local paths")
     return card
+
+
+def not_finite(tensors: Mapping[str, Any]) -> list[str]:
+    """Return the names of the tensors that hold NaN or infinity."""
+    return [name for name, t in tensors.items() if t.is_floating_point() and not bool(t.isfinite().all())]
 
 
 def _texts(value: Any, name: str = "") -> Iterator[tuple[str, str]]:

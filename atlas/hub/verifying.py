@@ -11,8 +11,9 @@ from typing import Any
 from atlas.discovery import entry_points
 from atlas.errors import AtlasError
 from atlas.hub.cache import SCHEME
-from atlas.hub.evaluating import OPTIONS, figures, load_parts, required
+from atlas.hub.evaluating import NEEDS, OPTIONS, check_measured, figures, load_parts, plays, required
 from atlas.hub.pulling import locate
+from atlas.hub.pushing import not_finite
 from atlas.registry import MODEL, check_file
 from atlas.types import Card, Metric
 
@@ -40,12 +41,14 @@ def verify(ref: str | Path, data: Mapping[str, str] | None = None, **keywords: A
         **keywords: of `atlas.hub.pull`.
 
     Raises:
-        AtlasError: it could not be had, its card is malformed, or its file is not the one the card describes.
+        AtlasError: it could not be had, its card is malformed, its file is not the one the card describes, or it is not
+            measured on what was given.
     """
     from atlas.cards import read_card
 
     folder = locate(ref, **keywords)
     card = read_card(folder)
+    _check_given(card, data or {})
     checks = [Check("format", True, f"{card.kind} '{card.id}', every field of the card is sound")]
     if card.sha256:
         check_file(folder, card)
@@ -57,6 +60,14 @@ def verify(ref: str | Path, data: Mapping[str, str] | None = None, **keywords: A
     return checks
 
 
+def _check_given(card: Card, data: Mapping[str, str]) -> None:
+    if data:
+        check_measured(card)
+    if not all(plays(card, part) for part in data):
+        needs, options = NEEDS[card.kind], OPTIONS[card.kind]
+        raise AtlasError(f"{card.kind.capitalize()} '{card.id}' is measured on {needs} - give {options}")
+
+
 def _numbers(folder: Path, card: Card) -> Iterator[Check]:
     """Look for numbers that are none, and for a map that loses directions."""
     import torch
@@ -64,11 +75,9 @@ def _numbers(folder: Path, card: Card) -> Iterator[Check]:
     from atlas.files import load_tensors
 
     tensors = load_tensors(folder / MODEL)
-    floats = {name: tensor for name, tensor in tensors.items() if tensor.is_floating_point()}
-    bad = [name for name, tensor in floats.items() if not bool(torch.isfinite(tensor).all())]
-    said = (
-        f"NaN or infinity in {', '.join(bad)}" if bad else f"all {sum(t.numel() for t in floats.values()):,} are finite"
-    )
+    bad = not_finite(tensors)
+    count = sum(tensor.numel() for tensor in tensors.values() if tensor.is_floating_point())
+    said = f"NaN or infinity in {', '.join(bad)}" if bad else f"all {count:,} are finite"
     yield Check("numbers", not bad, said)
     if card.kind == "alignment" and set(tensors) == {"weight", "bias"} and not bad and tensors["weight"].ndim == 2:
         values = torch.linalg.svdvals(tensors["weight"].double())
@@ -103,8 +112,7 @@ def _plugin(folder: Path, card: Card) -> Check:
 
 def _named(card: Any) -> dict[str, str]:
     """Return what a card says it was measured on; whatever it says, no path of this computer is looked at for it."""
-    known = re.compile(r"source|target|head|vectors(-\d{1,3})?")
-    return {part: ref for part, ref in card.evaluation.items() if known.fullmatch(part) and ref.startswith(SCHEME)}
+    return {part: ref for part, ref in card.evaluation.items() if plays(card, part) and ref.startswith(SCHEME)}
 
 
 def _figures(folder: Path, card: Any, data: dict[str, str]) -> Iterator[Check]:
