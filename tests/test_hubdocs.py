@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
+import test_hubfaults
+import test_hubxet
 import torch
 from hubtools import CLIENT_WARNS, environment
 
@@ -76,3 +78,13 @@ print(alignment(atlas.load("hf://you/conv-test")).data.shape)
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith("torch.Size([597, 32])\n")
     assert "holds: the card says" in done.stdout
+
+
+def test_the_docs_count_the_faults_that_are_tried() -> None:
+    pulling = len(test_hubfaults.PASSING) + len(test_hubfaults.LASTING)
+    pushing = len(test_hubfaults.PUSHING) + len(test_hubfaults.FAILING)
+    xet = [test_hubxet.PASSING, test_hubxet.CUTS, test_hubxet.STILL, test_hubxet.UP_STILL, test_hubxet.REFUSED]
+    over_xet = sum(map(len, xet))
+    counts = f"{pulling} while pulling and {pushing} while pushing over HTTP, and {over_xet} over Xet."
+    page = (PAGE.parent / "safety.md").read_text(encoding="utf-8")
+    assert f"{pulling + pushing + over_xet} faults of a server are tried: {counts}" in page

@@ -230,6 +230,8 @@ def test_a_push_of_another_in_the_meantime_is_seen(hub, repo: str, tmp_path: Pat
     assert f"was changed by somebody else in the meantime, it is at {third.commit[:12]} now" in said
     assert "push again to build on it" in said
     assert pull(repo).commit == third.commit
+    assert push(tmp_path / "b", repo).commit == pull(repo).commit
+    assert pull(repo).card == read_card(tmp_path / "b")
 
 
 def test_the_card_survives_its_round_trip(tmp_path: Path) -> None:

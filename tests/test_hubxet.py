@@ -32,7 +32,11 @@ def whole(repo: str, folder: Path) -> None:
     assert sha256(pull(repo).folder / MODEL) == sha256(folder / MODEL)
 
 
-@pytest.mark.parametrize("action", ["corrupt", "truncate"])
+PASSING = ["corrupt", "truncate"]
+CUTS = ["kill-upload", "drop-response", "reset"]
+
+
+@pytest.mark.parametrize("action", PASSING)
 def test_a_fault_that_passes_is_survived(hub, repo: str, tmp_path: Path, action: str) -> None:
     folder = large(tmp_path / "a", repo)
     upload(repo, folder)
@@ -41,7 +45,7 @@ def test_a_fault_that_passes_is_survived(hub, repo: str, tmp_path: Path, action:
     assert hub.faults.rules()[0]["applied"] == 1
 
 
-@pytest.mark.parametrize("action", ["kill-upload", "drop-response", "reset"])
+@pytest.mark.parametrize("action", CUTS)
 def test_a_push_survives_a_cut(hub, repo: str, tmp_path: Path, action: str) -> None:
     folder = large(tmp_path / "a", repo)
     more = {"after_bytes": 1000} if action == "kill-upload" else {}
@@ -98,7 +102,10 @@ def test_a_push_that_stands_still_goes_on_over_http(hub, repo: str, tmp_path: Pa
     whole(repo, folder)
 
 
-@pytest.mark.parametrize("status", [401, 403, 404])
+REFUSED = [401, 403, 404]
+
+
+@pytest.mark.parametrize("status", REFUSED)
 def test_what_xet_refuses_is_moved_over_http(hub, repo: str, tmp_path: Path, status: int) -> None:
     folder = large(tmp_path / "a", repo)
     upload(repo, folder)
