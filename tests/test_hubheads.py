@@ -135,9 +135,14 @@ def test_an_atlas_is_measured_with_a_head_of_its_space(hub, repo: str, pair, tmp
     assert (figure.value, figure.n, figure.floor) == (pytest.approx(sum(right) / 40), 40, pytest.approx(14 / 40))
     assert of(verify(done.pinned), "accuracy").ok is True
     assert atlas.load(done.pinned).card().evaluation == refs
+    assert ", fitted on items of toy." in done.readme
+    # Vectors that are given take the place of all that the card names; the head is still its own.
+    target.take(LAST).save_pretrained(tmp_path / "own")
+    right = by_hand(head, made(target.take(LAST)))
+    other = of(verify(done.pinned, {"vectors": str(tmp_path / "own")}), "accuracy")
+    assert f"measured again {sum(right) / 40:.4f}" in other.said
     # The vectors of one space alone are read through its chart.
     alone = push(tmp_path / "atlas", repo, evaluated_on=[refs["head"], refs["vectors-2"]], dry_run=True)
-    right = by_hand(head, made(target.take(LAST)))
     assert f"| accuracy | **{sum(right) / 40:.4g}** |" in alone.readme
     with pytest.raises(AtlasError, match=r"is measured on vectors of one or more of its spaces, and a head of the sha"):
         push(tmp_path / "atlas", repo, evaluated_on=[refs["vectors"]])

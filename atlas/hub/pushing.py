@@ -217,7 +217,10 @@ def _extra(path: Path) -> str:
         return ""
     if path.stat().st_size > MAX_TEXT:
         raise AtlasError(f"'{path}' is too large to be published with a card - the limit is {MAX_TEXT} bytes")
-    text = path.read_text(encoding="utf-8")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise AtlasError(f"'{path}' is not UTF-8 text - mend it, or remove it") from None
     if local := _local(text):
         raise AtlasError(f"'{path}' holds the local path '{local}' - publish no local paths")
     return text

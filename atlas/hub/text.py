@@ -65,9 +65,8 @@ def _summary(card: Any) -> str:
         )
     if card.kind == "atlas":
         charts = ", ".join(map(_space, spaces["source"]))
-        return (
-            f"Maps from several spaces into one: from {charts} to {_space(card.space)}. Method: {how}{origin}{anchors}."
-        )
+        fitted = f", fitted on items{origin}{anchors}" if origin or anchors else ""
+        return f"Maps from several spaces into one: from {charts} to {_space(card.space)}. Method: {how}{fitted}."
     if card.kind == "anchors":
         within = f", with their vectors in {', '.join(map(_space, card.spaces))}" if card.spaces else ""
         drawn = f", drawn by {how}" if how else ""

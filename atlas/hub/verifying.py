@@ -36,8 +36,8 @@ def verify(ref: str | Path, data: Mapping[str, str] | None = None, **keywords: A
     Args:
         ref: a folder, the id of a registry entry, or 'hf://owner/name[@revision]'.
         data: references to what to measure on, by the part it plays: `source` and `target` (and `head`) for an
-            alignment, `vectors` for a head, `vectors`, `vectors-2`... and `head` for an atlas; those the card names for
-            what is not given.
+            alignment, `vectors` for a head, `vectors`, `vectors-2`... and `head` for an atlas; None: those the card
+            names.
         **keywords: of `atlas.hub.pull`.
 
     Raises:
@@ -56,7 +56,7 @@ def verify(ref: str | Path, data: Mapping[str, str] | None = None, **keywords: A
         checks += _numbers(folder, card)
     checks.append(_plugin(folder, card))
     if hasattr(card, "evaluation"):
-        checks += _figures(folder, card, {**_named(card), **(data or {})})
+        checks += _figures(folder, card, {**_named(card, data or {}), **(data or {})})
     return checks
 
 
@@ -110,9 +110,13 @@ def _plugin(folder: Path, card: Card) -> Check:
     return Check("plugin", not advice, advice or f"{card.plugin} is installed")
 
 
-def _named(card: Any) -> dict[str, str]:
-    """Return what a card says it was measured on; whatever it says, no path of this computer is looked at for it."""
-    return {part: ref for part, ref in card.evaluation.items() if plays(card, part) and ref.startswith(SCHEME)}
+def _named(card: Any, data: Mapping[str, str]) -> dict[str, str]:
+    """Return what a card says it was measured on: nothing but the head where other vectors are given.
+
+    Whatever it says, no path of this computer is looked at for it.
+    """
+    found = {part: ref for part, ref in card.evaluation.items() if plays(card, part) and ref.startswith(SCHEME)}
+    return {part: ref for part, ref in found.items() if part == "head" or not set(data) - {"head"}}
 
 
 def _figures(folder: Path, card: Any, data: dict[str, str]) -> Iterator[Check]:
