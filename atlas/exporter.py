@@ -13,14 +13,15 @@ class Exporter(Component):
     """An alignment as a file or a folder that another program reads.
 
     A subclass implements `_export`. It sets `writes` to the endings that its file may have, and to none if it writes a
-    folder; `affine` if it takes maps that are a weight and a bias alone; and `stitched` if it takes stitched models,
-    too.
+    folder; `affine` if it takes maps that are a weight and a bias alone; `stitched` if it takes stitched models, too;
+    and `takes` to what alignments it takes if not all, such as "alignments from a text encoder".
     """
 
     kind = "exporter"
     writes: ClassVar[tuple[str, ...]] = ()
     affine: ClassVar[bool] = False
     stitched: ClassVar[bool] = False
+    takes: ClassVar[str] = ""
 
     def export(self, model: Any, out: str | Path, *, overwrite: bool = False) -> Path:
         """Write an alignment or a stitched model, whole or not at all, and return where it is.

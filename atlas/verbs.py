@@ -391,7 +391,13 @@ def extend(atlas: Atlas, *vectors: Vectors, id: str = "") -> Atlas:
 
 
 def export(
-    exporter: str | Exporter, model: Alignment | Stitched, out: str | Path, *, overwrite: bool = False, **options: Any
+    exporter: str | Exporter,
+    model: Alignment | Stitched,
+    out: str | Path,
+    /,
+    *,
+    overwrite: bool = False,
+    **options: Any,
 ) -> Path:
     """Write an alignment, or a stitched model, in the form that another program reads, and return where it is.
 

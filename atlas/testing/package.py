@@ -125,9 +125,11 @@ def _contract(kind: str, cls: type[Component]) -> list[Found]:
 
     what = f"{kind} {cls.name}"
     required = [opt.name for opt in cls.options() if opt.default is MISSING]
-    if required:
-        reason = f"option '{required[0]}' has no default - in its tests, call atlas.testing.check_{kind}()"
-        return [Found(what, "It keeps the promises of its kind", skipped=reason)]
+    takes = getattr(cls, "takes", "") if kind == "exporter" else ""
+    if required or takes:
+        reason = f"option '{required[0]}' has no default" if required else f"it takes {takes} alone"
+        skipped = f"{reason} - in its tests, call atlas.testing.check_{kind}()"
+        return [Found(what, "It keeps the promises of its kind", skipped=skipped)]
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
         found = [_one(what, check, cls) for check in CHECKS[kind]]

@@ -1,0 +1,78 @@
+"""The model card of an exported model: what it is, before what the library writes."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from atlas import Alignment, AtlasError
+from atlas.cards import dump_yaml, parse_yaml
+from atlas_sentence_transformers.source import Source
+
+_FRONT = re.compile(r"\A\ufeff?---[ \t]*\n(.*?\n)?---[ \t]*(\n|\Z)", re.DOTALL)
+# What the card of the source's model says of itself that holds for the whole as well. Its figures do not.
+_KEPT = ("language", "license", "license_name", "license_link")
+_BELOW = "What follows is what sentence-transformers writes: the card of the source's model, if it had one."
+
+
+def write_card(path: Path, alignment: Alignment, source: Source) -> None:
+    """Put what an exported model is before what the library has written of it.
+
+    Args:
+        path: the README.md that the library has written, if it has.
+        alignment: the map.
+        source: the model it maps from.
+    """
+    old = path.read_text(encoding="utf-8") if path.exists() else ""
+    match = _FRONT.match(old)
+    metadata = _metadata(match[1] or "" if match else "", source)
+    rest = old[match.end() :].strip() if match else old.strip()
+    below = f"\n\n---\n\n{_BELOW}\n\n{rest}" if rest else ""
+    path.write_text(f"---\n{dump_yaml(metadata)}---\n\n{_body(alignment, source)}{below}\n", encoding="utf-8")
+
+
+def _metadata(block: str, source: Source) -> dict[str, Any]:
+    try:
+        found = parse_yaml(block, "the metadata") if block.strip() else {}
+    except AtlasError:
+        found = {}
+    kept = {name: found[name] for name in _KEPT if name in found} if isinstance(found, dict) else {}
+    return {
+        **kept,
+        "library_name": "sentence-transformers",
+        "pipeline_tag": "feature-extraction",
+        "tags": ["sentence-transformers", "feature-extraction", "vector-alignment", "latent-atlas"],
+        **({} if source.local else {"base_model": source.name}),
+    }
+
+
+def _body(alignment: Alignment, source: Source) -> str:
+    kind, pin = ("local model", "sha256 of its files") if source.local else ("model", "commit")
+    target = alignment.target
+    fitted = f"fitted with `{alignment.method}`" + (f" on {alignment.n_pairs} pairs" if alignment.n_pairs else "")
+    terms = f" under the licence {alignment.license}" if alignment.license else ""
+    return f"""\
+# Vectors of {target.id}, made by {source.name}
+
+The {kind} `{source.name}` ({pin} `{source.revision}`),
+followed by an affine map from its vectors (`{alignment.source.id}`, {alignment.source.dim} dimensions)
+to those of `{target.id}` ({target.dim} dimensions).
+What it makes can be compared with vectors of `{target.id}`, such as those of an index that was built with it.
+
+```python
+from sentence_transformers import SentenceTransformer
+
+model = SentenceTransformer("path/to/this/folder")
+vectors = model.encode(["a text"])  # shape (1, {target.dim})
+```
+
+The map is the alignment `{alignment.id}`, {fitted}{terms}, and its weight and bias are in the last module.
+{_figures(alignment)}It was written by Atlas (`pip install latent-atlas`), which is not needed to use it."""
+
+
+def _figures(alignment: Alignment) -> str:
+    if not alignment.metrics:
+        return ""
+    rows = [f"| {m.name} | {m.value:.4g} | {m.dataset} {m.split} ({m.n} items) |" for m in alignment.metrics]
+    return "\n".join(["", "| measured of the map | | on |", "|---|---|---|", *rows, "", ""])
