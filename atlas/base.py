@@ -124,6 +124,8 @@ class Encoder(Component):
     def module(self) -> nn.Module:
         """Return the network from a batch of items, as a tensor, to their vectors (b, dim), in evaluation mode.
 
+        An encoder that has one says in its attribute `input_shape` what shape an item has.
+
         Raises:
             AtlasError: it is no network, or takes items that are no tensors.
         """

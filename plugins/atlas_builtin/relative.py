@@ -102,7 +102,11 @@ class Relative(atlas.Aligner):
         return {"anchors": X}
 
     def _transform(self, X: Tensor) -> Tensor:
-        result = X.new_empty(len(X), self.d_target)
+        result = X.new_empty(X.shape[0], self.d_target)
+        if torch.compiler.is_compiling():
+            # A loop over blocks would fix the number of rows of what is traced, as an exporter does.
+            self._block(X, result)
+            return result
         for start in range(0, len(X), BLOCK):
             rows = slice(start, start + BLOCK)
             self._block(X[rows], result[rows])

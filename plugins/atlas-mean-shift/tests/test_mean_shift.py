@@ -1,9 +1,9 @@
 """The aligner keeps the promises of all aligners, and finds a shift that is there."""
 
 import torch
-from atlas_mean_shift import MeanShift
 
 from atlas.testing import check_aligner
+from atlas_mean_shift import MeanShift
 
 
 def test_it_keeps_the_promises_of_aligners():

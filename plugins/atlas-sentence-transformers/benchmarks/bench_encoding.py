@@ -21,10 +21,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import torch
-from atlas_sentence_transformers import SentenceTransformers
 from sentence_transformers import SentenceTransformer
 
 import atlas
+from atlas_sentence_transformers import SentenceTransformers
 
 SENTENCE = "how do i change my card pin where is the money that was sent to me why did a payment fail twice today"
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-import atlas_sentence_transformers.encoder
 import pytest
 import torch
-from atlas_sentence_transformers import SentenceTransformers, register_encoders
 from makers import edit, tiny
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
@@ -16,9 +14,11 @@ from sentence_transformers.base.modules import Normalize, Router
 from sentence_transformers.sentence_transformer.modules import Dense
 
 import atlas
+import atlas_sentence_transformers.encoder
 from atlas import AtlasError
 from atlas.testing import check_encoder
 from atlas.testing.chance import global_chance
+from atlas_sentence_transformers import SentenceTransformers, register_encoders
 
 
 def vectors(encoder, texts, **how):

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from atlas_sentence_transformers import SentenceTransformers, SentenceTransformersExporter, register_exporters
 from makers import tiny
 from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
@@ -21,6 +20,7 @@ from atlas import AtlasError
 from atlas.linear import Affine
 from atlas.testing import check_exporter
 from atlas.types import Metric
+from atlas_sentence_transformers import SentenceTransformers, SentenceTransformersExporter, register_exporters
 
 
 def affine(d_source, d_target, seed=0):

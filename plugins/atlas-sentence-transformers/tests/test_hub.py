@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from atlas_sentence_transformers.source import hash_of_folder
 
 sys.path.append(str(Path(__file__).parents[3] / "tests"))

@@ -8,13 +8,13 @@ import shutil
 from pathlib import Path
 
 import pytest
-from atlas_sentence_transformers import SentenceTransformers
 from makers import edit, tiny
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Router
 from sentence_transformers.sentence_transformer.modules import Dense
 
 from atlas import AtlasError
+from atlas_sentence_transformers import SentenceTransformers
 
 EVIL = """
 from pathlib import Path

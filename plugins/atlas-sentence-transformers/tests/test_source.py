@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from atlas_sentence_transformers import SentenceTransformers
-from atlas_sentence_transformers.source import find, hash_of_folder
 from makers import edit, tiny
 
 import atlas
 from atlas import AtlasError
+from atlas_sentence_transformers import SentenceTransformers
+from atlas_sentence_transformers.source import find, hash_of_folder
 
 FIRST, SECOND = "1" * 40, "2" * 40
 

@@ -1,0 +1,79 @@
+"""Alignments and stitched models as .onnx files, for any runtime that reads them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import atlas
+
+if TYPE_CHECKING:
+    from atlas.stitching import Stitched
+
+# Opsets that the exporter of torch writes without converting from another.
+OLDEST, NEWEST = 18, 23
+
+
+@dataclass
+class Onnx(atlas.Exporter):
+    """Write a map, or a whole stitched model, as one .onnx file that onnxruntime and other runtimes compute.
+
+    A map that is a weight and a bias becomes one operator; any other is traced by torch. The input of an alignment is
+    called `vectors` and its output `mapped`; those of a stitched model `items` and `scores`. There may be any number of
+    rows. The metadata of the file names the spaces, the method and the classes.
+    """
+
+    name = "onnx"
+    writes = (".onnx",)
+    stitched = True
+
+    opset: int = atlas.option(OLDEST, help=f"Version of the operators, {OLDEST} to {NEWEST}; runtimes read older ones")
+    dtype: str = atlas.option(
+        "float32", help="Numbers that go in and come out; in between they are float32", choices=("float32", "float16")
+    )
+    input_shape: list = atlas.option(
+        [], help="Shape of one item, such as [3, 32, 32], where the encoder of a stitched model does not tell it"
+    )
+
+    def __post_init__(self) -> None:
+        if not OLDEST <= self.opset <= NEWEST:
+            raise self.fail(f"writes opsets {OLDEST} to {NEWEST}, got {self.opset}")
+        if not all(type(size) is int and size > 0 for size in self.input_shape):
+            raise self.fail(f"needs an input_shape of whole numbers from 1, got {self.input_shape}")
+
+    def _export(self, model: atlas.Alignment | Stitched, path: Path) -> None:
+        from atlas_onnx.graphs import cast, joined, serialised
+        from atlas_onnx.parts import parts_of
+
+        graphs = [part.graph(self.opset) for part in parts_of(model, self.input_shape)]
+        if self.dtype == "float16":
+            graphs = [cast(graphs[0].input[0], "float16", "float32"), *graphs]
+            graphs = [*graphs, cast(graphs[-1].output[0], "float32", "float16")]
+        names = ("vectors", "mapped") if isinstance(model, atlas.Alignment) else ("items", "scores")
+        made = joined(graphs, names, self.opset, about(model))
+        path.write_bytes(serialised(made))
+
+
+def about(model: atlas.Alignment | Stitched) -> dict[str, str]:
+    """Return what the metadata of the file says; the names of classes are a list in JSON."""
+    said = {"version": atlas.__version__}
+    alignment = model if isinstance(model, atlas.Alignment) else model.alignment
+    if not isinstance(model, atlas.Alignment):
+        space, head = model.encoder.space(), model.head
+        said |= {"encoder": space.id, "head": head.id, "classes": json.dumps(list(model.classes))}
+        said |= {"source": space.id, "source_fingerprint": space.fingerprint}
+        said |= {"target": head.space.id, "target_fingerprint": head.space.fingerprint}
+    if alignment is not None:
+        source, target = alignment.source, alignment.target
+        said |= {"alignment": alignment.id, "method": alignment.method, "license": alignment.license}
+        said |= {"source": source.id, "source_fingerprint": source.fingerprint}
+        said |= {"target": target.id, "target_fingerprint": target.fingerprint}
+    return {f"atlas.{name}": value for name, value in said.items() if value}
+
+
+@atlas.hookimpl
+def register_exporters():
+    """Return the exporters of this plugin."""
+    return [Onnx]
