@@ -89,7 +89,7 @@ class Report:
         bar = iter(progress(range(len(read.jobs)), len(read.jobs), name))
         found = runner.run(report=lambda *_: next(bar, None))
         list(bar)
-        self.results += [{"recipe": name, **figure} for figure in found["results"]]
+        self.results += [{"recipe": name, **plain(figure)} for figure in found["results"]]
         runner.draw(found)
         return runner.made
 
@@ -129,6 +129,15 @@ class Report:
             rows = ",\n".join(json.dumps(rounded(row), ensure_ascii=False) for row in self.results)
             temporary.write_text(f'{{"about": {json.dumps(about)},\n"results": [\n{rows}\n]}}\n', encoding="utf-8")
         say(f"Wrote {len(self.results)} figures to {self.out / 'results.json'}")
+
+
+# What no page tells of a figure of a recipe: its spread here is over draws, not over items.
+UNTOLD = ("low", "high", "items")
+
+
+def plain(figure: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is kept of a figure of a recipe."""
+    return {k: v for k, v in figure.items() if k not in UNTOLD and not isinstance(v, (dict, list))}
 
 
 def rounded(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -273,7 +282,9 @@ def results(paper: str) -> dict[str, Any]:
     return json.loads((ROOT / paper / "results.json").read_text(encoding="utf-8"))
 
 
-def cells(paper: str, steps: str, rows: Sequence[str], columns: str, **how: Any) -> list[dict[str, Any]]:
+def cells(
+    paper: str, steps: str, rows: Sequence[str], columns: str, among: Sequence[Mapping[str, Any]] = ({},), **how: Any
+) -> list[dict[str, Any]]:
     """Return the means of committed figures, with their spread, as a recipe's tables have them.
 
     Args:
@@ -281,11 +292,28 @@ def cells(paper: str, steps: str, rows: Sequence[str], columns: str, **how: Any)
         steps: whose figures, separated by spaces.
         rows: the variables that make the rows.
         columns: the variable that makes the columns.
+        among: the values that some variables must have, one of several choices.
         **how: metric, figure ("value", "native", "floor"), and where: the values that some variables must have.
     """
     how = {"metric": "", "figure": "value", "where": {}, **how}
     summary = summaries.Summary(paper, tuple(steps.split()), rows=tuple(rows), columns=columns, **how)
-    return summaries.summarise(summary, results(paper)["results"])
+    chosen = [r for r in results(paper)["results"] if any(scope.items() <= r.items() for scope in among)]
+    return summaries.summarise(summary, chosen)
+
+
+def side_by_side(paper: str, rows: Sequence[str], columns: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the means of several kinds of figures as the cells of one table, whose variable of columns is 'what'.
+
+    Args:
+        paper: its folder.
+        rows: the variables that make the rows.
+        columns: the name of each column, and what is in it: the arguments of `cells`, of which `steps` must be given.
+    """
+    found = []
+    for name, how in columns.items():
+        steps, rest = how["steps"], {key: value for key, value in how.items() if key != "steps"}
+        found += [{**cell, "what": name} for cell in cells(paper, steps, rows, "", **rest)]
+    return found
 
 
 def mean(paper: str, steps: str, *, scale: float = 100, digits: int = 1, figure: str = "value", **where: Any) -> str:
@@ -293,6 +321,12 @@ def mean(paper: str, steps: str, *, scale: float = 100, digits: int = 1, figure:
     metric = where.pop("metric", "")
     [cell] = cells(paper, steps, [], "", metric=metric, figure=figure, where=where)
     return told(cell, scale, digits)
+
+
+def took(paper: str) -> str:
+    """Return what the committed results were measured on, and how long that took, as a sentence."""
+    about = results(paper)["about"]
+    return f"{about['cores']} cores of an {about['processor']}, torch {about['torch']}, {about['minutes']:.0f} minutes."
 
 
 def told(cell: Mapping[str, Any], scale: float = 100, digits: int = 1) -> str:
