@@ -119,6 +119,9 @@ class Report:
         about = {
             "small": self.small,
             "minutes": round((time.monotonic() - self.begin) / 60, 1),
+            # What one core would have taken: what else a machine does while it measures does not count.
+            "processor_minutes": round(time.process_time() / 60, 1),
+            "threads": torch.get_num_threads(),
             "cores": os.cpu_count(),
             "processor": processor(),
             "python": platform.python_version(),
@@ -126,7 +129,8 @@ class Report:
             "atlas": atlas.__version__,
         }
         with whole_file(self.out / "results.json") as temporary:
-            rows = ",\n".join(json.dumps(rounded(row), ensure_ascii=False) for row in self.results)
+            told = (json.dumps(rounded(row), ensure_ascii=False, separators=(",", ":")) for row in self.results)
+            rows = ",\n".join(told)
             temporary.write_text(f'{{"about": {json.dumps(about)},\n"results": [\n{rows}\n]}}\n', encoding="utf-8")
         say(f"Wrote {len(self.results)} figures to {self.out / 'results.json'}")
 
@@ -194,24 +198,29 @@ def named(encoders: Encoders) -> dict[str, Any]:
     return {"encoders": encoders, "names": names, "first": names[0]}
 
 
-def networks(folder: Path, models: Path, images: Path) -> Encoders:
-    """Return two public CIFAR-10 ResNets, and three small networks trained here on the same images, as stored spaces.
+# Name, channels and seed of the networks that are trained here.
+SMALL = {"cnn-s0": (16, 0), "cnn-s1": (16, 1), "cnn-wide": (32, 2)}
+
+
+def networks(folder: Path, models: Path, images: Path, small: Sequence[str] = tuple(SMALL)) -> Encoders:
+    """Return two public CIFAR-10 ResNets, and small networks trained here on the same images, as stored spaces.
 
     Args:
         folder: where they are kept, once made.
         models: holds the tensors of the ResNets.
         images: to train the others on.
+        small: which others.
     """
-    names = ["resnet20", "resnet32", "cnn-s0", "cnn-s1", "cnn-wide"]
+    names = ["resnet20", "resnet32", *small]
     if not all((folder / name).is_dir() for name in names):
         sys.path.insert(0, str(ROOT.parent / "cifar-resnets"))
         import resnets
 
-        say("Training three networks")
+        say(f"Training {', '.join(small)}")
         resnets.main(models, folder)
         train = pixels(images)
-        for seed, (name, channels) in enumerate({"cnn-s0": 16, "cnn-s1": 16, "cnn-wide": 32}.items()):
-            atlas.save(classifier(train, channels, seed), folder / name, overwrite=True)
+        for name in small:
+            atlas.save(classifier(train, *SMALL[name]), folder / name, overwrite=True)
     return [[name, str(folder.resolve() / name), {}] for name in names]
 
 
@@ -326,7 +335,11 @@ def mean(paper: str, steps: str, *, scale: float = 100, digits: int = 1, figure:
 def took(paper: str) -> str:
     """Return what the committed results were measured on, and how long that took, as a sentence."""
     about = results(paper)["about"]
-    return f"{about['cores']} cores of an {about['processor']}, torch {about['torch']}, {about['minutes']:.0f} minutes."
+    machine = f"{about['cores']} cores of an {about['processor']}, torch {about['torch']}"
+    if "processor_minutes" not in about:
+        return f"{machine}, {about['minutes']:.0f} minutes."
+    threads = f"{about['threads']} thread{'s' * (about['threads'] > 1)}"
+    return f"{machine}, {threads}, {about['processor_minutes']:.0f} minutes of processor time."
 
 
 def told(cell: Mapping[str, Any], scale: float = 100, digits: int = 1) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import sys
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent))
+sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 import papers
+import pictures
 from papers import Made, Report, linear
 
 import atlas
@@ -28,7 +30,7 @@ from atlas.heads import HEADS, HeadModel
 RECIPE = HERE / "stitching.yaml"
 Figures = Iterator[dict[str, Any]]
 # Numbers in a code of an autoencoder, passes over the images, and rate of learning.
-CODE, EPOCHS, RATE = 64, 30, 2e-3
+CODE, EPOCHS, RATE = 64, 20, 2e-3
 
 
 @papers.command
@@ -43,7 +45,8 @@ def main(report: Report, data: Path, models: Path) -> None:
     for seed in seeds:
         report.part("decoders", decoders, report, data / "mnist", seed=seed)
     if not report.small:
-        made = report.recipe(RECIPE, "text", **text(data))
+        report.recipe(RECIPE, "text", **text(data))
+    pictures.draw(report.out, report.results, names, made, values["most"])
 
 
 def digits() -> dict[str, Any]:
@@ -52,10 +55,10 @@ def digits() -> dict[str, Any]:
 
 
 def images(report: Report, data: Path, models: Path) -> dict[str, Any]:
-    """Return the values of the recipe for CIFAR-10: two public ResNets, and three small networks trained here."""
+    """Return the values of the recipe for CIFAR-10: two public ResNets, and two small networks trained here."""
     train, test = (data / "cifar10" / split for split in ("train", "test"))
     return {
-        **papers.named(papers.networks(report.out / "networks", models, train)),
+        **papers.named(papers.networks(report.out / "networks", models, train, ("cnn-s0", "cnn-s1"))),
         "train": str(train),
         "test": str(test),
         "counts": [64, 300, 768],
@@ -77,21 +80,10 @@ def correlations(results: Sequence[dict[str, Any]], names: Sequence[str], n: int
     That is the accuracy of the stitched pair, as a share of that of the encoder with a head of its own.
     """
 
-    def mean_of(figure: str = "value", **scope: Any) -> float:
-        found = [r[figure] for r in results if scope.items() <= r.items()]
-        return sum(found) / len(found)
-
     pairs = list(itertools.permutations(names, 2))
-    measured = {"step": "relative-stitched", "n": n, "reads": "mlp"}
-    own = {name: mean_of("native", target=name, **measured) for name in names}
-    kept = [mean_of(source=a, target=b, **measured) / own[a] for a, b in pairs]
-    for step, metric in (
-        ("similar", "cosine"),
-        ("similar", "jaccard@10"),
-        ("absolute-similar", "unbiased-cka"),
-        ("absolute-similar", "mutual-knn@10"),
-    ):
-        alike = [mean_of(step=step, metric=metric, one=a, other=b) for a, b in pairs]
+    kept = [pictures.stitched(results, a, b, n) / pictures.stitched(results, a, a, n) for a, b in pairs]
+    for metric, step in pictures.MEASURES.items():
+        alike = [pictures.mean(results, "value", step=step, metric=metric, one=a, other=b) for a, b in pairs]
         yield {"of": metric, "metric": "spearman", "value": papers.correlation(alike, kept), "pairs": len(pairs)}
 
 
@@ -133,21 +125,17 @@ def decoders(report: Report, mnist: Path, seed: int) -> Figures:
     train, test = (papers.pixels(split, grayscale=True).data.float() for split in splits)
     side, count = round(train.shape[1] ** 0.5), 128 if report.small else 300
     anchors = train[torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))[:count]]
-    made = [papers.mlp_autoencoder, papers.mlp_autoencoder, papers.conv_autoencoder]
-    pictures: dict[str, Tensor] = {"image": test}
-    found: dict[tuple[str, int, int], Tensor] = {}
-    for kind, train_one in (("absolute", absolute), ("relative", frozen), ("relative, end to end", end_to_end)):
-        models = [train_one(*make(side, CODE), train, anchors, 10 * seed + i) for i, make in enumerate(made)]
-        for i, j in itertools.product(range(len(made)), repeat=2):
-            with torch.no_grad():
-                found[kind, i, j] = models[j][1](models[i][0](test))
-            which = "own" if i == j else "same architecture" if made[i] is made[j] else "other architecture"
-            error = float((found[kind, i, j] - test).square().mean())
+    seen: dict[str, Tensor] = {"image": test}
+    for kind, models in autoencoders(side, train, anchors, seed).items():
+        found = swapped(models, test)
+        for (i, j), decoded in found.items():
+            which = "own" if i == j else "same architecture" if {i, j} == {0, 1} else "other architecture"
+            error = float((decoded - test).square().mean())
             yield {"kind": kind, "decoder": which, "source": i, "target": j, "metric": "mse", "value": error}
-        pictures |= {f"{kind}, own": found[kind, 0, 0], f"{kind}, swapped": found[kind, 0, 1]}
+        seen |= {f"{kind}, {name}": found[0, j] for j, name in enumerate(("own", "other seed", "convolutional"))}
     yield {"kind": "mean image", "decoder": "", "metric": "mse", "value": float((train.mean(0) - test).square().mean())}
     if seed == 0:
-        shown = {name: made[: len(test) // 10 * 10 : len(test) // 10] for name, made in pictures.items()}
+        shown = {name: made[: len(test) // 10 * 10 : len(test) // 10] for name, made in seen.items()}
         shaped = {name: made.unflatten(1, (side, side)) for name, made in shown.items()}
         plots.images(shaped, report.out / "decoders.png", title="Images, and what decoders make of their codes")
 
@@ -155,16 +143,35 @@ def decoders(report: Report, mnist: Path, seed: int) -> Figures:
 Model = tuple[Any, Any]
 
 
-def absolute(encoder: papers.Layers, decoder: papers.Layers, X: Tensor, anchors: Tensor, seed: int) -> Model:
+def autoencoders(side: int, X: Tensor, anchors: Tensor, seed: int) -> dict[str, list[Model]]:
+    """Return three autoencoders of each kind: two dense ones that differ in their seed, and a convolutional one."""
+    made = [papers.mlp_autoencoder, papers.mlp_autoencoder, partial(papers.conv_autoencoder, channels=8)]
+    each = [(*make(side, CODE), X, 10 * seed + i) for i, make in enumerate(made)]
+    whole = [absolute(*given) for given in each]
+    pairs = list(zip(whole, each, strict=True))
+    return {
+        "absolute": whole,
+        "relative": [frozen(encode, decoder, X, anchors, seed) for (encode, _), (_, decoder, X, seed) in pairs],
+        "relative, end to end": [end_to_end(*given[:3], anchors, given[3]) for given in each],
+    }
+
+
+@torch.no_grad()
+def swapped(models: Sequence[Model], X: Tensor) -> dict[tuple[int, int], Tensor]:
+    """Return what the decoder of each model makes of the codes of each: the place of the encoder's, the decoder's."""
+    pairs = itertools.product(range(len(models)), repeat=2)
+    return {(i, j): models[j][1](models[i][0](X)) for i, j in pairs}
+
+
+def absolute(encoder: papers.Layers, decoder: papers.Layers, X: Tensor, seed: int) -> Model:
     """Return an autoencoder: what makes codes, and what makes images of them."""
     state = papers.trained([*encoder, *decoder], X, X, seed, epochs=EPOCHS, lr=RATE)
     below, above = papers.cut([*encoder, *decoder], state, len(encoder), X.shape[1])
     return below.module(), above.scores
 
 
-def frozen(encoder: papers.Layers, decoder: papers.Layers, X: Tensor, anchors: Tensor, seed: int) -> Model:
+def frozen(encode: Any, decoder: papers.Layers, X: Tensor, anchors: Tensor, seed: int) -> Model:
     """Return the encoder of an autoencoder, made relative, and a new decoder that was trained on that alone."""
-    encode, _ = absolute(encoder, decoder, X, anchors, seed)
     projection = atlas.create(atlas.Aligner, "relative").fit(encode(anchors))
     layers = read_by(decoder, len(anchors))
     head = HEADS["network"].from_config({"layers": layers, "epochs": EPOCHS, "lr": RATE})
