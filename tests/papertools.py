@@ -5,7 +5,11 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
+import shlex
 import statistics
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +17,11 @@ import pytest
 from click.testing import CliRunner
 from filelock import FileLock
 
+from atlas.cli import main
+
 PAPERS = Path(__file__).parent.parent / "docs" / "papers"
+CONSOLE = re.compile(r"^```console\n(.*?)^```", re.MULTILINE | re.DOTALL)
+PICTURE = re.compile(r"!\[[^]]*\]\(([^)]+\.png)\)")
 
 
 def shared_run(paper: str, factory: pytest.TempPathFactory) -> tuple[list[dict[str, Any]], Path]:
@@ -45,3 +53,36 @@ def values(results: list[dict[str, Any]], figure: str = "value", **scope: Any) -
 def mean(results: list[dict[str, Any]], figure: str = "value", **scope: Any) -> float:
     """Return the mean of figures."""
     return statistics.fmean(values(results, figure, **scope))
+
+
+def pictures(paper: str) -> list[str]:
+    """Return the names of the pictures that the page of a paper shows."""
+    found = PICTURE.findall((PAPERS / paper / "README.md").read_text(encoding="utf-8"))
+    assert found, paper
+    return found
+
+
+def run_page(paper: str) -> tuple[str, str]:
+    """Run the commands of the page of a paper, and return what it shows of their output, and what they print."""
+    lines = "".join(CONSOLE.findall((PAPERS / paper / "README.md").read_text(encoding="utf-8"))).splitlines()
+    printed = ""
+    for line in lines:
+        if line.startswith("$ "):
+            done = CliRunner().invoke(main, shlex.split(line)[2:], catch_exceptions=False)
+            assert done.exit_code == 0, f"{line}\n{done.output}"
+            printed += done.stdout
+    return "\n".join(line for line in lines if not line.startswith("$ ")), printed
+
+
+def page_is_current(paper: str) -> bool:
+    """Whether the figures of the page of a paper are those of its committed results, as cog writes them."""
+    # Cog runs the page's code where the page says: at the root of the repository.
+    done = subprocess.run(
+        [sys.executable, "-m", "cogapp", "--check", f"docs/papers/{paper}/README.md"],
+        cwd=PAPERS.parent.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    print(done.stdout, done.stderr)
+    return done.returncode == 0

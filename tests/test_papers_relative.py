@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from papertools import mean, run, shared_run, values
+from papertools import PAPERS, mean, page_is_current, pictures, run, shared_run, values
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,17 @@ def test_what_has_been_measured_is_not_measured_again(results, folder):
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*.safetensors")} == before
 
 
-def test_the_pictures_are_drawn(results, folder):
+def test_the_same_item_is_found_in_another_space_by_its_similarities(results):
+    assert mean(results, step="similar", metric="mrr") > mean(results, step="absolute-found", metric="mrr") + 0.3
+
+
+def test_the_pictures_of_the_page_are_drawn(results, folder):
     pytest.importorskip("matplotlib")
-    assert (folder / "decoders.png").read_bytes().startswith(b"\x89PNG")
-    assert len(list((folder / "stitching").glob("*.png"))) == 3
+    for name in pictures("relative"):
+        assert (PAPERS / "relative" / name).is_file()
+        assert any(path.read_bytes().startswith(b"\x89PNG") for path in folder.rglob(name)), name
+
+
+def test_the_figures_of_the_page_are_those_of_the_results():
+    pytest.importorskip("cogapp")
+    assert page_is_current("relative")
