@@ -73,6 +73,32 @@ def as_matrix(X: Any, what: str, finite: bool = False) -> Tensor:
     return t
 
 
+def as_pairs(pairs: Any, n: int, m: int) -> Tensor:
+    """Return pairs of numbers of rows, of X that has n and of Y that has m, as an int64 tensor (s, 2).
+
+    Raises:
+        AtlasError: not whole numbers of two columns, fewer than two pairs, rows that are not there, or one twice.
+    """
+    import torch
+
+    try:
+        rows = torch.as_tensor(pairs).cpu()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise AtlasError(f"Pairs must be numbers of rows, got {type(pairs).__name__} ({error})") from None
+    whole = not (rows.is_floating_point() or rows.is_complex() or rows.dtype == torch.bool)
+    if rows.ndim != 2 or rows.shape[1] != 2 or not whole:
+        raise AtlasError(f"Pairs must be whole numbers (s, 2), got {rows.dtype} of shape {tuple(rows.shape)}")
+    if len(rows) < 2:
+        raise AtlasError(f"Pairs must be at least 2, got {len(rows)}")
+    for name, column, size in zip("XY", rows.T, (n, m), strict=True):
+        for row in (int(column.min()), int(column.max())):
+            if not 0 <= row < size:
+                raise AtlasError(f"Pairs must name rows of {name} from 0 to {size - 1}, got {row}")
+        if len(column.unique()) < len(column):
+            raise AtlasError(f"Pairs must name a row of {name} once, got {int(column.mode().values)} in two of them")
+    return rows.to(torch.int64)
+
+
 def check_finite(t: Tensor, what: str, first_row: int = 0, more: bool = False) -> None:
     """Raise `AtlasError` if the matrix holds NaN or infinity: how many values, and the first row that has one.
 

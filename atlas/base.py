@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from atlas.aggregator import Aggregator
-from atlas.arrays import as_matrix, check_device, check_finite, frozen, hash_of, like
+from atlas.arrays import as_matrix, as_pairs, check_device, check_finite, frozen, hash_of, like
 from atlas.errors import AtlasError
 from atlas.exporter import Exporter
 from atlas.options import Component
@@ -241,7 +241,9 @@ class Aligner(Component):
     """Paired vectors to a map from one space to another.
 
     A subclass implements `_fit`, which returns what was learned, and `_transform`, which reads it from `self.state`.
-    The claims below are checked by the contract tests.
+    The claims below are checked by the contract tests. `fits_on` says what it learns from: "pairs" of rows; the
+    "source" alone; two "sets" of rows of which no two are known to be of one item; or two sets with a few "seeds", rows
+    that are known to be, for which it implements `_fit_seeds`.
     """
 
     kind = "aligner"
@@ -269,20 +271,24 @@ class Aligner(Component):
         """Dimension of the space mapped to."""
         return self.state["weight"].shape[1]
 
-    def fit(self, X: Any, Y: Any = None) -> Self:
+    def fit(self, X: Any, Y: Any = None, pairs: Any = None) -> Self:
         """Learn the map; whatever was learned before is forgotten.
 
         Args:
             X: (n, d_source) vectors of the source.
             Y: (n, d_target) vectors of the same items in the target, row by row; None for an aligner that fits on the
-                source alone; any number of rows for one that fits on sets.
+                source alone; any number of rows for one that fits on sets or on seeds.
+            pairs: (s, 2) whole numbers for an aligner that fits on seeds: the row of X and the row of Y of each item
+                that is known on both sides.
 
         Raises:
             AtlasError: NaN or infinity, fewer than two rows, unequal lengths, or a fit the method cannot do.
         """
         X, Y = self.check_fit(X, Y)
+        x, y = X.double(), None if Y is None else Y.double()
+        known = self.check_pairs(pairs, len(x), 0 if y is None else len(y))
         self.forget()
-        learned = self._fit(X.double(), None if Y is None else Y.double())
+        learned = self._fit(x, y) if known is None or y is None else self._fit_seeds(x, y, known)
         # Where the plugin is missing, these two tensors alone are taken for the map.
         if not self.affine and set(learned) == {"weight", "bias"}:
             raise self.fail("learns weight and bias, as affine maps do, and is not affine - give one another name")
@@ -307,6 +313,16 @@ class Aligner(Component):
         if min(len(X), len(X) if Y is None else len(Y)) < least:
             raise self.fail(f"needs at least {least} rows, got {min(len(X), len(X) if Y is None else len(Y))}")
         return X, Y
+
+    def check_pairs(self, pairs: Any, n: int, m: int) -> Tensor | None:
+        """Return the rows (s, 2) of the n of X and the m of Y that are known to be of one item; None if unasked for."""
+        if self.fits_on != "seeds":
+            if pairs is not None:
+                raise self.fail(f"fits on {self.fits_on} and takes no pairs of row numbers - leave out pairs")
+            return None
+        if pairs is None:
+            raise self.fail("needs to know which rows are of one item - give pairs, the numbers of their rows")
+        return as_pairs(pairs, n, m)
 
     def forget(self) -> None:
         """Drop everything that was learned."""
@@ -335,6 +351,10 @@ class Aligner(Component):
 
     def _fit(self, X: Tensor, Y: Tensor | None) -> dict[str, Tensor]:
         """Return what is learned from X (n, d_source) and Y (n, d_target), both float64."""
+        raise NotImplementedError
+
+    def _fit_seeds(self, X: Tensor, Y: Tensor, pairs: Tensor) -> dict[str, Tensor]:
+        """Return what is learned from X (n, d_source), Y (m, d_target) and rows (s, 2) of both that are of one item."""
         raise NotImplementedError
 
     def _transform(self, X: Tensor) -> Tensor:

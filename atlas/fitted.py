@@ -49,6 +49,7 @@ class Alignment(Stored):
         aligner: the fitted map.
         method: name of the aligner that was fitted; it is kept where the map is loaded without its plugin.
         n_pairs: how many pairs of vectors it was fitted on.
+        n_unpaired: how many vectors of either side it was fitted on beside these, whose partner it did not know.
         anchors: id of the anchors it was fitted on; '' if it was all pairs.
     """
 
@@ -66,6 +67,7 @@ class Alignment(Stored):
     license: str = ""
     description: str = ""
     evaluation: Mapping[str, str] = field(default_factory=dict)
+    n_unpaired: int = 0
 
     kind = "alignment"
 
@@ -98,7 +100,7 @@ class Alignment(Stored):
     def inverse(self) -> Alignment:
         """Return the map from the target back to the source."""
         aligner = Composed.of([(self.aligner, True)])
-        fields: dict[str, Any] = {"n_pairs": self.n_pairs, "anchors": self.anchors, "dataset": self.dataset}
+        fields = {name: getattr(self, name) for name in ("n_pairs", "n_unpaired", "anchors", "dataset")}
         made = Alignment.of(aligner, self.target, self.source, **fields, license=self.license)
         return replace(made, id=slug(f"{self.target.id}__{self.source.id}__{self.method}-inverse"))
 
@@ -112,6 +114,7 @@ class Alignment(Stored):
             config=dict(self.config),
             plugin=self.plugin,
             n_pairs=self.n_pairs,
+            n_unpaired=self.n_unpaired,
             anchors=self.anchors,
             dataset=self.dataset,
             metrics=self.metrics,
@@ -149,6 +152,7 @@ class Alignment(Stored):
             card.license,
             card.description,
             card.evaluation,
+            card.n_unpaired,
         )
 
 

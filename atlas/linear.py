@@ -68,8 +68,9 @@ class LinearAligner(Aligner):
             raise self.fail("found no finite map for these vectors - scale them, or use a larger ridge")
         return frozen(state)
 
-    def fit(self, X: Any, Y: Any = None) -> Self:
+    def fit(self, X: Any, Y: Any = None, pairs: Any = None) -> Self:
         """Learn the map from paired rows; whatever was learned before is forgotten. See `Aligner.fit`."""
+        self.check_pairs(pairs, 0, 0)
         self.forget()
         self.partial_fit(X, Y)
         assert self._moments is not None

@@ -244,7 +244,8 @@ class VectorsCard(Card):
 class AlignmentCard(Card):
     """A fitted map from a source space to a target space, and where it came from.
 
-    `evaluation` says where what its metrics were measured on is: references, as source, target and head.
+    `n_unpaired` counts the rows of either side that it was fitted on without a partner that is known. `evaluation` says
+    where what its metrics were measured on is: references, as source, target and head.
     """
 
     kind: ClassVar[str] = "alignment"
@@ -254,6 +255,7 @@ class AlignmentCard(Card):
     aligner: str = field(kw_only=True)
     config: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
     n_pairs: int = field(default=0, kw_only=True)
+    n_unpaired: int = field(default=0, kw_only=True)
     anchors: str = field(default="", kw_only=True)
     dataset: str = field(default="", kw_only=True)
     metrics: tuple[Metric, ...] = field(default=(), kw_only=True)
@@ -382,4 +384,4 @@ def _scalar(hint: type, value: Any, where: str) -> Any:
     return value
 
 
-FitsOn = Literal["pairs", "source", "sets"]
+FitsOn = Literal["pairs", "source", "sets", "seeds"]

@@ -95,11 +95,12 @@ class Vectors(OnHub):
 
     def of_items(self, ids: Sequence[str], what: str = "the anchors") -> Vectors:
         """Return the rows of these items, in their order; raise `AtlasError` if any is missing."""
-        if ids == self.ids:
-            return self
+        return self if ids == self.ids else self.take(self.numbers_of(ids, what))
+
+    def numbers_of(self, ids: Sequence[str], what: str = "the anchors") -> Tensor:
+        """Return the numbers of the rows of these items, in their order; raise `AtlasError` if any is missing."""
         pairs = match(ids, self.ids)
-        assert pairs is not None
-        found = pairs[1]
+        found = torch.arange(len(self)) if pairs is None else pairs[1]
         if len(found) < len(ids):
             have = set(self.ids)
             missing = next(i for i in ids if i not in have)
@@ -107,7 +108,7 @@ class Vectors(OnHub):
                 f"Vectors of '{self.space.id}' hold {len(found)} of the {len(ids)} items of {what}, "
                 f"the first missing is '{missing}' - encode the same items"
             )
-        return self.take(found)
+        return found
 
     def tensors(self) -> dict[str, Tensor]:
         """Return what is stored beside the matrix: ids and labels."""
@@ -158,16 +159,28 @@ def paired(source: Vectors, target: Vectors, only: Sequence[str] | None = None) 
     """
     if only is not None:
         return source.of_items(only), target.of_items(only)
+    index = _shared(source, target)
+    return (source, target) if index is None else (source.take(index[0]), target.take(index[1]))
+
+
+def seeds(source: Vectors, target: Vectors, only: Sequence[str] | None = None) -> Tensor:
+    """Return the numbers (s, 2) of the rows of source and target that are of one item; arguments as for `paired`."""
+    if only is not None:
+        return torch.stack([source.numbers_of(only), target.numbers_of(only)], 1)
+    index = _shared(source, target)
+    return torch.arange(len(source))[:, None].expand(-1, 2) if index is None else torch.stack(index, 1)
+
+
+def _shared(source: Vectors, target: Vectors) -> tuple[Tensor, Tensor] | None:
+    """Return the rows of the items that both have, None where they are the same; raise where they are too few."""
     index = match(source.ids, target.ids)
-    if index is None:
-        return source, target
-    if len(index[0]) < 2:
+    if index is not None and len(index[0]) < 2:
         a, b = source.ids[0], target.ids[0]
         raise AtlasError(
             f"Only {len(index[0])} of {len(source)} and {len(target)} items are in both, rows are paired by item id "
             f"('{a}' in the source, '{b}' in the target) - encode the same items with both"
         )
-    return source.take(index[0]), target.take(index[1])
+    return index
 
 
 @contextlib.contextmanager

@@ -26,7 +26,7 @@ from atlas.plugins import components, create
 from atlas.registry import Registry
 from atlas.stitching import Stitched
 from atlas.types import Space, slug
-from atlas.vectors import Vectors, encode_labels, paired, writer
+from atlas.vectors import Vectors, encode_labels, paired, seeds, writer
 
 T = TypeVar("T")
 
@@ -205,7 +205,8 @@ def fit(
         source: vectors of the space to map from.
         target: vectors of the space to map to; rows are paired with the source's by item id. None for an aligner that
             fits on the source alone, such as 'relative'.
-        anchors: the items to fit on, all of which must be in both; None: every item both have.
+        anchors: the items to fit on, all of which must be in both; None: every item both have. For an aligner that fits
+            on seeds, these are the pairs it knows, and all other rows of either are given to it without a partner.
         id: of the alignment; '' makes one of its spaces and method.
         progress: shows how far it is.
         **options: of the aligner.
@@ -222,11 +223,25 @@ def fit(
         return _fit_half(model, source if only is None else source.of_items(only), anchors, name, id)
     if target is None:
         raise model.fail("needs the vectors of both spaces - give a target")
-    if model.fits_on == "pairs":
-        source, target = paired(source, target, only)
-    fit_rows(model, source.rows, target.rows, progress)
+    seen = _fit_both(model, source, target, only, progress)
     dataset = source.dataset if source.dataset == target.dataset else ""
-    return Alignment.of(model, source.space, target.space, id, n_pairs=len(source), anchors=name, dataset=dataset)
+    return Alignment.of(model, source.space, target.space, id, **seen, anchors=name, dataset=dataset)
+
+
+def _fit_both(
+    model: Aligner, source: Vectors, target: Vectors, only: Sequence[str] | None, progress: Progress
+) -> dict[str, int]:
+    """Fit an aligner that needs the vectors of both spaces, and return how many with and without a partner it saw."""
+    if model.fits_on == "seeds":
+        known = seeds(source, target, only)
+        model.fit(source.data, target.data, known)
+        pairs = len(known)
+    else:
+        if model.fits_on == "pairs" or only is not None:
+            source, target = paired(source, target, only)
+        fit_rows(model, source.rows, target.rows, progress)
+        pairs = len(source) if model.fits_on == "pairs" else 0
+    return {"n_pairs": pairs, "n_unpaired": len(source) + len(target) - 2 * pairs}
 
 
 def fit_rows(model: Aligner, X: Rows, Y: Rows, progress: Progress = silent) -> Aligner:

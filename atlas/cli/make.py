@@ -111,7 +111,8 @@ def fit_command(
     """Fit a map from one space to another.
 
     Rows are paired by item id. `atlas aligners` lists the methods; those that fit on the source alone, such as
-    `relative`, take no --target.
+    `relative`, take no --target. Those that fit on seeds take the items of --anchors, or all that both have, as
+    pairs, and all other vectors of either side without a partner.
     """
     from atlas import verbs
     from atlas.artefacts import load, save
@@ -134,7 +135,9 @@ def fit_command(
     )
     save(made, out, overwrite=rest["overwrite"])
     dims = f"{made.source.dim} to {made.target.dim} dimensions"
-    wrote(f"alignment '{made.id}' ({dims}, fitted on {count(made.n_pairs, 'item')})", out, f"atlas apply {out} VECTORS")
+    seen = [count(made.n_pairs, "item")] if made.n_pairs else []
+    seen += [f"{count(made.n_unpaired, 'vector')} without a known partner"] if made.n_unpaired else []
+    wrote(f"alignment '{made.id}' ({dims}, fitted on {' and '.join(seen)})", out, f"atlas apply {out} VECTORS")
 
 
 @click.command("train")

@@ -132,7 +132,9 @@ def curve(card: AlignmentCard, fitted: Sequence[Any], views: dict[str, Any], met
         for _ in range(1 if size == len(X) else DRAWS):
             rows = torch.randperm(len(X), generator=generator)[:size].sort().values
             try:
-                made = fit(card.aligner, source=X.take(rows), target=Y.take(rows), **card.config)
+                # As anchors, not cut down to these rows: a method that fits on seeds looks at all others, too.
+                some = [X.ids[row] for row in rows.tolist()]
+                made = fit(card.aligner, source=fitted[0], target=fitted[1], anchors=some, **card.config)
             except AtlasError:
                 if size == most:
                     raise

@@ -58,7 +58,9 @@ def _summary(card: Any) -> str:
     anchors = f" (anchors `{card.anchors}`)" if getattr(card, "anchors", "") else ""
     spaces = spaces_of(card)
     if card.kind == "alignment":
-        pairs = f", fitted on {card.n_pairs:,} pairs{origin}{anchors}" if card.n_pairs else ""
+        counts = ((card.n_pairs, "pairs"), (card.n_unpaired, "vectors without a known partner"))
+        seen = " and ".join(f"{n:,} {what}" for n, what in counts if n)
+        pairs = f", fitted on {seen}{origin}{anchors}" if seen else ""
         return (
             f"A map from the vectors of one encoder to those of another: from {_space(card.source)} to "
             f"{_space(card.target)}. Method: {how}{pairs}."
