@@ -362,8 +362,8 @@ def aggregate(
     Args:
         aggregator: a component, or its name with `options`.
         *vectors: one for each space.
-        anchors: the items to fit on; None: every item that is in at least two spaces, or in all for a method that can
-            make nothing of the others.
+        anchors: the items to fit on; None: every item that the method can make use of, which for most must be in all
+            spaces, or in two of them.
         id: of the atlas; '' makes one of the method and its spaces.
         **options: of the aggregator.
     """
@@ -374,10 +374,11 @@ def aggregate(
     counts: dict[str, int] = {}
     for item in (item for v in vectors for item in v.ids):
         counts[item] = counts.get(item, 0) + 1
-    least, where = (2, "two") if model.partial else (len(vectors), "all")
+    least = 1 if model.alone else 2 if model.partial else len(vectors)
     shared = [item for item, count in counts.items() if count >= least]
     order = shared if anchors is None else list(anchors.ids if isinstance(anchors, Anchors) else anchors)
     if not order:
+        where = "two" if model.partial else "all"
         raise model.fail(f"found no item that is in {where} of the spaces - give anchors encoded in all of them")
     number = {item: i for i, item in enumerate(order)}
     rows = {v.space.id: [i for i, item in enumerate(v.ids) if item in number] for v in vectors}

@@ -125,6 +125,17 @@ def partial_is_true(aggregator: Aggregator) -> None:
         ensure_refused(lambda: fresh(aggregator).fit(*some), "every item in every space", aggregator, "missing items")
 
 
+def alone_is_true(aggregator: Aggregator) -> None:
+    """One that claims to make use of items that are in one space only charts spaces that have no item in common."""
+    if not aggregator.alone:
+        return
+    ensure(aggregator.partial, aggregator, "must set partial, too, if it sets alone")
+    views = views_of(aggregator)
+    items = {space: k * N + torch.arange(N) for k, space in enumerate(views)}
+    fitted = fresh(aggregator).fit(views, items)
+    ensure(list(fitted.charts) == list(views), aggregator, "sets alone and must chart spaces that share no item")
+
+
 def inputs_stay(aggregator: Aggregator) -> None:
     """Neither fitting nor combining changes what it is given."""
     views = views_of(aggregator)
@@ -213,6 +224,7 @@ AGGREGATOR_CHECKS: tuple[Callable[[Aggregator], None], ...] = (
     rows_are_alone,
     rows_are_paired_by_item,
     partial_is_true,
+    alone_is_true,
     inputs_stay,
     refit_forgets,
     state_survives,

@@ -14,6 +14,7 @@ import atlas
 from atlas_builtin.aligners import Identity, Procrustes
 from atlas_builtin.consensus import consensus, fitted_map, joined, placed, refined, relative_sizes, rms_length
 from atlas_builtin.relative import Relative
+from atlas_builtin.whitened import WhitenedConcat
 
 
 class Averaged(atlas.Aggregator):
@@ -227,7 +228,14 @@ class GeneralizedProcrustes(Averaged):
         return self._chart(X, columns, P)
 
 
-ALL: list[type[atlas.Aggregator]] = [RelativeMean, RelativeConcat, Mean, Concat, GeneralizedProcrustes]
+ALL: list[type[atlas.Aggregator]] = [
+    RelativeMean,
+    RelativeConcat,
+    WhitenedConcat,
+    Mean,
+    Concat,
+    GeneralizedProcrustes,
+]
 
 
 def mean_present(rows: Tensor, present: Tensor) -> Tensor:
