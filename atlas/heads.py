@@ -177,6 +177,53 @@ class NetworkHead(HeadModel):
 
 
 @dataclass
+class KernelHead(HeadModel):
+    """Regress on how near some of the vectors are: for spaces no plane divides; in closed form, nothing is trained.
+
+    Ridge regression with the kernel exp(-gamma |x - z|^2 / s), s being the mean squared length of the vectors about
+    their mean, restricted to functions of the similarities to random landmarks.
+
+    Source: C. Williams and M. Seeger, Using the Nyström method to speed up kernel machines, 2001.
+    """
+
+    name = "kernel"
+    regresses = True
+    tensors = {"landmarks": "nd", "gamma": "", "weight": "nC", "bias": "C"}
+
+    landmarks: int = option(1000, help="How many of the vectors to keep, at most")
+    gamma: float = option(0.3, help="How fast similarity falls with the squared distance, over its mean to the mean")
+    penalty: float = option(1e-4, help="Penalty on the squared norm of the function, as a fraction of the rows")
+
+    def _fit(self, X: Tensor, y: Tensor, outputs: int, seed: int) -> dict[str, Tensor]:
+        X = X.double()
+        size = (X - X.mean(0)).square().sum(1).mean()
+        if size == 0:
+            raise self.fail("cannot be fitted on vectors that are all the same")
+        chosen = torch.randperm(len(X), generator=torch.Generator().manual_seed(seed))[: self.landmarks]
+        state = {"landmarks": X[chosen.sort().values], "gamma": self.gamma / size}
+        Y = (F.one_hot(y, outputs) if y.ndim == 1 else y).double()
+        bias = Y.mean(0)
+        A, K = (nearness(rows, state["landmarks"], state["gamma"]) for rows in (X, state["landmarks"]))
+        # Landmarks that are alike make K singular: what is added is far below the rounding of float32.
+        K = self.penalty * (K + 1e-6 * torch.eye(len(K), dtype=K.dtype))
+        factor, failed = torch.linalg.cholesky_ex(A.T @ A / len(X) + K)
+        if failed:
+            raise self.fail(f"with a penalty of {self.penalty} has no stable solution - raise the penalty")
+        return {**state, "weight": torch.cholesky_solve(A.T @ (Y - bias) / len(X), factor), "bias": bias}
+
+    def _scores(self, X: Tensor) -> Tensor:
+        landmarks, gamma, weight, bias = (self.state[name].to(X) for name in self.tensors)
+        # A loop over blocks would fix the number of rows of what is traced, as an exporter does.
+        parts = (X,) if torch.compiler.is_compiling() else X.split(max(1, _CHUNK // len(landmarks)))
+        return torch.cat([nearness(part, landmarks, gamma) @ weight + bias for part in parts])
+
+
+def nearness(X: Tensor, landmarks: Tensor, gamma: Tensor) -> Tensor:
+    """Return (n, m): the radial kernel of rows of X (n, d) and landmarks (m, d)."""
+    return (gamma * similarity(X, landmarks, "euclidean").clamp_max(0)).exp()
+
+
+@dataclass
 class NearestMeanHead(HeadModel):
     """Choose the class whose mean is nearest: nothing to tune, and good with a few rows of each class."""
 
@@ -239,7 +286,7 @@ def similarity(X: Tensor, Y: Tensor, metric: str) -> Tensor:
 
 
 HEADS: dict[str, type[HeadModel]] = {
-    cls.name: cls for cls in (LinearHead, NetworkHead, NearestMeanHead, NearestNeighboursHead)
+    cls.name: cls for cls in (LinearHead, NetworkHead, KernelHead, NearestMeanHead, NearestNeighboursHead)
 }
 
 

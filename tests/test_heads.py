@@ -21,12 +21,14 @@ CLASSIFIERS = [
     ("linear", {}),
     ("linear", {"loss": "ridge"}),
     ("network", {}),
+    ("kernel", {}),
+    ("kernel", {"landmarks": 40, "penalty": 1e-3}),
     ("nearest-mean", {}),
     ("nearest-mean", {"metric": "euclidean"}),
     ("knn", {}),
     ("knn", {"metric": "euclidean", "k": 3}),
 ]
-REGRESSORS = [("linear", {"loss": "ridge"}), ("network", {"layers": MLP, "epochs": 60, "lr": 0.01})]
+REGRESSORS = [("linear", {"loss": "ridge"}), ("kernel", {}), ("network", {"layers": MLP, "epochs": 60, "lr": 0.01})]
 IDS = "{0[0]} {0[1]}".format
 
 
@@ -216,7 +218,11 @@ def test_tensors_of_a_state_must_fit_each_other():
 @pytest.mark.parametrize(
     ("name", "config", "message"),
     [
-        ("liner", {}, r"^Unknown head 'liner' - did you mean 'linear'\? known: knn, linear, nearest-mean, network$"),
+        (
+            "liner",
+            {},
+            r"^Unknown head 'liner' - did you mean 'linear'\? known: kernel, knn, linear, nearest-mean, network$",
+        ),
         ("linear", {"penalty": 0}, r"^Option 'penalty' of head 'linear' must be greater than 0, got 0.0$"),
         ("linear", {"penalty": math.inf}, r"^Option 'penalty' of head 'linear' must be greater than 0, got inf$"),
         ("linear", {"loss": "hinge"}, r"^Option 'loss' of head 'linear' must be one of logistic, ridge, got 'hinge'$"),
@@ -235,7 +241,7 @@ def test_bad_options_are_refused(name, config, message):
 # Regression
 
 
-@pytest.mark.parametrize(("name", "config"), REGRESSORS, ids=["linear", "network"])
+@pytest.mark.parametrize(("name", "config"), REGRESSORS, ids=["linear", "kernel", "network"])
 def test_regressor_recovers_a_planted_map(name, config):
     X, _ = blobs(800)
     weight = torch.randn(6, 8, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
@@ -392,6 +398,44 @@ def test_nearest_mean_of_either_metric():
     assert cosine.state["means"].tolist() == [[1.0, 0.0], [0.0, 1.0]]
     query = torch.tensor([[1.0, 2.0]])
     assert (int(euclidean.predict(query)), int(cosine.predict(query))) == (0, 1)
+
+
+def test_kernel_with_all_landmarks_is_kernel_ridge_regression():
+    from sklearn.kernel_ridge import KernelRidge
+
+    X, y = blobs(120, noise=4)
+    Z, _ = blobs(50, noise=4, seed=1)
+    gamma = 0.3 / float((X - X.mean(0)).square().sum(1).mean())
+    Y = torch.nn.functional.one_hot(y).double()
+    reference = KernelRidge(alpha=1e-3 * len(X), kernel="rbf", gamma=gamma).fit(X.numpy(), (Y - Y.mean(0)).numpy())
+    expected = torch.from_numpy(reference.predict(Z.numpy())) + Y.mean(0)
+    found = create_head("kernel", penalty=1e-3).fit(X, y).scores(Z)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-3)
+
+
+def test_kernel_reads_what_no_plane_divides():
+    X = torch.randn(600, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    y = (X.norm(dim=1) > 1.5).long()
+    linear, kernel = (
+        create_head("linear").fit(X[:400], y[:400]),
+        create_head("kernel", landmarks=100).fit(X[:400], y[:400]),
+    )
+    assert accuracy(linear, X[400:], y[400:]) < 0.75
+    assert accuracy(kernel, X[400:], y[400:]) > 0.93
+    assert kernel.state["landmarks"].shape == (100, 3)
+
+
+def test_kernel_scores_in_blocks_are_those_of_one(monkeypatch):
+    X, y = blobs(100)
+    head = create_head("kernel").fit(X, y)
+    whole = head.scores(X)
+    monkeypatch.setattr("atlas.heads._CHUNK", 100 * 7)
+    torch.testing.assert_close(head.scores(X), whole, rtol=0, atol=1e-12)
+
+
+def test_kernel_refuses_vectors_that_are_all_the_same():
+    with pytest.raises(AtlasError, match=r"^Head 'kernel' cannot be fitted on vectors that are all the same$"):
+        create_head("kernel").fit(torch.ones(8, 3), [0, 1] * 4)
 
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])

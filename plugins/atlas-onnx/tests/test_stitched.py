@@ -73,7 +73,7 @@ def test_the_file_says_what_it_holds(tmp_path):
     assert [end.name for end in (*written.graph.input, *written.graph.output)] == ["items", "scores"]
 
 
-@pytest.mark.parametrize("name", ["linear", "network", "nearest-mean", "knn"])
+@pytest.mark.parametrize("name", ["linear", "network", "kernel", "nearest-mean", "knn"])
 def test_the_runtime_computes_every_head(name, tmp_path, digits):
     """Here behind a relative representation and without an alignment of pairs."""
     encoder, items = atlas.load("digits-mlp-wide"), digits.data.float()
@@ -85,8 +85,10 @@ def test_the_runtime_computes_every_head(name, tmp_path, digits):
     path = atlas.export("onnx", model, tmp_path / "model.onnx")
     ours = model(items).numpy()
     found = scores(path, items)
+    # A kernel head adds a thousand similarities of either sign: rounding shows sooner.
+    tolerance = 2e-4 if name == "kernel" else 1e-5
     # Which of two neighbours that are equally near comes first is a matter of rounding.
-    close = np.isclose(found, ours, rtol=0, atol=1e-5 * np.abs(ours).max()).all(1)
+    close = np.isclose(found, ours, rtol=0, atol=tolerance * np.abs(ours).max()).all(1)
     assert close.mean() >= (0.99 if name == "knn" else 1)
     assert (found.argmax(1) == ours.argmax(1)).mean() >= (0.99 if name == "knn" else 1)
 
