@@ -1,6 +1,7 @@
 """A stranger's plugin works: the tutorial, followed to the letter in an environment of its own.
 
-New, filled in, checked, installed, used from the command line; what was made with it, where it is not installed.
+New, filled in, checked, installed, used from the command line; what was made with it, published, and used where it is
+not installed.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ import venv
 from pathlib import Path
 
 import pytest
+from hubtools import environment
 
+pytest_plugins = ["hub_fixtures"]
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "writing-plugins.md"
 BLOCK = re.compile(r"(?P<before>[^\n]*)\n\n```(?P<kind>python|console)\n(?P<text>.*?)^```", re.MULTILINE | re.DOTALL)
@@ -76,8 +79,10 @@ def assert_shown(shown, output, command):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="the scripts of the throwaway environment are for a POSIX shell")
-def test_the_tutorial_works_to_the_letter(outside, tmp_path):
+def test_the_tutorial_works_to_the_letter(outside, server, tmp_path):
     folder = tmp_path
+    known = {key: value for key, value in environment(server, tmp_path / "home").items() if key.startswith("HF_")}
+    outside = {**outside, **known, "HF_TOKEN": "hf_you_write"}
     for block in blocks():
         if block["kind"] == "python":
             write_file(folder, block["before"], block["text"])
