@@ -14,6 +14,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.util import find_spec
@@ -39,6 +40,7 @@ ROOT = Path(__file__).parent
 SHARED = Path(os.environ.get("ATLAS_SHARED", ROOT.parent.parent.parent / "shared"))
 Layers = list[dict[str, Any]]
 Made = Callable[..., Any]
+Measure = Callable[..., Iterable[Mapping[str, Any]]]
 RELU = {"type": "relu"}
 
 
@@ -69,13 +71,14 @@ class Report:
         out: the folder.
         small: whether this is the short version.
         results: figures as plain data: `step`, the variables it was measured under, `metric` and `value`.
-        code: hash of the code that measures, so that parts are measured again when it changes.
+        earlier: seconds of processor time that parts took which an earlier run measured.
     """
 
     out: Path
     small: bool = False
     results: list[dict[str, Any]] = field(default_factory=list)
     begin: float = field(default_factory=time.monotonic)
+    earlier: float = 0.0
 
     def recipe(self, path: Path, name: str = "", **values: Any) -> Made:
         """Run a recipe in a folder of its name (or another one), draw its pictures there, and take in its figures.
@@ -93,7 +96,7 @@ class Report:
         runner.draw(found)
         return runner.made
 
-    def part(self, name: str, measure: Callable[..., Iterable[Mapping[str, Any]]], *given: Any, **about: Any) -> None:
+    def part(self, name: str, measure: Measure, *given: Any, **about: Any) -> None:
         """Measure a part, once for the same arguments and code, and take in its figures.
 
         Args:
@@ -102,17 +105,40 @@ class Report:
             *given: to `measure`, as it is.
             **about: plain data to `measure`, which tells one making of the part from another.
         """
+        self._take(self._measured(time.process_time, name, measure, given, about))
+
+    def parts(self, name: str, measure: Measure, cases: Sequence[tuple[tuple[Any, ...], dict[str, Any]]]) -> None:
+        """Measure parts side by side, each on a core of its own; a case is what `part` takes as given and about."""
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            with ThreadPoolExecutor(os.cpu_count()) as pool:
+                found = pool.map(lambda case: self._measured(time.thread_time, name, measure, *case), cases)
+                for part in progress(found, len(cases), name):
+                    self._take(part)
+        finally:
+            torch.set_num_threads(threads)
+
+    def _take(self, part: dict[str, Any]) -> None:
+        self.results += part["results"]
+        self.earlier += part.get("earlier", 0.0)
+
+    def _measured(
+        self, clock: Callable[[], float], name: str, measure: Measure, given: tuple[Any, ...], about: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Return the figures of a part, and the seconds they took if that was earlier."""
         code = [sha256_file(Path(measure.__code__.co_filename)), sha256_file(Path(__file__))]
         key = sha256_of([name, about, code, self.small, atlas.__version__])
         kept = self.out / ".parts" / f"{name}-{key[:12]}.json"
         if kept.exists():
-            self.results += json.loads(kept.read_text())
-            return
+            part = json.loads(kept.read_text())
+            return {"results": part["results"], "earlier": part["seconds"]}
         say(f"{name} ({', '.join(f'{key} {value}' for key, value in about.items())})" if about else name)
-        found = [{"step": name, **about, **figure} for figure in measure(*given, **about)]
+        begin = clock()
+        part = {"results": [{"step": name, **about, **figure} for figure in measure(*given, **about)]}
         with whole_file(kept) as temporary:
-            temporary.write_text(json.dumps(found))
-        self.results += found
+            temporary.write_text(json.dumps({"seconds": clock() - begin, **part}))
+        return part
 
     def write(self) -> None:
         """Write `results.json`."""
@@ -120,7 +146,7 @@ class Report:
             "small": self.small,
             "minutes": round((time.monotonic() - self.begin) / 60, 1),
             # What one core would have taken: what else a machine does while it measures does not count.
-            "processor_minutes": round(time.process_time() / 60, 1),
+            "processor_minutes": round((self.earlier + time.process_time()) / 60, 1),
             "threads": torch.get_num_threads(),
             "cores": os.cpu_count(),
             "processor": processor(),
