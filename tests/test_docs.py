@@ -14,9 +14,9 @@ from atlas import hookspecs
 from atlas.cli import main
 
 ROOT = Path(__file__).parent.parent
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 # Pages whose commands and code are run from top to bottom, in a folder of their own.
-RUN = [page for page in PAGES if page.name in ("README.md", "tutorial.md", "recipes.md")]
+RUN = [ROOT / "README.md", ROOT / "docs" / "tutorial.md", ROOT / "docs" / "recipes.md"]
 BLOCK = re.compile(r"^```(python|console|yaml)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#: ]+)(#[^)]*)?\)")
 
@@ -43,7 +43,7 @@ def run_commands(text):
             assert result.exit_code == 0, f"{line}\n{result.output}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page):
     broken = [link for link, _ in LINK.findall(page.read_text()) if not (page.parent / link).exists()]
     assert not broken
