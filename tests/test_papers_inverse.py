@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import pytest
-from papertools import mean, shared_run
+from papertools import PAPERS, mean, page_is_current, pictures, run_page, shared_run
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory):
-    return shared_run("inverse", tmp_path_factory)[0]
+def ran(tmp_path_factory):
+    return shared_run("inverse", tmp_path_factory)
+
+
+@pytest.fixture
+def results(ran):
+    return ran[0]
+
+
+@pytest.fixture
+def folder(ran):
+    return ran[1]
 
 
 def through(results, way, n, metric="accuracy", **scope):
@@ -44,3 +54,24 @@ def test_texts_are_read_from_images_and_images_from_texts(results):
         both = {"recipe": "modalities", "source": source, "target": target, "metric": "accuracy"}
         assert mean(results, step="through-anchors", way="all", **both) > 0.5
         assert mean(results, step="directly", way="identity", **both) < 0.3
+
+
+def test_two_parties_who_never_meet_do_what_the_page_says(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shown, printed = (text.splitlines()[-1].split() for text in run_page("inverse"))
+    assert sorted(path.name for path in (tmp_path / "published" / "alignments").iterdir()) == ["conv-half", "mlp-half"]
+    assert shown[0] == printed[0] == "accuracy"
+    assert float(printed[1]) == pytest.approx(float(shown[1]), abs=0.02)
+    assert float(printed[1]) > float(printed[4]) + 0.6
+
+
+def test_the_pictures_of_the_page_are_drawn(results, folder):
+    pytest.importorskip("matplotlib")
+    for name in pictures("inverse"):
+        assert (PAPERS / "inverse" / name).is_file()
+        assert any(path.read_bytes().startswith(b"\x89PNG") for path in folder.rglob(name)), name
+
+
+def test_the_figures_of_the_page_are_those_of_the_results():
+    pytest.importorskip("cogapp")
+    assert page_is_current("inverse")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import statistics
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,6 +22,8 @@ import papers
 from papers import Encoders, Made, Report
 
 import atlas
+from atlas import plots
+from atlas.planes import projected
 
 RECIPE = HERE / "translation.yaml"
 Figures = Iterator[dict[str, Any]]
@@ -29,7 +32,6 @@ WAYS: list[list[Any]] = [
     ["all without a ridge", {"ridge": 0.0}],
     ["one choice of 16", {"keep": 16, "subspaces": 1}],
     ["mean of 8 choices of 16", {"keep": 16, "subspaces": 8}],
-    ["mean of 8 choices spread by 0.5", {"delta": 0.5}],
     ["mean of 8 choices spread by 0.7", {"delta": 0.7}],
 ]
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -55,20 +57,24 @@ def main(report: Report, data: Path, models: Path) -> None:
         encoders = papers.DIGITS
     else:
         items = (data / "cifar10" / "train", data / "cifar10" / "test")
-        encoders = papers.networks(report.out / "networks", models, items[0])
+        encoders = papers.networks(report.out / "networks", models, items[0], ("cnn-s0",))
     made = report.recipe(RECIPE, "images", **of(encoders, *items), **how)
     names, most = [name for name, *_ in encoders], how["counts"][-1]
     report.part("norms", norms, made, names)
     for seed in how["seeds"]:
         report.part("scale", scales, made, names, n=most, seed=seed)
     if not report.small:
-        text = of(papers.text_encoders(), data / "banking77" / "train.csv", data / "banking77" / "test.csv")
+        every = papers.text_encoders()
+        text = of([every[0], every[-1]], data / "banking77" / "train.csv", data / "banking77" / "test.csv")
         report.recipe(RECIPE, "text", **text, **{**how, "counts": [256, 768, 2000]})
     captions = [write_captions(report.out, split, part) for split, part in zip(("train", "test"), items, strict=True)]
-    words = papers.sentence_encoder() or [["words", "tfidf-svd", {"dim": 16}]]
-    both = of(encoders[:2], *items)["encoders"] + of(words, *captions)["encoders"]
+    words = ([] if report.small else papers.sentence_encoder()) or [["words", "tfidf-svd", {"dim": 16}]]
+    both = of(encoders[:1], *items)["encoders"] + of(words, *captions)["encoders"]
     about = {"encoders": both, "names": [name for name, *_ in both], "first": both[0][0]}
-    report.recipe(RECIPE, "modalities", **about, **{**how, "counts": how["counts"][-1:]})
+    across = report.recipe(RECIPE, "modalities", **about, **{**how, "counts": [most]})
+    draw_spaces(report.out / "spaces.png", made, names[0], names[1], most)
+    draw_spaces(report.out / "modalities.png", across, both[0][0], both[1][0], most)
+    draw_accuracies(report, names, how["counts"])
 
 
 def of(encoders: Encoders, train: Any, test: Any) -> dict[str, Any]:
@@ -116,6 +122,40 @@ def write_captions(folder: Path, split: str, images: Any) -> Path:
             row = {"id": id, "text": CAPTIONS[i % len(CAPTIONS)].format(name), "label": label}
             file.write(json.dumps(row) + "\n")
     return path
+
+
+def draw_spaces(file: Path, made: Made, source: str, target: str, n: int) -> None:
+    """Draw a space, what becomes of it in another one through all anchors, and that other one."""
+    alignment = made("inverse", source=source, target=target, n=n, seed=0, way="all")
+    before, there = (made("test-vectors", name=name) for name in (source, target))
+    views = {source: before, f"{source}, in the space of {target}": alignment(before), target: there}
+    classes = {name: view.labels for name, view in views.items() if view.labels is not None}
+    plots.scatter(projected(views), classes, file, title=f"Before and after, {n} anchors")
+
+
+def draw_accuracies(report: Report, names: Sequence[str], counts: Sequence[int]) -> None:
+    """Draw the accuracy between the first two spaces by number of anchors, and that of all pairs with the most."""
+    found = [r for r in report.results if r.get("recipe") == "images" and r["metric"] == "accuracy"]
+
+    def values(figure: str, **scope: Any) -> list[float]:
+        return [r[figure] for r in found if scope.items() <= r.items()]
+
+    ways = [way for way in dict.fromkeys(r["way"] for r in found) if way != "identity"]
+    lines: dict[str, list[plots.Point]] = {way: [] for way in ways}
+    for way, n in itertools.product(ways, counts):
+        there, back = (values("value", source=names[i], target=names[1 - i], way=way, n=n) for i in (0, 1))
+        lines[way].append((n, statistics.fmean(there + back), statistics.stdev(there + back)))
+    title = f"From {names[0]} to {names[1]} and back"
+    plots.lines(lines, report.out / "anchors.png", title=title, x="anchors", y="accuracy")
+
+    def mean(source: str, target: str) -> float:
+        if source == target:
+            return statistics.fmean(values("native", target=target))
+        return statistics.fmean(values("value", source=source, target=target, way="all", n=counts[-1]))
+
+    cells = [[mean(source, target) for target in names] for source in names]
+    title = f"Encoder down, head across, {counts[-1]} anchors"
+    plots.heat_map(names, names, cells, report.out / "pairs.png", title=title)
 
 
 if __name__ == "__main__":
