@@ -8,8 +8,6 @@ import os
 import re
 import shlex
 import statistics
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -72,17 +70,3 @@ def run_page(paper: str) -> tuple[str, str]:
             assert done.exit_code == 0, f"{line}\n{done.output}"
             printed += done.stdout
     return "\n".join(line for line in lines if not line.startswith("$ ")), printed
-
-
-def page_is_current(paper: str) -> bool:
-    """Whether the figures of the page of a paper are those of its committed results, as cog writes them."""
-    # Cog runs the page's code where the page says: at the root of the repository.
-    done = subprocess.run(
-        [sys.executable, "-m", "cogapp", "--check", f"docs/papers/{paper}/README.md"],
-        cwd=PAPERS.parent.parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    print(done.stdout, done.stderr)
-    return done.returncode == 0

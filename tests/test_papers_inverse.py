@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from papertools import PAPERS, mean, page_is_current, pictures, run_page, shared_run
+from papertools import PAPERS, mean, pictures, run_page, shared_run
 
 
 @pytest.fixture(scope="module")
@@ -70,8 +70,3 @@ def test_the_pictures_of_the_page_are_drawn(results, folder):
     for name in pictures("inverse"):
         assert (PAPERS / "inverse" / name).is_file()
         assert any(path.read_bytes().startswith(b"\x89PNG") for path in folder.rglob(name)), name
-
-
-def test_the_figures_of_the_page_are_those_of_the_results():
-    pytest.importorskip("cogapp")
-    assert page_is_current("inverse")

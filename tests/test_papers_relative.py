@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from papertools import PAPERS, mean, page_is_current, pictures, run, shared_run, values
+from papertools import PAPERS, mean, pictures, run, shared_run, values
 
 
 @pytest.fixture(scope="module")
@@ -63,8 +63,3 @@ def test_the_pictures_of_the_page_are_drawn(results, folder):
     for name in pictures("relative"):
         assert (PAPERS / "relative" / name).is_file()
         assert any(path.read_bytes().startswith(b"\x89PNG") for path in folder.rglob(name)), name
-
-
-def test_the_figures_of_the_page_are_those_of_the_results():
-    pytest.importorskip("cogapp")
-    assert page_is_current("relative")
