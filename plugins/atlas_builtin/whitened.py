@@ -40,7 +40,7 @@ class WhitenedConcat(atlas.Aggregator):
         None, help="Weigh charts by how well they cover an item, the more so the lower; none: all alike"
     )
     neighbours: int = atlas.option(5, help="With a temperature: nearest items of a chart that tell its coverage")
-    references: int = atlas.option(1000, help="With a temperature: items whose vectors are kept for each chart, at most")
+    references: int = atlas.option(1000, help="With a temperature: items of each chart whose vectors are kept, at most")
     seed: int = atlas.option(0, help="With a temperature: of the choice of these items")
 
     def __post_init__(self) -> None:
