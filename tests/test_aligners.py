@@ -1,4 +1,4 @@
-"""The affine aligners that have no file of their own, and what is asked of all of them."""
+"""The aligners that have no file of their own, and what is asked of all of them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from atlas.base import Aligner
 from atlas.errors import AtlasError
 from atlas.testing.promises import paired_data
 
-PAIRED = ("procrustes", "linear-orthogonal", "linear", "low-rank", "cca")
+PAIRED = ("procrustes", "linear-orthogonal", "linear", "low-rank", "cca", "mlp")
 
 
 def create(name, **options):

@@ -1,4 +1,4 @@
-"""Built-in aligners: affine maps, and the relative projection from its own module.
+"""Built-in aligners: affine maps, and from modules of their own the relative projection and a small network.
 
 Each affine one is a function of the moments; all mathematics acts on the right of row vectors, Y ≈ X @ weight + bias.
 """
@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 import atlas
+from atlas_builtin.mlp import MLP
 from atlas_builtin.relative import Relative
-from atlas_builtin.solvers import ROUNDINGS, polar, ridge_weight
+from atlas_builtin.solvers import ROUNDINGS, deviations, polar, ridge_weight
 
 
 @dataclass
@@ -201,6 +202,7 @@ ALL: list[type[atlas.Aligner]] = [
     Linear,
     LowRank,
     CanonicalCorrelation,
+    MLP,
     Relative,
 ]
 
@@ -228,14 +230,6 @@ def regression(aligner: atlas.Aligner, m: atlas.Moments, ridge: float | None, in
             stacklevel=2,
         )
     return ridge_weight(m, ridge, intercept)
-
-
-def deviations(m: atlas.Moments) -> tuple[Tensor, Tensor]:
-    """Return the standard deviation (with n - 1) of every column of source and target; 1 for a constant column."""
-    pairs = ((m.ssx, m.mean_x), (m.ssy, m.mean_y))
-    found = [((ss / (m.n - 1)).sqrt(), 10 * m.eps * mean.abs()) for ss, mean in pairs]
-    x, y = (torch.where(s > rounding, s, 1.0) for s, rounding in found)
-    return x, y
 
 
 def best_scale(m: atlas.Moments, W: Tensor) -> Tensor:

@@ -14,6 +14,14 @@ CANDIDATES = 64
 ROUNDS = 6
 
 
+def deviations(m: atlas.Moments) -> tuple[Tensor, Tensor]:
+    """Return the standard deviation (with n - 1) of every column of source and target; 1 for a constant column."""
+    pairs = ((m.ssx, m.mean_x), (m.ssy, m.mean_y))
+    found = [((ss / (m.n - 1)).sqrt(), 10 * m.eps * mean.abs()) for ss, mean in pairs]
+    x, y = (torch.where(s > rounding, s, 1.0) for s, rounding in found)
+    return x, y
+
+
 def polar(matrix: Tensor, eps: float) -> Tensor:
     """Return the matrix of the same shape with orthonormal rows or columns that has the largest trace with this one.
 
