@@ -8,6 +8,7 @@ import os
 import re
 import shlex
 import statistics
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,8 @@ def run(paper: str, out: Path) -> list[dict[str, Any]]:
     spec = importlib.util.spec_from_file_location(f"paper_{paper}", PAPERS / paper / "run.py")
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
+    # Where dataclasses look for what the types of their fields mean.
+    sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     done = CliRunner().invoke(module.main, ["--small", "--out", str(out)], catch_exceptions=False)
     assert done.exit_code == 0, done.output

@@ -69,6 +69,11 @@ def test_an_exact_linear_map_is_kept():
     close(aligner.transform(X), Y, 1e-5)
 
 
+def test_a_target_that_does_not_vary_is_mapped_to():
+    X = normal(50, 6)
+    close(create(held_out=0.0, steps=20).fit(X, torch.full((50, 3), 7.0)).transform(X), torch.full((50, 3), 7.0))
+
+
 def test_units_and_origin_of_either_space_do_not_matter():
     X, Y = bent(300)
     expected = create().fit(X, Y).transform(X)
@@ -92,9 +97,10 @@ def test_without_residual_there_is_no_linear_map():
     assert state["weight0"].shape == (6, 24)
 
 
-def test_seeds_give_different_networks():
-    X, Y = bent(300)
-    a, b = (create(seed=seed).fit(X, Y).transform(X) for seed in (0, 1))
+@pytest.mark.parametrize("held_out", [0.0, 0.2])
+def test_seeds_give_different_networks(held_out):
+    X, Y = bent(100)
+    a, b = (create(seed=seed, held_out=held_out, steps=300).fit(X, Y).transform(X) for seed in (0, 1))
     assert not torch.equal(a, b)
     close(a, b, 0.5)
 
@@ -185,6 +191,7 @@ def test_tensors_that_are_no_map_are_refused():
             create().load_state_dict(without(state, missing))
     with pytest.raises(AtlasError, match="needs the tensors weight0, bias0, weight1, bias1, got "):
         create(residual=False).load_state_dict(state)
-    for name, bad in itertools.product(state, (torch.ones(3), torch.ones(3, 3), torch.ones(2, 2, 2))):
+    wrong = list(itertools.product(state, (torch.ones(3), torch.ones(3, 3), torch.ones(2, 2, 2))))
+    for name, bad in [*wrong, ("weight1", torch.ones(3, 8))]:
         with pytest.raises(AtlasError, match="needs layers whose sizes meet, got "):
             create().load_state_dict({**state, name: bad})

@@ -190,10 +190,11 @@ def pixels(path: Path | str, *, grayscale: bool = False) -> atlas.Vectors:
 
 
 def trained(
-    layers: Layers, X: Tensor, y: Tensor, seed: int, *, epochs: int = 20, lr: float = 1e-3
+    layers: Layers, X: Tensor, y: Tensor, seed: int, *, epochs: int = 20, lr: float = 1e-3, batch_size: int = 128
 ) -> dict[str, Tensor]:
     """Return the tensors of a network trained by Adam: cross-entropy for classes (n,), squares for targets (n, m)."""
-    model = HEADS["network"].from_config({"layers": layers, "epochs": epochs, "lr": lr})
+    how = {"epochs": epochs, "lr": lr, "batch_size": batch_size}
+    model = HEADS["network"].from_config({"layers": layers, **how})
     return model.fit(X, y, seed=seed).state_dict()
 
 
