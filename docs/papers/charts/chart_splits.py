@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from papers import Layers
+from paper_networks import Layers
 from torch import Tensor
 from torch.nn import functional as F
 

@@ -16,11 +16,13 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 import chart_pictures
+import paper_networks
 import papers
 from chart_bench import Bench, Figures, Split, combined, one, through
 from chart_splits import Data, held_out, settings
 from chart_tasks import tasks_and_clients
-from papers import RELU, Layers, Report, linear
+from paper_networks import RELU, Layers, linear
+from papers import Report
 
 import atlas
 from atlas import metrics
@@ -53,20 +55,20 @@ def sources(report: Report, data: Path) -> dict[str, Callable[[], Data]]:
 
 def digits() -> Data:
     """Return the digits that ship with Atlas."""
-    train, test = (papers.pixels(f"digits-{split}") for split in ("train", "test"))
+    train, test = (paper_networks.pixels(f"digits-{split}") for split in ("train", "test"))
     return of(train, test, lambda c: dense(64, c, 64), epochs=30, shared=4, novel=2, tasks=3, anchors=(64, 64))
 
 
 def images(folder: Path) -> Data:
     """Return CIFAR-10, for the small convolutional network of the authors."""
-    train, test = (papers.pixels(folder / split) for split in ("train", "test"))
+    train, test = (paper_networks.pixels(folder / split) for split in ("train", "test"))
     about: dict[str, Any] = {"epochs": 16, "shared": 4, "novel": 2, "tasks": 3, "anchors": (128, 256)}
     return of(train, test, convolutional, **about, flips=(3, 32, 32))
 
 
 def texts(folder: Path) -> Data:
     """Return questions to a bank as vectors of a frozen text encoder, for dense networks on top of it."""
-    name, model, options = papers.text_encoders()[-1]
+    name, model, options = paper_networks.text_encoders()[-1]
     encoder = atlas.create(atlas.Encoder, model, options)
     read = {split: atlas.read_items(folder / f"{split}.csv") for split in ("train", "test")}
     if encoder.name == "tfidf-svd":

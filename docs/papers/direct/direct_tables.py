@@ -8,7 +8,7 @@ import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-import papers
+import paper_tables
 
 # Errors that Lähner and Moeller (2023) published, in units they do not tell; only ratios can be compared.
 # Table 1, MNIST, one architecture, all pairs: by l, own, rigid, linear, and stitching networks for k = 1, 2, 4.
@@ -58,7 +58,9 @@ ENOUGH = 1.05
 
 def found(step: str = "pairs", **scope: Any) -> list[float]:
     """Return the figures that were measured under some values of their variables: one for each repeat."""
-    return [r["value"] for r in papers.results("direct")["results"] if {"step": step, **scope}.items() <= r.items()]
+    return [
+        r["value"] for r in paper_tables.results("direct")["results"] if {"step": step, **scope}.items() <= r.items()
+    ]
 
 
 def mean(step: str = "pairs", **scope: Any) -> float:
@@ -161,7 +163,7 @@ def as_many_as_dimensions(methods: Sequence[str]) -> str:
 def least(way: str, dim: int, method: str) -> list[int]:
     """Return, for each repeat, from how many pairs on the error stays within 5 % of that with all of them."""
     errors: dict[int, dict[int, float]] = {}
-    for r in papers.results("direct")["results"]:
+    for r in paper_tables.results("direct")["results"]:
         if {"step": "pairs", "way": way, "dim": dim, "method": method}.items() <= r.items():
             errors.setdefault(r["seed"], {})[r["n"]] = r["value"]
     counts = []
@@ -185,7 +187,7 @@ def span(values: Sequence[float]) -> str:
 
 def cases(method: str, other: str, among: Callable[[int, int], bool], ways: Sequence[str] = WAYS) -> list[float]:
     """Return the mean error of a method over that of another one, for each way, size and number of pairs."""
-    rows = papers.results("direct")["results"]
+    rows = paper_tables.results("direct")["results"]
     keys = {(r["way"], r["dim"], r["n"]) for r in rows if r["step"] == "pairs" and among(r["dim"], r["n"])}
     keys = {key for key in keys if key[0] in ways}
     where = [{"way": way, "dim": dim, "n": n} for way, dim, n in sorted(keys)]
@@ -228,18 +230,18 @@ def means_by_dim() -> str:
 
 def crowd(source: str, target: str) -> str:
     """Return the least and largest error between any two networks, from one architecture to another."""
-    rows = [r for r in papers.results("direct")["results"] if r["step"] == "crowd" and r["source"] != r["target"]]
+    rows = [r for r in paper_tables.results("direct")["results"] if r["step"] == "crowd" and r["source"] != r["target"]]
     return between([r["value"] for r in rows if r["source"].startswith(source) and r["target"].startswith(target)])
 
 
 def accuracy(method: str, n: int) -> str:
     """Return the accuracy, in percent, of a classifier of features that were mapped by a method fitted on n pairs."""
-    return papers.mean("direct", "stitched", metric="accuracy", method=method, n=n)
+    return paper_tables.mean("direct", "stitched", metric="accuracy", method=method, n=n)
 
 
 def against_relative() -> str:
     """Return the errors of linear maps over those of relative representations, as far as these were measured."""
-    rows = papers.results("direct")["results"]
+    rows = paper_tables.results("direct")["results"]
     keys = {(r["way"], r["dim"], r["n"]) for r in rows if r["step"] == "relative"}
     where = [{"way": way, "dim": dim, "n": n} for way, dim, n in sorted(keys)]
     ratios = [mean(method="linear", **scope) / mean("relative", method="relative", **scope) for scope in where]

@@ -21,6 +21,7 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 import direct_pictures
+import paper_networks
 import papers
 from papers import Report
 
@@ -30,7 +31,7 @@ from atlas.heads import HEADS, HeadModel
 
 Figures = Iterator[dict[str, Any]]
 Method = tuple[str, dict[str, Any]]
-KINDS = {"conv": papers.conv_autoencoder, "mlp": papers.mlp_autoencoder}
+KINDS = {"conv": paper_networks.conv_autoencoder, "mlp": paper_networks.mlp_autoencoder}
 # Rate and batches are the paper's; passes are as many as there is time for.
 TRAINING: dict[str, Any] = {"lr": 1e-3, "batch_size": 64}
 # The paper's rigid map (no scale) and its linear one (no constant, no penalty), and what it leaves out.
@@ -145,7 +146,7 @@ def draw(report: Report, found: Networks) -> None:
 def read(report: Report, data: Path) -> Images:
     """Return MNIST, or the digits that ship with Atlas."""
     splits = ("digits-train", "digits-test") if report.small else (data / "mnist" / "train", data / "mnist" / "test")
-    train, test = (papers.pixels(split, grayscale=True) for split in splits)
+    train, test = (paper_networks.pixels(split, grayscale=True) for split in splits)
     assert train.labels is not None and test.labels is not None
     return Images(train.data.float(), test.data.float(), train.labels, test.labels)
 
@@ -186,8 +187,8 @@ class Networks:
     def _train(self, kind: str, dim: int, seed: int) -> None:
         path, X = self.path(kind, dim, seed), self.images.train
         below, above = KINDS[kind](self.images.side, dim)
-        state = papers.trained([*below, *above], X, X, seed, epochs=self.scale.epochs, **TRAINING)
-        encoder, decoder = papers.cut([*below, *above], state, len(below), X.shape[1])
+        state = paper_networks.trained([*below, *above], X, X, seed, epochs=self.scale.epochs, **TRAINING)
+        encoder, decoder = paper_networks.cut([*below, *above], state, len(below), X.shape[1])
         head = atlas.Head(f"{path.name}-decoder", encoder.space(path.name), decoder)
         atlas.save(head, self.folder / head.id, overwrite=True)
         atlas.save(encoder, path, overwrite=True)

@@ -18,8 +18,10 @@ import torch
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
+import paper_networks
 import papers
-from papers import Encoders, Made, Report
+from paper_networks import Encoders
+from papers import Made, Report
 
 import atlas
 from atlas import plots
@@ -54,21 +56,21 @@ def main(report: Report, data: Path, models: Path) -> None:
     how |= {"counts": [64, 256], "seeds": [0, 1]} if report.small else {"counts": [64, 300, 768], "seeds": [0, 1, 2]}
     if report.small:
         items: tuple[Any, Any] = ("digits-train", "digits-test")
-        encoders = papers.DIGITS
+        encoders = paper_networks.DIGITS
     else:
         items = (data / "cifar10" / "train", data / "cifar10" / "test")
-        encoders = papers.networks(report.out / "networks", models, items[0], ("cnn-s0",))
+        encoders = paper_networks.networks(report.out / "networks", models, items[0], ("cnn-s0",))
     made = report.recipe(RECIPE, "images", **of(encoders, *items), **how)
     names, most = [name for name, *_ in encoders], how["counts"][-1]
     report.part("norms", norms, made, names)
     for seed in how["seeds"]:
         report.part("scale", scales, made, names, n=most, seed=seed)
     if not report.small:
-        every = papers.text_encoders()
+        every = paper_networks.text_encoders()
         text = of([every[0], every[-1]], data / "banking77" / "train.csv", data / "banking77" / "test.csv")
         report.recipe(RECIPE, "text", **text, **{**how, "counts": [256, 768, 2000]})
     captions = [write_captions(report.out, split, part) for split, part in zip(("train", "test"), items, strict=True)]
-    words = ([] if report.small else papers.sentence_encoder()) or [["words", "tfidf-svd", {"dim": 16}]]
+    words = ([] if report.small else paper_networks.sentence_encoder()) or [["words", "tfidf-svd", {"dim": 16}]]
     both = of(encoders[:1], *items)["encoders"] + of(words, *captions)["encoders"]
     about = {"encoders": both, "names": [name for name, *_ in both], "first": both[0][0]}
     across = report.recipe(RECIPE, "modalities", **about, **{**how, "counts": [most]})
@@ -79,7 +81,7 @@ def main(report: Report, data: Path, models: Path) -> None:
 
 def of(encoders: Encoders, train: Any, test: Any) -> dict[str, Any]:
     """Return encoders and the items they encode as values of the recipe."""
-    return papers.named([[*encoder, str(train), str(test)] for encoder in encoders])
+    return paper_networks.named([[*encoder, str(train), str(test)] for encoder in encoders])
 
 
 def norms(made: Made, names: Sequence[str]) -> Figures:

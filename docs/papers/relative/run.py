@@ -19,9 +19,11 @@ from torch.nn import functional as F
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
+import paper_networks
 import papers
 import pictures
-from papers import Made, Report, linear
+from paper_networks import Layers, linear
+from papers import Made, Report
 
 import atlas
 from atlas import network, plots
@@ -51,14 +53,14 @@ def main(report: Report, data: Path, models: Path) -> None:
 
 def digits() -> dict[str, Any]:
     """Return the values of the recipe for the digits that ship with Atlas."""
-    return {**papers.named(papers.DIGITS), "counts": [128, 256], "most": 256, "seeds": [0]}
+    return {**paper_networks.named(paper_networks.DIGITS), "counts": [128, 256], "most": 256, "seeds": [0]}
 
 
 def images(report: Report, data: Path, models: Path) -> dict[str, Any]:
     """Return the values of the recipe for CIFAR-10: two public ResNets, and two small networks trained here."""
     train, test = (data / "cifar10" / split for split in ("train", "test"))
     return {
-        **papers.named(papers.networks(report.out / "networks", models, train, ("cnn-s0", "cnn-s1"))),
+        **paper_networks.named(paper_networks.networks(report.out / "networks", models, train, ("cnn-s0", "cnn-s1"))),
         "train": str(train),
         "test": str(test),
         "counts": [64, 300, 768],
@@ -71,7 +73,7 @@ def text(data: Path) -> dict[str, Any]:
     """Return the values of the recipe for questions to a bank, 77 intents."""
     train, test = (str(data / "banking77" / f"{split}.csv") for split in ("train", "test"))
     about = {"train": train, "test": test, "counts": [300, 768], "most": 768, "seeds": [0, 1, 2]}
-    return {**papers.named(papers.text_encoders()), **about}
+    return {**paper_networks.named(paper_networks.text_encoders()), **about}
 
 
 def correlations(results: Sequence[dict[str, Any]], names: Sequence[str], n: int) -> Figures:
@@ -122,7 +124,7 @@ def figure(source: str, target: str, head: HeadModel, X: Tensor, y: Tensor) -> d
 def decoders(report: Report, mnist: Path, seed: int) -> Figures:
     """Yield errors of autoencoders whose decoders are swapped, and draw what they make of some images."""
     splits = ("digits-train", "digits-test") if report.small else (mnist / "train", mnist / "test")
-    train, test = (papers.pixels(split, grayscale=True).data.float() for split in splits)
+    train, test = (paper_networks.pixels(split, grayscale=True).data.float() for split in splits)
     side, count = round(train.shape[1] ** 0.5), 128 if report.small else 300
     anchors = train[torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))[:count]]
     seen: dict[str, Tensor] = {"image": test}
@@ -145,7 +147,11 @@ Model = tuple[Any, Any]
 
 def autoencoders(side: int, X: Tensor, anchors: Tensor, seed: int) -> dict[str, list[Model]]:
     """Return three autoencoders of each kind: two dense ones that differ in their seed, and a convolutional one."""
-    made = [papers.mlp_autoencoder, papers.mlp_autoencoder, partial(papers.conv_autoencoder, channels=8)]
+    made = [
+        paper_networks.mlp_autoencoder,
+        paper_networks.mlp_autoencoder,
+        partial(paper_networks.conv_autoencoder, channels=8),
+    ]
     each = [(*make(side, CODE), X, 10 * seed + i) for i, make in enumerate(made)]
     whole = [absolute(*given) for given in each]
     pairs = list(zip(whole, each, strict=True))
@@ -163,14 +169,14 @@ def swapped(models: Sequence[Model], X: Tensor) -> dict[tuple[int, int], Tensor]
     return {(i, j): models[j][1](models[i][0](X)) for i, j in pairs}
 
 
-def absolute(encoder: papers.Layers, decoder: papers.Layers, X: Tensor, seed: int) -> Model:
+def absolute(encoder: Layers, decoder: Layers, X: Tensor, seed: int) -> Model:
     """Return an autoencoder: what makes codes, and what makes images of them."""
-    state = papers.trained([*encoder, *decoder], X, X, seed, epochs=EPOCHS, lr=RATE)
-    below, above = papers.cut([*encoder, *decoder], state, len(encoder), X.shape[1])
+    state = paper_networks.trained([*encoder, *decoder], X, X, seed, epochs=EPOCHS, lr=RATE)
+    below, above = paper_networks.cut([*encoder, *decoder], state, len(encoder), X.shape[1])
     return below.module(), above.scores
 
 
-def frozen(encode: Any, decoder: papers.Layers, X: Tensor, anchors: Tensor, seed: int) -> Model:
+def frozen(encode: Any, decoder: Layers, X: Tensor, anchors: Tensor, seed: int) -> Model:
     """Return the encoder of an autoencoder, made relative, and a new decoder that was trained on that alone."""
     projection = atlas.create(atlas.Aligner, "relative").fit(encode(anchors))
     layers = read_by(decoder, len(anchors))
@@ -179,7 +185,7 @@ def frozen(encode: Any, decoder: papers.Layers, X: Tensor, anchors: Tensor, seed
     return lambda images: projection.transform(encode(images)), head.scores
 
 
-def end_to_end(encoder: papers.Layers, decoder: papers.Layers, X: Tensor, anchors: Tensor, seed: int) -> Model:
+def end_to_end(encoder: Layers, decoder: Layers, X: Tensor, anchors: Tensor, seed: int) -> Model:
     """Return an autoencoder trained with its code made relative, the anchors encoded anew in every step.
 
     No gradient goes through the anchors. Source: the authors' code.
@@ -201,7 +207,7 @@ def end_to_end(encoder: papers.Layers, decoder: papers.Layers, X: Tensor, anchor
     return relative, above
 
 
-def read_by(decoder: papers.Layers, n: int) -> papers.Layers:
+def read_by(decoder: Layers, n: int) -> Layers:
     """Return the layers of a decoder that reads n similarities."""
     return [{"type": "layer-norm", "features": n}, linear(n, decoder[0]["out_features"]), *decoder[1:]]
 

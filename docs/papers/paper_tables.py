@@ -1,0 +1,95 @@
+"""Tables and sentences of the pages of the papers, from the results that are committed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from atlas import summaries
+
+ROOT = Path(__file__).parent
+CLAIMS = "| the paper claims | here | measured |\n|---|---|---|"
+
+
+def results(paper: str) -> dict[str, Any]:
+    """Return the committed results of a paper."""
+    return json.loads((ROOT / paper / "results.json").read_text(encoding="utf-8"))
+
+
+def cells(
+    paper: str, steps: str, rows: Sequence[str], columns: str, among: Sequence[Mapping[str, Any]] = ({},), **how: Any
+) -> list[dict[str, Any]]:
+    """Return the means of committed figures, with their spread, as a recipe's tables have them.
+
+    Args:
+        paper: its folder.
+        steps: whose figures, separated by spaces.
+        rows: the variables that make the rows.
+        columns: the variable that makes the columns.
+        among: the values that some variables must have, one of several choices.
+        **how: metric, figure ("value", "native", "floor"), and where: the values that some variables must have.
+    """
+    how = {"metric": "", "figure": "value", "where": {}, **how}
+    summary = summaries.Summary(paper, tuple(steps.split()), rows=tuple(rows), columns=columns, **how)
+    chosen = [r for r in results(paper)["results"] if any(scope.items() <= r.items() for scope in among)]
+    return summaries.summarise(summary, chosen)
+
+
+def side_by_side(paper: str, rows: Sequence[str], columns: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the means of several kinds of figures as the cells of one table, whose variable of columns is 'what'.
+
+    Args:
+        paper: its folder.
+        rows: the variables that make the rows.
+        columns: the name of each column, and what is in it: the arguments of `cells`, of which `steps` must be given.
+    """
+    found = []
+    for name, how in columns.items():
+        steps, rest = how["steps"], {key: value for key, value in how.items() if key != "steps"}
+        found += [{**cell, "what": name} for cell in cells(paper, steps, rows, "", **rest)]
+    return found
+
+
+def mean(paper: str, steps: str, *, scale: float = 100, digits: int = 1, figure: str = "value", **where: Any) -> str:
+    """Return one mean of committed figures, with its spread, as text."""
+    metric = where.pop("metric", "")
+    [cell] = cells(paper, steps, [], "", metric=metric, figure=figure, where=where)
+    return told(cell, scale, digits)
+
+
+def took(paper: str) -> str:
+    """Return what the committed results were measured on, and how long that took, as a sentence."""
+    about = results(paper)["about"]
+    machine = f"{about['cores']} cores of an {about['processor']}, torch {about['torch']}"
+    if "processor_minutes" not in about:
+        return f"{machine}, {about['minutes']:.0f} minutes."
+    threads = f"{about['threads']} thread{'s' * (about['threads'] > 1)}"
+    return f"{machine}, {threads}, {about['processor_minutes']:.0f} minutes of processor time."
+
+
+def told(cell: Mapping[str, Any], scale: float = 100, digits: int = 1) -> str:
+    """Return 'mean ± standard deviation'."""
+    spread = "" if cell["sd"] is None else f" ± {scale * cell['sd']:.{digits}f}"
+    return f"{scale * cell['mean']:.{digits}f}{spread}"
+
+
+def table(found: Iterable[Mapping[str, Any]], rows: Sequence[str], columns: str, **how: Any) -> Iterator[str]:
+    """Yield the lines of a Markdown table of cells: rows down, columns across."""
+    lines: dict[tuple[str, ...], dict[str, str]] = {}
+    across: dict[str, None] = {}
+    for cell in found:
+        across[str(cell[columns])] = None
+        lines.setdefault(tuple(str(cell[name]) for name in rows), {})[str(cell[columns])] = told(cell, **how)
+    yield "| " + " | ".join([*rows, *across]) + " |"
+    yield "|" + "---|" * (len(rows) + len(across))
+    for names, line in lines.items():
+        yield "| " + " | ".join([*names, *(line.get(name, "") for name in across)]) + " |"
+
+
+def claims(rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    """Yield the lines of a table of claims, each with a verdict and what was measured."""
+    yield CLAIMS
+    for row in rows:
+        yield "| " + " | ".join(row) + " |"
