@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from atlas import plots, verbs
+from atlas import finding, plots, verbs
 from atlas._version import __version__
 from atlas.artefacts import load, locate, read_vectors, save
 from atlas.base import KINDS, Encoder
@@ -233,11 +233,11 @@ class Runner:
         if kind == "space":
             encoder = self.space(value) if isinstance(value, Job) else value
             known = isinstance(encoder, str) and encoder in components(Encoder)
-            return verbs.find_encoder(encoder if known else self.path(str(encoder)), job.arguments.get("options"))
+            return finding.find_encoder(encoder if known else self.path(str(encoder)), job.arguments.get("options"))
         if kind == "items":
             columns = {name: text for name, text in job.arguments.items() if name.endswith("_column")}
             stored = isinstance(value, Job)
-            return verbs.find_items(self._find(value, "vectors", job) if stored else self.path(value), **columns)
+            return finding.find_items(self._find(value, "vectors", job) if stored else self.path(value), **columns)
         if isinstance(value, Job):
             # A space is wanted of an encoding where its encoder's own head is to read vectors.
             made = self.space(value) if kind == HEAD and value.makes == "vectors" else self.target(value)
@@ -279,5 +279,5 @@ def content_hash(ref: Path | str, kinds: tuple[str, ...]) -> str:
 def load_stored(where: Path | str, kind: str, key: str) -> Any:
     """Load what a job made, or what a recipe names; the key tells two makings of it apart."""
     if kind == HEAD:
-        return verbs.find_head(where)
+        return finding.find_head(where)
     return read_vectors(where) if kind == "vectors" else load(where, kind.split("|"))

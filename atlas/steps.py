@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from atlas import verbs
+from atlas import finding, verbs
 from atlas.artefacts import save
 from atlas.evaluation import Comparison, compare, evaluate
 from atlas.predictions import predict
@@ -116,7 +116,7 @@ def _compare(given: Given, target: Path, progress: verbs.Progress) -> list[dict[
 
 
 def _stitch(given: Given, target: Path, progress: verbs.Progress) -> list[dict[str, Any]]:
-    verbs.make_ready(given["encoder"], given["input"])
+    finding.make_ready(given["encoder"], given["input"])
     model = stitch(given["encoder"], given.get("alignment"), given["head"])
     found = predict(model, given["input"], progress=progress, **_how(given))
     return [figure(metric) for metric in found]

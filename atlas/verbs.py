@@ -14,16 +14,14 @@ from typing import Any, Protocol, TypeVar
 import torch
 
 from atlas.arrays import check_finite, not_finite
-from atlas.artefacts import Alignment, Anchors, Atlas, Head, load, read_vectors
+from atlas.artefacts import Alignment, Anchors, Atlas, Head, read_vectors
 from atlas.base import Aggregator, Aligner, Encoder, Exporter, Sampler
-from atlas.cards import CARD
 from atlas.chain import Composed
-from atlas.errors import AtlasError, NotFoundError, unknown
+from atlas.errors import AtlasError, unknown
 from atlas.files import Rows, check_target
+from atlas.finding import find_encoder, find_items, make_ready
 from atlas.heads import HEADS, HeadModel
-from atlas.inputs import Items, as_items, read_items
-from atlas.plugins import components, create
-from atlas.registry import Registry
+from atlas.plugins import create
 from atlas.stitching import Stitched
 from atlas.types import Space, slug
 from atlas.vectors import Vectors, encode_labels, paired, seeds, writer
@@ -41,61 +39,6 @@ class Progress(Protocol):
 def silent(batches: Iterable[T], total: int, what: str) -> Iterable[T]:
     """Yield the batches and show nothing."""
     return batches
-
-
-def find_encoder(name: str | Path | Encoder, config: Mapping[str, Any] | None = None) -> Encoder:
-    """Return an encoder: a component's name with options, or the folder or registry id of a stored space."""
-    if isinstance(name, Encoder):
-        return name
-    known = components(Encoder)
-    if str(name) in known:
-        return create(Encoder, str(name), config)
-    try:
-        stored = load(name, "space")
-    except NotFoundError:
-        if "/" in str(name) or str(name).startswith("."):
-            raise
-        ids = [entry.card.id for entry in Registry().list(kind="space")]
-        raise AtlasError(unknown("encoder or space", name, [*known, *ids])) from None
-    if config:
-        raise AtlasError(f"Options are those of the stored space '{name}' - leave out {', '.join(sorted(config))}")
-    return stored
-
-
-def find_head(ref: str | Path | Head) -> Head:
-    """Return a head: the folder, reference or registry id of one, or of a stored space whose encoder carries one."""
-    if isinstance(ref, Head):
-        return ref
-    found = load(ref, ("head", "space"))
-    return found.head() if isinstance(found, Encoder) else found
-
-
-def find_items(source: Any, **columns: str | None) -> Items:
-    """Return the items of a path, of stored vectors (as arrays), or of a list, tensor or array."""
-    if isinstance(source, Vectors):
-        return _rows_as_items(source)
-    if not isinstance(source, (str, Path)):
-        return as_items(source)
-    path = Path(source)
-    bare_id = not path.exists() and "/" not in str(source) and not path.suffix
-    if (path / CARD).is_file() or bare_id or str(source).startswith("hf://"):
-        return _rows_as_items(read_vectors(source))
-    return read_items(path, **columns)
-
-
-def _rows_as_items(vectors: Vectors) -> Items:
-    labels = None
-    if vectors.labels is not None:
-        labels = [vectors.classes[i] if i >= 0 else "" for i in vectors.labels.tolist()]
-    items = as_items(vectors.data)
-    items.ids, items.labels, items.name = vectors.ids, labels, vectors.dataset
-    return items
-
-
-def make_ready(encoder: Encoder, items: Items) -> None:
-    """Let an encoder learn from the items what it must, if it has not yet."""
-    if not encoder.fitted:
-        encoder.fit(items)
 
 
 def encode(

@@ -15,7 +15,7 @@ _ORDER = """
 _version errors types arrays options aggregator exporter base
 environment hookspecs discovery plugins provenance scaffold cards plots files ids registry hub
 items tables inputs moments linear chain layers network headmodel heads metrics vectors planes
-anchors bare fitted artefacts evaluation stitching
+anchors bare fitted artefacts finding evaluation stitching
 verbs predictions summaries recipe steps runner pictures demo cli testing
 """
 LAYERS = _ORDER.split()

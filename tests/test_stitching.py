@@ -8,7 +8,7 @@ import pytest
 import torch
 from conftest import Planted, planted
 
-from atlas import verbs
+from atlas import finding, verbs
 from atlas.artefacts import Alignment, Head, read_vectors
 from atlas.base import Encoder
 from atlas.errors import AtlasError, SpaceMismatchError
@@ -25,7 +25,7 @@ class Model:
     def __init__(self, pair: Planted) -> None:
         self.pair = pair
         self.encoder = create(Encoder, "precomputed", model="a")
-        self.items = verbs.find_items(pair.source)
+        self.items = finding.find_items(pair.source)
         self.made = verbs.encode(self.encoder, self.items)
         self.alignment: Alignment = verbs.fit("procrustes", source=self.made, target=pair.target)
         self.head: Head = verbs.train("nearest-mean", pair.target)
@@ -169,6 +169,6 @@ def create_decoder(model: Model) -> Head:
 
 
 def test_items_that_are_vectors_keep_their_ids(pair):
-    items = verbs.find_items(pair.source)
+    items = finding.find_items(pair.source)
     assert list(items.ids) == list(pair.source.ids) and items.labels is not None
     assert isinstance(items, Items) and isinstance(pair.source, Vectors)

@@ -8,7 +8,7 @@ import torch
 from conftest import planted, space_of
 from torch.testing import assert_close
 
-from atlas import verbs
+from atlas import finding, verbs
 from atlas.artefacts import read_vectors
 from atlas.base import Aligner, Encoder
 from atlas.errors import AtlasError, SpaceMismatchError
@@ -69,12 +69,12 @@ def test_the_id_of_a_space_can_be_chosen():
 
 def test_an_encoder_is_found_by_name_folder_or_not_at_all(tmp_path):
     encoder = create(Encoder, "pixels")
-    assert verbs.find_encoder(encoder) is encoder
-    assert verbs.find_encoder("tfidf-svd", {"dim": 3}).config()["dim"] == 3
+    assert finding.find_encoder(encoder) is encoder
+    assert finding.find_encoder("tfidf-svd", {"dim": 3}).config()["dim"] == 3
     with pytest.raises(AtlasError, match="Unknown encoder or space 'pixles' - did you mean 'pixels'"):
-        verbs.find_encoder("pixles")
+        finding.find_encoder("pixles")
     with pytest.raises(AtlasError, match=r"There is no folder './none'|There is no folder 'none'"):
-        verbs.find_encoder("./none")
+        finding.find_encoder("./none")
 
 
 def test_an_existing_target_is_told_before_the_work(tmp_path):

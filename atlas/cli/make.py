@@ -33,7 +33,7 @@ def encode_command(
     INPUT is a folder of images (subfolders name the classes), a .txt, .csv, .tsv or .jsonl file of texts, a .npy,
     .safetensors or .parquet file of arrays, or stored vectors.
     """
-    from atlas import verbs
+    from atlas import finding, verbs
     from atlas.artefacts import save
     from atlas.files import check_target
     from atlas.types import slug
@@ -42,8 +42,8 @@ def encode_command(
         check_target(save_space, rest["overwrite"])
         id = id or slug(save_space.name)
     columns = {name: rest[name] for name in ("text_column", "label_column", "id_column")}
-    model = verbs.find_encoder(encoder, encoder_config(encoder, options))
-    items = verbs.find_items(input, **columns)
+    model = finding.find_encoder(encoder, encoder_config(encoder, options))
+    items = finding.find_items(input, **columns)
     how = {name: rest[name] for name in ("batch_size", "device", "overwrite")}
     made = verbs.encode(model, items, out=out, id=id, progress=progress, **how)
     wrote(f"{count(len(made), 'vector')} of '{made.space.id}' ({made.space.dim} dimensions)", out)

@@ -36,12 +36,12 @@ def evaluate_command(
     Each figure stands beside the same figure for the target's own vectors, and for no alignment at all: the source's
     vectors cut or padded with zeros to the target's dimension.
     """
-    from atlas import verbs
+    from atlas import finding
     from atlas.artefacts import load
     from atlas.evaluation import evaluate
 
     mapping = load(alignment, "alignment")
-    reader = verbs.find_head(head) if head else None
+    reader = finding.find_head(head) if head else None
     first, second = read_all(source, target)
     chosen = metrics or None
     found = evaluate(mapping, source=first, target=second, head=reader, metrics=chosen, split=rest["split"])

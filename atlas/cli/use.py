@@ -49,7 +49,7 @@ def stitch_command(parts: tuple[str, ...], options: Any, out: Path | None, **res
     vectors go to the head as they are. HEAD may be a stored space, too, whose encoder carries a head. Prints the
     accuracy if the items have labels.
     """
-    from atlas import verbs
+    from atlas import finding
     from atlas.artefacts import load
     from atlas.cli.make import encoder_config
     from atlas.cli.measure import put_metrics
@@ -61,9 +61,9 @@ def stitch_command(parts: tuple[str, ...], options: Any, out: Path | None, **res
     encoder, *alignment, head, input = parts
     columns = {name: rest[name] for name in ("text_column", "label_column", "id_column")}
     how = {name: rest[name] for name in ("batch_size", "device", "overwrite")}
-    found, items = verbs.find_encoder(encoder, encoder_config(encoder, options)), verbs.find_items(input, **columns)
-    verbs.make_ready(found, items)
-    model = stitch(found, load(alignment[0], "alignment") if alignment else None, verbs.find_head(head))
+    found, items = finding.find_encoder(encoder, encoder_config(encoder, options)), finding.find_items(input, **columns)
+    finding.make_ready(found, items)
+    model = stitch(found, load(alignment[0], "alignment") if alignment else None, finding.find_head(head))
     metrics = predict(model, items, out=out, progress=progress, **how)
     if out:
         wrote("the predictions", out)
@@ -82,7 +82,7 @@ def export_command(exporter: str, parts: tuple[str, ...], options: Any, out: Pat
 
     `atlas exporters` lists the forms. With ENCODER, a stored space, and HEAD, it is the stitched model that is written.
     """
-    from atlas import verbs
+    from atlas import finding, verbs
     from atlas.artefacts import load
     from atlas.base import Exporter
     from atlas.plugins import component
@@ -93,6 +93,6 @@ def export_command(exporter: str, parts: tuple[str, ...], options: Any, out: Pat
     config = config_of(component(Exporter, exporter), options)
     alignment = load(parts[len(parts) // 2], "alignment")
     whole = len(parts) == 3
-    model = stitch(verbs.find_encoder(parts[0]), alignment, verbs.find_head(parts[2])) if whole else alignment
+    model = stitch(finding.find_encoder(parts[0]), alignment, finding.find_head(parts[2])) if whole else alignment
     made = verbs.export(exporter, model, out, overwrite=overwrite, **config)
     wrote(f"{'stitched model with ' * whole}alignment '{alignment.id}' for {exporter}", made)

@@ -25,6 +25,7 @@ from papers import Made, Report
 
 import atlas
 from atlas import plots
+from atlas.finding import find_items
 from atlas.planes import projected
 
 RECIPE = HERE / "translation.yaml"
@@ -115,7 +116,7 @@ def scales(made: Made, names: Sequence[str], n: int, seed: int) -> Figures:
 
 def write_captions(folder: Path, split: str, images: Any) -> Path:
     """Write a text about each image, made of the name of its class: they stand in for what a person would write."""
-    items = atlas.verbs.find_items(images) if isinstance(images, str) else atlas.read_items(images)
+    items = find_items(images) if isinstance(images, str) else atlas.read_items(images)
     path = folder / f"captions-{split}.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8") as file:
