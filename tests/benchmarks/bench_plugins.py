@@ -8,10 +8,12 @@ Every figure is a ratio of two times measured in turn in one run.
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 import torch
@@ -22,30 +24,64 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from plugintools import good, write_plugin
 
 import atlas
+from atlas.environment import read_toml
 
-PLUGINS = 8
+ROOT = Path(__file__).parent.parent.parent
+PLUGINS, ROUNDS = 8, 9
 BATCH, ITEMS = 32, 128
 
 
 def bench_listings() -> None:
-    """`atlas --help` and `atlas plugins` with eight plugins against none, each in a process of its own."""
+    """`atlas --help` and `atlas plugins` with plugins against none, each in a process of its own."""
     with tempfile.TemporaryDirectory() as name:
+        made, shipped = Path(name, "made"), Path(name, "shipped")
+        made.mkdir()
         for n in range(PLUGINS):
-            write_plugin(Path(name), f"plugin-{n}", good(f"mover-{n}"))
-        with_plugins = {**os.environ, "PYTHONPATH": name}
-
-        def run(command: str, environment: dict[str, str]) -> None:
-            words = [sys.executable, "-m", "atlas", command]
-            subprocess.run(words, env=environment, check=True, stdout=subprocess.DEVNULL)
-
-        rows = []
+            write_plugin(made, f"plugin-{n}", good(f"mover-{n}"))
+        count = write_shipped(shipped)
+        # Those that are installed where this runs are left out, so that none is none.
+        none = {**os.environ, "ATLAS_PLUGINS": "builtin"}
+        others = {f"{PLUGINS} small ones": made, f"the {count} of the repository": shipped}
+        ways = {"none": none} | {key: every(folder) for key, folder in others.items()}
         for command in ("--help", "plugins"):
-            times = side_by_side(
-                {"none": lambda c=command: run(c, dict(os.environ)), "some": lambda c=command: run(c, with_plugins)}
-            )
-            ratio = times["some"] / times["none"]
-            rows.append((f"atlas {command}", f"{times['none']:.2f} s with none, x {ratio:.2f} with {PLUGINS}"))
-        table("Listings", rows)
+            times = side_by_side({key: lambda c=command, e=e: run(c, e) for key, e in ways.items()}, rounds=ROUNDS)
+            rows = [(key, f"{times[key]:.2f} s, x {times[key] / times['none']:.2f}") for key in ways]
+            table(f"atlas {command}", rows)
+
+
+def run(command: str, environment: dict[str, str]) -> None:
+    """Run a command in a process of its own."""
+    words = [sys.executable, "-m", "atlas", command]
+    subprocess.run(words, env=environment, check=True, stdout=subprocess.DEVNULL)
+
+
+def every(folder: Path) -> dict[str, str]:
+    """Return an environment in which the plugins of a folder are installed and used, and no others."""
+    names = [entry.name for one in metadata.distributions(path=[str(folder)]) for entry in one.entry_points]
+    return {**os.environ, "PYTHONPATH": str(folder), "ATLAS_PLUGINS": ",".join(["builtin", *names])}
+
+
+def write_shipped(folder: Path) -> int:
+    """Write the modules and the metadata of the plugins of this repository, as installed; return how many there are."""
+    projects = sorted(ROOT.glob("plugins/atlas-*/pyproject.toml"))
+    for path in projects:
+        project = read_toml(path)["project"]
+        entries = project["entry-points"]["latent_atlas"]
+        info = folder / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"
+        )
+        (info / "entry_points.txt").write_text(
+            "[latent_atlas]\n" + "".join(f"{name} = {module}\n" for name, module in entries.items())
+        )
+        for module in entries.values():
+            package = path.parent / module
+            if package.is_dir():
+                shutil.copytree(package, folder / module)
+            else:
+                shutil.copy(path.parent / f"{module}.py", folder)
+    return len(projects)
 
 
 LAYER = torch.nn.TransformerEncoderLayer(384, 12, 1536, batch_first=True)
