@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from plugintools import good, look_again
 
 from atlas.scaffold import contents
@@ -197,7 +198,11 @@ def bad(tmp_path, monkeypatch):
         (tmp_path / path).write_text(text)
     (tmp_path / "atlas_bad.py").write_text(BAD)
     monkeypatch.chdir(tmp_path)
+    # What the plugin changes would slow down every test after these.
+    monkeypatch.setenv("PLANTED_SETTING", "0")
+    threads = torch.get_num_threads()
     yield tmp_path
+    torch.set_num_threads(threads)
     sys.modules.pop("atlas_bad", None)
 
 
