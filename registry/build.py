@@ -19,9 +19,12 @@ from sklearn.model_selection import train_test_split
 from torch.nn import functional as F
 
 import atlas
-from atlas import network, verbs
-from atlas.heads import HEADS
-from atlas.registry import FOLDERS
+from atlas.models import network
+from atlas.models.heads import HEADS
+from atlas.storage.registry import FOLDERS
+from atlas.verbs.encode import encode
+from atlas.verbs.fit import fit
+from atlas.verbs.sample import sample
 
 LICENSE = "cc-by-4.0"
 SOURCE = "Optical recognition of handwritten digits (E. Alpaydin, C. Kaynak, UCI, 1998), as shipped by scikit-learn"
@@ -102,16 +105,16 @@ def main(root: Path) -> None:
         encoder, head = trained(name, layers, seed, classes, train)
         put(root, encoder, name, about)
         put(root, head, head.id, f"The head {name} was trained with")
-        views.append(verbs.encode(encoder, train, id=name))
+        views.append(encode(encoder, train, id=name))
         print(f"  {100 * accuracy(encoder, head, test):.1f} % of the test images of its own classes")
-    anchors = verbs.sample("uniform", views[0], 256, seed=0, id="digits-256")
+    anchors = sample("uniform", views[0], 256, seed=0, id="digits-256")
     for vectors in views[1:]:
         anchors = anchors.encoded_in(vectors)
     put(root, anchors, anchors.id, "256 training images, drawn uniformly, encoded by every network")
     by_name = {view.space.id: view for view in views}
     for source, target, aligner in ALIGNMENTS:
         pair = {"source": by_name[source], "target": by_name[target] if target else None}
-        alignment = verbs.fit(aligner, **pair, anchors=anchors)
+        alignment = fit(aligner, **pair, anchors=anchors)
         put(root, alignment, alignment.id, f"Fitted on the anchors digits-256, from {source} to {alignment.target.id}")
 
 
@@ -155,14 +158,14 @@ def trained(
     encoder.load_state_dict({key: value for key, value in state.items() if not key.startswith(last)})
     read = HEADS["linear"]().load_state_dict({"weight": state[last + "weight"].T, "bias": state[last + "bias"]})
     names = tuple(str(digit) for digit in classes)
-    return encoder, atlas.Head(f"{name}__linear", encoder.space(name), read, names, "digits")
+    return encoder, atlas.Head.of(read, encoder.space(name), f"{name}__linear", classes=names, dataset="digits")
 
 
 def accuracy(encoder: atlas.Encoder, head: atlas.Head, test: atlas.Vectors) -> float:
     """Return the share of the test images of the head's classes that encoder and head together get right."""
     assert test.labels is not None
     known = torch.tensor([test.classes[i] in head.classes for i in test.labels.tolist()])
-    vectors = verbs.encode(encoder, test, id=head.space.id).take(known.nonzero().flatten())
+    vectors = encode(encoder, test, id=head.space.id).take(known.nonzero().flatten())
     assert vectors.labels is not None
     truth = [vectors.classes[i] for i in vectors.labels.tolist()]
     said = [head.classes[i] for i in head.predict(vectors).tolist()]

@@ -25,10 +25,10 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
-from atlas.types import Space
+from atlas.cards.space import Space
 
 if TYPE_CHECKING:
-    from atlas.vectors import Vectors
+    from atlas.artefacts.vectors import Vectors
 
 
 def pytest_sessionfinish() -> None:
@@ -65,7 +65,7 @@ class Planted:
 
 def planted(n: int = 120, d: int = 8, seed: int = 0, noise: float = 0.05) -> Planted:
     """Return clustered vectors of n items in three classes, in two spaces."""
-    from atlas.vectors import Vectors
+    from atlas.artefacts.vectors import Vectors
 
     generator = torch.Generator().manual_seed(seed)
     labels = torch.arange(n) % 3

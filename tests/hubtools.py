@@ -11,9 +11,11 @@ import pytest
 import torch
 from hubserver import HubServer
 
-from atlas.cards import CARD, dump_card
-from atlas.files import MODEL, save_tensors, sha256_file
-from atlas.types import AlignmentCard, Space
+from atlas.cards.folder import CARD, MODEL, dump_card
+from atlas.cards.kinds import AlignmentCard
+from atlas.cards.space import Space
+from atlas.storage.files import sha256_file
+from atlas.storage.tensors import save_tensors
 
 TOKEN = "hf_test_write"
 # The client's own: it uploads over HTTP with a keyword its HTTP library has renamed.

@@ -6,7 +6,7 @@ import importlib
 import itertools
 from pathlib import Path
 
-from atlas import plugins
+from atlas.plugins.catalogue import _installed, _report
 
 ALIGNER = '''
 from dataclasses import dataclass
@@ -49,5 +49,5 @@ def write_plugin(folder: Path, name: str, code: str, version: str = "1.0", distr
 def look_again() -> None:
     """Find plugins anew the next time they are needed."""
     importlib.invalidate_caches()
-    plugins._installed.cache_clear()
-    plugins._report.cache_clear()
+    _installed.cache_clear()
+    _report.cache_clear()

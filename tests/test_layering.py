@@ -1,8 +1,16 @@
-"""The house plan: a module imports only to its left, and the heavy libraries only where they belong."""
+"""The house plan: a package imports only those below it, no circle anywhere, and no room grows too large.
+
+Every import counts, also one inside a function and one for type checkers alone.
+"""
 
 from __future__ import annotations
 
 import ast
+import functools
+import importlib
+import statistics
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -10,121 +18,151 @@ import pytest
 import atlas
 
 ROOT = Path(__file__).parent.parent
-# From left to right.
-_ORDER = """
-_version errors types arrays options aggregator exporter base
-environment hookspecs discovery plugins provenance scaffold cards plots files ids registry hub
-items tables inputs moments linear chain layers network headmodel heads metrics vectors planes
-anchors bare fitted artefacts finding evaluation stitching
-verbs predictions summaries recipe steps runner pictures demo cli testing
-"""
-LAYERS = _ORDER.split()
-# Within the package that talks to the Hub.
-_ORDER_OF_HUB = """
-xet client cache card text picture target pulling __init__ evaluating measuring pushing mixin searching locking
-verifying
-"""
-HUB = _ORDER_OF_HUB.split()
-# What the author of an encoder may need beside the public names.
-FOR_AUTHORS = [
-    "arrays",
-    "base",
-    "cards",
-    "errors",
-    "files",
-    "headmodel",
-    "heads",
-    "items",
-    "network",
-    "stitching",
-    "testing",
-    "types",
+# From the ground up; packages of one floor do not know each other.
+FLOORS = [
+    ["_version", "errors", "faces", "progress"],
+    ["cards"],
+    ["numerics"],
+    ["storage"],
+    ["hub", "items", "metrics"],
+    ["components"],
+    ["models", "plugins"],
+    ["artefacts"],
+    ["pictures", "testing"],
+    ["verbs"],
+    ["demo", "recipes", "sharing"],
+    ["cli"],
 ]
+FLOOR = {package: number for number, floor in enumerate(FLOORS) for package in floor}
+# Modules that hand on the names of others, and what they are for stands in their stubs.
+FACES = ["atlas", "atlas.authors"]
+STARTERS = ["atlas.__main__"]
 # What a plugin is; its tests and examples may look at anything.
 BESIDE = {"tests", "examples", "benchmarks"}
-PLUGINS = sorted(p for p in (ROOT / "plugins").rglob("*.py") if not BESIDE & {*p.relative_to(ROOT).parts})
-MODULES = sorted(path for path in (ROOT / "atlas").rglob("*.py") if path.parent.name != "_registry")
-_LIGHT = """
-_version errors types arrays options aggregator exporter base
-environment hookspecs discovery plugins provenance scaffold cards plots registry hub summaries
-recipe cli __init__ __main__
-"""
-NO_TORCH = set(_LIGHT.split())
-OWNERS = {"click": {"cli"}, "yaml": {"cards"}, "huggingface_hub": {"hub"}}
+# Beside the standard library, what some packages alone may import.
+OWNERS = {"click": {"cli"}, "yaml": {"cards"}, "huggingface_hub": {"hub"}, "pluggy": {"plugins"}}
 
 
-def name_of(path: Path) -> str:
-    """Return the layer a file belongs to."""
-    return path.relative_to(ROOT / "atlas").parts[0].removesuffix(".py")
+def module_of(path: Path) -> str:
+    """Return the dotted name of a file of Atlas or of a plugin."""
+    parts = list(path.relative_to(ROOT).with_suffix("").parts)
+    if parts[0] == "plugins":
+        parts = parts[1:] if parts[1] == "atlas_builtin" else parts[2:]
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def imported(path: Path) -> set[str]:
-    """Return what a file imports when it is imported: not inside functions, nor for type checkers alone."""
-    found = set()
+MODULES = {module_of(p): p for p in sorted((ROOT / "atlas").rglob("*.py")) if p.parent.name != "_registry"}
+PLUGINS = {
+    module_of(p): p for p in sorted((ROOT / "plugins").rglob("*.py")) if not BESIDE & {*p.relative_to(ROOT).parts}
+}
+ALL = {**MODULES, **PLUGINS}
+
+
+@functools.cache
+def imported(path: Path, *, lazily: bool = True) -> frozenset[str]:
+    """Return the dotted names a file imports; not `lazily`: only those it imports when it is imported."""
+    found: set[str] = set()
     pending: list[ast.AST] = list(ast.parse(path.read_text()).body)
     while pending:
         node = pending.pop()
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            found |= {node.module or ""} | {f"{node.module}.{alias.name}" for alias in node.names}
-        elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+        elif not lazily and isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
             pending += node.orelse
-        elif not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+        elif lazily or not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             pending += ast.iter_child_nodes(node)
-    return found
+    return frozenset(found)
 
 
-def layers_imported(path: Path) -> set[str]:
-    parts = [name.split(".") for name in imported(path)]
-    return {part[1] for part in parts if part[0] == "atlas" and len(part) > 1 and part[1] in LAYERS}
+def modules_imported(path: Path) -> set[str]:
+    """Return the modules of Atlas and of plugins that a file imports."""
+    found = set()
+    for name in imported(path):
+        while name and name not in ALL:
+            name = name.rpartition(".")[0]
+        found.add(name)
+    return found - {"", module_of(path)}
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_a_module_imports_only_to_its_left(path):
-    name = name_of(path)
-    if name in ("__init__", "__main__"):
-        return
-    assert name in LAYERS, f"{name} has no place in the layers"
-    right = [other for other in layers_imported(path) if LAYERS.index(other) > LAYERS.index(name)]
-    assert not right
+def package_of(module: str) -> str:
+    """Return the package of Atlas a module belongs to."""
+    return module.split(".")[1] if "." in module else ""
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "atlas" / "hub").glob("*.py")), ids=lambda path: path.name)
-def test_a_module_of_the_hub_imports_only_to_its_left(path):
-    parts = [name.split(".") for name in imported(path)]
-    others = [part[2] for part in parts if part[:2] == ["atlas", "hub"] and len(part) > 2 and part[2] in HUB]
-    assert [other for other in others if HUB.index(other) >= HUB.index(path.stem)] == []
+def test_every_package_has_a_floor_and_there_are_at_most_twelve():
+    packages = {package_of(module) for module in MODULES if module not in [*FACES, *STARTERS]} - {""}
+    assert packages <= set(FLOOR)
+    assert len(FLOORS) <= 12
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_heavy_libraries_are_imported_only_where_they_belong(path):
-    roots = {name.split(".")[0] for name in imported(path)}
-    name = name_of(path)
-    if name in NO_TORCH:
-        assert not roots & {"torch", "numpy", "safetensors"}
+@pytest.mark.parametrize("module", [m for m in MODULES if m not in [*FACES, *STARTERS]])
+def test_a_package_imports_only_those_below_it(module):
+    own = package_of(module)
+    others = {package_of(other) or other for other in modules_imported(MODULES[module])} - {own}
+    assert [other for other in sorted(others) if FLOOR.get(other, 99) >= FLOOR[own]] == []
+
+
+def test_there_is_no_circle_of_modules():
+    # A face is no part of a circle: it hands on what its package holds.
+    graph = {module: modules_imported(path) - {module} for module, path in ALL.items() if path.name != "__init__.py"}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_libraries_are_imported_only_where_they_belong(module):
+    roots = {name.split(".")[0] for name in imported(MODULES[module])}
     for library, owners in OWNERS.items():
-        assert name in owners or library not in roots
+        assert package_of(module) in owners or library not in roots
 
 
 def test_the_core_never_imports_a_plugin():
-    assert [path for path in MODULES if "atlas_builtin" in path.read_text()] == []
+    assert [module for module, path in MODULES.items() if "atlas_builtin" in path.read_text()] == []
 
 
-@pytest.mark.parametrize("path", PLUGINS, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_plugins_import_public_names_or_modules_for_authors(path):
-    names = {name.split(".")[1] for name in imported(path) if name.startswith("atlas.")}
-    assert not names - {*atlas.__all__, *FOR_AUTHORS}
+@pytest.mark.parametrize("module", PLUGINS)
+def test_a_plugin_imports_public_names_alone(module):
+    names = {name for name in imported(PLUGINS[module]) if name.split(".")[0] == "atlas"}
+    public = {"atlas", *(f"atlas.{name}" for name in [*atlas.__all__, "metrics", "testing"])}
+    assert [
+        n for n in names if n not in public and not n.startswith(("atlas.authors.", "atlas.metrics.", "atlas.testing."))
+    ] == []
 
 
-def test_every_public_name_is_there():
-    assert [name for name in atlas.__all__ if not hasattr(atlas, name)] == []
-    assert sorted(atlas._LAZY) == sorted(set(atlas.__all__) - {"__version__"})
+def functions() -> Iterator[tuple[str, int]]:
+    """Yield every function of Atlas, and how many lines it has without its docstring."""
+    for module, path in MODULES.items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                body = node.body[1:] if ast.get_docstring(node) is not None else node.body
+                yield f"{module}.{node.name}", (body[-1].end_lineno or 0) - body[0].lineno + 1 if body else 0
+
+
+def test_functions_are_short():
+    lengths = dict(functions())
+    assert [name for name, length in lengths.items() if length > 40] == []
+    assert statistics.median(lengths.values()) <= 6
+
+
+def test_files_and_folders_are_small():
+    assert [module for module, path in MODULES.items() if len(path.read_text().splitlines()) > 400] == []
+    folders = {path.parent for path in MODULES.values()}
+    assert [str(folder) for folder in folders if len(list(folder.glob("*.py"))) > 14] == []
+
+
+@pytest.mark.parametrize("face", FACES)
+def test_every_name_of_a_face_is_there(face):
+    module = importlib.import_module(face)
+    assert module.__all__
+    assert [name for name in module.__all__ if not hasattr(module, name)] == []
 
 
 def test_a_public_name_is_never_hidden_by_a_module():
-    modules = {path.stem for path in MODULES}
-    assert not modules & set(atlas.__all__)
+    assert not {package_of(module) for module in MODULES} & set(atlas.__all__)
 
 
 def test_an_unknown_name_is_an_attribute_error():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +27,16 @@ def aggregate_command(
 
     `atlas aggregators` lists the methods.
     """
-    from atlas import verbs
-    from atlas.artefacts import load, save
-    from atlas.base import Aggregator
-    from atlas.files import check_target
-    from atlas.plugins import component
+    from atlas.artefacts.loading import load, save
+    from atlas.components.aggregator import Aggregator
+    from atlas.plugins.catalogue import component
+    from atlas.storage.files import check_target
+    from atlas.verbs.aggregate import aggregate
 
     check_target(out, rest["overwrite"])
     config = config_of(component(Aggregator, aggregator), options)
     chosen = load(anchors, "anchors") if anchors else None
-    made = verbs.aggregate(aggregator, *read_all(*vectors), anchors=chosen, id=rest["id"], **config)
+    made = aggregate(aggregator, *read_all(*vectors), anchors=chosen, id=rest["id"], **config)
     save(made, out, overwrite=rest["overwrite"])
     what = f"atlas '{made.id}' of {count(len(made.charts), 'space')} ({made.space.dim} dimensions)"
     wrote(what, out, f"atlas apply {out} VECTORS...")
@@ -52,12 +51,12 @@ def aggregate_command(
 @params.registry
 def extend_command(atlas: str, vectors: tuple[str, ...], out: Path, **rest: Any) -> None:
     """Add a map to an atlas for each of VECTORS, of items it was fitted on; what it holds already is untouched."""
-    from atlas import verbs
-    from atlas.artefacts import load, save
-    from atlas.files import check_target
+    from atlas.artefacts.loading import load, save
+    from atlas.storage.files import check_target
+    from atlas.verbs.aggregate import extend
 
     check_target(out, rest["overwrite"])
-    made = verbs.extend(load(atlas, "atlas"), *read_all(*vectors), id=rest["id"])
+    made = extend(load(atlas, "atlas"), *read_all(*vectors), id=rest["id"])
     save(made, out, overwrite=rest["overwrite"])
     wrote(f"atlas '{made.id}' of {count(len(made.charts), 'space')} ({made.space.dim} dimensions)", out)
 
@@ -74,11 +73,11 @@ def chart_command(atlas: str, space: str, out: Path, **rest: Any) -> None:
 
     `atlas compose A B --inverse B` with two of them maps one space to the other, through the shared one.
     """
-    from atlas.artefacts import load, save
-    from atlas.files import check_target
+    from atlas.artefacts.loading import load, save
+    from atlas.storage.files import check_target
 
     check_target(out, rest["overwrite"])
     made = load(atlas, "atlas").chart(space)
-    made = replace(made, id=rest["id"] or made.id)
+    made = made.with_card(id=rest["id"] or made.id)
     save(made, out, overwrite=rest["overwrite"])
     wrote(f"alignment '{made.id}' ({made.source.dim} to {made.target.dim} dimensions)", out)

@@ -12,7 +12,7 @@ from atlas.cli.output import put, put_json, put_table
 from atlas.errors import AtlasError, unknown
 
 if TYPE_CHECKING:
-    from atlas.options import Component
+    from atlas.components.options import Component
 
 Found = Callable[[], Mapping[str, "type[Component]"]]
 
@@ -51,7 +51,7 @@ def listing(kind: str, find: Found) -> click.Group:
 
 def describe(found: Mapping[str, type[Component]]) -> list[dict[str, Any]]:
     """Return name, sentence, provider and options of components."""
-    from atlas.plugins import describe as described
+    from atlas.plugins.catalogue import describe as described
 
     return described(found.values())
 
@@ -77,8 +77,8 @@ def installed(kind: str) -> Found:
     """Return a function that finds the components of a kind; of a name that two plugins claim, the first is shown."""
 
     def find() -> Mapping[str, type[Component]]:
-        from atlas.base import KINDS
-        from atlas.plugins import components
+        from atlas.components.kinds import KINDS
+        from atlas.plugins.catalogue import components
 
         return {name: classes[0] for name, classes in components(KINDS[kind]).items()}
 
@@ -87,7 +87,7 @@ def installed(kind: str) -> Found:
 
 def heads() -> Any:
     """Return the heads by name."""
-    from atlas.heads import HEADS
+    from atlas.models.heads import HEADS
 
     return HEADS
 

@@ -20,10 +20,10 @@ def demo_command(out: Path | None, as_json: bool) -> None:
     Everything is measured while you wait, with the commands of this program, on the networks of the shipped registry:
     nothing but their weights is precomputed. Needs no connection.
     """
-    from atlas import demo
+    from atlas.demo.digits import run
 
     folder = out or Path("atlas-demo")
-    results = demo.run(say)
+    results = run(say)
     if as_json:
         put_json(results.to_dict())
     else:
@@ -33,7 +33,7 @@ def demo_command(out: Path | None, as_json: bool) -> None:
 
 def print_tables(results: Any) -> None:
     """Print accuracy for each pair and method, their means, and the atlas."""
-    from atlas.demo import METHODS
+    from atlas.demo.digits import METHODS
 
     put("\nAccuracy (%) on test digits of one network's encoder with another one's head:\n")
     rows = [[row["source"], row["target"], *(percent(row[m]) for m in METHODS)] for row in results.pairs]
@@ -52,10 +52,10 @@ def percent(share: float) -> str:
 
 def draw(results: Any, folder: Path) -> None:
     """Write the page, and the PNG picture where matplotlib is installed; say where they are."""
-    from atlas.demo import METHODS
+    from atlas.demo.digits import METHODS
+    from atlas.demo.page import demo_page, demo_png
     from atlas.errors import AtlasError
-    from atlas.files import whole_file
-    from atlas.pictures import demo_page, demo_png
+    from atlas.storage.files import whole_file
 
     page, picture = folder / "demo.html", folder / "demo.png"
     with whole_file(page) as temporary:

@@ -11,7 +11,7 @@ from atlas.cli import params
 from atlas.cli.output import cell, put, put_json, put_table, say, table
 
 if TYPE_CHECKING:
-    from atlas.registry import Entry
+    from atlas.storage.registry import Entry
 
 # Of the fields of a card, those a person asks for last.
 LAST = ("plugin", "sha256", "tensors", "hub", "folder")
@@ -47,7 +47,7 @@ def list_command(
         return put_found(" ".join(query), as_json, kind=kind or "", source=source, target=target, **given)
     if given:
         raise click.UsageError(f"--{next(iter(given))} goes with --hub")
-    from atlas.registry import Registry
+    from atlas.storage.registry import Registry
 
     found = Registry(*registry)
     entries = found.list(" ".join(query), kind=kind or "", source=source, target=target)
@@ -77,8 +77,8 @@ def row(entry: Entry) -> list[Any]:
 @params.registry
 def show_command(ref: str, as_json: bool, **rest: Any) -> None:
     """Show the card of an artefact: a folder, the id of a registry entry, or hf://owner/name[@revision]."""
-    from atlas.cards import BARE, CARD, read_card
-    from atlas.hub import locate
+    from atlas.cards.folder import BARE, CARD, read_card
+    from atlas.hub.pulling import locate
 
     folder = locate(ref, tensors=False)
     if folder.suffix in BARE and not (folder / CARD).is_file():
@@ -97,7 +97,7 @@ def show_command(ref: str, as_json: bool, **rest: Any) -> None:
 
 def bare(path: Path) -> dict[str, Any]:
     """Return what can be said of a bare file of vectors."""
-    from atlas.bare import read_bare
+    from atlas.artefacts.loading import read_bare
 
     vectors = read_bare(path)
     first = ", ".join(vectors.ids[:3])
@@ -147,7 +147,7 @@ def check_command(ctx: click.Context, paths: tuple[Path, ...], as_json: bool, **
     Cards and the tensors beside them are checked. The exit status is 1 if anything is wrong.
     """
     from atlas.errors import AtlasError
-    from atlas.registry import Registry
+    from atlas.storage.registry import Registry
 
     found = Registry(*paths).check()
     wrong = {folder: problems for folder, problems in found.items() if problems}

@@ -13,7 +13,7 @@ from atlas.cli import params
 from atlas.cli.output import put, put_json, put_table, say
 
 if TYPE_CHECKING:
-    from atlas.hub.target import Push
+    from atlas.hub.repository import Push
 
 lock_file = click.option(
     "--lock", metavar="FILE", type=click.Path(path_type=Path), default=Path("atlas.lock"), show_default=True
@@ -24,11 +24,11 @@ lock_file = click.option(
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.argument("repo", metavar="OWNER/NAME")
 @click.option("--private", is_flag=True, default=None, help="Make the repository private.")
-@click.option("--branch", default="main", show_default=True, metavar="NAME", help="Commit to this branch.")
+@click.option("--branch", "revision", default="main", show_default=True, metavar="NAME", help="Commit to this branch.")
 @click.option("--tag", default="", metavar="NAME", help="Give the commit a name, such as v1.0.0; it must be new.")
 @click.option("--create-pr", is_flag=True, help="Open a pull request instead of committing.")
 @click.option("--license", default="", metavar="ID", help="Publish it under this licence, such as cc-by-4.0.")
-@click.option("--message", default="", metavar="TEXT", help="Message of the commit.")
+@click.option("--message", "commit_message", default="", metavar="TEXT", help="Message of the commit.")
 @click.option(
     "--with-items",
     metavar="FILE",
@@ -74,8 +74,8 @@ def push_command(
     are beside the card. What people wrote into the README, and files of other names, stay.
     """
     from atlas.hub.client import quiet
-    from atlas.hub.pushing import push
-    from atlas.hub.target import ITEMS
+    from atlas.hub.repository import ITEMS
+    from atlas.sharing.publishing import push
 
     if (head or how["fitted_on"]) and not evaluated_on:
         raise click.UsageError("--head and --fitted-on go with --evaluated-on")
@@ -128,8 +128,8 @@ def pull_command(
     as_json: bool,
 ) -> None:
     """Download REF, hf://owner/name[@revision], and check all of it; print the folder it lies in."""
-    from atlas.hub import copy, pull
-    from atlas.hub.locking import pull_locked
+    from atlas.hub.pulling import copy, pull
+    from atlas.recipes.locking import pull_locked
 
     if locked == bool(ref):
         raise click.UsageError("Give either a REF or --locked")
@@ -163,8 +163,8 @@ def verify_command(
 
     The exit status is 1 if anything is wrong.
     """
-    from atlas.hub.evaluating import numbered
-    from atlas.hub.verifying import verify
+    from atlas.sharing.parts import numbered
+    from atlas.sharing.verifying import verify
 
     given = {name: value for name, value in data.items() if value}
     given |= dict(zip(numbered(len(vectors)), vectors, strict=False))
@@ -225,7 +225,7 @@ def lock_command(what: tuple[str, ...], out: Path, values: dict[str, Any], regis
 
     What a recipe takes may depend on its `values`: lock it with the --set that it is run with.
     """
-    from atlas.hub.locking import lock, references
+    from atlas.recipes.locking import lock, references
 
     if values and all(one.startswith("hf://") for one in what):
         raise click.UsageError("--set goes with a recipe")

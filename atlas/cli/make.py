@@ -33,19 +33,20 @@ def encode_command(
     INPUT is a folder of images (subfolders name the classes), a .txt, .csv, .tsv or .jsonl file of texts, a .npy,
     .safetensors or .parquet file of arrays, or stored vectors.
     """
-    from atlas import finding, verbs
-    from atlas.artefacts import save
-    from atlas.files import check_target
-    from atlas.types import slug
+    from atlas.artefacts.loading import save
+    from atlas.cards.names import slug
+    from atlas.storage.files import check_target
+    from atlas.verbs.arguments import find_encoder, find_items
+    from atlas.verbs.encode import encode
 
     if save_space:
         check_target(save_space, rest["overwrite"])
         id = id or slug(save_space.name)
     columns = {name: rest[name] for name in ("text_column", "label_column", "id_column")}
-    model = finding.find_encoder(encoder, encoder_config(encoder, options))
-    items = finding.find_items(input, **columns)
+    model = find_encoder(encoder, encoder_config(encoder, options))
+    items = find_items(input, **columns)
     how = {name: rest[name] for name in ("batch_size", "device", "overwrite")}
-    made = verbs.encode(model, items, out=out, id=id, progress=progress, **how)
+    made = encode(model, items, out=out, id=id, progress=progress, **how)
     wrote(f"{count(len(made), 'vector')} of '{made.space.id}' ({made.space.dim} dimensions)", out)
     if save_space:
         model.stored_id = made.space.id
@@ -55,8 +56,8 @@ def encode_command(
 
 def encoder_config(name: str, options: Any) -> dict[str, Any]:
     """Return the options of an encoder, typed if it is a component."""
-    from atlas.base import Encoder
-    from atlas.plugins import component, components
+    from atlas.components.encoder import Encoder
+    from atlas.plugins.catalogue import component, components
 
     return config_of(component(Encoder, name), options) if name in components(Encoder) else dict(options)
 
@@ -79,16 +80,16 @@ def sample_command(
 
     `atlas samplers` lists the samplers.
     """
-    from atlas import verbs
-    from atlas.artefacts import save
-    from atlas.base import Sampler
-    from atlas.files import check_target
-    from atlas.plugins import component
+    from atlas.artefacts.loading import save
+    from atlas.components.sampler import Sampler
+    from atlas.plugins.catalogue import component
+    from atlas.storage.files import check_target
+    from atlas.verbs.sample import sample
 
     check_target(out, rest["overwrite"])
     config = config_of(component(Sampler, sampler), options)
     first, *others = read_all(vectors, *also)
-    anchors = verbs.sample(sampler, first, n, seed=seed, id=rest["id"], **config)
+    anchors = sample(sampler, first, n, seed=seed, id=rest["id"], **config)
     for other in others:
         anchors = anchors.encoded_in(other)
     save(anchors, out, overwrite=rest["overwrite"])
@@ -114,17 +115,17 @@ def fit_command(
     `relative`, take no --target. Those that fit on seeds take the items of --anchors, or all that both have, as
     pairs, and all other vectors of either side without a partner.
     """
-    from atlas import verbs
-    from atlas.artefacts import load, save
-    from atlas.base import Aligner
-    from atlas.files import check_target
-    from atlas.plugins import component
+    from atlas.artefacts.loading import load, save
+    from atlas.components.aligner import Aligner
+    from atlas.plugins.catalogue import component
+    from atlas.storage.files import check_target
+    from atlas.verbs.fit import fit
 
     check_target(out, rest["overwrite"])
     config = config_of(component(Aligner, aligner), options)
     chosen = load(anchors, "anchors") if anchors else None
     first, *second = read_all(source, *([target] if target else []))
-    made = verbs.fit(
+    made = fit(
         aligner,
         source=first,
         target=second[0] if second else None,
@@ -154,15 +155,15 @@ def train_command(head: str, vectors: str, options: Any, seed: int, out: Path, *
 
     `atlas heads` lists the heads.
     """
-    from atlas import verbs
-    from atlas.artefacts import save
-    from atlas.files import check_target
-    from atlas.heads import HEADS
+    from atlas.artefacts.loading import save
+    from atlas.models.heads import HEADS
+    from atlas.storage.files import check_target
+    from atlas.verbs.train import train
 
     check_target(out, rest["overwrite"])
     config = config_of(HEADS[head], options) if head in HEADS else {}
     [labelled] = read_all(vectors)
-    made = verbs.train(head, labelled, id=rest["id"], seed=seed, **config)
+    made = train(head, labelled, id=rest["id"], seed=seed, **config)
     save(made, out, overwrite=rest["overwrite"])
     wrote(f"head '{made.id}' of '{made.space.id}' ({count(len(made.classes), 'class')})", out)
 
@@ -179,15 +180,15 @@ def compose_command(alignments: tuple[str, ...], out: Path, inverse: tuple[str, 
 
     `atlas compose A B --inverse B` with two `relative` alignments on the same anchors maps A's space to B's.
     """
-    from atlas import verbs
-    from atlas.artefacts import load, save
+    from atlas.artefacts.loading import load, save
     from atlas.errors import AtlasError, unknown
-    from atlas.files import check_target
+    from atlas.storage.files import check_target
+    from atlas.verbs.compose import compose
 
     check_target(out, rest["overwrite"])
     for name in set(inverse) - set(alignments):
         raise AtlasError(unknown("alignment to run backwards", name, alignments))
     parts = [(name, load(name, "alignment")) for name in alignments]
-    made = verbs.compose(*(part.inverse() if name in inverse else part for name, part in parts), id=rest["id"])
+    made = compose(*(part.inverse() if name in inverse else part for name, part in parts), id=rest["id"])
     save(made, out, overwrite=rest["overwrite"])
     wrote(f"alignment '{made.id}' ({made.source.dim} to {made.target.dim} dimensions)", out)

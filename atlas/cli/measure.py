@@ -13,7 +13,7 @@ from atlas.cli.output import put_json, put_table
 from atlas.cli.params import read_all
 
 if TYPE_CHECKING:
-    from atlas.types import Metric
+    from atlas.cards.kinds import Metric
 
 metric = click.option("--metric", "metrics", multiple=True, metavar="NAME", help="What to measure; may be repeated.")
 
@@ -36,12 +36,12 @@ def evaluate_command(
     Each figure stands beside the same figure for the target's own vectors, and for no alignment at all: the source's
     vectors cut or padded with zeros to the target's dimension.
     """
-    from atlas import finding
-    from atlas.artefacts import load
-    from atlas.evaluation import evaluate
+    from atlas.artefacts.loading import load
+    from atlas.verbs.arguments import find_head
+    from atlas.verbs.evaluate import evaluate
 
     mapping = load(alignment, "alignment")
-    reader = finding.find_head(head) if head else None
+    reader = find_head(head) if head else None
     first, second = read_all(source, target)
     chosen = metrics or None
     found = evaluate(mapping, source=first, target=second, head=reader, metrics=chosen, split=rest["split"])
@@ -52,15 +52,16 @@ def evaluate_command(
 
 def record(mapping: Any, ref: str, found: Iterable[Metric]) -> None:
     """Write figures into the card of an alignment, in place of those of the same name, data set and split."""
-    from atlas.artefacts import locate, save
+    from atlas.artefacts.loading import save
     from atlas.cli.params import wrote
+    from atlas.hub.pulling import locate
 
     def key(metric: Metric) -> tuple[str, str, str]:
         return metric.name, metric.dataset, metric.split
 
     kept = {key(metric): metric for metric in (*mapping.metrics, *found)}
     folder = locate(ref, ["alignment"])
-    save(dataclasses.replace(mapping, metrics=tuple(kept.values())), folder, overwrite=True)
+    save(mapping.with_card(metrics=tuple(kept.values())), folder, overwrite=True)
     wrote("the figures", folder)
 
 
@@ -83,7 +84,7 @@ def compare_command(vectors: tuple[str, ...], metrics: tuple[str, ...], as_json:
 
     `atlas metrics` lists what can be measured; it is linear CKA unless --metric says otherwise.
     """
-    from atlas.evaluation import compare
+    from atlas.verbs.compare import compare
 
     found = compare(*read_all(*vectors), metrics=metrics or ("cka",))
     if as_json:

@@ -12,8 +12,8 @@ import click
 from atlas.cli.output import say
 
 if TYPE_CHECKING:
-    from atlas.options import Component
-    from atlas.vectors import Vectors
+    from atlas.artefacts.vectors import Vectors
+    from atlas.components.options import Component
 
 F = Callable[..., Any]
 
@@ -21,7 +21,7 @@ F = Callable[..., Any]
 def _use_registry(ctx: click.Context, param: click.Parameter, folders: tuple[str, ...]) -> tuple[str, ...]:
     """Look ids up in these folders first, as long as this command runs."""
     if folders:
-        from atlas.registry import searched_first
+        from atlas.storage.registry import searched_first
 
         ctx.with_resource(searched_first(folders))
     return folders
@@ -44,7 +44,7 @@ def _values(ctx: click.Context, param: click.Parameter, pairs: tuple[tuple[str, 
 
 def value_of(name: str, text: str) -> Any:
     """Return a value given on the command line, where a path is from here, not from the recipe's folder."""
-    from atlas.cards import parse_yaml
+    from atlas.cards.yaml import parse_yaml
 
     value = parse_yaml(text, f"--set {name}")
     is_path = isinstance(value, str) and "/" in value and Path(value).exists()
@@ -127,7 +127,7 @@ def config_of(component: type[Component], pairs: Iterable[tuple[str, str]]) -> d
 
 def read_all(*refs: str) -> list[Vectors]:
     """Read vectors, with one note if any of them are bare files, of whose space only the dimension is known."""
-    from atlas.artefacts import read_vectors
+    from atlas.artefacts.loading import read_vectors
 
     found = [read_vectors(ref) for ref in refs]
     bare = [ref for ref, vectors in zip(refs, found, strict=True) if not vectors.space.known]

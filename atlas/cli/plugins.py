@@ -16,7 +16,7 @@ from atlas.cli.output import put, put_json, put_table, say
 from atlas.errors import AtlasError, unknown
 
 if TYPE_CHECKING:
-    from atlas.discovery import Plugin
+    from atlas.plugins.discovery import Plugin
     from atlas.testing.package import Found
 
 KINDS = ("aligner", "encoder", "sampler", "aggregator", "exporter")
@@ -44,7 +44,7 @@ def list_plugins(as_json: bool) -> None:
 
 def put_plugins(as_json: bool) -> None:
     """Print every plugin that is installed."""
-    from atlas.plugins import plugins
+    from atlas.plugins.catalogue import plugins
 
     found = plugins()
     if as_json:
@@ -95,7 +95,7 @@ def install_plugins(specs: tuple[str, ...], upgrade: bool, editable: bool, dry_r
 
     SPEC is a name on PyPI, a folder, a wheel or the URL of a git repository.
     """
-    from atlas.environment import current, requirement
+    from atlas.plugins.installing import current, requirement
 
     wanted = [requirement(spec) for spec in specs]
     for spec, ready in zip(specs, wanted, strict=True):
@@ -114,7 +114,7 @@ def install_plugins(specs: tuple[str, ...], upgrade: bool, editable: bool, dry_r
 @dry_run
 def uninstall_plugins(names: tuple[str, ...], dry_run: bool) -> None:
     """Remove plugins, by their names or those of their distributions."""
-    from atlas.environment import current
+    from atlas.plugins.installing import current
 
     found = installed()
     distributions = []
@@ -130,7 +130,7 @@ def uninstall_plugins(names: tuple[str, ...], dry_run: bool) -> None:
 
 def installed() -> list[dict[str, Any]]:
     """Return the plugins that are installed, by their metadata alone."""
-    from atlas.discovery import entry_points
+    from atlas.plugins.discovery import entry_points
 
     return [
         {"name": p.name, "distribution": p.distribution, "version": p.version, "own": p.own} for _, p in entry_points()
@@ -178,7 +178,7 @@ def put_new(before: list[dict[str, Any]]) -> None:
 @click.option("--out", metavar="FOLDER", type=click.Path(path_type=Path), help="Where to; by default ./atlas-NAME.")
 def new_plugin(name: str, kind: str, out: Path | None) -> None:
     """Write a small, complete, tested package, to be filled in."""
-    from atlas.scaffold import write_plugin
+    from atlas.plugins.scaffold import write_plugin
 
     folder = write_plugin(name, kind, out)
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):

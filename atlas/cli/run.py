@@ -11,8 +11,8 @@ from atlas.cli import params
 from atlas.cli.output import progress, put, put_json, put_table, say
 
 if TYPE_CHECKING:
-    from atlas.recipe import Job, Recipe
-    from atlas.runner import Runner
+    from atlas.recipes.reading import Job, Recipe
+    from atlas.recipes.running import Runner
 
 
 @click.command("run")
@@ -41,11 +41,11 @@ def run_command(
     A step is done once, until something that goes into it changes. Figures are printed, and written to
     results.json in the folder; the pictures that the recipe asks for are drawn beside it.
     """
-    from atlas.recipe import read_recipe
-    from atlas.runner import Runner
+    from atlas.recipes.reading import read_recipe
+    from atlas.recipes.running import Runner
 
     if rest["locked"]:
-        from atlas.hub.locking import locked
+        from atlas.recipes.locking import locked
 
         ctx.with_resource(locked(rest["lock"]))
     read = read_recipe(recipe, values)
@@ -100,7 +100,7 @@ def variables(job: Job) -> str:
 
 def put_results(recipe: Recipe, found: dict[str, Any]) -> None:
     """Print the tables a recipe asks for; if it asks for none, every figure."""
-    from atlas.summaries import pivot
+    from atlas.recipes.tables import pivot
 
     for summary in recipe.summaries:
         put(f"{summary.name}")

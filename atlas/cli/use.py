@@ -21,14 +21,14 @@ from atlas.cli.params import config_of, count, read_all, wrote
 @params.registry
 def apply_command(mapping: str, vectors: tuple[str, ...], out: Path, inverse: bool, overwrite: bool, **_: Any) -> None:
     """Map VECTORS of the source to the target, or VECTORS of several spaces through an atlas to the shared one."""
-    from atlas import verbs
-    from atlas.artefacts import load
-    from atlas.files import check_target
+    from atlas.artefacts.loading import load
+    from atlas.storage.files import check_target
+    from atlas.verbs.apply import apply
 
     check_target(out, overwrite)
     found = load(mapping, ("alignment", "atlas"))
     views = read_all(*vectors)
-    made = verbs.apply(found, *views, out=out, inverse=inverse, overwrite=overwrite, progress=progress)
+    made = apply(found, *views, out=out, inverse=inverse, overwrite=overwrite, progress=progress)
     wrote(f"{count(len(made), 'vector')} of '{made.space.id}' ({made.space.dim} dimensions)", out)
 
 
@@ -49,21 +49,21 @@ def stitch_command(parts: tuple[str, ...], options: Any, out: Path | None, **res
     vectors go to the head as they are. HEAD may be a stored space, too, whose encoder carries a head. Prints the
     accuracy if the items have labels.
     """
-    from atlas import finding
-    from atlas.artefacts import load
+    from atlas.artefacts.loading import load
     from atlas.cli.make import encoder_config
     from atlas.cli.measure import put_metrics
-    from atlas.predictions import predict
-    from atlas.stitching import stitch
+    from atlas.verbs.arguments import find_encoder, find_head, find_items, make_ready
+    from atlas.verbs.predict import predict
+    from atlas.verbs.stitch import stitch
 
     if len(parts) not in (3, 4):
         raise click.UsageError(f"Expected ENCODER [ALIGNMENT] HEAD INPUT, got {len(parts)} arguments")
     encoder, *alignment, head, input = parts
     columns = {name: rest[name] for name in ("text_column", "label_column", "id_column")}
     how = {name: rest[name] for name in ("batch_size", "device", "overwrite")}
-    found, items = finding.find_encoder(encoder, encoder_config(encoder, options)), finding.find_items(input, **columns)
-    finding.make_ready(found, items)
-    model = stitch(found, load(alignment[0], "alignment") if alignment else None, finding.find_head(head))
+    found, items = find_encoder(encoder, encoder_config(encoder, options)), find_items(input, **columns)
+    make_ready(found, items)
+    model = stitch(found, load(alignment[0], "alignment") if alignment else None, find_head(head))
     metrics = predict(model, items, out=out, progress=progress, **how)
     if out:
         wrote("the predictions", out)
@@ -82,17 +82,18 @@ def export_command(exporter: str, parts: tuple[str, ...], options: Any, out: Pat
 
     `atlas exporters` lists the forms. With ENCODER, a stored space, and HEAD, it is the stitched model that is written.
     """
-    from atlas import finding, verbs
-    from atlas.artefacts import load
-    from atlas.base import Exporter
-    from atlas.plugins import component
-    from atlas.stitching import stitch
+    from atlas.artefacts.loading import load
+    from atlas.components.exporter import Exporter
+    from atlas.plugins.catalogue import component
+    from atlas.verbs.arguments import find_encoder, find_head
+    from atlas.verbs.export import export
+    from atlas.verbs.stitch import stitch
 
     if len(parts) not in (1, 3):
         raise click.UsageError(f"Expected ALIGNMENT alone, or ENCODER ALIGNMENT HEAD, got {len(parts)} arguments")
     config = config_of(component(Exporter, exporter), options)
     alignment = load(parts[len(parts) // 2], "alignment")
     whole = len(parts) == 3
-    model = stitch(finding.find_encoder(parts[0]), alignment, finding.find_head(parts[2])) if whole else alignment
-    made = verbs.export(exporter, model, out, overwrite=overwrite, **config)
+    model = stitch(find_encoder(parts[0]), alignment, find_head(parts[2])) if whole else alignment
+    made = export(exporter, model, out, overwrite=overwrite, **config)
     wrote(f"{'stitched model with ' * whole}alignment '{alignment.id}' for {exporter}", made)

@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from atlas.cards import CARD, MAX_BYTES
+from atlas.cards.folder import CARD, MODEL
+from atlas.cards.yaml import MAX_BYTES
 from atlas.errors import AtlasError, CardError, NotFoundError
 from atlas.hub.client import client, complaint, endpoint, patiently
-from atlas.registry import MODEL
 
 SCHEME = "hf://"
 _REPO = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*/[A-Za-z0-9_]([A-Za-z0-9_.-]{0,94}[A-Za-z0-9_])?")

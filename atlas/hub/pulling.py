@@ -16,13 +16,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from atlas.cards import CARD, dump_card, read_card
+from atlas.cards.folder import CARD, MODEL, dump_card, read_card
+from atlas.cards.kinds import Card
 from atlas.errors import AtlasError, CardError, NotFoundError
 from atlas.hub.cache import SCHEME, Cache, Listed, Ref, Source, digest_of
 from atlas.hub.client import clean, offline
-from atlas.registry import MODEL, check_file
-from atlas.registry import locate as find
-from atlas.types import Card
+from atlas.storage.checks import check_file
+from atlas.storage.registry import locate as find
 
 # While a lock file holds, what a reference means there.
 LOCKS: list[Callable[[Ref], Ref]] = []
@@ -140,7 +140,7 @@ def _named(folder: Path, ref: Ref) -> Iterator[None]:
 
 def _check_listed(expected: Listed | None, card: Card, ref: Ref) -> Listed:
     """Return what the Hub lists of a file of tensors, or refuse it by that, before it is downloaded."""
-    from atlas.files import DTYPES, MAX_HEADER, size_of
+    from atlas.storage.tensors import DTYPES, MAX_HEADER, size_of
 
     if expected is None:
         raise CardError(f"{ref}: there is no {MODEL} - the card lists {len(card.tensors)} tensors")
@@ -160,7 +160,7 @@ def _check_listed(expected: Listed | None, card: Card, ref: Ref) -> Listed:
 
 def copy(pulled: Pulled, folder: str | Path, *, overwrite: bool = False) -> Path:
     """Copy a pulled artefact to a folder of its own, whole or not at all; its card records the commit."""
-    from atlas.files import check_target, explained, whole_folder
+    from atlas.storage.files import check_target, explained, whole_folder
 
     path = check_target(folder, overwrite)
     card = replace(pulled.card, hub=f"{pulled.ref.repo}@{pulled.commit}")

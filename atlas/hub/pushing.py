@@ -3,42 +3,42 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from atlas.cards import CARD, dump_card, parse_yaml, read_card
+from atlas.cards.folder import CARD, MODEL, dump_card, read_card
+from atlas.cards.kinds import Card
+from atlas.cards.yaml import parse_yaml
 from atlas.errors import AtlasError, CardError, NotFoundError
 from atlas.hub.cache import Ref
-from atlas.hub.card import LICENSES, hub_models, metadata, readme
 from atlas.hub.client import patiently
-from atlas.hub.measuring import measured
-from atlas.hub.target import EXTRAS, ITEMS, MAX_TEXT, README, Push, Target, same
-from atlas.hub.text import body
-from atlas.registry import MODEL, check_file
-from atlas.types import Card
+from atlas.hub.model_card import LICENSES, hub_models, metadata, readme
+from atlas.hub.model_card_text import body
+from atlas.hub.repository import EXTRAS, ITEMS, MAX_TEXT, README, Push, Target, same
+from atlas.storage.checks import check_file
 
 _LOCAL = re.compile(
     r"(^|[\s'\"=(:,])(/(home|Users|root|tmp|var|mnt|data|private|opt|srv|work)/|~/|[A-Za-z]:[\\/]|file:)"
 )
 
 
-def push(
+def push_folder(
     folder: str | Path,
     repo: str,
     *,
     private: bool | None = None,
-    branch: str = "main",
+    revision: str | None = None,
     tag: str = "",
     create_pr: bool = False,
-    message: str = "",
+    commit_message: str = "",
     token: str | bool | None = None,
     dry_run: bool = False,
-    evaluated_on: Sequence[str] = (),
-    fitted_on: Sequence[str] = (),
     license: str = "",
     with_items: str | Path | None = None,
+    card: Card | None = None,
+    made: Mapping[str, bytes] = {},
 ) -> Push:
     """Publish an artefact's folder as one commit.
 
@@ -49,37 +49,25 @@ def push(
         folder: the artefact.
         repo: owner/name; it is made if it is not there.
         private: whether to make it private.
-        branch: to commit to; it is made if it is not there.
+        revision: the branch to commit to, which is made if it is not there; None: main.
         tag: a name for the commit; it must be new.
         create_pr: open a pull request instead.
-        message: of the commit.
+        commit_message: '': one made of kind and id.
         token: None for the one you are logged in with.
         dry_run: change nothing, and return what would be pushed.
-        evaluated_on: references to the Hub. For an alignment, vectors of its source and of its target, and perhaps a
-            head of the target; for a head, vectors of its space; for an atlas, vectors of one or more of its spaces,
-            and a head of the shared one. Figures are measured on them, and written into the card with the commits.
-        fitted_on: vectors of the source and of the target that an alignment was fitted on: paths, ids or references.
-            The same method is fitted on fewer and fewer of them, to show how few would do; nothing else is published.
-        license: to publish it under, such as cc-by-4.0; '': the one that the card in the folder names.
+        license: to publish it under, such as cc-by-4.0; '': the one that the card names.
         with_items: a .txt, .csv, .tsv, .jsonl or .parquet file of raw items to publish, as items.txt and so on. What it
             holds is not looked at; whoever may read the repository can read it, and a pull does not download it.
+        card: to publish in place of that in the folder, of the same tensors.
+        made: content of further files, by name, such as a learning curve.
 
     Raises:
         CardError: the folder is not sound, or would publish a local path.
         AtlasError: the Hub refuses, somebody else pushed in the meantime, or the connection is lost.
     """
-    card = sound_card(Path(folder), license.strip())
-    made: dict[str, bytes] = {}
-    if fitted_on and (len(fitted_on) != 2 or not evaluated_on or card.kind != "alignment"):
-        raise AtlasError(
-            "A learning curve is that of an alignment, and needs vectors of the source and of the target that it was "
-            "fitted on, and others to measure on"
-        )
-    if evaluated_on:
-        refs = [evaluated_on] if isinstance(evaluated_on, str) else evaluated_on
-        card, made = measured(Path(folder), card, refs, fitted_on, token)
+    card = sound_card(Path(folder), license.strip(), card)
     items = {} if with_items is None else _items(Path(with_items))
-    target = Target(Ref(repo.removeprefix("hf://"), branch), token)
+    target = Target(Ref(repo.removeprefix("hf://"), revision or "main"), token)
     if tag:
         Ref(repo, tag)
     target.look(create_pr)
@@ -90,7 +78,7 @@ def push(
         # Somebody else may have made it in the meantime, and may have pushed.
         plan = _plan(Path(folder), card, target, private, tag, made, items)
     if plan.changed:
-        done = target.commit(plan, message or f"Push {card.kind} {card.id}", create_pr)
+        done = target.commit(plan, commit_message or f"Push {card.kind} {card.id}", create_pr)
     else:
         done = replace(plan, commit=target.head)
     if tag and not create_pr:
@@ -98,14 +86,15 @@ def push(
     return done
 
 
-def sound_card(folder: Path, license: str = "") -> Card:
+def sound_card(folder: Path, license: str = "", given: Card | None = None) -> Card:
     """Return the card of a folder that may be published: whole, finite, true to its tensors, and without local paths.
 
-    A licence takes the place of the card's; the Hub knows those it lists in lower case only.
+    A licence takes the place of the card's; the Hub knows those it lists in lower case only. A card that is given takes
+    the place of that in the folder.
     """
-    from atlas.files import load_tensors
+    from atlas.storage.tensors import load_tensors
 
-    card = replace(read_card(folder), hub="")
+    card = replace(given or read_card(folder), hub="")
     if license:
         card = replace(card, license=license.lower() if license.lower() in LICENSES else license)
     if card.sha256:

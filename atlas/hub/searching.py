@@ -8,13 +8,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from atlas.cards import CARD, dump_card, read_card
+from atlas.cards.folder import CARD, MODEL, dump_card, read_card
+from atlas.cards.kinds import Card
 from atlas.errors import AtlasError, unknown
-from atlas.hub.card import LIBRARY, TAG
 from atlas.hub.client import clean, client, endpoint, offline, patiently
+from atlas.hub.model_card import LIBRARY, TAG
 from atlas.hub.pulling import pull
-from atlas.registry import FOLDERS, MODEL
-from atlas.types import Card
+from atlas.storage.registry import FOLDERS
 
 LIMIT = 1000
 _FIELDS = ["cardData", "downloads", "lastModified", "private", "sha", "tags"]
@@ -169,7 +169,7 @@ def index(author: str, folder: str | Path, *, token: str | bool | None = None) -
 
 def _entries(root: Path, author: str) -> list[Path]:
     """Return the entries that stand for repositories of an author."""
-    from atlas.registry import Registry
+    from atlas.storage.registry import Registry
 
     if not root.is_dir():
         return []
@@ -186,7 +186,7 @@ def _other(entry: Path, author: str) -> Card | None:
 
 
 def _write(entry: Path, card: Card) -> Path:
-    from atlas.files import whole_file
+    from atlas.storage.files import whole_file
 
     with whole_file(entry / CARD) as temporary:
         temporary.write_text(dump_card(card), encoding="utf-8")

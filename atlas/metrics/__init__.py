@@ -16,6 +16,7 @@ from atlas.metrics.agreement import (
     squared_errors,
 )
 from atlas.metrics.kernels import minibatch_cka, rbf_cka, unbiased_cka
+from atlas.metrics.measures import METRICS, Measure, find
 from atlas.metrics.retrieval import (
     hits,
     jaccard,
@@ -44,7 +45,6 @@ from atlas.metrics.similarity import (
     svcca,
     svcca_from_moments,
 )
-from atlas.metrics.table import METRICS, Measure, find
 
 __all__ = [
     "METRICS",

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from atlas.arrays import as_matrix
 from atlas.errors import AtlasError
 from atlas.metrics.pairs import blocks, class_numbers, mean_of, same_space
+from atlas.numerics.arrays import as_matrix
 
 # Resampled values held at once.
 _HELD = 2**22

@@ -11,7 +11,7 @@ from torch import Tensor
 from atlas.errors import AtlasError
 from atlas.metrics.pairs import blocks, matched, mean_of, paired
 from atlas.metrics.similarity import ALL, by_grams, grams, squared_norms
-from atlas.moments import Moments
+from atlas.numerics.moments import Moments
 
 # Kernel values held at once.
 _HELD = 2**22

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from atlas.arrays import as_matrix, check_finite
 from atlas.errors import AtlasError
+from atlas.numerics.arrays import as_matrix, check_finite
 
 # Rows that are widened to float64 at a time.
 BLOCK = 2048

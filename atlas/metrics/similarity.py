@@ -13,7 +13,7 @@ from torch import Tensor
 
 from atlas.errors import AtlasError
 from atlas.metrics.pairs import matched, mean_of, paired
-from atlas.moments import Moments
+from atlas.numerics.moments import Moments
 
 ALL = ("xy", "xx", "yy")
 # Directions below this share of the largest standard deviation are rounding, and whitening would blow them up.

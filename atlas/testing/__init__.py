@@ -13,7 +13,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from atlas.base import Aggregator, Aligner, Encoder, Exporter, Sampler
+from atlas.components.aggregator import Aggregator
+from atlas.components.aligner import Aligner
+from atlas.components.encoder import Encoder
+from atlas.components.exporter import Exporter
+from atlas.components.sampler import Sampler
 from atlas.testing.aggregators import AGGREGATOR_CHECKS
 from atlas.testing.aligners import ALIGNER_CHECKS
 from atlas.testing.encoders import ENCODER_CHECKS
@@ -21,7 +25,7 @@ from atlas.testing.exporters import EXPORTER_CHECKS
 from atlas.testing.samplers import SAMPLER_CHECKS
 
 if TYPE_CHECKING:
-    from atlas.fitted import Alignment
+    from atlas.artefacts.alignment import Alignment
 
 CHECKS: dict[str, tuple[Any, ...]] = {
     "aligner": ALIGNER_CHECKS,

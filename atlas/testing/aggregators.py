@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from atlas.base import Aggregator
+from atlas.cards.names import canonical
+from atlas.components.aggregator import Aggregator
 from atlas.errors import AtlasError
 from atlas.testing.chance import global_chance
 from atlas.testing.promises import (
@@ -19,7 +20,6 @@ from atlas.testing.promises import (
     options_survive,
     saved_and_loaded,
 )
-from atlas.types import canonical
 
 N = 90
 DIMS = {"one": 6, "two": 6, "three": 8}

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from atlas.base import Aligner
+from atlas.components.aligner import Aligner
 from atlas.errors import AtlasWarning
 from atlas.testing.promises import (
     D_SOURCE,

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from atlas.base import Encoder
+from atlas.components.encoder import Encoder
 from atlas.errors import AtlasError
 from atlas.testing.chance import global_chance
 from atlas.testing.promises import (

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import torch
 
-from atlas.base import Exporter
-from atlas.fitted import Alignment
-from atlas.linear import Affine
-from atlas.plugins import create
+from atlas.artefacts.alignment import Alignment
+from atlas.cards.space import Space
+from atlas.components.exporter import Exporter
+from atlas.components.linear import Affine
+from atlas.plugins.catalogue import create
 from atlas.testing.chance import global_chance
 from atlas.testing.promises import (
     D_SOURCE,
@@ -23,7 +24,6 @@ from atlas.testing.promises import (
     options_survive,
     paired_data,
 )
-from atlas.types import Space
 
 
 def affine() -> Alignment:
@@ -34,7 +34,7 @@ def affine() -> Alignment:
 
 def not_affine() -> Alignment:
     """Return a small alignment that is more than a weight and a bias."""
-    from atlas.base import Aligner
+    from atlas.components.aligner import Aligner
 
     aligner = create(Aligner, "relative").fit(paired_data()[0][:20])
     return Alignment.of(aligner, Space("a", D_SOURCE), Space("b", 20))

@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-import atlas.linear  # noqa: F401 - what any plugin may import is imported before one is looked at
-from atlas.discovery import GROUP, Plugin, heavy, import_plugin
+from atlas.plugins.discovery import GROUP, Plugin, heavy, import_plugin
 
 # Modules of one library from which on importing it is felt.
 MANY = 25

@@ -15,11 +15,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from atlas.discovery import GROUP, Plugin, entry_points, import_plugin
-from atlas.environment import read_toml
+from atlas.components.options import Component
 from atlas.errors import AtlasError, unknown
-from atlas.options import Component
-from atlas.plugins import checked, plugins
+from atlas.plugins.catalogue import checked, plugins
+from atlas.plugins.discovery import GROUP, Plugin, entry_points, import_plugin
+from atlas.plugins.installing import read_toml
 
 
 @dataclass(frozen=True)

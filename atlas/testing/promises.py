@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from atlas.components.options import Component
 from atlas.errors import AtlasError
-from atlas.options import Component
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 N, D_SOURCE, D_TARGET = 160, 9, 12

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from atlas.base import Sampler
+from atlas.components.sampler import Sampler
 from atlas.testing.chance import global_chance
 from atlas.testing.promises import DTYPES, ensure, ensure_refused, options_survive
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import atlas
-from atlas.files import load_tensors
-from atlas.heads import HEADS
+from atlas.models.heads import HEADS
+from atlas.storage.tensors import load_tensors
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 ABOUT = {"license": "bsd-2-clause", "description": "CIFAR-10 ResNet of He et al. (2015), trained by Yerlan Idelbayev"}
@@ -68,7 +68,7 @@ def split(state: dict[str, Any], depth: int, name: str) -> tuple[atlas.Encoder, 
     encoder = atlas.create(atlas.Encoder, "network", {"layers": layers[:-1], "input_shape": [3, 32, 32]})
     encoder.load_state_dict({key: value for key, value in named.items() if not key.startswith(last)})
     linear = HEADS["linear"]().load_state_dict({"weight": named[last + "weight"].T, "bias": named[last + "bias"]})
-    return encoder, atlas.Head(f"{name}__linear", encoder.space(name), linear, CLASSES, "cifar10")
+    return encoder, atlas.Head.of(linear, encoder.space(name), f"{name}__linear", classes=CLASSES, dataset="cifar10")
 
 
 def main(models: Path, folder: Path) -> None:

@@ -14,8 +14,8 @@ from torch import Tensor
 
 import atlas
 from atlas.cli.output import say
-from atlas.heads import HEADS, HeadModel
-from atlas.plugins import components
+from atlas.models.heads import HEADS, HeadModel
+from atlas.plugins.catalogue import components
 
 ROOT = Path(__file__).parent
 Layers = list[dict[str, Any]]

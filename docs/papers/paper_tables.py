@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from atlas import summaries
+from atlas.recipes.tables import Summary, summarise
 
 ROOT = Path(__file__).parent
 CLAIMS = "| the paper claims | here | measured |\n|---|---|---|"
@@ -32,9 +32,9 @@ def cells(
         **how: metric, figure ("value", "native", "floor"), and where: the values that some variables must have.
     """
     how = {"metric": "", "figure": "value", "where": {}, **how}
-    summary = summaries.Summary(paper, tuple(steps.split()), rows=tuple(rows), columns=columns, **how)
+    summary = Summary(paper, tuple(steps.split()), rows=tuple(rows), columns=columns, **how)
     chosen = [r for r in results(paper)["results"] if any(scope.items() <= r.items() for scope in among)]
-    return summaries.summarise(summary, chosen)
+    return summarise(summary, chosen)
 
 
 def side_by_side(paper: str, rows: Sequence[str], columns: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -23,13 +23,13 @@ import torch
 from torch import Tensor
 
 import atlas
+from atlas.cards.names import sha256_of
 from atlas.cli.errors import explained
 from atlas.cli.output import progress, say
-from atlas.files import sha256_file, whole_file
-from atlas.heads import HeadModel
-from atlas.recipe import read_recipe
-from atlas.runner import Runner
-from atlas.types import sha256_of
+from atlas.models.heads import HeadModel
+from atlas.recipes.reading import read_recipe
+from atlas.recipes.running import Runner
+from atlas.storage.files import sha256_file, whole_file
 
 ROOT = Path(__file__).parent
 NETWORKS = ROOT / "paper_networks.py"

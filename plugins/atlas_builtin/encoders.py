@@ -13,11 +13,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import atlas
-from atlas import network
-from atlas.arrays import hash_of
-from atlas.files import load_tensors
-from atlas.items import ImageItems, Items, as_items, as_real
-from atlas.types import sha256_of, slug
+from atlas import Items
+from atlas.authors import ImageItems, as_items, as_real, hash_of, load_tensors, network, sha256_of, slug
 from atlas_builtin.tfidf import TfidfSvd
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import atlas
-from atlas.items import Items
+from atlas import Items
 
 if TYPE_CHECKING:
     from typing_extensions import Self

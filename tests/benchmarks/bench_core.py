@@ -17,12 +17,14 @@ import numpy as np
 import torch
 from machine import describe, peak_mb, side_by_side, table
 
-from atlas import metrics, verbs
-from atlas.bare import read_bare
-from atlas.base import Aligner
-from atlas.files import map_npy
-from atlas.linear import Affine
-from atlas.plugins import create
+from atlas import metrics
+from atlas.artefacts.loading import read_bare
+from atlas.components.aligner import Aligner
+from atlas.components.linear import Affine
+from atlas.plugins.catalogue import create
+from atlas.storage.rows import map_npy
+from atlas.verbs.apply import apply
+from atlas.verbs.fit import fit
 
 QUICK = "--quick" in sys.argv
 N_FIT, D_FIT = (20_000, 768) if QUICK else (100_000, 768)
@@ -50,7 +52,7 @@ def bench_fit(folder: Path) -> None:
 
     def fit(name: str) -> None:
         source, target = read_bare(folder / "x.npy"), read_bare(folder / "y.npy")
-        verbs.fit(name, source=source, target=target).tensors()
+        fit(name, source=source, target=target).tensors()
 
     times = side_by_side(
         {
@@ -83,16 +85,16 @@ def measure_memory(folder: Path, what: str) -> None:
     torch.ones(512, 512) @ torch.ones(512, 512)
     before = peak_mb()
     if what == "apply":
-        verbs.apply(an_alignment(folder), read_bare(folder / "in.npy"), out=folder / "memory.npy", overwrite=True)
+        apply(an_alignment(folder), read_bare(folder / "in.npy"), out=folder / "memory.npy", overwrite=True)
     else:
-        verbs.fit(what, source=read_bare(folder / "x.npy"), target=read_bare(folder / "y.npy")).tensors()
+        fit(what, source=read_bare(folder / "x.npy"), target=read_bare(folder / "y.npy")).tensors()
     print(peak_mb() - before)
 
 
 def an_alignment(folder: Path):
     """Return an affine alignment between spaces of the applied file's dimension."""
-    from atlas.artefacts import Alignment
-    from atlas.types import Space
+    from atlas.artefacts.alignment import Alignment
+    from atlas.cards.space import Space
 
     generator = torch.Generator().manual_seed(0)
     weight = torch.randn(D_APPLY, D_APPLY, generator=generator)
@@ -115,7 +117,7 @@ def bench_apply(folder: Path) -> None:
                 file.write((batch @ weight).numpy())
 
     def ours() -> None:
-        verbs.apply(alignment, read_bare(folder / "in.npy"), out=folder / "out.npy", overwrite=True)
+        apply(alignment, read_bare(folder / "in.npy"), out=folder / "out.npy", overwrite=True)
 
     times = side_by_side({"bare": bare, "written": bare_written, "ours": ours}, rounds=3)
     rows = [

@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from plugintools import good, write_plugin
 
 import atlas
-from atlas.environment import read_toml
+from atlas.plugins.installing import read_toml
 
 ROOT = Path(__file__).parent.parent.parent
 PLUGINS, ROUNDS = 8, 9

@@ -12,8 +12,8 @@ import sys
 import torch
 from machine import describe, seconds, table
 
-from atlas.base import Sampler
-from atlas.plugins import create
+from atlas.components.sampler import Sampler
+from atlas.plugins.catalogue import create
 
 QUICK = "--quick" in sys.argv
 N, D, ANCHORS = (20_000, 256, 300) if QUICK else (100_000, 512, 1000)

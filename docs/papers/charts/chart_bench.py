@@ -12,7 +12,7 @@ from chart_splits import Data, Setting, embedded, trained
 from torch import Tensor
 
 import atlas
-from atlas.heads import HEADS, HeadModel
+from atlas.models.heads import HEADS, HeadModel
 
 Figures = Iterator[dict[str, Any]]
 KINDS = ("train", "test")

@@ -9,8 +9,8 @@ from typing import Any
 
 from torch import Tensor
 
-from atlas import plots
-from atlas.planes import plane
+from atlas.pictures import plots
+from atlas.pictures.projections import plane
 
 Results = Sequence[Mapping[str, Any]]
 ROWS = (

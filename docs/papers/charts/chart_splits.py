@@ -11,7 +11,7 @@ from paper_networks import Layers
 from torch import Tensor
 from torch.nn import functional as F
 
-from atlas import network
+from atlas.models import network
 
 RATE, BATCH = 2e-3, 100
 

@@ -12,8 +12,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import atlas
-from atlas.heads import HEADS
-from atlas.moments import Moments
+from atlas.models import network
+from atlas.models.heads import HEADS
+from atlas.numerics.moments import Moments
 
 TASKS = 5
 
@@ -53,7 +54,7 @@ def continual(data: Data, setting: Setting, spaces: list[Split], seed: int) -> F
 
 def network_of_all(data: Data, seed: int) -> torch.nn.Sequential:
     """Return an untrained network with an output for every class."""
-    return atlas.network.initialise(data.layers(data.classes), seed)
+    return network.initialise(data.layers(data.classes), seed)
 
 
 def charts(setting: Setting, spaces: list[Split], temperature: float | None) -> Any:

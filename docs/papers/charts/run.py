@@ -26,7 +26,7 @@ from papers import Report
 
 import atlas
 from atlas import metrics
-from atlas.heads import HEADS
+from atlas.models.heads import HEADS
 
 # Charts of the same item are weighed at these temperatures; without one they are not.
 TEMPERATURES = {"whitened": None, "whitened, weighed": 2.0, "whitened, weighed more": 1.0}

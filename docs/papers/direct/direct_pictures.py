@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from atlas import plots, summaries
+from atlas.pictures import plots
+from atlas.recipes.tables import Summary, summarise
 
 SHOWN = ("rigid", "similarity", "linear", "ridge", "mlp")
 TICKS = (1, 1.2, 1.5, 2, 3, 5, 10, 20, 50, 100, 300, 1000)
@@ -38,9 +39,9 @@ def errors(results: Sequence[Mapping[str, Any]], dims: Sequence[int], path: Path
 def series(results: Sequence[Mapping[str, Any]], dim: int, source: str, target: str) -> dict[str, list[plots.Point]]:
     """Return the errors of the methods that are shown, as lines along the number of pairs."""
     where = {"dim": dim, "way": f"{source} to {target}"}
-    table = summaries.Summary("errors", ("pairs",), "ratio", "value", ("n",), "method", where)
+    table = Summary("errors", ("pairs",), "ratio", "value", ("n",), "method", where)
     lines: dict[str, list[plots.Point]] = {name: [] for name in SHOWN}
-    for cell in summaries.summarise(table, results):
+    for cell in summarise(table, results):
         if cell["method"] in lines:
             lines[cell["method"]].append((cell["n"], cell["mean"], cell["sd"] or 0.0))
     return {name: points for name, points in lines.items() if points}

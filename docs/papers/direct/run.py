@@ -27,7 +27,7 @@ from papers import Report
 
 import atlas
 from atlas.cli.output import progress
-from atlas.heads import HEADS, HeadModel
+from atlas.models.heads import HEADS, HeadModel
 
 Figures = Iterator[dict[str, Any]]
 Method = tuple[str, dict[str, Any]]
@@ -189,7 +189,7 @@ class Networks:
         below, above = KINDS[kind](self.images.side, dim)
         state = paper_networks.trained([*below, *above], X, X, seed, epochs=self.scale.epochs, **TRAINING)
         encoder, decoder = paper_networks.cut([*below, *above], state, len(below), X.shape[1])
-        head = atlas.Head(f"{path.name}-decoder", encoder.space(path.name), decoder)
+        head = atlas.Head.of(decoder, encoder.space(path.name), f"{path.name}-decoder")
         atlas.save(head, self.folder / head.id, overwrite=True)
         atlas.save(encoder, path, overwrite=True)
 

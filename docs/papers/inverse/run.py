@@ -24,9 +24,9 @@ from paper_networks import Encoders
 from papers import Made, Report
 
 import atlas
-from atlas import plots
-from atlas.finding import find_items
-from atlas.planes import projected
+from atlas.pictures import plots
+from atlas.pictures.projections import projected
+from atlas.verbs.arguments import find_items
 
 RECIPE = HERE / "translation.yaml"
 Figures = Iterator[dict[str, Any]]

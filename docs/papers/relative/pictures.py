@@ -9,8 +9,8 @@ from typing import Any
 
 from papers import Made
 
-from atlas import plots
-from atlas.planes import projected
+from atlas.pictures import plots
+from atlas.pictures.projections import projected
 
 Results = Sequence[Mapping[str, Any]]
 # The measures of two spaces that need no training: what they are called, and the step they are of.

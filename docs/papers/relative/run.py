@@ -26,8 +26,9 @@ from paper_networks import Layers, linear
 from papers import Made, Report
 
 import atlas
-from atlas import network, plots
-from atlas.heads import HEADS, HeadModel
+from atlas.models import network
+from atlas.models.heads import HEADS, HeadModel
+from atlas.pictures import plots
 
 RECIPE = HERE / "stitching.yaml"
 Figures = Iterator[dict[str, Any]]

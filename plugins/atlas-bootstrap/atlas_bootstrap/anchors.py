@@ -59,5 +59,5 @@ def parallel_anchors(
         raise atlas.AtlasError(f"Anchors need spaces of two ids, got '{source.space.id}' twice - rename one of them")
     ours = source.take(rows[:, 0])
     # The rows alone: one of the target may be what was found for several of the source.
-    views = {source.space.id: ours.data, target.space.id: target.data[rows[:, 1]]}
-    return atlas.Anchors(id, ours.ids, views, (source.space, target.space), dataset=source.dataset)
+    theirs = atlas.Vectors.of(target.data[rows[:, 1]], target.space, ids=ours.ids)
+    return atlas.Anchors.of(id, ours.ids, ours, theirs, dataset=source.dataset)

@@ -50,7 +50,7 @@ def relative(anchors: atlas.Anchors, centre: bool) -> Maps:
 
 def anchors_of(whole: Sides, ids: list[str]) -> atlas.Anchors:
     """Return items as anchors, with their vectors in both spaces."""
-    return atlas.Anchors("true", ids).encoded_in(whole[0]).encoded_in(whole[1])
+    return atlas.Anchors.of("true", ids, *whole)
 
 
 class Ways:

@@ -46,7 +46,7 @@ def test_there_are_no_more_pairs_than_are_found(alignment, sides):
 
 def test_seeds_may_be_anchors(alignment, sides):
     listed = matched(alignment, *sides, 50, SEEDS)
-    assert torch.equal(listed, matched(alignment, *sides, 50, atlas.Anchors("few", SEEDS)))
+    assert torch.equal(listed, matched(alignment, *sides, 50, atlas.Anchors.of("few", SEEDS)))
 
 
 def test_both_sides_reach_one_space_by_the_anchors(alignment, sides):

@@ -25,7 +25,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 import atlas
-from atlas.evaluation import cut_or_padded
+from atlas.verbs.evaluate import cut_or_padded
 
 K = 10
 SEED = 0

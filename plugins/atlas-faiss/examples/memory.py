@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 import atlas
-from atlas.linear import Affine
+from atlas.components.linear import Affine
 from atlas_faiss import mapped_index, read
 
 D, N = 256, 100_000

@@ -9,7 +9,7 @@ import pytest
 from indexes import D, K, rows
 
 import atlas
-from atlas.linear import Affine
+from atlas.components.linear import Affine
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import torch
 from indexes import INNER, KINDS, L2, TOLERANCE, D, K, N, assert_finds, build, by_hand, command, rows, store
 
 import atlas
-from atlas.linear import Affine
+from atlas.components.linear import Affine
 from atlas.testing import check_exporter
 from atlas.testing.promises import D_TARGET
 from atlas_faiss import Faiss, is_unit, mapped_index, read, register_exporters

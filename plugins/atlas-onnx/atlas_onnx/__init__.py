@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import atlas
 
 if TYPE_CHECKING:
-    from atlas.stitching import Stitched
+    from atlas.authors import Stitched
 
 # Opsets that the exporter of torch writes without converting from another.
 OLDEST, NEWEST = 18, 23
@@ -46,8 +46,9 @@ class Onnx(atlas.Exporter):
     def _export(self, model: atlas.Alignment | Stitched, path: Path) -> None:
         from atlas_onnx.graphs import cast, joined, serialised
         from atlas_onnx.parts import parts_of
+        from atlas_onnx.tracing import graph_of
 
-        graphs = [part.graph(self.opset) for part in parts_of(model, self.input_shape)]
+        graphs = [graph_of(part, self.opset) for part in parts_of(model, self.input_shape)]
         if self.dtype == "float16":
             graphs = [cast(graphs[0].input[0], "float16", "float32"), *graphs]
             graphs = [*graphs, cast(graphs[-1].output[0], "float32", "float16")]

@@ -10,12 +10,9 @@ import torch
 from torch import Tensor
 
 import atlas
-from atlas_onnx import graphs
 
 if TYPE_CHECKING:
-    from atlas.headmodel import HeadModel
-    from atlas.heads import NearestNeighboursHead
-    from atlas.stitching import Stitched
+    from atlas.authors import HeadModel, NearestNeighboursHead, Stitched
 
 
 @dataclass(frozen=True)
@@ -36,14 +33,6 @@ class Part:
     function: Callable[[Tensor], Tensor]
     affine: tuple[Tensor, Tensor] | None = None
 
-    def graph(self, opset: int) -> Any:
-        """Return the part as a graph."""
-        if self.affine is not None:
-            return graphs.affine(self.name, *(tensor.numpy() for tensor in self.affine))
-        from atlas_onnx.tracing import traced
-
-        return traced(self, opset)
-
 
 def parts_of(model: atlas.Alignment | Stitched, input_shape: Sequence[int]) -> list[Part]:
     """Return the parts of an alignment or a stitched model in order; nothing of the model is shared with them."""
@@ -56,7 +45,7 @@ def parts_of(model: atlas.Alignment | Stitched, input_shape: Sequence[int]) -> l
 
 def maps_of(aligner: atlas.Aligner) -> list[Part]:
     """Return the parts of a fitted aligner, of which a composed one has several."""
-    from atlas.chain import Composed
+    from atlas.authors import Composed
 
     steps = copy(aligner).parts if isinstance(aligner, Composed) else [(copy(aligner), False)]
     return [map_part(f"map{i}", *step) for i, step in enumerate(steps)]
@@ -83,7 +72,7 @@ def encoder_part(encoder: atlas.Encoder, input_shape: Sequence[int]) -> Part:
 
 def head_part(head: HeadModel, d: int) -> Part:
     """Return a fitted head as a part."""
-    from atlas.heads import LinearHead, NearestNeighboursHead
+    from atlas.authors import LinearHead, NearestNeighboursHead
 
     own = copy(head)
     if isinstance(own, LinearHead):
@@ -95,7 +84,7 @@ def head_part(head: HeadModel, d: int) -> Part:
 
 def votes(head: NearestNeighboursHead, classes: int) -> Callable[[Tensor], Tensor]:
     """Return the scores of neighbours without the head's loop over blocks of rows, which cannot be traced."""
-    from atlas.heads import similarity
+    from atlas.authors import similarity
 
     vectors, labels = head.state["vectors"], head.state["labels"]
     weights = 1 + 0.5 ** torch.arange(1, head.k + 1).float()

@@ -7,7 +7,7 @@ import io
 import logging
 import warnings
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,12 +15,17 @@ from torch.overrides import TorchFunctionMode
 
 import atlas
 from atlas_onnx import graphs
-
-if TYPE_CHECKING:
-    from atlas_onnx.parts import Part
+from atlas_onnx.parts import Part
 
 # How many rows of the second matrix are subtracted at once, where distances are sums over differences.
 BLOCK = 16
+
+
+def graph_of(part: Part, opset: int) -> Any:
+    """Return a part as a graph."""
+    if part.affine is not None:
+        return graphs.affine(part.name, *(tensor.numpy() for tensor in part.affine))
+    return traced(part, opset)
 
 
 def traced(part: Part, opset: int) -> Any:

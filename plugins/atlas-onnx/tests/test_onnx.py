@@ -9,7 +9,7 @@ import torch
 from maps import D, Directions, K, alignment, assert_same, fitted, operators, other, run, vectors
 
 import atlas
-from atlas.plugins import components, provider
+from atlas.plugins.catalogue import components, provider
 from atlas.testing import check_exporter
 from atlas_onnx import Onnx, register_exporters
 

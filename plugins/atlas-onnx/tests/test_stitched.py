@@ -13,7 +13,7 @@ import torch
 from click.testing import CliRunner
 
 import atlas
-from atlas.heads import create_head
+from atlas.models.heads import create_head
 
 MAP = "digits-conv__digits-mlp-s0__procrustes"
 PARTS = ("digits-conv", MAP, "digits-mlp-s0__linear")
@@ -80,7 +80,9 @@ def test_the_runtime_computes_every_head(name, tmp_path, digits):
     relative = atlas.fit("relative", source=atlas.encode(encoder, digits).take(torch.arange(0, 597, 20)))
     seen = relative(torch.cat(list(encoder.encode(items))))
     options = {"epochs": 1} if name == "network" else {}
-    head = atlas.Head("h", relative.target, create_head(name, options).fit(seen, digits.labels), digits.classes)
+    head = atlas.Head.of(
+        create_head(name, options).fit(seen, digits.labels), relative.target, "h", classes=digits.classes
+    )
     model = atlas.stitch(encoder, relative, head)
     path = atlas.export("onnx", model, tmp_path / "model.onnx")
     ours = model(items).numpy()
@@ -121,7 +123,7 @@ def shapeless():
     """A stitched model whose encoder does not tell the shape of its items."""
     encoder, X = Doubling(), torch.randn(20, 4, generator=torch.Generator().manual_seed(0))
     head = create_head("linear").fit(X, torch.arange(20) % 2)
-    return atlas.stitch(encoder, None, atlas.Head("h", encoder.space(), head, ("x", "y")))
+    return atlas.stitch(encoder, None, atlas.Head.of(head, encoder.space(), "h", classes=("x", "y")))
 
 
 def test_a_shape_that_the_encoder_does_not_tell_is_asked_for(shapeless, tmp_path):
@@ -143,6 +145,6 @@ def test_a_shape_that_the_encoder_does_not_take_is_told(tmp_path):
 def test_an_encoder_that_is_no_network_is_told(tmp_path, digits):
     encoder = atlas.create(atlas.Encoder, "pixels").fit(digits.data)
     head = create_head("linear").fit(torch.cat(list(encoder.encode(digits.data))), digits.labels)
-    model = atlas.stitch(encoder, None, atlas.Head("h", encoder.space(), head, digits.classes))
+    model = atlas.stitch(encoder, None, atlas.Head.of(head, encoder.space(), "h", classes=digits.classes))
     with pytest.raises(atlas.AtlasError, match="'pixels' is no network from tensors to vectors - export the alignment"):
         atlas.export("onnx", model, tmp_path / "model.onnx")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from atlas import Alignment, AtlasError
-from atlas.cards import dump_yaml, parse_yaml
+from atlas.authors import dump_yaml, parse_yaml
 from atlas_sentence_transformers.source import Source
 
 _FRONT = re.compile(r"\A\ufeff?---[ \t]*\n(.*?\n)?---[ \t]*(\n|\Z)", re.DOTALL)

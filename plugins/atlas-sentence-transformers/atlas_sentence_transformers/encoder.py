@@ -12,9 +12,7 @@ import torch
 from torch import Tensor
 
 import atlas
-from atlas.arrays import check_finite
-from atlas.cards import CARD
-from atlas.types import sha256_of, slug
+from atlas.authors import CARD, check_finite, sha256_of, slug
 from atlas_sentence_transformers.loading import load, own_dtype
 from atlas_sentence_transformers.source import HASH, Source, find, from_state
 

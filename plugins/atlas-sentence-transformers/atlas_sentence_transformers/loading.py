@@ -103,7 +103,7 @@ def read_json(path: Path, default: Any = None) -> Any:
 
 def own_dtype(folder: Path) -> str | None:
     """Return the dtype that 'auto' means for the files of a model; None if they do not say."""
-    from atlas.files import read_header
+    from atlas.authors import read_header
 
     settings = read_json(folder / "config.json", {})
     found = settings.get("dtype") or settings.get("torch_dtype") if isinstance(settings, dict) else None

@@ -17,8 +17,7 @@ import torch
 from torch import Tensor
 
 from atlas import AtlasError
-from atlas.files import explained, sha256_file
-from atlas.types import sha256_of
+from atlas.authors import explained, sha256_file, sha256_of
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 HASH = re.compile(r"[0-9a-f]{64}")
@@ -73,8 +72,7 @@ class Source:
     def _downloaded(self) -> Path:
         from huggingface_hub import snapshot_download
 
-        from atlas.hub.cache import Ref
-        from atlas.hub.client import patiently
+        from atlas.authors import Ref, patiently
 
         how = {"cache_dir": _cache(), "ignore_patterns": IGNORED, "library_name": "latent-atlas"}
         call = functools.partial(snapshot_download, self.name, revision=self.revision, **how)
@@ -153,8 +151,7 @@ def _repository(model: str, revision: str) -> Source:
     from huggingface_hub import resolve_revision
     from huggingface_hub.errors import RevisionResolutionError
 
-    from atlas.hub.cache import Ref
-    from atlas.hub.client import patiently
+    from atlas.authors import Ref, patiently
 
     # As the library itself completes a name.
     name = model if "/" in model else f"sentence-transformers/{model}"

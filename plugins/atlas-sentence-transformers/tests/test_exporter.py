@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,9 +16,9 @@ from test_source import FIRST, cached
 
 import atlas
 from atlas import AtlasError
-from atlas.linear import Affine
+from atlas.cards.kinds import Metric
+from atlas.components.linear import Affine
 from atlas.testing import check_exporter
-from atlas.types import Metric
 from atlas_sentence_transformers import SentenceTransformers, SentenceTransformersExporter, register_exporters
 
 
@@ -32,7 +31,7 @@ def alignment_from(encoder, d_target=24, **about):
     """Return an alignment of random weights from the space of an encoder to one of another dimension."""
     source = encoder.space()
     target = atlas.Space("target", d_target, "precomputed", {"model": "target"})
-    return replace(atlas.Alignment.of(affine(source.dim, d_target), source, target), **about)
+    return atlas.Alignment.of(affine(source.dim, d_target), source, target).with_card(**about)
 
 
 def exported(alignment, path, **options):
@@ -170,7 +169,7 @@ def test_a_stored_space_is_a_model(small, texts, tmp_path):
 
 def test_vectors_of_something_else_are_taken_at_their_word(small, texts, tmp_path):
     encoder = SentenceTransformers(small, normalize=True)
-    alignment = replace(alignment_from(encoder), source=atlas.Space("index", 16))
+    alignment = alignment_from(encoder).with_card(source=atlas.Space("index", 16))
     model = exported(alignment, tmp_path / "out", source=small, encoder={"normalize": True})
     same(model.encode(texts), alignment(vectors(encoder, texts)))
 
@@ -241,7 +240,7 @@ def test_another_model_than_that_of_the_source_is_refused(small, tmp_path):
 )
 def test_what_cannot_be_written_is_told(small, tmp_path, space, options, sentence):
     alignment = alignment_from(SentenceTransformers(small))
-    alignment = alignment if space is None else replace(alignment, source=space, aligner=affine(space.dim, 24))
+    alignment = alignment if space is None else atlas.Alignment.of(affine(space.dim, 24), space, alignment.target)
     options = {**options, **({"source": small} if "source" in options else {})}
     with pytest.raises(AtlasError, match=sentence):
         atlas.export("sentence-transformers", alignment, tmp_path / "out", **options)

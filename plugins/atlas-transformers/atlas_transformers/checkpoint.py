@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from atlas.errors import AtlasError
+from atlas import AtlasError
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 import atlas
-from atlas.types import sha256_of, slug
+from atlas.authors import sha256_of, slug
 from atlas_transformers import heads, loading
 from atlas_transformers.checkpoint import Checkpoint, UnfitError
 from atlas_transformers.source import HASH, Source, find, from_state
@@ -20,7 +20,7 @@ from atlas_transformers.source import HASH, Source, find, from_state
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from atlas.headmodel import HeadModel
+    from atlas.authors import HeadModel
     from atlas_transformers.readers import Reader
 
 T = TypeVar("T")

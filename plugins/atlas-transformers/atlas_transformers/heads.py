@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from atlas.errors import AtlasError
-from atlas.heads import create_head
+from atlas import AtlasError
+from atlas.authors import create_head
 from atlas_transformers import loading
 from atlas_transformers.checkpoint import Checkpoint, UnfitError
 
 if TYPE_CHECKING:
-    from atlas.headmodel import HeadModel
+    from atlas.authors import HeadModel
     from atlas_transformers.readers import Reader
 
 KINDS = {

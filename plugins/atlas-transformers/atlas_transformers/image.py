@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import atlas
-from atlas.items import ImageItems
+from atlas.authors import ImageItems
 from atlas_transformers import checkpoint, loading
 from atlas_transformers.encoder import Transformer
 from atlas_transformers.pictures import Picture, picture_of

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from atlas.errors import AtlasError
+from atlas import AtlasError
 from atlas_transformers.checkpoint import CONFIG, Checkpoint, UnfitError
 
 T = TypeVar("T")

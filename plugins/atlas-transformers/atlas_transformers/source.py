@@ -13,10 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from atlas.arrays import frozen
-from atlas.errors import AtlasError
-from atlas.files import sha256_file
-from atlas.types import sha256_of
+from atlas import AtlasError
+from atlas.authors import frozen, sha256_file, sha256_of
 from atlas_transformers.checkpoint import SHARDS, WEIGHTS, Checkpoint, UnfitError, contents, files_of, is_weights
 
 if TYPE_CHECKING:
@@ -172,7 +170,7 @@ def _resolved(model: str, revision: str) -> str:
     from huggingface_hub import resolve_revision
     from huggingface_hub.errors import RevisionResolutionError
 
-    from atlas.hub.client import patiently
+    from atlas.authors import patiently
 
     if not _REPO.fullmatch(model):
         raise UnfitError(f"finds no folder '{model}', and it is not the name of a model on the Hub, as owner/name is")
@@ -191,7 +189,7 @@ def _resolved(model: str, revision: str) -> str:
 def _downloaded(source: Source) -> Path:
     from huggingface_hub import snapshot_download
 
-    from atlas.hub.client import patiently
+    from atlas.authors import patiently
 
     wanted = [*source.known, WEIGHTS, SHARDS]
     call = functools.partial(snapshot_download, source.name, revision=source.revision, allow_patterns=wanted)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import atlas
-from atlas.arrays import check_finite
+from atlas.authors import check_finite
 from atlas_transformers import checkpoint, loading
 from atlas_transformers.encoder import Transformer
 from atlas_transformers.readers import TextReader

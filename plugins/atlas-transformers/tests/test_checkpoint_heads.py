@@ -51,7 +51,7 @@ def test_a_head_on_the_encoders_vectors_says_what_the_checkpoint_says(made, row)
     folder, model = made(row)
     kind, items = (TransformersText, TEXTS) if row in TEXT_HEADS else (TransformersImage, images())
     encoder = kind(folder, pooling=POOLING.get(row, "cls"))
-    head = encoder.head()
+    head = atlas.Head.of_encoder(encoder)
     expected = torch.stack([said(model, encoder, item) for item in items])
     torch.testing.assert_close(head(torch.cat(list(encoder.encode(items)))), expected, rtol=1e-4, atol=1e-4)
     assert head.classes == ("refund", "card", "transfer") and head.space == encoder.space()
@@ -64,13 +64,15 @@ def test_what_reads_the_models_own_pooler_is_one_linear_layer(made, row):
     kind, items = (TransformersText, TEXTS) if row in TEXT_HEADS else (TransformersImage, images())
     encoder = kind(folder, pooling="pooler")
     expected = torch.stack([said(model, encoder, item) for item in items])
-    torch.testing.assert_close(encoder.head()(torch.cat(list(encoder.encode(items)))), expected, rtol=1e-4, atol=1e-4)
-    assert [layer["type"] for layer in encoder.head().model.layers] == ["linear"]
+    torch.testing.assert_close(
+        atlas.Head.of_encoder(encoder)(torch.cat(list(encoder.encode(items)))), expected, rtol=1e-4, atol=1e-4
+    )
+    assert [layer["type"] for layer in atlas.Head.of_encoder(encoder).model.layers] == ["linear"]
 
 
 def test_a_head_survives_being_stored(made, tmp_path):
     encoder = TransformersText(made("electra")[0], pooling="cls")
-    head = encoder.head()
+    head = atlas.Head.of_encoder(encoder)
     atlas.save(head, tmp_path / "head")
     X = torch.cat(list(encoder.encode(TEXTS)))
     assert torch.equal(atlas.load(tmp_path / "head")(X), head(X))
@@ -79,8 +81,8 @@ def test_a_head_survives_being_stored(made, tmp_path):
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_half_precision_has_the_same_head(made, dtype):
     folder, _ = made("bert")
-    half = TransformersText(folder, pooling="cls", dtype=dtype).head()
-    whole = TransformersText(folder, pooling="cls").head()
+    half = atlas.Head.of_encoder(TransformersText(folder, pooling="cls", dtype=dtype))
+    whole = atlas.Head.of_encoder(TransformersText(folder, pooling="cls"))
     for name, tensor in whole.tensors().items():
         torch.testing.assert_close(half.tensors()[name], tensor, rtol=0.01, atol=0.01)
 
@@ -101,7 +103,7 @@ def test_half_precision_has_the_same_head(made, dtype):
 def test_options_that_make_other_vectors_are_told_with_those_that_a_head_reads(made, row, options, pooling):
     kind = TransformersText if row in TEXT_HEADS else TransformersImage
     with pytest.raises(AtlasError) as told:
-        kind(made(row)[0], **options).head()
+        atlas.Head.of_encoder(kind(made(row)[0], **options))
     assert str(told.value) == (
         f"Encoder '{kind.name}' carries a head that reads layer -1 with pooling '{pooling}' and normalize false - "
         "give these options"
@@ -119,7 +121,7 @@ def test_options_that_make_other_vectors_are_told_with_those_that_a_head_reads(m
 )
 def test_a_checkpoint_without_a_head_that_can_be_taken_says_so(made, row, kind, sentence):
     with pytest.raises(AtlasError, match=f"Encoder '{kind.name}' {sentence}"):
-        kind(made(row)[0]).head()
+        atlas.Head.of_encoder(kind(made(row)[0]))
 
 
 def test_a_head_whose_weights_are_missing_is_refused(made, tmp_path):
@@ -130,18 +132,18 @@ def test_a_head_whose_weights_are_missing_is_refused(made, tmp_path):
     weights = load_file(tmp_path / "model.safetensors")
     save_file({name: t for name, t in weights.items() if "classifier" not in name}, tmp_path / "model.safetensors")
     with pytest.raises(AtlasError, match=r"carries a head that lacks weights, such as 'classifier\.bias' - train one"):
-        TransformersText(str(tmp_path), pooling="cls").head()
+        atlas.Head.of_encoder(TransformersText(str(tmp_path), pooling="cls"))
 
 
 def test_an_activation_that_atlas_does_not_have_is_not_taken_for_one_it_has(tmp_path):
     checkpoints.text_model(tmp_path, "DebertaV2ForSequenceClassification", pooler_hidden_act="mish")
     with pytest.raises(AtlasError, match="carries a head that is made of other layers than Atlas has"):
-        TransformersText(str(tmp_path), pooling="cls").head()
+        atlas.Head.of_encoder(TransformersText(str(tmp_path), pooling="cls"))
 
 
 def test_a_regression_has_no_classes(tmp_path):
     checkpoints.text_model(tmp_path, "BertForSequenceClassification", num_labels=1)
-    head = TransformersText(str(tmp_path), pooling="cls").head()
+    head = atlas.Head.of_encoder(TransformersText(str(tmp_path), pooling="cls"))
     assert head.classes == () and head(torch.zeros(2, 32)).shape == (2, 1)
 
 

@@ -99,7 +99,7 @@ def test_code_beside_a_model_that_needs_none_is_left_alone(hostile):
     for name in (CONFIG, "tokenizer_config.json"):
         edit(hostile / name, auto_map=MAP, trust_remote_code=True)
     encoder = TransformersText(str(hostile), pooling="cls")
-    assert encoder.dim == 32 and encoder.head().classes
+    assert encoder.dim == 32 and atlas.Head.of_encoder(encoder).classes
     assert [len(X) for X in encoder.encode(["a", "b"])] == [2]
     untouched(hostile)
 
@@ -108,7 +108,7 @@ def test_code_beside_an_image_processor_is_left_alone(hostile_images):
     for name in (CONFIG, "preprocessor_config.json"):
         edit(hostile_images / name, auto_map=MAP, trust_remote_code=True)
     encoder = TransformersImage(str(hostile_images), pooling="cls")
-    assert encoder.dim == 32 and encoder.head().classes
+    assert encoder.dim == 32 and atlas.Head.of_encoder(encoder).classes
     untouched(hostile_images)
 
 

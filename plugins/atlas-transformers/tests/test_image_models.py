@@ -12,7 +12,7 @@ from PIL import Image
 
 import atlas
 from atlas import AtlasError
-from atlas.items import decode
+from atlas.items.batches import decode
 from atlas.testing import check_encoder
 from atlas_transformers import TransformersImage
 from atlas_transformers.checkpoint import UnfitError

@@ -58,11 +58,11 @@ def test_without_an_alignment_a_classifier_reads_what_it_knows_nothing_of(workpl
     encoders = TransformersImage("vit", pooling="cls"), TransformersImage("resnet")
     vectors = atlas.encode(encoders[0], "test")
     assert vectors.space.dim == encoders[1].dim
-    assert (encoders[1].head().model.predict(vectors.data) == vectors.labels).float().mean() < 0.4
+    assert (atlas.Head.of_encoder(encoders[1]).model.predict(vectors.data) == vectors.labels).float().mean() < 0.4
     with pytest.raises(
         atlas.AtlasError, match=r"Head 'resnet-.*__own' reads 'resnet-.*', but the encoder's vectors are of"
     ):
-        atlas.stitch(encoders[0], None, encoders[1].head())
+        atlas.stitch(encoders[0], None, atlas.Head.of_encoder(encoders[1]))
 
 
 def test_the_whole_stitched_model_is_in_its_files(workplace, tmp_path, monkeypatch, atlas_command):
@@ -97,7 +97,11 @@ def test_a_text_encoder_with_the_classifier_of_another_checkpoint(tmp_path, monk
     alignment = atlas.fit("linear", source=X, target=Y)
     queries, expected = zip(*splits["test"], strict=True)
     truth = [INTENTS[i] for i in expected]
-    models = {"own": (b, None, b.head()), "source": (a, None, a.head()), "stitched": (a, alignment, b.head())}
+    models = {
+        "own": (b, None, atlas.Head.of_encoder(b)),
+        "source": (a, None, atlas.Head.of_encoder(a)),
+        "stitched": (a, alignment, atlas.Head.of_encoder(b)),
+    }
     right = {name: score(atlas.stitch(*parts).predict(list(queries)), truth) for name, parts in models.items()}
     assert right["own"] > 0.85 and right["source"] > 0.85
     assert right["stitched"] > min(right["own"], right["source"]) - 0.05

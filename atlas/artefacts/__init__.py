@@ -1,0 +1,1 @@
+"""What Atlas stores, alive: a card and its tensors together."""

@@ -1,0 +1,220 @@
+"""What every artefact is: a card, and the tensors it describes; saved to a folder, loaded from one, published."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, overload
+
+from torch import Tensor
+
+from atlas.cards.folder import CARD, MODEL, dump_card, read_card
+from atlas.cards.kinds import Card
+from atlas.cards.names import slug
+from atlas.errors import AtlasError
+from atlas.hub.cache import SCHEME, Ref
+from atlas.hub.pulling import locate
+from atlas.hub.pushing import push_folder
+from atlas.hub.repository import Push
+from atlas.numerics.arrays import check_finite
+from atlas.storage.checks import check_file
+from atlas.storage.files import check_target, sha256_file, whole_folder
+from atlas.storage.tensors import load_tensors, save_tensors
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+T = TypeVar("T")
+
+
+class OnCard(Generic[T]):
+    """An attribute of an artefact that stands on its card."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    @overload
+    def __get__(self, artefact: None, owner: type) -> Self: ...
+    @overload
+    def __get__(self, artefact: Artefact, owner: type) -> T: ...
+    def __get__(self, artefact: Artefact | None, owner: type) -> Self | T:
+        return self if artefact is None else getattr(artefact.card, self.name)
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """What is stored: a card, and the tensors it describes.
+
+    Attributes:
+        card: everything about it but its tensors.
+        id: its name.
+        method: name of the component that made it; it is kept where the artefact is loaded without that plugin.
+        plugin: the distribution and version which that component came from; '' if it needs none.
+        license: as the Hub spells it; '' if none was named.
+        description: a sentence or more, in Markdown.
+    """
+
+    kind: ClassVar[str] = ""
+    id = OnCard[str]()
+    method = OnCard[str]()
+    plugin = OnCard[str]()
+    license = OnCard[str]()
+    description = OnCard[str]()
+
+    card: Any
+
+    def __post_init__(self) -> None:
+        # What describes a file is known when there is one: two artefacts are equal wherever they came from.
+        if self.card.sha256 or self.card.hub:
+            object.__setattr__(self, "card", replace(self.card, sha256="", tensors={}, hub=""))
+
+    def with_card(self, **fields: Any) -> Self:
+        """Return the same artefact with other values in some fields of its card, such as `id` or `license`."""
+        return replace(self, card=replace(self.card, **fields))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the tensors to store."""
+        raise NotImplementedError
+
+    def save_pretrained(self, folder: str | Path, *, overwrite: bool = False) -> None:
+        """Write the artefact to a folder, whole or not at all.
+
+        Args:
+            folder: where to.
+            overwrite: replace the artefact that is there.
+
+        Raises:
+            AtlasError: something is there and `overwrite` was not asked for, or the file cannot be written.
+        """
+        write(self.card, self.tensors(), folder, overwrite=overwrite)
+
+    @classmethod
+    def from_card(cls, card: Any, folder: Path) -> Self:
+        """Return the artefact of a folder, whose file of tensors has been checked against its card."""
+        raise NotImplementedError
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        ref: str | Path,
+        *,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        cache_dir: str | Path | None = None,
+        local_files_only: bool = False,
+        force_download: bool = False,
+    ) -> Self:
+        """Load an artefact of this kind.
+
+        Args:
+            ref: a folder, the id of a registry entry, or a repository on the Hub: 'hf://owner/name[@revision]', or
+                'owner/name' where there is no such folder.
+            revision: a branch, tag or commit of the repository.
+            token: for private repositories; None: the one you are logged in with; False: none.
+            cache_dir: where to keep what is downloaded; None: the Hub's cache.
+            local_files_only: use what was pulled before, and no network.
+            force_download: download it again.
+        """
+        if not str(ref).startswith(SCHEME) and (revision or _like_a_repository(ref)):
+            ref = str(Ref.parse(str(ref), revision))
+        keywords: dict[str, Any] = {"revision": revision, "token": token, "cache_dir": cache_dir}
+        keywords |= {"local_files_only": local_files_only, "force_download": force_download}
+        return cls.from_card(*opened(ref, (cls.kind,), **keywords))
+
+    def push_to_hub(
+        self,
+        repo: str,
+        *,
+        private: bool | None = None,
+        revision: str | None = None,
+        commit_message: str = "",
+        create_pr: bool = False,
+        token: str | bool | None = None,
+        tag: str = "",
+        license: str = "",
+        with_items: str | Path | None = None,
+    ) -> Push:
+        """Publish the artefact as one commit, and return it: `.commit`, and `.pinned` to load it by.
+
+        The figures on its card are published as they are; `atlas.push` measures it first.
+
+        Args:
+            repo: owner/name; it is made if it is not there.
+            private: whether to make it private.
+            revision: the branch to commit to; None: main.
+            commit_message: None: one made of kind and id.
+            create_pr: open a pull request instead.
+            token: None for the one you are logged in with.
+            tag: a name for the commit; it must be new.
+            license: to publish it under, such as cc-by-4.0; '': its own.
+            with_items: a .txt, .csv, .tsv, .jsonl or .parquet file of raw items to publish, as items.txt...
+        """
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary) / slug(repo.split("/")[-1])
+            self.save_pretrained(folder)
+            return push_folder(
+                folder,
+                repo,
+                private=private,
+                revision=revision,
+                tag=tag,
+                create_pr=create_pr,
+                commit_message=commit_message,
+                token=token,
+                license=license,
+                with_items=with_items,
+            )
+
+
+def write(card: Card, tensors: dict[str, Tensor], folder: str | Path, *, overwrite: bool = False) -> None:
+    """Write a card and the tensors it is of to a folder, whole or not at all."""
+    path = check_target(folder, overwrite)
+    with whole_folder(path) as temporary:
+        infos = save_tensors(temporary / MODEL, tensors) if tensors else {}
+        digest = sha256_file(temporary / MODEL) if tensors else ""
+        stored = replace(card, tensors=infos, sha256=digest, hub="")
+        (temporary / CARD).write_text(dump_card(stored), encoding="utf-8")
+
+
+def opened(ref: str | Path, kinds: Sequence[str] = (), **hub: Any) -> tuple[Any, Path]:
+    """Return the card and the folder of an artefact, whose file of tensors has been checked.
+
+    Args:
+        ref: a folder, the id of a registry entry, or 'hf://owner/name[@revision]'.
+        kinds: the kinds that will do; none: any.
+        **hub: how to pull from the Hub: revision, token, cache_dir, local_files_only, force_download.
+
+    Raises:
+        NotFoundError: nothing is there.
+        CardError: the card is malformed, or the tensors are not the ones it describes.
+    """
+    folder = locate(ref, kinds, **{**hub, "tensors": True})
+    card = read_card(folder)
+    if kinds and card.kind not in kinds:
+        raise AtlasError(f"'{folder}' is of kind {card.kind} - expected {' or '.join(kinds)}")
+    # What a reference to the Hub means was checked by the pull above, in this very call.
+    if card.sha256 and not str(ref).startswith(SCHEME):
+        check_file(folder, card)
+    return card, folder
+
+
+def finite_tensors(folder: Path) -> dict[str, Tensor]:
+    """Return the tensors of an artefact's folder, or raise `AtlasError` if any holds NaN or infinity."""
+    tensors = load_tensors(folder / MODEL)
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point():
+            check_finite(tensor.reshape(len(tensor) if tensor.ndim else 1, -1), f"{folder / MODEL}: tensor '{name}'")
+    return tensors
+
+
+def _like_a_repository(ref: str | Path) -> bool:
+    """Whether a text is 'owner/name' and no path that is there."""
+    text = str(ref)
+    return (
+        isinstance(ref, str)
+        and text.count("/") == 1
+        and not text.startswith((".", "~", "/"))
+        and not Path(ref).exists()
+    )

@@ -1,0 +1,112 @@
+"""Artefacts of any kind, saved and loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from atlas.artefacts.alignment import Alignment
+from atlas.artefacts.anchors import Anchors
+from atlas.artefacts.artefact import Artefact, opened, write
+from atlas.artefacts.atlas import Atlas
+from atlas.artefacts.head import Head
+from atlas.artefacts.vector_files import read_matrix, read_parquet
+from atlas.artefacts.vectors import Vectors
+from atlas.cards.folder import BARE, CARD, MODEL
+from atlas.cards.kinds import SpaceCard
+from atlas.cards.names import slug
+from atlas.cards.space import Space
+from atlas.components.encoder import Encoder
+from atlas.errors import AtlasError
+from atlas.hub.pulling import locate
+from atlas.plugins.catalogue import create, provider
+from atlas.plugins.provenance import made_by
+from atlas.storage.item_ids import RowNumbers
+from atlas.storage.rows import map_npy
+from atlas.storage.tensors import load_tensors
+
+
+def save(artefact: Artefact | Encoder, folder: str | Path, *, overwrite: bool = False, **about: str) -> None:
+    """Write an artefact (or an encoder, as the card of its space) to a folder, whole or not at all.
+
+    Args:
+        artefact: what to write.
+        folder: where to; its last part becomes the id of vectors and spaces.
+        overwrite: replace what is there.
+        **about: license and description, to write on the card.
+
+    Raises:
+        AtlasError: something is there and `overwrite` was not asked for, or the file cannot be written.
+    """
+    if isinstance(artefact, Encoder):
+        card = space_card(artefact, artefact.stored_id or slug(Path(folder).name), **about)
+        write(card, artefact.state_dict(), folder, overwrite=overwrite)
+    else:
+        artefact.with_card(**about).save_pretrained(folder, overwrite=overwrite)
+
+
+def space_card(encoder: Encoder, id: str, **fields: Any) -> SpaceCard:
+    """Return the card of the space an encoder makes."""
+    return SpaceCard(id, space=encoder.space(id), config=encoder.config(), plugin=provider(type(encoder)), **fields)
+
+
+def _encoder_from(card: SpaceCard, folder: Path) -> Encoder:
+    with made_by(Encoder, card.space.encoder, card.plugin):
+        encoder = create(Encoder, card.space.encoder, card.config)
+        if card.tensors:
+            encoder.load_state_dict(load_tensors(folder / MODEL))
+    encoder.stored_id = card.space.id
+    card.space.require(encoder.space(card.id), f"{folder / CARD}: the card is of", "the weights")
+    return encoder
+
+
+def load(ref: str | Path, kind: str | Sequence[str] = "", **hub: Any) -> Any:
+    """Load an artefact: `Alignment`, `Anchors`, `Atlas`, `Head`, `Vectors`, or, for a space, its `Encoder`.
+
+    Args:
+        ref: a folder, the id of a registry entry, or 'hf://owner/name[@revision]'.
+        kind: what it must be; '' for anything.
+        **hub: how to pull from the Hub: revision, token, cache_dir, local_files_only, force_download.
+
+    Raises:
+        NotFoundError: nothing is there.
+        CardError: the card is malformed, or the tensors are not the ones it describes.
+    """
+    kinds = (kind,) if isinstance(kind, str) else tuple(kind)
+    card, folder = opened(ref, tuple(k for k in kinds if k), **hub)
+    return _LOADERS[card.kind](card, folder)
+
+
+_LOADERS: dict[str, Any] = {
+    "space": _encoder_from,
+    **{cls.kind: cls.from_card for cls in (Anchors, Vectors, Alignment, Head, Atlas)},
+}
+
+
+def read_vectors(ref: str | Path) -> Vectors:
+    """Return vectors: a folder, a registry id, or a bare .npy, .safetensors or .parquet file."""
+    path = locate(ref, ["vectors"])
+    return read_bare(path) if path.suffix in BARE and not path.is_dir() else load(path, "vectors")
+
+
+def read_bare(path: str | Path) -> Vectors:
+    """Return the vectors of a bare .npy, .safetensors or .parquet file, of whose space only the dimension is known.
+
+    Ids are its `id` column (.parquet) or its `ids` tensors (.safetensors), else row numbers. A .safetensors file holds
+    one matrix of floating-point numbers, or one called `vectors`.
+    """
+    path = Path(path)
+    ids: Sequence[str] | None = None
+    labels = None
+    if path.suffix == ".npy":
+        rows = map_npy(path)
+    elif path.suffix == ".safetensors":
+        rows, ids, labels = read_matrix(path)
+    else:
+        rows, ids = read_parquet(path)
+    if 0 in rows.tensor.shape:
+        raise AtlasError(f"'{path}' has no vectors: its shape is {tuple(rows.tensor.shape)}")
+    ids = RowNumbers(len(rows)) if ids is None else ids
+    classes = () if labels is None else tuple(str(i) for i in range(int(labels.max()) + 1))
+    return Vectors.made(Space(slug(path.stem), rows.tensor.shape[1]), rows, ids, labels, classes=classes)

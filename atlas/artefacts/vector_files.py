@@ -1,0 +1,100 @@
+"""Matrices of vectors in files, with ids and labels: .safetensors and .parquet."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from atlas.cards.kinds import TensorInfo
+from atlas.errors import AtlasError, CardError, NotFoundError
+from atlas.items import tables
+from atlas.items.files import named
+from atlas.storage.item_ids import check_ids, unpack_ids
+from atlas.storage.rows import Rows
+from atlas.storage.tensors import read_header
+
+# More than any data set has; a file that claims more is damaged.
+MAX_CLASSES = 1_000_000
+
+
+def read_matrix(path: Path) -> tuple[Rows, Sequence[str] | None, Tensor | None]:
+    """Return the one matrix of floats of a .safetensors file, or that called 'vectors', and its ids and labels."""
+    infos, starts = read_header(path)
+    floats = [n for n, i in infos.items() if len(i.shape) == 2 and i.dtype in ("F64", "F32", "F16", "BF16")]
+    if "vectors" in floats:
+        floats = ["vectors"]
+    if len(floats) != 1:
+        names = ", ".join(f"'{name}'" for name in floats) or "none"
+        raise CardError(f"{path}: must hold one matrix of floats, or one called 'vectors', has {names}")
+    info = infos[floats[0]]
+    rows = Rows.map(path, starts[floats[0]], info)
+    labels = infos.get("labels")
+    if labels and not (labels.shape == (len(rows),) and labels.dtype in ("I64", "I32", "I16", "I8", "U8")):
+        shape = list(labels.shape)
+        raise CardError(f"{path}: 'labels' must be {len(rows)} whole numbers, is {labels.dtype} {shape}")
+    side = [n for n in infos if n in ("ids", "ids.ends", "ids.text", "labels")]
+    others = {n: Rows.map(path, starts[n], _column(infos[n])).tensor.flatten().clone() for n in side if infos[n].shape}
+    ids = unpack_ids(others, len(rows), str(path)) if any(n.startswith("ids") for n in others) else None
+    return rows, ids, _checked_labels(others["labels"].to(torch.int64), path) if labels else None
+
+
+def _checked_labels(labels: Tensor, path: Path) -> Tensor:
+    if not -1 <= int(labels.min()) <= int(labels.max()) < MAX_CLASSES:
+        found = f"{int(labels.min())} to {int(labels.max())}"
+        raise CardError(f"{path}: 'labels' must be from -1 to {MAX_CLASSES - 1}, they are {found}")
+    return labels
+
+
+def _column(info: TensorInfo) -> TensorInfo:
+    return TensorInfo(info.dtype, (info.shape[0], 1))
+
+
+def read_parquet(path: Path) -> tuple[Rows, Sequence[str] | None]:
+    """Return the vectors of a .parquet file, and its ids."""
+    if not path.is_file():
+        raise NotFoundError(f"There is no file '{path}'")
+    with named(path):
+        table = tables.read_parquet(path)
+        if len(table.arrays) != 1:
+            raise AtlasError(f"There must be one column of vectors, the columns are {', '.join(table.names)}")
+        X = table.column(table.arrays[0])
+        if X.ndim != 2 or X.dtype.kind not in "fiu":
+            found = f"{X.dtype} {X.shape[1:]}"
+            raise AtlasError(f"Column '{table.arrays[0]}' must hold vectors of numbers, has {found}")
+        ids = table.ids(None)
+    kept = torch.tensor(X).to(torch.float32)
+    return Rows(kept), None if ids is None else check_ids(ids, len(X), str(path))
+
+
+@contextlib.contextmanager
+def parquet_writer(path: Path, ids: Sequence[str], n: int, dim: int) -> Iterator[Any]:
+    """Yield a function that appends a batch of rows to a .parquet file of ids and vectors."""
+    pa, parquet = _arrow()
+    schema = pa.schema([("id", pa.string()), ("vector", pa.list_(pa.float32(), dim))])
+    done = 0
+    with parquet.ParquetWriter(path, schema) as file:
+
+        def write(batch: Tensor) -> None:
+            nonlocal done
+            flat = pa.array(batch.to(torch.float32).contiguous().reshape(-1).numpy())
+            names = pa.array(list(ids[done : done + len(batch)]), pa.string())
+            done += len(batch)
+            file.write_batch(pa.record_batch([names, pa.FixedSizeListArray.from_arrays(flat, dim)], schema=schema))
+
+        yield write
+    if done != n:
+        raise AtlasError(f"Expected {n} rows to write, got {done}")
+
+
+def _arrow() -> tuple[Any, Any]:
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError:
+        raise AtlasError("A .parquet file needs pyarrow - pip install 'latent-atlas[parquet]'") from None
+    return pyarrow, parquet

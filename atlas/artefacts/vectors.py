@@ -1,0 +1,264 @@
+"""Vectors of one space: in memory, and written to a folder or a bare file batch by batch."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from atlas.artefacts.artefact import Artefact, OnCard
+from atlas.artefacts.vector_files import parquet_writer, read_matrix
+from atlas.cards.folder import BARE, CARD, MODEL, dump_card
+from atlas.cards.kinds import VectorsCard
+from atlas.cards.names import slug
+from atlas.cards.space import Space
+from atlas.errors import AtlasError, CardError
+from atlas.numerics.arrays import as_matrix
+from atlas.storage.files import check_target, whole_file, whole_folder
+from atlas.storage.item_ids import RowNumbers, check_ids, match, pack_ids
+from atlas.storage.rows import Rows
+from atlas.storage.tensors import read_header
+from atlas.storage.writers import MatrixWriter
+
+
+@dataclass(frozen=True)
+class Vectors(Artefact):
+    """Rows of one space, with the id of the item each row encodes and, if known, its class.
+
+    Attributes:
+        rows: (n, d), in memory or in a file.
+        ids: n distinct texts, what rows of different spaces are paired by.
+        labels: (n,) int64 numbers into `classes`, -1 where unknown; or None.
+        space: what made them; that of a bare file has no encoder.
+        classes: names of the classes.
+        dataset: what the items are from.
+    """
+
+    kind = "vectors"
+    space = OnCard[Space]()
+    classes = OnCard[tuple[str, ...]]()
+    dataset = OnCard[str]()
+
+    card: VectorsCard
+    rows: Rows
+    ids: Sequence[str]
+    labels: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_ids(self.ids, len(self.rows), f"Vectors of '{self.space.id}'")
+        if self.rows.tensor.shape[1] != self.space.dim:
+            shape = tuple(self.rows.tensor.shape)
+            raise AtlasError(f"Vectors of '{self.space.id}' must have {self.space.dim} dimensions, got shape {shape}")
+        if self.labels is not None and len(self.labels) != len(self.rows):
+            raise AtlasError(f"Vectors of '{self.space.id}' have {len(self.rows)} rows but {len(self.labels)} labels")
+
+    @classmethod
+    def made(cls, space: Space, rows: Rows, ids: Sequence[str], labels: Tensor | None = None, **fields: Any) -> Vectors:
+        """Return vectors of rows and ids as they are stored; `classes` and other fields of the card by their names."""
+        return cls(VectorsCard(space.id, space=space, n=len(rows), **fields), rows, ids, labels)
+
+    @classmethod
+    def of(
+        cls,
+        data: Any,
+        space: Space | str = "unnamed",
+        *,
+        ids: Sequence[str] | None = None,
+        labels: Any = None,
+        classes: Sequence[str] = (),
+        dataset: str = "",
+    ) -> Vectors:
+        """Return vectors from a tensor or array.
+
+        Args:
+            data: (n, d).
+            space: what made them; a name alone stands for a space of which nothing but the dimension is known.
+            ids: one text for each row; None: row numbers.
+            labels: one class name, or one number into `classes`, for each row.
+            classes: names of the classes, if the labels are numbers.
+            dataset: what the items are from.
+        """
+        X = as_matrix(data, "Vectors")
+        known = space if isinstance(space, Space) else Space(slug(space), X.shape[1])
+        numbers, names = encode_labels(labels, classes)
+        ids = RowNumbers(len(X)) if ids is None else [str(i) for i in ids]
+        return cls.made(known, Rows(X), ids, numbers, classes=names, dataset=dataset)
+
+    @property
+    def data(self) -> Tensor:
+        """The matrix (n, d)."""
+        return self.rows.tensor
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.rows)
+
+    def take(self, index: Tensor) -> Vectors:
+        """Return the rows of an index, in its order."""
+        ids = [self.ids[i] for i in index.tolist()]
+        labels = None if self.labels is None else self.labels[index]
+        return Vectors(replace(self.card, n=len(ids)), Rows(self.data[index]), ids, labels)
+
+    def in_space(self, space: Space, data: Tensor) -> Vectors:
+        """Return other vectors (n, d) of the same items, in another space."""
+        return replace(self, card=replace(self.card, space=space), rows=Rows(data))
+
+    def of_items(self, ids: Sequence[str], what: str = "the anchors") -> Vectors:
+        """Return the rows of these items, in their order; raise `AtlasError` if any is missing."""
+        return self if ids == self.ids else self.take(self.numbers_of(ids, what))
+
+    def numbers_of(self, ids: Sequence[str], what: str = "the anchors") -> Tensor:
+        """Return the numbers of the rows of these items, in their order; raise `AtlasError` if any is missing."""
+        pairs = match(ids, self.ids)
+        found = torch.arange(len(self)) if pairs is None else pairs[1]
+        if len(found) < len(ids):
+            have = set(self.ids)
+            missing = next(i for i in ids if i not in have)
+            raise AtlasError(
+                f"Vectors of '{self.space.id}' hold {len(found)} of the {len(ids)} items of {what}, "
+                f"the first missing is '{missing}' - encode the same items"
+            )
+        return found
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return what is stored beside the matrix: ids and labels."""
+        labels = {} if self.labels is None else {"labels": self.labels}
+        return {**pack_ids(self.ids), **labels}
+
+    def save_pretrained(self, folder: str | Path, *, overwrite: bool = False) -> None:
+        """Write a folder (card and tensors), or a bare file if the name ends in .npy, .safetensors or .parquet."""
+        with writer(folder, self, len(self), self.data.dtype, overwrite=overwrite) as write:
+            for batch in self.rows.batches():
+                write(batch)
+
+    @classmethod
+    def from_card(cls, card: VectorsCard, folder: Path) -> Vectors:
+        """Return the vectors of an artefact's folder, whose file has been checked; the matrix is read as it is used."""
+        infos, _ = read_header(folder / MODEL)
+        if "vectors" not in infos or len(infos["vectors"].shape) != 2 or infos["vectors"].shape[0] != card.n:
+            raise CardError(f"{folder / MODEL}: must hold a matrix 'vectors' of {card.n} rows")
+        rows, ids, labels = read_matrix(folder / MODEL)
+        if labels is not None and int(labels.max()) >= len(card.classes):
+            raise CardError(
+                f"{folder / MODEL}: labels go up to {int(labels.max())}, the card lists {len(card.classes)} classes"
+            )
+        found = RowNumbers(card.n) if ids is None else ids
+        return cls(card, rows, found, labels)
+
+
+def encode_labels(labels: Any, classes: Sequence[str]) -> tuple[Tensor | None, tuple[str, ...]]:
+    """Return labels as numbers (-1 for '') and the names of their classes, by alphabet if they are made here."""
+    if labels is None:
+        return None, tuple(classes)
+    if isinstance(labels, torch.Tensor) or (hasattr(labels, "dtype") and labels.dtype.kind in "iu"):
+        numbers = torch.as_tensor(labels).to(torch.int64)
+    elif len(labels) and all(isinstance(label, int) for label in labels):
+        numbers = torch.tensor(list(labels), dtype=torch.int64)
+    else:
+        names = tuple(classes) or tuple(sorted({str(label) for label in labels} - {""}))
+        number = {"": -1, **{name: i for i, name in enumerate(names)}}
+        for label in labels:
+            if str(label) not in number:
+                raise AtlasError(f"Label '{label}' is none of the classes {', '.join(names)}")
+        return torch.tensor([number[str(label)] for label in labels], dtype=torch.int64), names
+    top = int(numbers.max()) + 1 if len(numbers) else 0
+    names = tuple(classes) or tuple(str(i) for i in range(top))
+    if len(numbers) and not -1 <= int(numbers.min()) <= int(numbers.max()) < len(names):
+        raise AtlasError(
+            f"Labels must be from -1 to {len(names) - 1}, got {int(numbers.min())} to {int(numbers.max())}"
+        )
+    return numbers, names
+
+
+def paired(source: Vectors, target: Vectors, only: Sequence[str] | None = None) -> tuple[Vectors, Vectors]:
+    """Return two sets of vectors with the same items, row by row.
+
+    Args:
+        source: vectors of one space.
+        target: vectors of another.
+        only: ids to restrict both to, each of which must be in both; None: whatever both have.
+
+    Raises:
+        AtlasError: fewer than two items in common; the message says how many each has.
+    """
+    if only is not None:
+        return source.of_items(only), target.of_items(only)
+    index = _shared(source, target)
+    return (source, target) if index is None else (source.take(index[0]), target.take(index[1]))
+
+
+def seeds(source: Vectors, target: Vectors, only: Sequence[str] | None = None) -> Tensor:
+    """Return the numbers (s, 2) of the rows of source and target that are of one item; arguments as for `paired`."""
+    if only is not None:
+        return torch.stack([source.numbers_of(only), target.numbers_of(only)], 1)
+    index = _shared(source, target)
+    return torch.arange(len(source))[:, None].expand(-1, 2) if index is None else torch.stack(index, 1)
+
+
+def _shared(source: Vectors, target: Vectors) -> tuple[Tensor, Tensor] | None:
+    """Return the rows of the items that both have, None where they are the same; raise where they are too few."""
+    index = match(source.ids, target.ids)
+    if index is not None and len(index[0]) < 2:
+        a, b = source.ids[0], target.ids[0]
+        raise AtlasError(
+            f"Only {len(index[0])} of {len(source)} and {len(target)} items are in both, rows are paired by item id "
+            f"('{a}' in the source, '{b}' in the target) - encode the same items with both"
+        )
+    return index
+
+
+@contextlib.contextmanager
+def writer(
+    target: str | Path,
+    like: Vectors,
+    n: int,
+    dtype: torch.dtype,
+    *,
+    space: Space | None = None,
+    overwrite: bool = False,
+) -> Iterator[Any]:
+    """Yield a function that appends a batch of rows; the file or folder appears when all n are there, or not at all.
+
+    Args:
+        target: a folder, or a name that ends in .npy, .safetensors or .parquet.
+        like: vectors whose ids, labels, classes and data set the new ones have.
+        n: how many rows there will be.
+        dtype: of the rows.
+        space: of the new vectors; None: that of `like`.
+        overwrite: replace what is there.
+    """
+    path = check_target(target, overwrite)
+    space = space or like.space
+    if path.suffix == ".parquet":
+        with whole_file(path) as temporary, parquet_writer(temporary, like.ids, n, space.dim) as write:
+            yield write
+    elif path.suffix in BARE:
+        others = None if path.suffix == ".npy" else like.tensors()
+        with whole_file(path) as temporary, _matrix(temporary, dtype, (n, space.dim), others, False) as matrix:
+            yield matrix.write
+            matrix.close()
+    else:
+        card = replace(like.card, id=slug(path.name), space=space, n=n, hub="")
+        # A card that cannot be stored is better told of before the work than after it.
+        dump_card(card)
+        with whole_folder(path) as folder, _matrix(folder / MODEL, dtype, (n, space.dim), like.tensors()) as matrix:
+            yield matrix.write
+            card = replace(card, sha256=matrix.close(), tensors=matrix.infos)
+            (folder / CARD).write_text(dump_card(card), encoding="utf-8")
+
+
+@contextlib.contextmanager
+def _matrix(
+    path: Path, dtype: torch.dtype, shape: tuple[int, int], others: Mapping[str, Tensor] | None, hashed: bool = True
+) -> Iterator[MatrixWriter]:
+    matrix = MatrixWriter(path, dtype, shape, others, hashed=hashed)
+    try:
+        yield matrix
+    finally:
+        matrix.abandon()

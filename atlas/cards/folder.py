@@ -1,0 +1,56 @@
+"""The folder of an artefact: a card, and the file of tensors beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from atlas.cards.kinds import Card
+from atlas.cards.yaml import dump_yaml, parse_yaml, read_yaml
+from atlas.errors import CardError, NotFoundError
+
+CARD = "config.yaml"
+
+# Endings of bare files of vectors: a name that has one is a path, never an id.
+BARE = (".npy", ".safetensors", ".parquet")
+
+
+def read_card(folder: str | Path) -> Card:
+    """Return the card of an artefact's folder.
+
+    Raises:
+        NotFoundError: no such folder, or no card in it.
+        CardError: the card is malformed; the message begins with its path.
+    """
+    folder = Path(folder)
+    if folder.is_file():
+        raise NotFoundError(f"'{folder}' is a file, not the folder of an artefact")
+    if not folder.is_dir():
+        raise NotFoundError(f"There is no folder '{folder}'")
+    if not (folder / CARD).is_file():
+        raise NotFoundError(f"'{folder}' is not an artefact of Atlas: it has no {CARD}")
+    data = read_yaml(folder / CARD)
+    try:
+        return Card.from_dict(data)
+    except CardError as error:
+        raise CardError(f"{folder / CARD}: {error}") from None
+
+
+def dump_card(card: Card) -> str:
+    """Return a card as the text of its file.
+
+    Raises:
+        CardError: the text could not be read again, as if a name held characters that cannot be printed.
+    """
+    text = dump_yaml(card.to_dict())
+    try:
+        again = Card.from_dict(parse_yaml(text, "as YAML"))
+    except CardError as error:
+        raise CardError(f"The card of {card.kind} '{card.id}' cannot be stored: {error}") from None
+    if again.to_dict() != card.to_dict():
+        raise CardError(f"The card of {card.kind} '{card.id}' cannot be stored: it would not be read as it is")
+    return text
+
+
+MODEL = "model.safetensors"
+
+MODEL = "model.safetensors"

@@ -1,0 +1,232 @@
+"""What Atlas stores: the six cards, as frozen dataclasses that check what they are given.
+
+A card is everything about an artefact but its tensors. Nothing here imports torch, so that listing is quick.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any, ClassVar
+
+from atlas.cards.names import SHA256, check_id
+from atlas.cards.schema import build
+from atlas.cards.space import Space
+from atlas.errors import CardError, unknown
+
+FORMAT = 1
+
+_HUB = re.compile(r"[\w.-]+/[\w.-]+@[0-9a-f]{40}")
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """The shape and the dtype (as safetensors spells it) of one tensor in an artefact's file."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One measured figure: what was measured, on what, and how sure it is.
+
+    `low` and `high` bound a 95 % interval. Without the other two a figure says little: `native` is the same figure for
+    the target's own vectors, and `floor` for no alignment at all (of a head: for always naming the commonest class).
+    """
+
+    name: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+    native: float | None = None
+    floor: float | None = None
+    dataset: str = ""
+    split: str = ""
+    n: int = 0
+
+
+@dataclass(frozen=True)
+class Card:
+    """What every artefact's card holds.
+
+    `sha256` and `tensors` describe the file beside the card; `hub` is where a registry entry without a file of its own
+    is to be had, as owner/name@commit.
+    """
+
+    kind: ClassVar[str] = ""
+    # The field that names the component which made the artefact; '' for a kind that none makes.
+    made_by: ClassVar[str] = ""
+
+    id: str
+    license: str = ""
+    description: str = ""
+    plugin: str = ""
+    sha256: str = ""
+    tensors: Mapping[str, TensorInfo] = field(default_factory=dict)
+    hub: str = ""
+
+    def __post_init__(self) -> None:
+        check_id(self.id)
+        if self.sha256 and not SHA256.fullmatch(self.sha256):
+            raise CardError(f"sha256 must be 64 lower-case hexadecimal digits, got '{self.sha256}'")
+        if self.hub and not _HUB.fullmatch(self.hub):
+            raise CardError(f"hub must be owner/name@commit with a commit of 40 hexadecimal digits, got '{self.hub}'")
+        if self.tensors and not self.sha256:
+            raise CardError("Tensors are listed but sha256 is missing")
+
+    @property
+    def method(self) -> str:
+        """The name of the component that made the artefact; '' if none did."""
+        return str(getattr(self, self.made_by)) if self.made_by else ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for YAML, fields with their default value left out."""
+        return {"format": FORMAT, "kind": self.kind, **_plain_fields(self)}
+
+    @staticmethod
+    def from_dict(data: Any) -> Card:
+        """Check plain data and return the card of its kind.
+
+        Raises:
+            CardError: not a mapping, a newer format, an unknown kind, or a field that is unknown, missing or mistyped.
+        """
+        if not isinstance(data, dict):
+            raise CardError(f"A card must be a mapping, got {type(data).__name__}")
+        rest = dict(data)
+        version = rest.pop("format", None)
+        if type(version) is not int or version < 1:
+            raise CardError(f"Field 'format' must be a whole number from 1 to {FORMAT}, got {version!r}")
+        if version > FORMAT:
+            raise CardError(f"Format {version} is newer than this Atlas reads ({FORMAT}) - upgrade latent-atlas")
+        kind = rest.pop("kind", None)
+        if not isinstance(kind, str) or kind not in CARDS:
+            raise CardError(unknown("kind", kind, CARDS))
+        return build(CARDS[kind], rest)
+
+
+@dataclass(frozen=True)
+class SpaceCard(Card):
+    """A space and the encoder that makes it: name, options and, where it has weights, their file."""
+
+    kind: ClassVar[str] = "space"
+
+    space: Space = field(kw_only=True)
+    config: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
+
+
+@dataclass(frozen=True)
+class AnchorsCard(Card):
+    """Items that spaces are aligned on, how they were drawn, and the spaces in which their vectors are stored."""
+
+    kind: ClassVar[str] = "anchors"
+    made_by: ClassVar[str] = "sampler"
+
+    n: int = field(kw_only=True)
+    items: str = field(kw_only=True)
+    spaces: tuple[Space, ...] = field(default=(), kw_only=True)
+    sampler: str = field(default="", kw_only=True)
+    config: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
+    seed: int = field(default=0, kw_only=True)
+    drawn_in: str = field(default="", kw_only=True)
+    dataset: str = field(default="", kw_only=True)
+
+
+@dataclass(frozen=True)
+class VectorsCard(Card):
+    """Rows of one space, with the id of the item each row encodes and, if known, its class."""
+
+    kind: ClassVar[str] = "vectors"
+
+    space: Space = field(kw_only=True)
+    n: int = field(kw_only=True)
+    classes: tuple[str, ...] = field(default=(), kw_only=True)
+    dataset: str = field(default="", kw_only=True)
+
+
+@dataclass(frozen=True)
+class AlignmentCard(Card):
+    """A fitted map from a source space to a target space, and where it came from.
+
+    `n_unpaired` counts the rows of either side that it was fitted on without a partner that is known. `evaluation` says
+    where what its metrics were measured on is: references, as source, target and head.
+    """
+
+    kind: ClassVar[str] = "alignment"
+    made_by: ClassVar[str] = "aligner"
+
+    source: Space = field(kw_only=True)
+    target: Space = field(kw_only=True)
+    aligner: str = field(kw_only=True)
+    config: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
+    n_pairs: int = field(default=0, kw_only=True)
+    n_unpaired: int = field(default=0, kw_only=True)
+    anchors: str = field(default="", kw_only=True)
+    dataset: str = field(default="", kw_only=True)
+    metrics: tuple[Metric, ...] = field(default=(), kw_only=True)
+    evaluation: Mapping[str, str] = field(default_factory=dict, kw_only=True)
+
+
+@dataclass(frozen=True)
+class HeadCard(Card):
+    """What reads vectors of one space: a classifier, a regressor or a decoder.
+
+    `evaluation` says where the vectors are that its metrics were measured on, as vectors.
+    """
+
+    kind: ClassVar[str] = "head"
+    made_by: ClassVar[str] = "head"
+
+    space: Space = field(kw_only=True)
+    head: str = field(kw_only=True)
+    config: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
+    classes: tuple[str, ...] = field(default=(), kw_only=True)
+    dataset: str = field(default="", kw_only=True)
+    metrics: tuple[Metric, ...] = field(default=(), kw_only=True)
+    evaluation: Mapping[str, str] = field(default_factory=dict, kw_only=True)
+
+
+@dataclass(frozen=True)
+class AtlasCard(Card):
+    """Several alignments into one shared space, and the rule that combines them.
+
+    `evaluation` says where what its metrics were measured on is: references, as vectors, vectors-2..., and head.
+    """
+
+    kind: ClassVar[str] = "atlas"
+    made_by: ClassVar[str] = "aggregator"
+
+    space: Space = field(kw_only=True)
+    charts: tuple[Space, ...] = field(kw_only=True)
+    aggregator: str = field(kw_only=True)
+    config: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
+    anchors: str = field(default="", kw_only=True)
+    dataset: str = field(default="", kw_only=True)
+    metrics: tuple[Metric, ...] = field(default=(), kw_only=True)
+    evaluation: Mapping[str, str] = field(default_factory=dict, kw_only=True)
+
+
+CARDS: dict[str, type[Card]] = {
+    cls.kind: cls for cls in (SpaceCard, AnchorsCard, VectorsCard, AlignmentCard, HeadCard, AtlasCard)
+}
+
+
+def _plain_fields(value: Any) -> dict[str, Any]:
+    result = {}
+    for f in fields(value):
+        item = getattr(value, f.name)
+        default = f.default_factory() if f.default_factory is not MISSING else f.default
+        if item != default:
+            result[f.name] = _plain(item)
+    return result
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (Space, Metric, TensorInfo)):
+        return _plain_fields(value)
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value

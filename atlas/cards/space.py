@@ -1,0 +1,81 @@
+"""The space of an encoder: what makes vectors comparable, or not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from atlas.cards.names import SHA256, canonical, check_id, sha256_of
+from atlas.errors import CardError, SpaceMismatchError
+
+
+@dataclass(frozen=True)
+class Space:
+    """What one encoder, with one set of options and weights, produces.
+
+    Two spaces are the same if their fingerprints are, whatever they are called. A space without an encoder is that of
+    a bare file, about which only the dimension is known.
+    """
+
+    id: str
+    dim: int
+    encoder: str = ""
+    identity: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_id(self.id, "Space id")
+        if self.dim < 1:
+            raise CardError(f"Space '{self.id}' must have at least 1 dimension, got {self.dim}")
+        try:
+            canonical(dict(self.identity))
+        except (TypeError, ValueError, RecursionError) as error:
+            raise CardError(f"Space '{self.id}' must have an identity of plain, finite data: {error}") from None
+
+    @property
+    def known(self) -> bool:
+        """Whether anything but the dimension is known."""
+        return bool(self.encoder)
+
+    @property
+    def fingerprint(self) -> str:
+        """The sha256 of encoder, identity and dimension; '' for the space of a bare file."""
+        if not self.known:
+            return ""
+        return sha256_of({"encoder": self.encoder, "identity": dict(self.identity), "dim": self.dim})
+
+    def matches(self, other: Space) -> bool:
+        """Whether vectors of the other space may be used here; unknown spaces are compared by dimension alone."""
+        if self.known and other.known:
+            return self.fingerprint == other.fingerprint
+        return self.dim == other.dim
+
+    def require(self, other: Space, what: str, whose: str) -> None:
+        """Raise unless vectors of `other` may be used where `what` asks for this space.
+
+        Args:
+            other: the space that was given.
+            what: what asks, as the subject of the sentence, such as "Alignment 'a__b' maps from".
+            whose: what was given, such as "the vectors".
+
+        Raises:
+            SpaceMismatchError: the fingerprints differ (or the dimensions, for a space of which no more is known).
+        """
+        if not self.matches(other):
+            raise SpaceMismatchError(f"{what} '{self.id}', but {whose} are of '{other.id}': {self.difference(other)}")
+
+    def difference(self, other: Space) -> str:
+        """Name the first fields in which two spaces differ, with both values."""
+        if self.dim != other.dim:
+            return f"dimension is {self.dim} there, {other.dim} here"
+        if self.encoder != other.encoder:
+            return f"encoder is '{self.encoder}' there, '{other.encoder}' here"
+        keys = sorted(set(self.identity) | set(other.identity))
+        pairs = [(key, self.identity.get(key), other.identity.get(key)) for key in keys]
+        differing = [f"{key} is {_short(a)} there, {_short(b)} here" for key, a, b in pairs if a != b]
+        return "; ".join(differing) or "they are the same"
+
+
+def _short(value: Any) -> str:
+    text = str(value) if value is not None else "not set"
+    return text[:12] + "..." if SHA256.fullmatch(text) else text

@@ -1,0 +1,1 @@
+"""The contracts of what plugins provide: encoders, samplers, aligners, aggregators, exporters, and of heads."""

@@ -1,0 +1,162 @@
+"""The base of every aligner: paired vectors to a map from one space to another."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from atlas.components.options import Component
+from atlas.numerics.arrays import as_matrix, as_pairs, frozen, like
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from typing_extensions import Self
+
+
+FitsOn = Literal["pairs", "source", "sets", "seeds"]
+
+
+class Aligner(Component):
+    """Paired vectors to a map from one space to another.
+
+    A subclass implements `_fit`, which returns what was learned, and `_transform`, which reads it from `self.state`.
+    The claims below are checked by the contract tests. `fits_on` says what it learns from: "pairs" of rows; the
+    "source" alone; two "sets" of rows of which no two are known to be of one item; or two sets with a few "seeds", rows
+    that are known to be, for which it implements `_fit_seeds`.
+    """
+
+    kind = "aligner"
+    affine: ClassVar[bool] = False
+    streaming: ClassVar[bool] = False
+    invertible: ClassVar[bool] = False
+    fits_on: ClassVar[FitsOn] = "pairs"
+
+    _state: dict[str, Tensor] | None = None
+
+    @property
+    def state(self) -> dict[str, Tensor]:
+        """What was learned: float32, contiguous, on the CPU."""
+        if self._state is None:
+            raise self.fail("is not fitted - call fit() first")
+        return self._state
+
+    @property
+    def d_source(self) -> int:
+        """Dimension of the space mapped from."""
+        return self.state["weight"].shape[0]
+
+    @property
+    def d_target(self) -> int:
+        """Dimension of the space mapped to."""
+        return self.state["weight"].shape[1]
+
+    def fit(self, X: Any, Y: Any = None, pairs: Any = None) -> Self:
+        """Learn the map; whatever was learned before is forgotten.
+
+        Args:
+            X: (n, d_source) vectors of the source.
+            Y: (n, d_target) vectors of the same items in the target, row by row; None for an aligner that fits on the
+                source alone; any number of rows for one that fits on sets or on seeds.
+            pairs: (s, 2) whole numbers for an aligner that fits on seeds: the row of X and the row of Y of each item
+                that is known on both sides.
+
+        Raises:
+            AtlasError: NaN or infinity, fewer than two rows, unequal lengths, or a fit the method cannot do.
+        """
+        X, Y = self.check_fit(X, Y)
+        x, y = X.double(), None if Y is None else Y.double()
+        known = self.check_pairs(pairs, len(x), 0 if y is None else len(y))
+        self.forget()
+        learned = self._fit(x, y) if known is None or y is None else self._fit_seeds(x, y, known)
+        # Where the plugin is missing, these two tensors alone are taken for the map.
+        if not self.affine and set(learned) == {"weight", "bias"}:
+            raise self.fail("learns weight and bias, as affine maps do, and is not affine - give one another name")
+        self._state = frozen(learned)
+        return self
+
+    def partial_fit(self, X: Any, Y: Any = None) -> Self:
+        """Learn from more rows; any number of batches give the same map as one fit on all rows."""
+        raise self.fail("does not learn in batches - call fit() with all rows")
+
+    def check_fit(self, X: Any, Y: Any, least: int = 2) -> tuple[Tensor, Tensor | None]:
+        """Return X and Y as matrices on the CPU, or raise `AtlasError` saying why they cannot be fitted on."""
+        X = as_matrix(X, "X", finite=True).cpu()
+        if self.fits_on == "source":
+            Y = None
+        elif Y is None:
+            raise self.fail("needs the vectors of both spaces, got X alone")
+        else:
+            Y = as_matrix(Y, "Y", finite=True).cpu()
+            if self.fits_on == "pairs" and len(X) != len(Y):
+                raise self.fail(f"needs paired rows, got {len(X)} in X and {len(Y)} in Y")
+        if min(len(X), len(X) if Y is None else len(Y)) < least:
+            raise self.fail(f"needs at least {least} rows, got {min(len(X), len(X) if Y is None else len(Y))}")
+        return X, Y
+
+    def check_pairs(self, pairs: Any, n: int, m: int) -> Tensor | None:
+        """Return the rows (s, 2) of the n of X and the m of Y that are known to be of one item; None if unasked for."""
+        if self.fits_on != "seeds":
+            if pairs is not None:
+                raise self.fail(f"fits on {self.fits_on} and takes no pairs of row numbers - leave out pairs")
+            return None
+        if pairs is None:
+            raise self.fail("needs to know which rows are of one item - give pairs, the numbers of their rows")
+        return as_pairs(pairs, n, m)
+
+    def forget(self) -> None:
+        """Drop everything that was learned."""
+        options = {f.name for f in dataclasses.fields(self)}  # type: ignore[arg-type]
+        for name in set(vars(self)) - options:
+            delattr(self, name)
+
+    def transform(self, X: Any) -> Any:
+        """Map vectors (n, d_source) of the source to the target (n, d_target); dtype, device and kind of array stay."""
+        return self._apply(X, self._transform, self.d_source, self.d_target)
+
+    def inverse_transform(self, Y: Any) -> Any:
+        """Map vectors (n, d_target) of the target back to the source (n, d_source)."""
+        if not self.invertible:
+            raise self.fail("cannot be run backwards - fit one from target to source")
+        return self._apply(Y, self._inverse_transform, self.d_target, self.d_source)
+
+    def _apply(self, X: Any, function: Any, d_in: int, d_out: int) -> Any:
+        import torch
+
+        given = as_matrix(X, "X")
+        if given.shape[1] != d_in:
+            raise self.fail(f"maps {d_in} to {d_out} dimensions, got X with shape {tuple(given.shape)}")
+        working = given if given.dtype in (torch.float32, torch.float64) else given.float()
+        return like(function(working), X, given)
+
+    def _fit(self, X: Tensor, Y: Tensor | None) -> dict[str, Tensor]:
+        """Return what is learned from X (n, d_source) and Y (n, d_target), both float64."""
+        raise NotImplementedError
+
+    def _fit_seeds(self, X: Tensor, Y: Tensor, pairs: Tensor) -> dict[str, Tensor]:
+        """Return what is learned from X (n, d_source), Y (m, d_target) and rows (s, 2) of both that are of one item."""
+        raise NotImplementedError
+
+    def _transform(self, X: Tensor) -> Tensor:
+        """Map X (n, d_source), float32 or float64, with `self.state`."""
+        raise NotImplementedError
+
+    def _inverse_transform(self, Y: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def coordinates(self) -> dict[str, Any]:
+        """For an aligner that fits on the source alone: the options that fix what its target coordinates mean.
+
+        Two such alignments reach the same space if these, and the items they were fitted on, are the same.
+        """
+        return self.config()
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return what was learned: float32, contiguous, on the CPU."""
+        return dict(self.state)
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> Self:
+        """Take what `state_dict` returned, and forget everything else."""
+        self.forget()
+        self._state = frozen(state)
+        return self

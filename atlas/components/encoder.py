@@ -1,0 +1,182 @@
+"""The base of every encoder: items to vectors."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from atlas.cards.names import sha256_of
+from atlas.cards.space import Space
+from atlas.components.options import Component
+from atlas.errors import AtlasError
+from atlas.numerics.arrays import check_device, check_finite, frozen, hash_of
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+    from typing_extensions import Self
+
+    from atlas.components.head import HeadModel
+
+
+class Encoder(Component):
+    """Items to vectors: what makes a space.
+
+    A subclass sets `takes` ("text", "images" or "arrays"; images are arrays, too) and implements `dim` and `_encode`.
+    One that must learn from items before it can encode any sets `fits` and implements `_fit`, which returns what was
+    learned; `_encode` reads it from `self.state`.
+    """
+
+    kind = "encoder"
+    takes: ClassVar[str] = "arrays"
+    fits: ClassVar[bool] = False
+    # The id its space was stored under, where the encoder was loaded; no annotation, so that it is never an option.
+    stored_id = ""
+
+    _state: dict[str, Tensor] | None = None
+
+    @property
+    def dim(self) -> int:
+        """The dimension of the vectors."""
+        raise NotImplementedError
+
+    @property
+    def fitted(self) -> bool:
+        """Whether it can encode: it has learned what it must, or need not learn."""
+        return self._state is not None or not self.fits
+
+    @property
+    def state(self) -> dict[str, Tensor]:
+        """What was learned or loaded: float32 (whole numbers stay), contiguous, on the CPU."""
+        if self._state is None:
+            raise self.fail("is not fitted - call fit() with items first")
+        return self._state
+
+    def identity(self) -> dict[str, Any]:
+        """Return everything that fixes the vectors: options that change them, revisions, hashes of weights.
+
+        By default these are all options and, of what was learned or loaded, the hash.
+        """
+        state = self.state_dict()
+        return {**self.config(), **({"state": hash_of(state)} if state else {})}
+
+    def space(self, id: str | None = None) -> Space:
+        """Return the space this encoder makes, under an id of the caller's choice."""
+        identity = self.identity()
+        default = f"{self.name}-{sha256_of(identity)[:8]}"
+        return Space(id=id or self.stored_id or default, dim=self.dim, encoder=self.name, identity=identity)
+
+    def fit(self, items: Any) -> Self:
+        """Learn what must be learned from items; whatever was learned before is forgotten.
+
+        Args:
+            items: as in `encode`.
+        """
+        if not self.fits:
+            raise self.fail("learns nothing from items - call encode()")
+        ready = self.ready(items)
+        self.forget()
+        self._state = frozen(self._fit(ready))
+        return self
+
+    def encode(self, items: Any, *, batch_size: int = 256, device: str = "cpu") -> Iterator[Tensor]:
+        """Yield the vectors of the items, batch by batch.
+
+        Args:
+            items: a sequence whose slices are batches: a list of text, an array (n, ...), or `atlas.read_items(path)`.
+            batch_size: items in a batch; it must not change the vectors.
+            device: where to compute; it must not change the vectors beyond rounding.
+
+        Returns:
+            Batches (b, dim) in the order of the items, on the CPU.
+
+        Raises:
+            AtlasError: items of another kind, not fitted, no such device, or vectors that are not finite.
+        """
+        if batch_size < 1:
+            raise self.fail(f"needs batches of at least 1 item, got batch_size {batch_size}")
+        if not self.fitted:
+            raise self.fail("is not fitted - call fit() with items first")
+        return self._batches(self.ready(items), batch_size, check_device(device))
+
+    def own_head(self) -> tuple[HeadModel, Sequence[str]]:
+        """Return the head that its checkpoint carries, fitted, and the names of its classes.
+
+        `atlas.Head.of_encoder` makes an artefact of it.
+
+        Raises:
+            AtlasError: it carries none, or one that reads other vectors than these options make.
+        """
+        return self._head()
+
+    def module(self) -> nn.Module:
+        """Return the network from a batch of items, as a tensor, to their vectors (b, dim), in evaluation mode.
+
+        An encoder that has one says in its attribute `input_shape` what shape an item has.
+
+        Raises:
+            AtlasError: it is no network, or takes items that are no tensors.
+        """
+        raise self.fail("is no network from tensors to vectors - export the alignment alone")
+
+    def ready(self, items: Any) -> Any:
+        """Return items of the kind this encoder takes, as it wants them."""
+        from atlas.items.batches import as_items, of_kind
+
+        given = as_items(items)
+        try:
+            taken = of_kind(given, self.takes)
+        except AtlasError as error:
+            raise self.fail(str(error)) from None
+        return self._prepare(taken)
+
+    def _batches(self, items: Any, batch_size: int, device: str) -> Iterator[Tensor]:
+        import torch
+
+        d = self.dim
+        for start in range(0, len(items), batch_size):
+            batch = items[start : start + batch_size]
+            with torch.no_grad():
+                X = self._encode(batch, device).cpu()
+            if X.shape != (len(batch), d) or not X.is_floating_point():
+                made, due = f"{X.dtype} of shape {tuple(X.shape)}", f"real numbers of shape {(len(batch), d)}"
+                raise self.fail(f"made {made} where it should make {due} - report this to its author")
+            check_finite(X, f"What {self.label()} made", start, more=start + len(batch) < len(items))
+            yield X
+
+    def _prepare(self, items: Any) -> Any:
+        """Return items as they are to be read, such as `items.each(resize)` for images of any size."""
+        return items
+
+    def _fit(self, items: Any) -> dict[str, Tensor]:
+        """Return what is learned from items, whose slices are batches."""
+        raise NotImplementedError
+
+    def _encode(self, batch: Any, device: str) -> Tensor:
+        """Return the vectors (b, dim) of a batch.
+
+        Args:
+            batch: a list of text; images (b, 3, height, width), float32, RGB in [0, 1]; or a tensor (b, ...) of arrays.
+            device: where to compute.
+        """
+        raise NotImplementedError
+
+    def _head(self) -> tuple[HeadModel, Sequence[str]]:
+        """Return a fitted head of this space, and the names of its classes."""
+        raise self.fail("carries no head - train one with 'atlas train', or give another")
+
+    def forget(self) -> None:
+        """Drop everything that was learned or loaded."""
+        options = {f.name for f in dataclasses.fields(self)}  # type: ignore[arg-type]
+        for name in set(vars(self)) - options:
+            delattr(self, name)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return what was learned or loaded, as contiguous tensors on the CPU; empty for most encoders."""
+        return dict(self.state) if self.fits else dict(self._state or {})
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> Self:
+        """Take what `state_dict` returned, and forget everything else."""
+        self.forget()
+        self._state = frozen(state)
+        return self

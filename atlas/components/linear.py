@@ -1,0 +1,156 @@
+"""Affine aligners: one pure function of the moments, everything else inherited.
+
+All store the same two tensors, Y ≈ X @ weight + bias, which can be used without Atlas and without the plugin that made
+them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from atlas.components.aligner import Aligner
+from atlas.errors import AtlasError
+from atlas.numerics.arrays import as_matrix, frozen
+from atlas.numerics.moments import Moments
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+class LinearAligner(Aligner):
+    """Base of every aligner whose map is Y ≈ X @ weight + bias.
+
+    A subclass names the second moments it reads in `needs` and implements `solve`; the products behind those moments
+    are the whole cost of a fit.
+    """
+
+    affine = streaming = invertible = True
+    needs: ClassVar[tuple[str, ...]] = ("xy",)
+
+    _moments: Moments | None = None
+    _pinv: Tensor | None = None
+
+    def solve(self, m: Moments) -> Tensor:
+        """Return the weight, shape (d_source, d_target), float64, acting on the right of row vectors."""
+        raise NotImplementedError
+
+    def needed(self, d_source: int, d_target: int) -> Collection[str]:
+        """Return the second moments to compute: by default `needs`, whatever the options and dimensions."""
+        return self.needs
+
+    def offset(self, m: Moments, weight: Tensor) -> Tensor:
+        """Return the bias, shape (d_target,), float64; by default the mean of the source goes to that of the target."""
+        return m.mean_y - m.mean_x @ weight
+
+    @property
+    def state(self) -> dict[str, Tensor]:
+        """weight (d_source, d_target) and bias (d_target,); the decomposition runs when they are first asked for."""
+        if self._state is None and self._moments is not None:
+            self._state = self._solved(self._moments)
+        return super().state
+
+    @property
+    def n_pairs(self) -> int:
+        """How many pairs have been fitted on; 0 for a map that was loaded."""
+        return 0 if self._moments is None else self._moments.n
+
+    def _solved(self, m: Moments) -> dict[str, Tensor]:
+        if m.n < 2:
+            raise self.fail(f"needs at least 2 rows, got {m.n}")
+        weight = self.solve(m)
+        state = {"weight": weight, "bias": self.offset(m, weight)}
+        if not all(bool(torch.isfinite(t).all()) for t in state.values()):
+            raise self.fail("found no finite map for these vectors - scale them, or use a larger ridge")
+        return frozen(state)
+
+    def fit(self, X: Any, Y: Any = None, pairs: Any = None) -> Self:
+        """Learn the map from paired rows; whatever was learned before is forgotten. See `Aligner.fit`."""
+        self.check_pairs(pairs, 0, 0)
+        self.forget()
+        self.partial_fit(X, Y)
+        assert self._moments is not None
+        self._state = self._solved(self._moments)
+        return self
+
+    def partial_fit(self, X: Any, Y: Any = None) -> Self:
+        """Learn from more paired rows; batches give the same map as one fit on all rows."""
+        if Y is None:
+            raise self.fail("needs the vectors of both spaces, got X alone")
+        X, Y = as_matrix(X, "X"), as_matrix(Y, "Y")
+        if len(X) != len(Y):
+            raise self.fail(f"needs paired rows, got {len(X)} in X and {len(Y)} in Y")
+        seen, shape = self._moments, (X.shape[1], Y.shape[1])
+        if seen is None and self._state is not None:
+            raise self.fail("was loaded, and has no moments to add to - call fit() with all rows")
+        if seen is not None and shape != (len(seen.mean_x), len(seen.mean_y)):
+            before = (len(seen.mean_x), len(seen.mean_y))
+            raise self.fail(f"has been fitted on {before} dimensions, got batches of {shape}")
+        m = Moments.of(X, Y, self.needed(*shape), first_row=seen.n if seen else 0)
+        return self.fit_moments(m if seen is None else seen + m)
+
+    def fit_moments(self, m: Moments) -> Self:
+        """Learn from moments, so that several aligners share one pass over the data."""
+        self.forget()
+        self._moments = m
+        return self
+
+    def _transform(self, X: Tensor) -> Tensor:
+        weight, bias = (self.state[name].to(X) for name in ("weight", "bias"))
+        return torch.addmm(bias, X, weight)
+
+    def _inverse_transform(self, Y: Tensor) -> Tensor:
+        """Apply the pseudo-inverse: exact if weight has full row rank, else the shortest vector of least squares.
+
+        Directions that the map drops come back as zero, not as their mean, of which weight and bias know nothing.
+        """
+        if self._pinv is None:
+            self._pinv = pseudo_inverse(self.state["weight"])
+        return (Y - self.state["bias"].to(Y)) @ self._pinv.to(Y)
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> Self:
+        """Take weight and bias, and forget everything else."""
+        if set(state) != {"weight", "bias"} or state["weight"].ndim != 2:
+            raise self.fail(f"needs the tensors weight (two-dimensional) and bias, got {', '.join(sorted(state))}")
+        if tuple(state["bias"].shape) != (state["weight"].shape[1],):
+            raise self.fail(f"needs a bias of {state['weight'].shape[1]}, got shape {tuple(state['bias'].shape)}")
+        return super().load_state_dict(state)
+
+
+@dataclass
+class Affine(LinearAligner):
+    """A map given by its weight and bias: the composition or inverse of others, or one whose plugin is not here."""
+
+    name = "affine"
+
+    @classmethod
+    def of(cls, weight: Tensor, bias: Tensor) -> Affine:
+        """Return the map X @ weight + bias."""
+        return cls().load_state_dict({"weight": weight, "bias": bias})
+
+    def solve(self, m: Moments) -> Tensor:
+        """Raise: this map is given, not fitted."""
+        raise AtlasError("Aligner 'affine' is not fitted on data - use 'linear', 'procrustes' or another aligner")
+
+    def inverse(self) -> Affine:
+        """Return the map that undoes this one: exact if weight has full row rank, least squares otherwise."""
+        weight, bias = self.state["weight"].double(), self.state["bias"].double()
+        back = pseudo_inverse(weight)
+        return Affine.of(back, -bias @ back)
+
+    def then(self, other: LinearAligner) -> Affine:
+        """Return this map followed by another affine one."""
+        weight, bias = other.state["weight"].double(), other.state["bias"].double()
+        return Affine.of(self.state["weight"].double() @ weight, self.state["bias"].double() @ weight + bias)
+
+
+def pseudo_inverse(weight: Tensor) -> Tensor:
+    """Return the pseudo-inverse (d_target, d_source) of a stored weight, float64.
+
+    Singular values that the rounding of the weight to float32 could have made count as zero.
+    """
+    return torch.linalg.pinv(weight.double(), rtol=8 * torch.finfo(torch.float32).eps)

@@ -1,0 +1,155 @@
+"""Options: the fields of a component, written once, and checked wherever they come from."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import sys
+import types as pytypes
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Union
+
+from atlas.errors import AtlasError, unknown, unquoted
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+def option(default: Any = MISSING, *, help: str, choices: Sequence[str] = ()) -> Any:
+    """Declare an option of a component: a dataclass field with a help text, and the allowed values if they are few."""
+    metadata = {"help": help, "choices": tuple(choices)}
+    if isinstance(default, (list, dict)):
+        return dataclasses.field(default_factory=lambda: type(default)(default), metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option of a component, as the command line, the cards and the docs see it."""
+
+    name: str
+    type: type
+    optional: bool
+    default: Any
+    help: str
+    choices: tuple[str, ...]
+
+    @property
+    def type_name(self) -> str:
+        """The type in words, such as 'float' or 'int or none'."""
+        return self.type.__name__ + (" or none" if self.optional else "")
+
+    def check(self, value: Any, owner: str) -> Any:
+        """Return the value (a whole number becomes a float where one is wanted), or raise `AtlasError`."""
+        if value is None and self.optional:
+            return None
+        if self.type is float and type(value) is int:
+            value = float(value)
+        if type(value) is not self.type:
+            hint = unquoted(value) if self.type in (int, float) else ""
+            given = f"{value!r} ({type(value).__name__})"
+            raise AtlasError(f"Option '{self.name}' of {owner} must be {self.type_name}, got {given}{hint}")
+        if self.choices and value not in self.choices:
+            raise AtlasError(f"Option '{self.name}' of {owner} must be one of {', '.join(self.choices)}, got '{value}'")
+        return value
+
+    def parse(self, text: str, owner: str) -> Any:
+        """Turn the text after `-o NAME` into a value of the option's type."""
+        lowered = text.strip().lower()
+        if self.optional and lowered in ("none", "null"):
+            return None
+        if self.type is bool:
+            value: Any = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}.get(
+                lowered, text
+            )
+        elif self.type in (list, dict):
+            from atlas.cards.yaml import parse_yaml, read_yaml
+
+            what = f"Option '{self.name}' of {owner}"
+            # '@' begins nothing in YAML, so it can say that the rest names a file.
+            value = read_yaml(text[1:]) if text.startswith("@") else parse_yaml(text, what)
+        else:
+            try:
+                value = self.type(text)
+            except ValueError:
+                value = text
+        return self.check(value, owner)
+
+
+class Component:
+    """What all kinds share: a name, and options that are checked."""
+
+    kind: ClassVar[str] = "component"
+    name: ClassVar[str] = ""
+
+    @classmethod
+    def label(cls) -> str:
+        """Return kind and name, as messages call this component."""
+        return f"{cls.kind} '{cls.name}'"
+
+    @classmethod
+    def options(cls) -> tuple[Option, ...]:
+        """Return the options, in the order they are written."""
+        return tuple(_option(f, _hint(cls, f)) for f in dataclasses.fields(cls) if f.init)  # type: ignore[arg-type]
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """Make a component from a mapping of options, checking names and types.
+
+        Raises:
+            AtlasError: an option that is unknown, missing, or of the wrong type or value.
+        """
+        known = {opt.name: opt for opt in cls.options()}
+        for name in config:
+            if name not in known:
+                raise AtlasError(unknown(f"option of {cls.label()}", name, known))
+        for opt in known.values():
+            if opt.default is MISSING and opt.name not in config:
+                raise AtlasError(f"Option '{opt.name}' of {cls.label()} is missing - {opt.help}")
+        return cls(**{name: known[name].check(value, cls.label()) for name, value in config.items()})
+
+    @classmethod
+    def parse_config(cls, pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
+        """Turn name and text, as given with `-o NAME VALUE`, into a mapping of typed options."""
+        known = {opt.name: opt for opt in cls.options()}
+        config = {}
+        for name, text in pairs:
+            key = name.replace("-", "_")
+            if key not in known:
+                raise AtlasError(unknown(f"option of {cls.label()}", name, known))
+            if key in config:
+                raise AtlasError(f"Option '{key}' of {cls.label()} is given twice")
+            config[key] = known[key].parse(text, cls.label())
+        return config
+
+    def config(self) -> dict[str, Any]:
+        """Return the options and their values, defaults included."""
+        return {opt.name: getattr(self, opt.name) for opt in self.options()}
+
+    def fail(self, reason: str) -> AtlasError:
+        """Return an error that says which component met the reason."""
+        return AtlasError(f"{self.label().capitalize()} {reason}")
+
+
+def _hint(cls: type, f: dataclasses.Field) -> Any:
+    """Return the type of an option; other annotations may name what is imported for type checkers alone."""
+    owner = next(base for base in cls.__mro__ if f.name in inspect.get_annotations(base))
+    alone = pytypes.SimpleNamespace(__annotations__={f.name: f.type})
+    return typing.get_type_hints(alone, vars(sys.modules[owner.__module__]))[f.name]
+
+
+def _option(f: dataclasses.Field, hint: Any) -> Option:
+    args = [a for a in typing.get_args(hint) if a is not type(None)]
+    optional = typing.get_origin(hint) in (Union, pytypes.UnionType)
+    plain = args[0] if optional else hint
+    default = f.default_factory() if f.default_factory is not MISSING else f.default
+    return Option(
+        name=f.name,
+        type=typing.get_origin(plain) or plain,
+        optional=optional,
+        default=default,
+        help=f.metadata.get("help", ""),
+        choices=f.metadata.get("choices", ()),
+    )

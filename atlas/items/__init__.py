@@ -1,0 +1,1 @@
+"""Items from files and from Python: texts, images, tables and arrays."""

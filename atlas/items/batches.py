@@ -1,0 +1,261 @@
+"""Items in batches: texts, images and arrays, with the id and, if known, the class of each.
+
+Slices of items are batches: a list of text; a float32 tensor (b, 3, height, width), RGB in [0, 1], for images; a tensor
+(b, ...) for arrays.
+"""
+
+from __future__ import annotations
+
+import copy
+import operator
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from atlas.errors import AtlasError
+from atlas.storage.item_ids import RowNumbers, check_ids
+
+# Formats Pillow may try, whatever a file is called: none of them runs another program, as EPS would.
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+
+
+class Items(Sequence[Any]):
+    """A sequence whose slices are batches.
+
+    Attributes:
+        kind: "text", "images" or "arrays".
+        name: of the data set; '' for items given in Python.
+        ids: one distinct text for each item, by which vectors are paired.
+        labels: the class of each item, '' where it is not known; or None.
+    """
+
+    kind = ""
+
+    def __init__(
+        self, n: int, *, name: str = "", ids: Sequence[str] | None = None, labels: list[str] | None = None
+    ) -> None:
+        if n == 0:
+            raise AtlasError("The input has no items")
+        self.name = name
+        self.ids = check_ids(RowNumbers(n) if ids is None else ids, n, "The input")
+        self.labels = labels
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes, in order: by value if all are whole numbers, else by alphabet."""
+        names = set(self.labels or ()) - {""}
+        numbers = all(name.isascii() and name.isdigit() for name in names)
+        return tuple(sorted(names, key=(lambda name: (int(name), name)) if numbers else str))
+
+    def __len__(self) -> int:
+        """Return the number of items."""
+        return len(self.ids)
+
+    def __getitem__(self, index: Any) -> Any:
+        """Return a batch for a slice, one item for a number."""
+        if isinstance(index, slice):
+            return self._batch(range(*index.indices(len(self))))
+        row = operator.index(index)
+        if not -len(self) <= row < len(self):
+            raise IndexError(row)
+        row %= len(self)
+        return self._batch(range(row, row + 1))[0]
+
+    def _batch(self, rows: range) -> Any:
+        raise NotImplementedError
+
+
+class TextItems(Items):
+    """Texts; a batch is a list."""
+
+    kind = "text"
+
+    def __init__(self, texts: Sequence[str], **about: Any) -> None:
+        self.texts = texts
+        super().__init__(len(texts), **about)
+
+    def _batch(self, rows: range) -> list[str]:
+        return [self.texts[i] for i in rows]
+
+
+class ArrayItems(Items):
+    """Arrays of one shape, in memory or in a file that is read as it is used; a batch is a tensor (b, ...)."""
+
+    kind = "arrays"
+
+    def __init__(self, data: Tensor | np.ndarray, **about: Any) -> None:
+        if not isinstance(data, torch.Tensor):
+            _check_numeric(data)
+        elif data.is_complex():
+            raise AtlasError(f"Items must hold real numbers, got {data.dtype}")
+        if data.ndim < 2:
+            raise AtlasError(f"Items must be arrays with rows, got shape {tuple(data.shape)} - add a dimension")
+        if 0 in data.shape[1:]:
+            raise AtlasError(f"Items must not be empty, got shape {tuple(data.shape)}")
+        self.data = data
+        super().__init__(len(data), **about)
+
+    def _batch(self, rows: range) -> Tensor:
+        part = self.data[rows.start : rows.stop] if rows.step == 1 else self.data[list(rows)]
+        return part.detach() if isinstance(part, torch.Tensor) else _tensor(part)
+
+
+def _check_numeric(array: np.ndarray) -> None:
+    if array.dtype.kind not in "fiub":
+        raise AtlasError(f"Items must hold real numbers, got {array.dtype}")
+
+
+def _tensor(array: np.ndarray) -> Tensor:
+    """Return a copy as a tensor, in the next wider type where torch does not have the array's own."""
+    wider = {"u2": np.int32, "u4": np.int64, "u8": np.float64, "f16": np.float64, "f12": np.float64}
+    own = array.dtype.newbyteorder("=")
+    return torch.from_numpy(np.array(array, dtype=wider.get(own.str[1:], own), order="C"))
+
+
+class ImageItems(Items):
+    """Images, decoded when a batch of them is asked for.
+
+    They become RGB as they are stored: an alpha channel is dropped, a tag that says which side is up is not followed,
+    and of an animation the first picture counts.
+    """
+
+    kind = "images"
+
+    def __init__(self, sources: Sequence[Any], **about: Any) -> None:
+        self.sources = sources
+        self._function: Callable[[Tensor], Tensor] | None = None
+        self._first: tuple[str, tuple[int, ...]] | None = None
+        super().__init__(len(sources), **about)
+
+    def each(self, function: Callable[[Tensor], Tensor]) -> ImageItems:
+        """Return the same images, each put through a function, (3, height, width) to (...), before they are stacked."""
+        result = copy.copy(self)
+        result._function, result._first = function, None
+        return result
+
+    def _batch(self, rows: range) -> Tensor:
+        return torch.stack([self._load(i) for i in rows]) if rows else torch.empty(0)
+
+    def _load(self, i: int) -> Tensor:
+        image = decode(self.sources[i])
+        image = self._function(image) if self._function else image
+        shape = tuple(image.shape)
+        first, expected = self._first = self._first or (self.ids[i], shape)
+        if shape != expected:
+            sizes = f"'{first}' is {_size(expected)}, '{self.ids[i]}' is {_size(shape)}"
+            raise AtlasError(
+                f"Images must have one size: {sizes} - resize them, as encoder 'pixels' does with -o size 32"
+            )
+        return image
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return f"{shape[2]} x {shape[1]}" if len(shape) == 3 else str(shape)
+
+
+def pillow() -> Any:
+    """Return `PIL.Image`, or raise `AtlasError` saying how to get it."""
+    try:
+        from PIL import Image
+    except ImportError:
+        raise AtlasError("Reading images needs Pillow - pip install 'latent-atlas[images]'") from None
+    return Image
+
+
+def decode(source: Any) -> Tensor:
+    """Return an image as float32 (3, height, width), RGB in [0, 1].
+
+    Args:
+        source: its file; an image of Pillow; or a tensor (3 or 1, height, width), bytes or else from 0 to 1.
+    """
+    if isinstance(source, torch.Tensor):
+        return as_real(source).expand(3, -1, -1)
+    image = source
+    if isinstance(source, Path):
+        try:
+            with pillow().open(source, formats=FORMATS) as image:
+                image.load()
+        except AtlasError:
+            raise
+        # A damaged file can make Pillow raise almost anything: OSError, SyntaxError, ValueError, struct.error...
+        except Exception as error:
+            raise AtlasError(f"{source}: not an image that can be read: {error}") from None
+    if image.mode.startswith(("I", "F")):
+        where = f"{source}: it" if isinstance(source, Path) else "The image"
+        raise AtlasError(f"{where} has more than 8 bits a channel (mode '{image.mode}') - convert it to 8 bits")
+    if "transparency" in image.info:
+        image = image.convert("RGBA")
+    return as_real(torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1))
+
+
+def as_real(batch: Tensor) -> Tensor:
+    """Return numbers as float32; bytes, which are taken for parts of pixels, are divided by 255."""
+    return batch.float() / 255 if batch.dtype == torch.uint8 else batch.float()
+
+
+def as_items(data: Any) -> Items:
+    """Return what was given in Python as items, numbered from 0: texts, a tensor or array (n, ...), or Pillow's images.
+
+    Raises:
+        AtlasError: a single text, nothing, or things that are neither all text, all images nor arrays of one shape.
+    """
+    if isinstance(data, Items):
+        return data
+    if isinstance(data, (str, bytes, Path)):
+        raise AtlasError(
+            f"Items must be a list, got {data!r} alone - give [text], or atlas.read_items(path) for a file"
+        )
+    if isinstance(data, torch.Tensor):
+        return ArrayItems(data)
+    if isinstance(data, np.ndarray) and data.dtype.kind not in "OUT":
+        return ArrayItems(data)
+    if not isinstance(data, Iterable):
+        raise AtlasError(f"Items must be a list of text, an array or images, got {type(data).__name__}")
+    listed = list(data)
+    if not listed:
+        raise AtlasError("The input has no items")
+    if isinstance(listed[0], str):
+        return TextItems(texts(listed, lambda i: f"Item {i}"))
+    if hasattr(listed[0], "convert") and all(isinstance(item, pillow().Image) for item in listed):
+        return ImageItems(listed)
+    try:
+        return ArrayItems(torch.stack(listed) if isinstance(listed[0], torch.Tensor) else np.array(listed))
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise AtlasError(f"Items must be all text, all images, or arrays of one shape: {error}") from None
+
+
+def of_kind(items: Items, takes: str) -> Items:
+    """Return items as an encoder takes them: images where it takes arrays stay what they are, as do their batches.
+
+    Raises:
+        AtlasError: items of another kind; the message continues a sentence that begins with the encoder.
+    """
+    if items.kind == takes or (items.kind, takes) == ("images", "arrays"):
+        return items
+    if takes == "images" and isinstance(items, ArrayItems):
+        if items.data.ndim == 4 and items.data.shape[1] in (1, 3):
+            return ImageItems(items, name=items.name, ids=items.ids, labels=items.labels)
+        raise AtlasError(f"takes images (n, 3, height, width), got arrays of shape {tuple(items.data.shape)}")
+    raise AtlasError(f"takes {takes}, got {items.kind}" + (f" '{items.name}'" if items.name else ""))
+
+
+def texts(values: Sequence[Any], where: Callable[[int], str]) -> list[str]:
+    """Return values that are all text which can be written as UTF-8.
+
+    Args:
+        values: what should be text.
+        where: what to call the i-th of them in a message.
+    """
+    for i, value in enumerate(values):
+        if not isinstance(value, str):
+            raise AtlasError(f"{where(i)} is {'missing' if value is None else type(value).__name__}, not text")
+        if not value.isascii():
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                raise AtlasError(f"{where(i)} holds half a character (a lone surrogate) - mend the text") from None
+    return list(values)

@@ -1,0 +1,166 @@
+"""Items from files: folders of images, texts, tables and arrays.
+
+An item is called by its path within the folder, by what the table says is its id, or by the number of its row or line,
+from 0, as the rows of an array are: vectors that somebody else made of the same file then have the same ids.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from atlas.cards.names import slug
+from atlas.errors import AtlasError, NotFoundError
+from atlas.items.batches import ArrayItems, ImageItems, Items, TextItems, as_items
+from atlas.items.tables import find, lines_of, read_csv, read_jsonl, read_parquet
+from atlas.storage.item_ids import unpack_ids
+from atlas.storage.rows import Rows
+from atlas.storage.tensors import read_header, size_of
+
+__all__ = ["Items", "as_items", "read_items"]
+
+IMAGES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+TABLES = {".csv": read_csv, ".jsonl": read_jsonl, ".parquet": read_parquet, ".tsv": read_csv}
+SPLITS = ("dev", "test", "train", "training", "val", "valid", "validation")
+
+
+def read_items(
+    path: str | Path, *, text_column: str | None = None, label_column: str | None = None, id_column: str | None = None
+) -> Items:
+    """Return the items of a file or folder.
+
+    Args:
+        path: a folder of images, in which folders (if all images are in some) name the classes; an image; a .txt file
+            with one item per line, blank lines left out; a .jsonl, .csv, .tsv or .parquet table; or a .npy or
+            .safetensors file of arrays (n, ...).
+        text_column: the column (or tensor) that holds the items; None: the one with a common name, such as text.
+        label_column: the column that holds classes; None: the one with a common name, such as label; '': none.
+        id_column: the column that holds ids; None: the one with a common name, such as id; '': none.
+
+    Raises:
+        NotFoundError: nothing is there.
+        AtlasError: it cannot be read, holds no items, has no such column, or ids are given more than once.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise NotFoundError(f"There is no file or folder '{path}'")
+    ending = path.suffix.lower()
+    with named(path):
+        if ending in TABLES and path.is_file():
+            return _table(path, text_column, label_column, id_column)
+        if ending == ".safetensors" and path.is_file() and not label_column and not id_column:
+            return _safetensors(path, text_column)
+        if text_column or label_column or id_column:
+            raise AtlasError(
+                f"There are no columns here, but '{text_column or label_column or id_column}' was asked for"
+            )
+        if path.is_dir():
+            return _image_folder(path)
+        if ending == ".txt":
+            return _lines(path)
+        if ending == ".npy":
+            return ArrayItems(_npy(path), name=name_of(path))
+        if ending in IMAGES:
+            return ImageItems([path], ids=[path.name], name=name_of(path))
+        known = ", ".join(sorted((*TABLES, ".txt", ".npy", ".safetensors", *IMAGES)))
+        raise AtlasError(f"Unknown ending '{ending}' - known: {known}, or a folder of images")
+
+
+@contextlib.contextmanager
+def named(path: Path) -> Iterator[None]:
+    """Put the path before a message that does not have it."""
+    try:
+        yield
+    except AtlasError as error:
+        text = str(error)
+        if str(path) in text:
+            raise
+        raise type(error)(f"{path}: {text[0].lower()}{text[1:]}") from None
+
+
+def name_of(path: Path) -> str:
+    """Return the name of a data set: that of its file or folder, for a split after that of the folder around it."""
+    name = path.stem if path.is_file() else path.name or path.resolve().name
+    return slug(f"{path.parent.name}-{name}" if name.lower() in SPLITS else name)
+
+
+def _table(path: Path, text_column: str | None, label_column: str | None, id_column: str | None) -> Items:
+    table = TABLES[path.suffix.lower()](path)
+    items = table.items(text_column)
+    about = {"name": name_of(path), "ids": table.ids(id_column), "labels": table.labels(label_column)}
+    return TextItems(items, **about) if isinstance(items, list) else ArrayItems(items, **about)
+
+
+def _lines(path: Path) -> Items:
+    lines = lines_of(path)
+    return TextItems([line for _, line in lines], name=name_of(path), ids=[str(i) for i, _ in lines])
+
+
+def _image_folder(root: Path) -> Items:
+    files = sorted(_images_in(root))
+    if not files:
+        raise AtlasError(f"There are no images in the folder - known endings: {', '.join(IMAGES)}")
+    folders = [name.partition("/")[0] for name in files]
+    labels = folders if all("/" in name for name in files) else None
+    if labels and {label.lower() for label in labels} <= set(SPLITS):
+        raise AtlasError(f"The folder holds splits ({', '.join(sorted(set(labels)))}), not classes - read one of them")
+    return ImageItems([root / name for name in files], name=name_of(root), ids=files, labels=labels)
+
+
+def _images_in(root: Path) -> Iterator[str]:
+    """Yield the paths, within a folder, of the images in it and in its folders; hidden ones are left out."""
+
+    def refuse(error: OSError) -> None:
+        raise AtlasError(f"'{error.filename}' cannot be read: {error.strerror}")
+
+    for folder, names, files in os.walk(root, followlinks=True, onerror=refuse):
+        real = Path(folder).resolve()
+        # A link to a folder around itself would be followed for ever.
+        names[:] = [n for n in names if not n.startswith(".") and not real.is_relative_to((Path(folder) / n).resolve())]
+        for file in files:
+            if not file.startswith(".") and file.lower().endswith(IMAGES):
+                name = (Path(folder) / file).relative_to(root).as_posix()
+                try:
+                    name.encode()
+                except UnicodeEncodeError:
+                    raise AtlasError(f"The file name {name!r} is not UTF-8 - rename it") from None
+                yield name
+
+
+def _npy(path: Path) -> np.ndarray:
+    """Return the array of a .npy file, which is read as it is used."""
+    with path.open("rb") as file:
+        if file.read(6) != np.lib.format.MAGIC_PREFIX:
+            raise AtlasError("Not a .npy file")
+    try:
+        return np.lib.format.open_memmap(path, mode="r")
+    except (ValueError, OSError, EOFError) as error:
+        raise AtlasError(f"Truncated, or not numbers: {error}") from None
+
+
+def _safetensors(path: Path, name: str | None) -> Items:
+    infos, starts = read_header(path)
+    arrays = [key for key, info in infos.items() if len(info.shape) > 1]
+    found = find(arrays, name, "", "text") if name else arrays[0] if len(arrays) == 1 else None
+    if found is None:
+        raise AtlasError(
+            f"There must be one tensor of arrays, there are {', '.join(arrays) or 'none'} - "
+            "say which with --text-column (text_column=)"
+        )
+
+    def read(key: str) -> Tensor:
+        info = infos[key]
+        return Rows.map(path, starts[key], info).tensor if size_of(info) else torch.empty(info.shape)
+
+    n = infos[found].shape[0]
+    kept: dict[str, Tensor] = {key: read(key) for key in ("ids", "ids.ends", "ids.text") if key in infos}
+    labels = (
+        [str(i) for i in read("labels").tolist()] if infos.get("labels") and infos["labels"].shape == (n,) else None
+    )
+    return ArrayItems(read(found), name=name_of(path), ids=unpack_ids(kept, n, "The file"), labels=labels)

@@ -1,0 +1,233 @@
+"""Tables of items: .csv, .tsv, .jsonl and .parquet files, and which of their columns hold what."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from atlas.errors import AtlasError, unknown
+from atlas.items.batches import texts
+
+TEXT = "text texts sentence sentences question query content document utterance review abstract body passage prompt"
+LABEL = "label labels class category intent topic target"
+ID = "id _id item_id doc_id docid uid guid uuid"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns by name, each read when it is asked for.
+
+    Attributes:
+        names: of the columns.
+        column: returns the values of a column, for arrays as one array.
+        where: says which row the i-th is, as a person would look for it.
+        arrays: names of the columns that hold arrays.
+    """
+
+    names: Sequence[str]
+    column: Callable[[str], Any]
+    where: Callable[[int], str]
+    arrays: Sequence[str] = ()
+
+    def items(self, wanted: str | None) -> list[str] | np.ndarray:
+        """Return the items: texts, or an array (n, ...)."""
+        name = find(self.names, wanted or None, TEXT, "text")
+        if name is None and len(self.arrays) == 1:
+            name = self.arrays[0]
+        if name is None:
+            columns = ", ".join(f"'{name}'" for name in self.names)
+            raise AtlasError(
+                f"No column is called 'text' or the like, there are {columns} - say which with {_flag('text')}"
+            )
+        values = self.column(name)
+        return values if name in self.arrays else texts(values, lambda i: f"'{name}' in {self.where(i)}")
+
+    def labels(self, wanted: str | None) -> list[str] | None:
+        """Return the class of each item, '' where it is not known, or None if no column holds classes."""
+        name = find(self.names, wanted, LABEL, "label")
+        if name is None:
+            return None
+        values = list(self.column(name))
+        for i, value in enumerate(values):
+            if not isinstance(value, (str, int, float, type(None))):
+                reason = f"'{name}' in {self.where(i)} is not a class, but {_shown(value)}"
+                raise AtlasError(f"{reason} - mend it, or read without classes: --label-column '' (label_column='')")
+        # NaN, which is what pandas makes of a missing value, is alone in that it does not equal itself.
+        names = ["" if value is None or value != value else str(value) for value in values]
+        return texts(names, lambda i: f"'{name}' in {self.where(i)}")
+
+    def ids(self, wanted: str | None) -> list[str] | None:
+        """Return the id of each item, or None if no column holds ids."""
+        name = find(self.names, wanted, ID, "id")
+        if name is None:
+            return None
+        values = list(self.column(name))
+        for i, value in enumerate(values):
+            if not isinstance(value, (str, int)) or value == "":
+                reason = f"'{name}' in {self.where(i)} is not an id, but {_shown(value)}"
+                raise AtlasError(f"{reason} - mend it, or number the rows: --id-column '' (id_column='')")
+        return texts([str(value) for value in values], lambda i: f"'{name}' in {self.where(i)}")
+
+
+def _shown(value: Any) -> str:
+    return "empty" if value is None or value == "" else type(value).__name__
+
+
+def _flag(what: str) -> str:
+    return f"--{what}-column ({what}_column=)"
+
+
+def find(names: Sequence[str], wanted: str | None, common: str, what: str) -> str | None:
+    """Return the name of a column: the one wanted ('' for none), else the only one with a common name, else None.
+
+    Args:
+        names: of all columns.
+        wanted: what was asked for.
+        common: names such a column often has, separated by spaces.
+        what: what the column holds: "text", "label" or "id".
+
+    Raises:
+        AtlasError: there is no such column, or more than one has a common name.
+    """
+    if wanted is not None:
+        if wanted and wanted not in names:
+            raise AtlasError(unknown("column", wanted, names))
+        return wanted or None
+    found = [name for name in names if name.strip().lower() in common.split()]
+    if len(found) > 1:
+        columns = " or ".join(f"'{name}'" for name in found)
+        raise AtlasError(f"The {what} may be in {columns} - say which with {_flag(what)}")
+    return found[0] if found else None
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a UTF-8 file, without its byte-order mark, or raise `AtlasError` with the line that is not."""
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise AtlasError(f"'{path}' cannot be read: {error.strerror}") from None
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise AtlasError(f"Not UTF-8 text in line {line} - save the file as UTF-8") from None
+
+
+def lines_of(path: Path) -> list[tuple[int, str]]:
+    """Return the lines of a text file that are not blank, each with its number, from 0."""
+    lines = read_text(path).split("\n")
+    return [(i, line.removesuffix("\r")) for i, line in enumerate(lines) if line.strip()]
+
+
+def read_csv(path: Path) -> Table:
+    """Return the table of a .csv or .tsv file, whose first row names the columns."""
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+    reader = csv.reader(io.StringIO(read_text(path), newline=""), delimiter=delimiter, strict=True)
+    # The module's own limit of 128 kB is less than a long document has.
+    limit = csv.field_size_limit(sys.maxsize)
+    try:
+        numbered = list(_numbered(reader))
+    except csv.Error as error:
+        raise AtlasError(f"Not a table in line {reader.line_num}: {error}") from None
+    finally:
+        csv.field_size_limit(limit)
+    if not numbered:
+        raise AtlasError("The file is empty")
+    (_, names), rows = numbered[0], numbered[1:]
+    if len(set(names)) != len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise AtlasError(f"Two columns are called '{twice}' - rename one")
+    for line, row in rows:
+        if len(row) != len(names):
+            raise AtlasError(
+                f"Line {line} does not fit the first row: that names {len(names)} columns, this has {len(row)}"
+            )
+    return Table(
+        names,
+        lambda name: [row[names.index(name)] for _, row in rows],
+        lambda i: f"line {rows[i][0]}",
+    )
+
+
+def _numbered(reader: Any) -> Iterator[tuple[int, list[str]]]:
+    """Yield the rows that are not blank, each with the line it begins in, from 1."""
+    before = 0
+    for row in reader:
+        if row:
+            yield before + 1, row
+        before = reader.line_num
+
+
+def read_jsonl(path: Path) -> Table:
+    """Return the table of a .jsonl file: an object, or a text alone, in every line that is not blank."""
+    rows: list[tuple[int, dict[str, Any]]] = []
+    for i, line in lines_of(path):
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+            raise AtlasError(f"Not JSON in line {i + 1}: {reason}") from None
+        if not isinstance(row, (dict, str)):
+            raise AtlasError(f"Line {i + 1} must be an object or a text, got {type(row).__name__}")
+        rows.append((i + 1, row if isinstance(row, dict) else {"text": row}))
+    if not rows:
+        raise AtlasError("The file is empty")
+    names = list(dict.fromkeys(name for _, row in rows for name in row))
+    return Table(names, lambda name: [row.get(name) for _, row in rows], lambda i: f"line {rows[i][0]}")
+
+
+def read_parquet(path: Path) -> Table:
+    """Return the table of a .parquet file; columns of lists are arrays."""
+    try:
+        import pyarrow as pa
+        from pyarrow import parquet
+    except ImportError:
+        raise AtlasError("Reading .parquet files needs pyarrow - pip install 'latent-atlas[parquet]'") from None
+    try:
+        schema = parquet.read_schema(path)
+    except (pa.ArrowException, OSError) as error:
+        raise AtlasError(f"Truncated or not a .parquet file: {_first_line(error)}") from None
+    arrays = [field.name for field in schema if _is_list(field.type)]
+
+    def column(name: str) -> Any:
+        try:
+            values = parquet.read_table(path, columns=[name]).column(0).combine_chunks()
+        except (pa.ArrowException, OSError) as error:
+            raise AtlasError(f"Column '{name}' cannot be read: {_first_line(error)}") from None
+        return _stacked(values, f"Column '{name}'") if name in arrays else values.to_pylist()
+
+    return Table(schema.names, column, lambda i: f"row {i}", arrays)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0].rstrip(". ")
+
+
+def _is_list(kind: Any) -> bool:
+    from pyarrow import types
+
+    return types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
+
+
+def _stacked(values: Any, what: str) -> np.ndarray:
+    """Return a column of lists (of lists...) of numbers as one array, or raise `AtlasError` if their lengths differ."""
+    from pyarrow import compute
+
+    shape = [len(values)]
+    while _is_list(values.type):
+        lengths = compute.unique(compute.list_value_length(values)).to_pylist()
+        if len(lengths) > 1 or lengths == [None]:
+            raise AtlasError(f"{what} must hold arrays of one shape, none missing")
+        shape.append(lengths[0] if lengths else 0)
+        values = values.flatten()
+    if values.null_count:
+        raise AtlasError(f"{what} must hold arrays of one shape, none missing")
+    return values.to_numpy(zero_copy_only=False).reshape(shape)

@@ -1,0 +1,1 @@
+"""Networks described by plain data, and the heads that read vectors."""

@@ -1,0 +1,297 @@
+"""What reads the vectors of one space: classifiers, regressors and decoders.
+
+A head takes options as the components of plugins do, but the list of heads is closed: loading one runs no other code.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from atlas.components.head import HeadModel
+from atlas.components.options import option
+from atlas.errors import AtlasError, unknown
+from atlas.models import network
+from atlas.numerics.arrays import frozen
+
+_CHUNK = 2**24
+METRICS = ("cosine", "euclidean")
+
+
+@dataclass
+class LinearHead(HeadModel):
+    """Weigh each dimension for each class: logistic or ridge regression, the head to try first."""
+
+    name = "linear"
+    regresses = True
+    tensors = {"weight": "dC", "bias": "C"}
+
+    loss: str = option(
+        "logistic",
+        help="What is minimised: 'logistic' for classes, 'ridge' (squared error) for classes or targets",
+        choices=("logistic", "ridge"),
+    )
+    penalty: float = option(1e-3, help="Penalty on squared weights, as a fraction of the mean variance of the vectors")
+
+    def _fit(self, X: Tensor, y: Tensor, outputs: int, seed: int) -> dict[str, Tensor]:
+        if y.ndim == 2 and self.loss == "logistic":
+            raise self.fail("with loss 'logistic' needs labels that are whole numbers - for targets use loss 'ridge'")
+        mean = X.double().mean(0)
+        X = X - mean
+        scale = X.square().mean().sqrt()
+        if scale == 0:
+            raise self.fail("cannot be fitted on vectors that are all the same")
+        if self.loss == "logistic":
+            weight, bias = logistic(X / scale, y, outputs, self.penalty)
+        else:
+            Y = F.one_hot(y, outputs) if y.ndim == 1 else y
+            weight, bias = ridge(X / scale, Y.double(), self.penalty)
+        weight = weight / scale
+        return {"weight": weight, "bias": bias - mean @ weight}
+
+    def _scores(self, X: Tensor) -> Tensor:
+        return X @ self.state["weight"].to(X) + self.state["bias"].to(X)
+
+
+def ridge(X: Tensor, Y: Tensor, penalty: float) -> tuple[Tensor, Tensor]:
+    """Return weight (d, m) and bias (m,) that minimise ||X weight + bias - Y||^2 / n + penalty ||weight||^2.
+
+    Args:
+        X: (n, d) float64, centred.
+        Y: (n, m) float64.
+        penalty: greater than 0.
+    """
+    n, d = X.shape
+    bias = Y.mean(0)
+    factor, failed = torch.linalg.cholesky_ex(X.T @ X / n + penalty * torch.eye(d, dtype=X.dtype))
+    if failed:
+        raise AtlasError(f"Ridge regression with a penalty of {penalty} has no stable solution - raise the penalty")
+    return torch.cholesky_solve(X.T @ (Y - bias) / n, factor), bias
+
+
+def logistic(X: Tensor, y: Tensor, classes: int, penalty: float) -> tuple[Tensor, Tensor]:
+    """Return weight (d, C) and bias (C,) that minimise the mean cross-entropy + penalty / 2 ||weight||^2.
+
+    By L-BFGS over all rows, until no component of the gradient is above 1e-6.
+
+    Args:
+        X: (n, d) float64, centred and of unit mean variance.
+        y: (n,) int64 below `classes`.
+        classes: C.
+        penalty: greater than 0.
+    """
+    parameters = torch.zeros(X.shape[1] + 1, classes, dtype=X.dtype, requires_grad=True)
+    weight, bias = parameters.detach()[:-1], parameters.detach()[-1]
+    hot = F.one_hot(y, classes)
+
+    @torch.no_grad()
+    def closure() -> Tensor:
+        logs = torch.log_softmax(X @ weight + bias, 1)
+        error = (logs.exp() - hot) / len(X)
+        # The gradient by hand: autograd would keep several more copies of the scores.
+        parameters.grad = torch.cat([X.T @ error + penalty * weight, error.sum(0, keepdim=True)])
+        return penalty / 2 * weight.square().sum() - logs.gather(1, y[:, None]).mean()
+
+    limits: dict[str, Any] = {"max_iter": 1000, "tolerance_grad": 1e-6, "tolerance_change": 0, "history_size": 20}
+    torch.optim.LBFGS([parameters], line_search_fn="strong_wolfe", **limits).step(closure)  # type: ignore[arg-type]
+    return weight, bias
+
+
+@dataclass
+class NetworkHead(HeadModel):
+    """Train a small network: for spaces that a linear head reads badly, such as similarities, and for decoders."""
+
+    name = "network"
+    regresses = True
+
+    layers: list = option([], help="Layers of the network; if none, for classes: layer-norm, linear, tanh, linear")
+    hidden: int = option(256, help="Width between the two linear layers, if no layers are given")
+    epochs: int = option(20, help="Passes over the data")
+    lr: float = option(1e-3, help="Learning rate of Adam")
+    batch_size: int = option(128, help="Rows in one step of the training")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.layers = network.check(self.layers)
+
+    def _layers(self, d: int, outputs: int) -> list[dict[str, Any]]:
+        # Layer-norm sees one vector alone: statistics of a batch would let rows of a test set see each other.
+        return self.layers or [
+            {"type": "layer-norm", "features": d},
+            {"type": "linear", "in_features": d, "out_features": self.hidden},
+            {"type": "tanh"},
+            {"type": "linear", "in_features": self.hidden, "out_features": outputs},
+        ]
+
+    def _fit(self, X: Tensor, y: Tensor, outputs: int, seed: int) -> dict[str, Tensor]:
+        if y.ndim == 2 and not self.layers:
+            raise self.fail("needs the option 'layers' to be trained on targets")
+        layers = self._layers(X.shape[1], outputs)
+        made = math.prod(network.output_shape(layers, X.shape[1:]))
+        if made != outputs:
+            raise self.fail(f"needs layers with {outputs} outputs, got {made}")
+        net = network.initialise(layers, seed)
+        self._train(net, X.float(), y if y.ndim == 1 else y.float(), seed)
+        if not all(bool(torch.isfinite(t).all()) for t in net.state_dict().values()):
+            raise self.fail(f"diverged in training - lower the option 'lr', now {self.lr}")
+        return net.state_dict()
+
+    @torch.enable_grad()
+    def _train(self, net: torch.nn.Module, X: Tensor, y: Tensor, seed: int) -> None:
+        loss = F.cross_entropy if y.ndim == 1 else F.mse_loss
+        generator = torch.Generator().manual_seed(seed)
+        optimizer = torch.optim.Adam(net.parameters(), lr=self.lr)
+        for _ in range(self.epochs):
+            order = torch.randperm(len(X), generator=generator)
+            for rows in order.tensor_split(math.ceil(len(X) / self.batch_size)):
+                optimizer.zero_grad()
+                loss(net(X[rows]).flatten(1), y[rows]).backward()
+                optimizer.step()
+
+    def _take(self, state: Mapping[str, Tensor]) -> None:
+        # Without layers of its own, the sizes are those of the first and the last tensor.
+        d, outputs = (max(state[name].numel(), 1) if name in state else 1 for name in ("0.weight", "3.bias"))
+        layers = self._layers(d, outputs)
+        frozen_state = frozen(state)
+        self._net = network.load(layers, frozen_state)
+        self._state = frozen_state
+        self._read_layers = layers
+        self._known: dict[int, int] = {}
+
+    def outputs(self, d: int) -> int:
+        """Return how many scores a vector of d numbers gets, or raise `AtlasError` if the layers do not take it."""
+        if self.state and d not in self._known:
+            self._known[d] = math.prod(network.output_shape(self._read_layers, (d,)))
+        return self._known[d]
+
+    def _scores(self, X: Tensor) -> Tensor:
+        net = self._net if (X.dtype, X.device.type) == (torch.float32, "cpu") else copy.deepcopy(self._net).to(X)
+        return net(X).flatten(1)
+
+
+@dataclass
+class KernelHead(HeadModel):
+    """Regress on how near some of the vectors are: for spaces no plane divides; in closed form, nothing is trained.
+
+    Ridge regression with the kernel exp(-gamma |x - z|^2 / s), s being the mean squared length of the vectors about
+    their mean, restricted to functions of the similarities to random landmarks.
+
+    Source: C. Williams and M. Seeger, Using the Nyström method to speed up kernel machines, 2001.
+    """
+
+    name = "kernel"
+    regresses = True
+    tensors = {"landmarks": "nd", "gamma": "", "weight": "nC", "bias": "C"}
+
+    landmarks: int = option(1000, help="How many of the vectors to keep, at most")
+    gamma: float = option(0.3, help="How fast similarity falls with the squared distance, over its mean to the mean")
+    penalty: float = option(1e-4, help="Penalty on the squared norm of the function, as a fraction of the rows")
+
+    def _fit(self, X: Tensor, y: Tensor, outputs: int, seed: int) -> dict[str, Tensor]:
+        X = X.double()
+        size = (X - X.mean(0)).square().sum(1).mean()
+        if size == 0:
+            raise self.fail("cannot be fitted on vectors that are all the same")
+        chosen = torch.randperm(len(X), generator=torch.Generator().manual_seed(seed))[: self.landmarks]
+        state = {"landmarks": X[chosen.sort().values], "gamma": self.gamma / size}
+        Y = (F.one_hot(y, outputs) if y.ndim == 1 else y).double()
+        bias = Y.mean(0)
+        A, K = (nearness(rows, state["landmarks"], state["gamma"]) for rows in (X, state["landmarks"]))
+        # Landmarks that are alike make K singular: what is added is far below the rounding of float32.
+        K = self.penalty * (K + 1e-6 * torch.eye(len(K), dtype=K.dtype))
+        factor, failed = torch.linalg.cholesky_ex(A.T @ A / len(X) + K)
+        if failed:
+            raise self.fail(f"with a penalty of {self.penalty} has no stable solution - raise the penalty")
+        return {**state, "weight": torch.cholesky_solve(A.T @ (Y - bias) / len(X), factor), "bias": bias}
+
+    def _scores(self, X: Tensor) -> Tensor:
+        landmarks, gamma, weight, bias = (self.state[name].to(X) for name in self.tensors)
+        # A loop over blocks would fix the number of rows of what is traced, as an exporter does.
+        parts = (X,) if torch.compiler.is_compiling() else X.split(max(1, _CHUNK // len(landmarks)))
+        return torch.cat([nearness(part, landmarks, gamma) @ weight + bias for part in parts])
+
+
+def nearness(X: Tensor, landmarks: Tensor, gamma: Tensor) -> Tensor:
+    """Return (n, m): the radial kernel of rows of X (n, d) and landmarks (m, d)."""
+    return (gamma * similarity(X, landmarks, "euclidean").clamp_max(0)).exp()
+
+
+@dataclass
+class NearestMeanHead(HeadModel):
+    """Choose the class whose mean is nearest: nothing to tune, and good with a few rows of each class."""
+
+    name = "nearest-mean"
+    tensors = {"means": "Cd"}
+
+    metric: str = option("cosine", help="What nearest means; with cosine, vectors have length 1", choices=METRICS)
+
+    def _fit(self, X: Tensor, y: Tensor, outputs: int, seed: int) -> dict[str, Tensor]:
+        X = F.normalize(X.double(), dim=1) if self.metric == "cosine" else X.double()
+        sums = torch.zeros(outputs, X.shape[1], dtype=X.dtype).index_add_(0, y, X)
+        return {"means": sums / y.bincount()[:, None]}
+
+    def _scores(self, X: Tensor) -> Tensor:
+        return similarity(X, self.state["means"].to(X), self.metric)
+
+
+@dataclass
+class NearestNeighboursHead(HeadModel):
+    """Let the k nearest vectors vote: no training, but all vectors are kept; scores have no gradient."""
+
+    name = "knn"
+    tensors = {"vectors": "nd", "labels": "n"}
+
+    k: int = option(5, help="How many neighbours vote")
+    metric: str = option("cosine", help="What nearest means", choices=METRICS)
+
+    def _fit(self, X: Tensor, y: Tensor, outputs: int, seed: int) -> dict[str, Tensor]:
+        return {"vectors": X, "labels": y}
+
+    def _sizes(self, state: Mapping[str, Tensor]) -> dict[str, int]:
+        sizes = super()._sizes(state)
+        labels = state["labels"]
+        if labels.dtype != torch.int64 or not 0 <= int(labels.min()) <= int(labels.max()) < len(labels):
+            raise self.fail("needs 'labels' of int64, from 0 to less than the number of rows")
+        if self.k > len(labels):
+            raise self.fail(f"cannot find {self.k} neighbours among {len(labels)} vectors - lower the option 'k'")
+        return {**sizes, "C": int(labels.max()) + 1}
+
+    def _scores(self, X: Tensor) -> Tensor:
+        vectors, labels = self.state["vectors"].to(X), self.state["labels"].to(X.device)
+        # Of classes with as many votes the one with the nearest neighbour wins: together these add less than one vote.
+        votes = 1 + 0.5 ** torch.arange(1, self.k + 1, device=X.device).to(X.dtype)
+        result = X.new_zeros(len(X), self.outputs(X.shape[1]))
+        rows = max(1, _CHUNK // len(vectors))
+        for part, scores in zip(X.split(rows), result.split(rows), strict=True):
+            nearest = similarity(part, vectors, self.metric).topk(self.k).indices
+            scores.scatter_add_(1, labels[nearest], votes.expand(len(part), -1))
+        return result
+
+
+def similarity(X: Tensor, Y: Tensor, metric: str) -> Tensor:
+    """Return (n, m): the cosine of each pair of rows of X (n, d) and Y (m, d), or minus their squared distance."""
+    if metric == "cosine":
+        return F.normalize(X, dim=1) @ F.normalize(Y, dim=1).T
+    # Moved near the origin, or the difference of large squares loses its digits.
+    centre = Y.mean(0)
+    X, Y = X - centre, Y - centre
+    return 2 * X @ Y.T - X.square().sum(1, keepdim=True) - Y.square().sum(1)
+
+
+HEADS: dict[str, type[HeadModel]] = {
+    cls.name: cls for cls in (LinearHead, NetworkHead, KernelHead, NearestMeanHead, NearestNeighboursHead)
+}
+
+
+def create_head(name: str, config: Mapping[str, Any] | None = None, /, **options: Any) -> HeadModel:
+    """Return a head by name: `create_head("linear", penalty=0.01)`."""
+    if name not in HEADS:
+        raise AtlasError(unknown("head", name, HEADS))
+    return HEADS[name].from_config({**(config or {}), **options})

@@ -1,0 +1,1 @@
+"""Checks of matrices, and second moments of paired rows."""

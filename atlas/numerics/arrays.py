@@ -1,0 +1,133 @@
+"""Matrices that come in as anything, and tensors as they will be saved; torch is imported when it is needed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from atlas.cards.names import sha256_of
+from atlas.errors import AtlasError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def frozen(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return tensors as they will be saved: float32 (whole numbers stay), contiguous, on the CPU, sharing no memory."""
+    import torch
+
+    def one(t: Tensor) -> Tensor:
+        t = t.detach().cpu()
+        t = t.to(torch.float32) if t.is_floating_point() else t
+        return t.clone(memory_format=torch.contiguous_format)
+
+    return {name: one(t) for name, t in state.items()}
+
+
+def hash_of(state: Mapping[str, Tensor]) -> str:
+    """Return the sha256 of tensors: their names, dtypes, shapes and bytes, whatever order they are given in."""
+    import torch
+
+    def one(t: Tensor) -> list[Any]:
+        raw = t.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+        return [str(t.dtype), list(t.shape), hashlib.sha256(raw.data).hexdigest()]
+
+    return sha256_of({name: one(t) for name, t in state.items()})
+
+
+def check_device(device: str) -> str:
+    """Return a device's name, or raise `AtlasError` if torch has no such device here."""
+    import torch
+
+    try:
+        # Not all of torch's devices compute: 'meta' holds no numbers.
+        torch.zeros(1, device=device).cpu()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise AtlasError(f"Device '{device}' cannot be used: {str(error).partition(chr(10))[0]} - use 'cpu'") from None
+    return device
+
+
+def as_matrix(X: Any, what: str, finite: bool = False) -> Tensor:
+    """Return a tensor or array of rows as a floating-point tensor (n, d), without a copy where there can be one.
+
+    Raises:
+        AtlasError: not two-dimensional, no rows, not numbers, or (if asked) NaN or infinity: how many, and where.
+    """
+    import torch
+
+    try:
+        t = X if isinstance(X, torch.Tensor) else torch.as_tensor(X)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise AtlasError(f"{what} must be a tensor or an array of numbers, got {type(X).__name__} ({error})") from None
+    if t.ndim != 2:
+        raise AtlasError(f"{what} must have two dimensions (rows, features), got shape {tuple(t.shape)}")
+    if 0 in t.shape:
+        raise AtlasError(f"{what} must have at least one row and one column, got shape {tuple(t.shape)}")
+    if t.is_complex() or t.dtype == torch.bool:
+        raise AtlasError(f"{what} must hold real numbers, got {t.dtype}")
+    t = t.detach()
+    t = t if t.is_floating_point() else t.float()
+    if finite:
+        check_finite(t, what)
+    return t
+
+
+def as_pairs(pairs: Any, n: int, m: int) -> Tensor:
+    """Return pairs of numbers of rows, of X that has n and of Y that has m, as an int64 tensor (s, 2).
+
+    Raises:
+        AtlasError: not whole numbers of two columns, fewer than two pairs, rows that are not there, or one twice.
+    """
+    import torch
+
+    try:
+        rows = torch.as_tensor(pairs).cpu()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise AtlasError(f"Pairs must be numbers of rows, got {type(pairs).__name__} ({error})") from None
+    whole = not (rows.is_floating_point() or rows.is_complex() or rows.dtype == torch.bool)
+    if rows.ndim != 2 or rows.shape[1] != 2 or not whole:
+        raise AtlasError(f"Pairs must be whole numbers (s, 2), got {rows.dtype} of shape {tuple(rows.shape)}")
+    if len(rows) < 2:
+        raise AtlasError(f"Pairs must be at least 2, got {len(rows)}")
+    for name, column, size in zip("XY", rows.T, (n, m), strict=True):
+        for row in (int(column.min()), int(column.max())):
+            if not 0 <= row < size:
+                raise AtlasError(f"Pairs must name rows of {name} from 0 to {size - 1}, got {row}")
+        if len(column.unique()) < len(column):
+            raise AtlasError(f"Pairs must name a row of {name} once, got {int(column.mode().values)} in two of them")
+    return rows.to(torch.int64)
+
+
+def check_finite(t: Tensor, what: str, first_row: int = 0, more: bool = False) -> None:
+    """Raise `AtlasError` if the matrix holds NaN or infinity: how many values, and the first row that has one.
+
+    Args:
+        t: (n, d).
+        what: the subject of the sentence.
+        first_row: the number of the first row of t, when t is a batch of something larger.
+        more: whether rows follow that have not been looked at.
+    """
+    import torch
+
+    # One pass that keeps nothing: a sum is finite unless an element is not, or it overflows.
+    if bool(torch.isfinite(t.sum())):
+        return
+    bad = ~torch.isfinite(t)
+    count = int(bad.sum())
+    if count:
+        raise not_finite(what, count, first_row + int(bad.any(1).nonzero()[0]), more)
+
+
+def not_finite(what: str, count: int, row: int, more: bool = False) -> AtlasError:
+    """Return the error for values that are NaN or infinite: how many (at least, if there are more rows), and where."""
+    values = ("at least " if more else "") + ("1 value that is" if count == 1 else f"{count} values that are")
+    return AtlasError(f"{what} has {values} NaN or infinite, the first in row {row} - remove those rows")
+
+
+def like(result: Tensor, given: Any, tensor: Tensor) -> Any:
+    """Return a result as what went in: the tensor's dtype and device, and a numpy array if it was one."""
+    import torch
+
+    out = result.to(device=tensor.device, dtype=tensor.dtype)
+    return out if isinstance(given, torch.Tensor) else out.numpy()

@@ -1,0 +1,1 @@
+"""Verbs composed in a file: read, run, summarised and locked."""

@@ -1,0 +1,349 @@
+"""Recipes: the verbs composed in a YAML file, read into the jobs that have to be done.
+
+    format: 1
+    values:
+      spaces: [resnet20, resnet32]
+    steps:
+      vectors:
+        each: {space: "${spaces}", split: [train, test]}
+        verb: encode
+        encoder: zoo/${space}
+        input: data/${split}
+      fit:
+        each: {"source, target": {pairs: "${spaces}"}, method: [procrustes, linear], n: [100, 1000], seed: {range: 5}}
+        verb: fit
+        ...
+        source: {step: vectors, space: "${source}", split: train}
+
+Nothing in a recipe is executed: a verb is one of those below, and what it is given is data.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from atlas.cards.names import canonical, sha256_of, slug
+from atlas.cards.yaml import read_yaml
+from atlas.errors import AtlasError, unknown
+from atlas.recipes.tables import RESERVED, Summary, check_fields, located, mapping, read_summary
+
+FORMAT = 1
+# Letters of the name of a step, and of the values in the name of what it makes: an id has 96 at most.
+LONGEST = 42
+_VARIABLE = re.compile(r"\$\{([^}]*)\}")
+_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+_VARIABLE_NAME = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
+_SCALARS: dict[str, type] = {"text": str, "int": int, "truth": bool, "options": dict}
+
+
+@dataclass(frozen=True)
+class Verb:
+    """What a verb makes ("figures", or the kind of an artefact) and what it takes.
+
+    Each argument is a scalar (text, int, truth, options), or something stored, named by its kind; alternatives are
+    joined by '|'. A '?' marks what may be left out, '+' and '*' what takes one or more, or any number.
+    """
+
+    makes: str
+    takes: Mapping[str, str]
+
+
+_OPTIONS = {"options": "options?", "id": "text?"}
+_ITEMS = {
+    "encoder": "space",
+    "input": "items",
+    "options": "options?",
+    "text_column": "text?",
+    "label_column": "text?",
+    "id_column": "text?",
+    # Where to compute and in what batches, which does not change the result.
+    "batch_size": "int?",
+    "device": "text?",
+}
+_PAIR = {"source": "vectors", "target": "vectors"}
+VERBS = {
+    "encode": Verb("vectors", {**_ITEMS, "id": "text?"}),
+    "sample": Verb(
+        "anchors", {"sampler": "text", "vectors": "vectors", "n": "int", "seed": "int?", "also": "vectors*", **_OPTIONS}
+    ),
+    "fit": Verb(
+        "alignment",
+        {"aligner": "text", "source": "vectors", "target": "vectors?", "anchors": "anchors?", **_OPTIONS},
+    ),
+    "train": Verb("head", {"head": "text", "vectors": "vectors", "seed": "int?", **_OPTIONS}),
+    "compose": Verb("alignment", {"alignments": "alignment*", "backwards": "alignment*", "id": "text?"}),
+    "aggregate": Verb("atlas", {"aggregator": "text", "vectors": "vectors+", "anchors": "anchors?", **_OPTIONS}),
+    "extend": Verb("atlas", {"atlas": "atlas", "vectors": "vectors+", "id": "text?"}),
+    "chart": Verb("alignment", {"atlas": "atlas", "space": "text", "id": "text?"}),
+    "apply": Verb("vectors", {"mapping": "alignment|atlas", "vectors": "vectors+", "inverse": "truth?"}),
+    "evaluate": Verb("figures", {"alignment": "alignment", **_PAIR, "head": "head|space?", "metrics": "text*"}),
+    "compare": Verb("figures", {"vectors": "vectors+", "metrics": "text*"}),
+    "stitch": Verb("figures", {**_ITEMS, "alignment": "alignment?", "head": "head|space"}),
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One step with one value for each of its variables.
+
+    Attributes:
+        step: name of the step.
+        verb: what to do.
+        scope: the value of each variable of `each`.
+        arguments: of the verb; a job stands for what it makes.
+        label: the name of what it makes among those of its step; '' if the step has no variables.
+    """
+
+    step: str
+    verb: str
+    scope: Mapping[str, Any]
+    arguments: Mapping[str, Any]
+    label: str = ""
+
+    @property
+    def makes(self) -> str:
+        """What the job makes."""
+        return VERBS[self.verb].makes
+
+    @property
+    def name(self) -> str:
+        """The name of the job and of what it makes: an id, that of its step and of its label."""
+        return slug(f"{self.step}__{self.label}" if self.label else self.step)
+
+    def __str__(self) -> str:
+        """Return step and variables, as messages call the job."""
+        values = ", ".join(f"{name}={value}" for name, value in self.scope.items())
+        return f"'{self.step}'" + (f" ({values})" if values else "")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A recipe, read and expanded.
+
+    Attributes:
+        path: the file; the paths in it are relative to its folder.
+        jobs: what has to be done, in an order in which everything is there when it is needed.
+        summaries: the tables of means asked for.
+        pictures: name of each to its panels: what they are called, and the vectors in them, or the job that makes them.
+    """
+
+    path: Path
+    jobs: tuple[Job, ...]
+    summaries: tuple[Summary, ...] = field(default=())
+    pictures: Mapping[str, Mapping[str, Job | str]] = field(default_factory=dict)
+
+
+def read_recipe(path: str | Path, values: Mapping[str, Any] | None = None) -> Recipe:
+    """Read a recipe and expand its loops.
+
+    Args:
+        path: the YAML file.
+        values: what to use in place of entries of `values` in the file.
+
+    Raises:
+        AtlasError: anything that is wrong with it; the message names the step.
+    """
+    path = Path(path)
+    data = read_yaml(path)
+    if not isinstance(data, dict):
+        raise AtlasError(f"{path}: a recipe must be a mapping, got {type(data).__name__}")
+    check_fields(
+        str(path), data, required=("format", "steps"), optional=("description", "values", "tables", "pictures")
+    )
+    if type(data["format"]) is not int or not 1 <= data["format"] <= FORMAT:
+        raise AtlasError(f"{path}: format must be {FORMAT}, got {data['format']!r} - a newer one needs a newer Atlas")
+    known = mapping(f"{path}: values", data.get("values", {}))
+    for name in values or {}:
+        if name not in known:
+            raise AtlasError(unknown("value of the recipe", name, known))
+    done: dict[str, list[Job]] = {}
+    known |= values or {}
+    for name, step in mapping(f"{path}: steps", data["steps"]).items():
+        if not isinstance(name, str) or not _NAME.fullmatch(name) or len(name) > LONGEST:
+            raise AtlasError(
+                f"{path}: step {name!r} must have a name of at most {LONGEST} lower-case letters, digits and single '-'"
+            )
+        with located(f"{path}: step '{name}'"):
+            done[name] = _expand(name, step, known, done)
+    jobs = tuple(job for jobs in done.values() for job in jobs)
+    measured = {name: jobs[0].scope for name, jobs in done.items() if jobs[0].makes == "figures"}
+    tables = mapping(f"{path}: tables", data.get("tables", {}))
+    summaries = tuple(read_summary(path, name, table, measured) for name, table in tables.items())
+    return Recipe(path, jobs, summaries, _pictures(path, data.get("pictures", {}), known, done))
+
+
+def _pictures(path: Path, data: Any, values: Mapping[str, Any], done: Any) -> dict[str, dict[str, Job | str]]:
+    """Return the panels of each picture, jobs in place of references."""
+    pictures: dict[str, dict[str, Job | str]] = {}
+    for title, panels in mapping(f"{path}: pictures", data).items():
+        where = f"{path}: picture '{title}'"
+        pictures[str(title)] = {}
+        for name, reference in mapping(where, panels).items():
+            with located(f"{where}: '{name}'"):
+                pictures[str(title)][str(name)] = _argument("vectors", substitute(reference, values), values, done)
+        if not panels:
+            raise AtlasError(f"{where} has no panels - give each a name and vectors")
+    return pictures
+
+
+def _expand(name: str, step: Any, values: Mapping[str, Any], done: Mapping[str, list[Job]]) -> list[Job]:
+    """Return the jobs of a step, one for each combination of its variables."""
+    step = dict(mapping("it", step))
+    each, verb = step.pop("each", {}), step.pop("verb", None)
+    if verb not in VERBS:
+        raise AtlasError(unknown("verb", verb, VERBS))
+    takes = VERBS[verb].takes
+    for argument in step:
+        if argument not in takes:
+            raise AtlasError(unknown(f"argument of {verb}", argument, takes))
+    scopes = list(_scopes(mapping("each", each), values, done))
+    found = [_job(name, verb, scope, step, {**values, **scope}, done) for scope in scopes]
+    return _labelled(found)
+
+
+def _job(
+    name: str, verb: str, scope: Mapping[str, Any], step: Mapping[str, Any], values: Mapping[str, Any], done: Any
+) -> Job:
+    arguments = {}
+    for argument, kind in VERBS[verb].takes.items():
+        if argument not in step:
+            if kind[-1] not in "?*":
+                raise AtlasError(f"{verb} needs '{argument}'")
+            continue
+        with located(f"'{argument}'"):
+            arguments[argument] = _argument(kind, substitute(step[argument], values), values, done)
+    return Job(name, verb, scope, arguments)
+
+
+def _argument(kind: str, value: Any, values: Mapping[str, Any], done: Mapping[str, list[Job]]) -> Any:
+    """Return the value of an argument, jobs in place of references, or say what it should have been."""
+    many, kind = kind[-1] in "+*", kind.rstrip("?+*")
+    if many:
+        listed = value if isinstance(value, list) else [value]
+        result = [found for item in listed for found in _values(kind, item, values, done)]
+        if not result:
+            raise AtlasError("must not be empty")
+        return result
+    result = _values(kind, value, values, done)
+    if len(result) != 1:
+        names = ", ".join(result[0].scope) if result else ""
+        raise AtlasError(f"stands for {len(result)} results of step '{value['step']}' - say which: {names}")
+    return result[0]
+
+
+def _values(kind: str, value: Any, values: Mapping[str, Any], done: Mapping[str, list[Job]]) -> list[Any]:
+    if kind in _SCALARS:
+        if type(value) is not _SCALARS[kind]:
+            raise AtlasError(f"must be {_SCALARS[kind].__name__}, got {value!r} ({type(value).__name__})")
+        return [value]
+    if isinstance(value, str) and value:
+        return [value]
+    if not isinstance(value, dict) or "step" not in value:
+        raise AtlasError(f"must be a path, an id, or {{step: NAME}}, got {value!r}")
+    return _referenced(kind, dict(value), values, done)
+
+
+def _referenced(kind: str, reference: dict[str, Any], values: Mapping[str, Any], done: Any) -> list[Job]:
+    """Return the jobs a reference means: those of the step whose variables have the values given, or those here."""
+    name = reference.pop("step")
+    if name not in done:
+        raise AtlasError(unknown("earlier step", name, done))
+    jobs: list[Job] = done[name]
+    makes = {*kind.split("|")} & {jobs[0].makes, *_also_made(jobs[0])}
+    if not makes:
+        raise AtlasError(f"step '{name}' makes {jobs[0].makes}, not {kind.replace('|', ' or ')}")
+    variables = jobs[0].scope
+    for variable in reference:
+        if variable not in variables:
+            raise AtlasError(unknown(f"variable of step '{name}'", variable, variables))
+    wanted = {**{v: values[v] for v in variables if v in values}, **reference}
+    found = [job for job in jobs if all(job.scope[v] == value for v, value in wanted.items())]
+    if not found:
+        given = ", ".join(f"{v}={value}" for v, value in wanted.items())
+        raise AtlasError(f"step '{name}' has no result for {given}")
+    return found
+
+
+def _also_made(job: Job) -> tuple[str, ...]:
+    """Return the kinds a job's result can be used as, besides its own: an encoding is of items, and has an encoder."""
+    return {"encode": ("items", "space"), "apply": ("items",)}.get(job.verb, ())
+
+
+def substitute(value: Any, values: Mapping[str, Any]) -> Any:
+    """Replace ${name} in texts, at any depth; a text that is nothing else becomes the value, whatever its type."""
+    if isinstance(value, dict):
+        return {key: substitute(item, values) for key, item in value.items()}
+    if isinstance(value, list):
+        return [substitute(item, values) for item in value]
+    if not isinstance(value, str):
+        return value
+
+    def look_up(match: re.Match[str]) -> Any:
+        if match[1] not in values:
+            raise AtlasError(unknown("variable", match[1], values))
+        return values[match[1]]
+
+    if whole := _VARIABLE.fullmatch(value):
+        return look_up(whole)
+    return _VARIABLE.sub(lambda match: str(look_up(match)), value)
+
+
+def _scopes(each: dict[str, Any], values: Mapping[str, Any], done: Mapping[str, list[Job]]) -> Iterator[dict[str, Any]]:
+    """Yield every combination of the values of the variables, the last one changing fastest."""
+    axes = []
+    for name, given in each.items():
+        with located(f"each: '{name}'"):
+            axes.append(_axis(str(name), substitute(given, values), done))
+    for combination in itertools.product(*axes):
+        yield {name: value for part in combination for name, value in part.items()}
+
+
+def _axis(name: str, given: Any, done: Mapping[str, list[Job]]) -> list[dict[str, Any]]:
+    """Return the values that the variables of one line of `each` take together."""
+    if name == "step":
+        if given not in done:
+            raise AtlasError(unknown("earlier step", given, done))
+        return [dict(job.scope) for job in done[given]]
+    names = [part.strip() for part in name.split(",")]
+    for part in names:
+        if not _VARIABLE_NAME.fullmatch(part):
+            raise AtlasError(f"{part!r} must be lower-case letters, digits, '-' and '_'")
+        if part in RESERVED:
+            raise AtlasError(f"'{part}' is told of every figure - choose another name")
+    rows = _listed(given, len(names))
+    if len(names) == 1:
+        return [{name: value} for value in rows]
+    for row in rows:
+        if not isinstance(row, (list, tuple)) or len(row) != len(names):
+            raise AtlasError(f"takes lists of {len(names)} values, got {row!r}")
+    return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def _listed(given: Any, width: int) -> list[Any]:
+    if isinstance(given, dict) and set(given) == {"range"} and type(given["range"]) is int and given["range"] > 0:
+        return list(range(given["range"]))
+    if isinstance(given, dict) and set(given) == {"pairs"} and isinstance(given["pairs"], list) and width == 2:
+        return list(itertools.permutations(given["pairs"], 2))
+    if not isinstance(given, list) or not given:
+        raise AtlasError(f"must be a list, {{range: N}} or, for two variables, {{pairs: [...]}}, got {given!r}")
+    return given
+
+
+def _labelled(jobs: list[Job]) -> list[Job]:
+    """Return the jobs of a step with a name for what each makes: its values, and a hash where these are not enough."""
+    if len(jobs) == 1 and not jobs[0].scope:
+        return jobs
+    plain = [slug("__".join(str(v) for v in job.scope.values() if not isinstance(v, (dict, list)))) for job in jobs]
+    labels = []
+    for job, label in zip(jobs, plain, strict=True):
+        unclear = plain.count(label) > 1 or len(label) > LONGEST
+        labels.append(f"{label[:LONGEST].rstrip('-_')}-{sha256_of(dict(job.scope))[:8]}" if unclear else label)
+    if len(set(labels)) != len(labels):
+        twice = next(job for job, label in zip(jobs, labels, strict=True) if labels.count(label) > 1)
+        raise AtlasError(f"each: {canonical(dict(twice.scope))} is there twice")
+    return [Job(job.step, job.verb, job.scope, job.arguments, label) for job, label in zip(jobs, labels, strict=True)]

@@ -1,0 +1,288 @@
+"""Runs recipes: each job once, until something that went into it changes.
+
+What a job makes lies in OUT/<step>__<values of its variables>; in OUT/.steps, a stamp holds the hash of everything that
+went into it: the verb, its arguments, the contents of files, the keys of the jobs it builds on, and the versions of
+Atlas and of the plugin. Where to compute and in what batches is left out, because it does not change the result.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from atlas._version import __version__
+from atlas.artefacts.loading import load, read_vectors, save
+from atlas.cards.folder import CARD
+from atlas.cards.names import sha256_of, slug
+from atlas.components.encoder import Encoder
+from atlas.components.kinds import KINDS
+from atlas.errors import AtlasError, NotFoundError
+from atlas.hub.pulling import locate
+from atlas.models.heads import create_head
+from atlas.pictures import plots
+from atlas.pictures.projections import projected
+from atlas.plugins.catalogue import components, create, provider
+from atlas.progress import Progress, silent
+from atlas.recipes.reading import VERBS, Job, Recipe
+from atlas.recipes.steps import DO, HOW
+from atlas.recipes.tables import draw, located, summarise
+from atlas.storage.files import sha256_file, whole_file
+from atlas.verbs.arguments import find_encoder, find_head, find_items
+
+STAMPS = ".steps"
+# Letters of the name of a picture.
+LONGEST = 80
+PLAIN = ("text", "int", "truth", "options")
+# A head, or a space whose encoder carries one.
+HEAD = "head|space"
+Given = Mapping[str, Any]
+
+
+def quiet(number: int, job: Job, state: str) -> None:
+    """Say nothing."""
+
+
+class Runner:
+    """Runs the jobs of a recipe in a folder.
+
+    Attributes:
+        recipe: what to run.
+        out: the folder.
+        progress: shows how far a job is.
+    """
+
+    def __init__(self, recipe: Recipe, out: str | Path, progress: Progress = silent) -> None:
+        """Prepare to run a recipe: everything it names is looked for before anything is done.
+
+        Args:
+            recipe: what to run.
+            out: the folder; it must be new, empty, or one of a run before.
+            progress: shows how far a job is.
+
+        Raises:
+            AtlasError: a component, option, file or registry entry that is not there; the message names the step.
+        """
+        self.recipe = recipe
+        self.out = Path(out)
+        self.progress = progress
+        if self.out.exists() and not (self.out / STAMPS).is_dir() and (self.out.is_file() or any(self.out.iterdir())):
+            raise AtlasError(f"'{out}' is not the folder of a run - choose another name")
+        self._content = functools.cache(content_hash)
+        self._load = functools.lru_cache(maxsize=32)(load_stored)
+        self._keys: dict[int, str] = {}
+        for job in recipe.jobs:
+            with located(f"{recipe.path}: step {job}"):
+                self._keys[id(job)] = self._key(job)
+
+    def run(self, *, force: bool = False, report: Callable[[int, Job, str], None] = quiet) -> dict[str, Any]:
+        """Do what has not been done, and return all figures and tables, which are in OUT/results.json too.
+
+        The pictures that the recipe asks for are drawn by `draw`.
+
+        Args:
+            force: do everything again.
+            report: is told of every job: its number, from 1, the job, and 'cached' or 'to do'.
+
+        Raises:
+            AtlasError: a job cannot be done; what the jobs before it made is kept.
+        """
+        for number, job in enumerate(self.recipe.jobs, 1):
+            state = "to do" if force else self.state(job)
+            report(number, job, state)
+            if state != "cached":
+                with located(f"{self.recipe.path}: step {job}"):
+                    self._do(job)
+        results = list(self.results())
+        tables = {summary.name: summarise(summary, results) for summary in self.recipe.summaries}
+        found = {"results": results, "tables": tables}
+        with whole_file(self.out / "results.json") as temporary:
+            temporary.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        return found
+
+    def made(self, step: str, **scope: Any) -> Any:
+        """Load what a step has made.
+
+        Args:
+            step: its name.
+            **scope: the values of its variables, as many as tell one of its results from the others.
+
+        Raises:
+            AtlasError: there is no such result, or more than one.
+        """
+        jobs = [j for j in self.recipe.jobs if j.step == step and scope.items() <= dict(j.scope).items()]
+        if len(jobs) != 1:
+            raise AtlasError(f"Step '{step}' has {len(jobs)} results for {scope} - say which")
+        return self._load(self.target(jobs[0]), jobs[0].makes, self._keys[id(jobs[0])])
+
+    def draw(self, found: Mapping[str, Any]) -> list[Path]:
+        """Draw the pictures that the recipe asks for into OUT, and return their files.
+
+        Args:
+            found: what `run` returned.
+
+        Raises:
+            AtlasError: matplotlib is not installed.
+        """
+        return [*self._draw_tables(found["tables"]), *self._draw_spaces()]
+
+    def _draw_tables(self, tables: Mapping[str, Any]) -> Iterator[Path]:
+        for summary in self.recipe.summaries:
+            if summary.picture and tables[summary.name]:
+                with whole_file(self.picture(summary.name)) as temporary:
+                    draw(summary, tables[summary.name], temporary)
+                yield self.picture(summary.name)
+
+    def _draw_spaces(self) -> Iterator[Path]:
+        for title, panels in self.recipe.pictures.items():
+            views = {name: self._vectors(value) for name, value in panels.items()}
+            classes = {name: view.labels for name, view in views.items() if view.labels is not None}
+            with whole_file(self.picture(title)) as temporary:
+                plots.scatter(projected(views), classes, temporary, title=title)
+            yield self.picture(title)
+
+    def picture(self, title: str) -> Path:
+        """Return the file of a picture."""
+        return self.out / f"{slug(title)[:LONGEST].rstrip('-_')}.png"
+
+    def _vectors(self, value: Job | str) -> Any:
+        key = self._keys[id(value)] if isinstance(value, Job) else ""
+        return self._load(self.target(value) if isinstance(value, Job) else self.path(value), "vectors", key)
+
+    def state(self, job: Job) -> str:
+        """Return 'cached' if the job has been done with the very same inputs, else 'to do'."""
+        return "to do" if self.figures(job) is None else "cached"
+
+    def results(self) -> Iterator[dict[str, Any]]:
+        """Yield every figure that has been measured, with the step and the variables it was measured under."""
+        for job in self.recipe.jobs:
+            for figure in self.figures(job) or []:
+                yield {"step": job.step, **job.scope, **figure}
+
+    def figures(self, job: Job) -> list[dict[str, Any]] | None:
+        """Return the figures of a job that has been done ([] if it makes something else), None if it has not been."""
+        try:
+            stamp = json.loads(self.stamp(job).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        same = stamp.get("key") == self._keys[id(job)] and stamp.get("cards") == self._cards(job)
+        return stamp["figures"] if same else None
+
+    def stamp(self, job: Job) -> Path:
+        """Return the file that says how a job was done."""
+        return self.out / STAMPS / f"{job.name}.json"
+
+    def target(self, job: Job) -> Path:
+        """Return the folder of what a job makes."""
+        return self.out / job.name
+
+    def space(self, job: Job) -> Path | str:
+        """Return where the encoder of an encoding is stored: beside its vectors, unless it was stored before."""
+        encoder = job.arguments["encoder"]
+        if isinstance(encoder, Job):
+            return self.space(encoder)
+        return self.out / f"{job.name}.space" if encoder in components(Encoder) else self.path(encoder)
+
+    def path(self, text: str) -> Path | str:
+        """Return the path a text of the recipe means, relative to it; the text itself if it can only be an id."""
+        beside = self.recipe.path.parent / text
+        is_path = beside.exists() or "/" in text or text.startswith(".") or Path(text).suffix
+        return beside if is_path and not text.startswith("hf://") else text
+
+    def _key(self, job: Job) -> str:
+        """Return the hash of everything that goes into a job."""
+        takes = {name: VERBS[job.verb].takes[name].rstrip("?+*") for name in job.arguments if name not in HOW}
+        arguments = {name: self._plain(job.arguments[name], kind) for name, kind in takes.items()}
+        return sha256_of([__version__, job.verb, check_component(job.arguments), arguments])
+
+    def _plain(self, value: Any, kind: str) -> Any:
+        if isinstance(value, list):
+            return [self._plain(item, kind) for item in value]
+        if isinstance(value, Job):
+            return {"job": self._keys[id(value)]}
+        if kind in PLAIN or (kind == "space" and value in components(Encoder)):
+            return value
+        return {"content": self._content(self.path(value), ("vectors",) if kind == "items" else (*kind.split("|"),))}
+
+    def _cards(self, job: Job) -> list[str]:
+        """Return the hashes of the cards a job writes; '' for one that is not there."""
+        folders = [] if job.makes == "figures" else [self.target(job)]
+        if makes_space(job):
+            folders.append(Path(self.space(job)))
+        return [sha256_file(f / CARD) if (f / CARD).is_file() else "" for f in folders]
+
+    def _do(self, job: Job) -> None:
+        given = self._given(job)
+        figures = DO[job.verb](given, self.target(job), self.progress)
+        if makes_space(job):
+            save(given["encoder"], self.space(job), overwrite=True)
+        stamp = {"key": self._keys[id(job)], "cards": self._cards(job), "figures": figures or []}
+        with whole_file(self.stamp(job)) as temporary:
+            temporary.write_text(json.dumps(stamp, indent=1), encoding="utf-8")
+
+    def _given(self, job: Job) -> dict[str, Any]:
+        """Return the arguments of a job with everything they stand for in place of its name."""
+        given: dict[str, Any] = {"id": job.name} if "id" in VERBS[job.verb].takes and job.verb != "encode" else {}
+        for name, value in job.arguments.items():
+            kind = VERBS[job.verb].takes[name].rstrip("?+*")
+            given[name] = [self._find(item, kind, job) for item in value] if isinstance(value, list) else value
+            if not isinstance(value, list) and kind not in PLAIN:
+                given[name] = self._find(value, kind, job)
+        return given
+
+    def _find(self, value: Any, kind: str, job: Job) -> Any:
+        if kind in PLAIN:
+            return value
+        if kind == "space":
+            encoder = self.space(value) if isinstance(value, Job) else value
+            known = isinstance(encoder, str) and encoder in components(Encoder)
+            return find_encoder(encoder if known else self.path(str(encoder)), job.arguments.get("options"))
+        if kind == "items":
+            columns = {name: text for name, text in job.arguments.items() if name.endswith("_column")}
+            stored = isinstance(value, Job)
+            return find_items(self._find(value, "vectors", job) if stored else self.path(value), **columns)
+        if isinstance(value, Job):
+            # A space is wanted of an encoding where its encoder's own head is to read vectors.
+            made = self.space(value) if kind == HEAD and value.makes == "vectors" else self.target(value)
+            return self._load(made, kind, self._keys[id(value)])
+        return self._load(self.path(value), kind, "")
+
+
+def makes_space(job: Job) -> bool:
+    """Whether an encoder is to be stored beside the vectors it makes: it is a component, not a stored space."""
+    encoder = job.arguments.get("encoder")
+    return job.verb == "encode" and isinstance(encoder, str) and encoder in components(Encoder)
+
+
+def check_component(arguments: Given) -> str:
+    """Return what provides the component that arguments name, or raise `AtlasError` if it is not as they say."""
+    options = arguments.get("options", {})
+    for kind, cls in KINDS.items():
+        name = arguments.get(kind)
+        if isinstance(name, str) and (kind != "encoder" or name in components(Encoder)):
+            return provider(type(create(cls, name, options)))
+    if "vectors" in arguments and isinstance(arguments.get("head"), str):
+        create_head(arguments["head"], options)
+    return ""
+
+
+def content_hash(ref: Path | str, kinds: tuple[str, ...]) -> str:
+    """Return a hash of what a reference stands for: of files, or of a card, which holds the hash of its tensors."""
+    path = locate(ref, kinds)
+    if not path.exists():
+        raise NotFoundError(f"There is no file or folder '{path}'")
+    if (path / CARD).is_file():
+        return sha256_file(path / CARD)
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+        return sha256_of([[str(file.relative_to(path)), sha256_file(file)] for file in files])
+    return sha256_file(path)
+
+
+def load_stored(where: Path | str, kind: str, key: str) -> Any:
+    """Load what a job made, or what a recipe names; the key tells two makings of it apart."""
+    if kind == HEAD:
+        return find_head(where)
+    return read_vectors(where) if kind == "vectors" else load(where, kind.split("|"))

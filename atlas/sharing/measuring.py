@@ -1,0 +1,150 @@
+"""What a push can say of an artefact beyond its card: figures on held-out vectors, and how few pairs would do."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from atlas.cards.kinds import AlignmentCard, Card, Metric
+from atlas.errors import AtlasError
+from atlas.hub.cache import SCHEME
+from atlas.hub.pulling import pull
+from atlas.sharing.parts import figures, load_parts, parts
+from atlas.sharing.picture import png
+
+CURVE, PICTURE = "curve.csv", "picture.png"
+# How many pairs the curve is drawn at, below all of them, and how often each number is drawn.
+SIZES = (10, 30, 100, 300, 1_000, 3_000, 10_000, 30_000)
+DRAWS = 3
+
+
+@dataclass(frozen=True)
+class Point:
+    """What the method reaches with fewer pairs: the mean over some draws of that many, the lowest and the highest."""
+
+    pairs: int
+    draws: int
+    mean: float
+    low: float
+    high: float
+
+
+def measured(
+    folder: Path, card: Card, evaluated_on: Sequence[str], fitted_on: Sequence[str], token: str | bool | None
+) -> tuple[Card, dict[str, bytes]]:
+    """Return an artefact's card with figures measured now, and the curve and the picture to publish beside it.
+
+    Args:
+        folder: the alignment, head or atlas.
+        card: its card.
+        evaluated_on: references to the Hub of what it is measured on; the commits they mean now are written into the
+            card.
+        fitted_on: vectors of the source and the target that an alignment was fitted on; none: no curve.
+        token: None for the one you are logged in with.
+
+    Raises:
+        AtlasError: it cannot be measured on these, others cannot reach them, or it was fitted on them.
+    """
+    evaluation, found = _reached(card, evaluated_on, token)
+    known: Sequence[Metric] = getattr(card, "metrics", ())
+    names = list(dict.fromkeys(metric.name for metric in known))
+    if names and "head" in found and "accuracy" not in names:
+        names = ["accuracy", *names]
+    dataset = next(held for part, held in found.items() if part != "head").dataset
+    splits = {metric.split for metric in known if metric.dataset == dataset}
+    measures = figures(folder, card, found, names, splits.pop() if len(splits) == 1 else "")
+    card = replace(card, metrics=tuple(measures), evaluation=evaluation)  # type: ignore[call-arg]
+    return card, _drawn(card, found, fitted_on) if isinstance(card, AlignmentCard) else {}
+
+
+def _drawn(card: AlignmentCard, views: dict[str, Any], fitted_on: Sequence[str]) -> dict[str, bytes]:
+    """Return what is shown of an alignment's figures: how few pairs would do, and a picture."""
+    from atlas.artefacts.loading import read_vectors
+
+    points: list[Point] = []
+    metric = _chosen(card.metrics)
+    if fitted_on:
+        pairs = [read_vectors(ref) for ref in fitted_on]
+        _check_apart(pairs[0], views["source"])
+        points = list(curve(card, pairs, views, metric.name))
+    made = {CURVE: table(points, metric.name).encode()} if points else {}
+    if picture := png(card.metrics, points, metric):
+        made[PICTURE] = picture
+    return made
+
+
+def _reached(card: Card, refs: Sequence[str], token: str | bool | None) -> tuple[dict[str, str], dict[str, Any]]:
+    """Return the pinned references of what an artefact is measured on, and what they hold, by the part it plays."""
+    for ref in refs:
+        if not ref.startswith(SCHEME):
+            raise AtlasError(f"'{ref}' cannot be reached by others - push it, and give its hf:// reference")
+    # The cards alone first: what does not fit is told before anything large is downloaded.
+    named = parts(card, [pull(ref, token=token, tensors=False).card.kind for ref in refs])
+    pulled = {part: pull(ref, token=token) for part, ref in zip(named, refs, strict=True)}
+    pinned = {part: one.pinned for part, one in pulled.items()}
+    return pinned, load_parts({part: one.folder for part, one in pulled.items()})
+
+
+def _check_apart(fitted: Any, held_out: Any) -> None:
+    # Rows of bare files are only numbered, so their ids say nothing without a data set.
+    both = set(fitted.ids) & set(held_out.ids)
+    if both and fitted.dataset and fitted.dataset == held_out.dataset:
+        raise AtlasError(
+            f"{len(both)} of the {len(held_out):,} items it is evaluated on are among those it was fitted on, such as "
+            f"{min(both)!r} - evaluate on others"
+        )
+
+
+def _chosen(measured: Sequence[Metric]) -> Metric:
+    """Return the figure that a curve shows best."""
+    named = {figure.name: figure for figure in measured}
+    return next((named[name] for name in ("accuracy", "recall@10", "recall@1", "cosine") if name in named), measured[0])
+
+
+def curve(card: AlignmentCard, fitted: Sequence[Any], views: dict[str, Any], metric: str) -> Iterator[Point]:
+    """Fit the same method on growing random subsets of the pairs, and measure each on the same held-out items.
+
+    Args:
+        card: names the method and its options.
+        fitted: vectors of the source and the target.
+        views: source, target and head to measure on.
+        metric: what to measure.
+
+    Raises:
+        AtlasError: the method cannot be fitted again.
+    """
+    import torch
+
+    from atlas.artefacts.vectors import paired
+    from atlas.verbs.evaluate import evaluate
+    from atlas.verbs.fit import fit
+
+    X, Y = paired(*fitted)
+    card.source.require(X.space, f"Alignment '{card.id}' maps from", "the vectors it was fitted on")
+    card.target.require(Y.space, f"Alignment '{card.id}' maps to", "the vectors it was fitted on")
+    generator = torch.Generator().manual_seed(0)
+    most = min(len(X), card.n_pairs or len(X))
+    for size in [*(s for s in SIZES if s < most), most]:
+        values = []
+        for _ in range(1 if size == len(X) else DRAWS):
+            rows = torch.randperm(len(X), generator=generator)[:size].sort().values
+            try:
+                # As anchors, not cut down to these rows: a method that fits on seeds looks at all others, too.
+                some = [X.ids[row] for row in rows.tolist()]
+                made = fit(card.aligner, source=fitted[0], target=fitted[1], anchors=some, **card.config)
+            except AtlasError:
+                if size == most:
+                    raise
+                continue  # fewer pairs than this method needs
+            values.append(evaluate(made, metrics=[metric], **views)[0].value)
+        if values:
+            yield Point(size, len(values), statistics.fmean(values), min(values), max(values))
+
+
+def table(points: Sequence[Point], metric: str) -> str:
+    """Return a curve as CSV."""
+    rows = [f"{p.pairs},{p.draws},{p.mean:.4f},{p.low:.4f},{p.high:.4f}" for p in points]
+    return "\n".join([f"pairs,draws,{metric},lowest,highest", *rows, ""])

@@ -1,0 +1,96 @@
+"""What an artefact is measured on, by the part it plays, and how: the same for a push and for whoever verifies it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from atlas.cards.kinds import Card, Metric
+from atlas.errors import AtlasError
+
+# What each kind of artefact must be given, in words.
+NEEDS = {
+    "alignment": "vectors of its source and of its target, and perhaps a head of the target",
+    "head": "vectors of its space",
+    "atlas": "vectors of one or more of its spaces, and a head of the shared one",
+}
+# The options that give it.
+OPTIONS = {"alignment": "--source and --target", "head": "--vectors", "atlas": "--vectors and --head"}
+
+
+def check_measured(card: Card) -> None:
+    """Raise `AtlasError` unless artefacts of this kind are measured."""
+    if card.kind not in NEEDS:
+        raise AtlasError(f"'{card.id}' is of kind {card.kind} - only {', '.join(NEEDS)} can be measured")
+
+
+def parts(card: Card, kinds: Sequence[str]) -> list[str]:
+    """Return the part that each of some artefacts plays when another is measured on them.
+
+    Args:
+        card: of what is measured.
+        kinds: what the artefacts are, in the order given: vectors, head...
+
+    Raises:
+        AtlasError: an artefact of this kind is not measured, or not on these.
+    """
+    check_measured(card)
+    vectors, heads = kinds.count("vectors"), kinds.count("head")
+    fits = {
+        "alignment": vectors == 2 and heads <= 1,
+        "head": vectors == 1 and not heads,
+        "atlas": vectors >= 1 and heads == 1,
+    }
+    if not fits[card.kind] or vectors + heads < len(kinds):
+        given = " and ".join(kinds)
+        raise AtlasError(f"{card.kind.capitalize()} '{card.id}' is measured on {NEEDS[card.kind]}, got {given}")
+    names = iter(("source", "target") if card.kind == "alignment" else numbered(vectors))
+    return ["head" if kind == "head" else next(names) for kind in kinds]
+
+
+def numbered(n: int) -> list[str]:
+    """Return the names of several sets of vectors: vectors, vectors-2, vectors-3..."""
+    return ["vectors", *(f"vectors-{i}" for i in range(2, n + 1))]
+
+
+def required(card: Card) -> tuple[str, ...]:
+    """Return the parts without which an artefact is not measured."""
+    return {"alignment": ("source", "target"), "head": ("vectors",), "atlas": ("vectors", "head")}[card.kind]
+
+
+def plays(card: Card, part: str) -> bool:
+    """Whether something plays this part when the artefact is measured."""
+    vectors = re.fullmatch(r"vectors(-\d{1,3})?", part) if card.kind == "atlas" else None
+    return bool(vectors) or part in required(card) or (part == "head" and card.kind == "alignment")
+
+
+def load_parts(refs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what references to the parts of an evaluation hold."""
+    from atlas.artefacts.loading import load, read_vectors
+
+    return {part: load(ref, "head") if part == "head" else read_vectors(ref) for part, ref in refs.items()}
+
+
+def figures(folder: Path, card: Card, found: Mapping[str, Any], names: Sequence[str], split: str = "") -> list[Metric]:
+    """Measure an artefact.
+
+    Args:
+        folder: that holds it.
+        card: its card.
+        found: vectors and head, by the part they play.
+        names: of an alignment's metrics; none: those of `atlas.evaluate`. Of others, the accuracy is measured.
+        split: what part of the data set this is, for the record.
+    """
+    from atlas.artefacts.loading import load
+    from atlas.verbs.evaluate import evaluate, evaluate_head
+
+    artefact = load(folder, card.kind)
+    if card.kind == "alignment":
+        views = {part: found.get(part) for part in ("source", "target", "head")}
+        return list(evaluate(artefact, **views, metrics=names or None, split=split))  # type: ignore[arg-type]
+    if card.kind == "head":
+        return [evaluate_head(artefact, found["vectors"], split=split)]
+    shared = artefact(*(view for part, view in found.items() if part.startswith("vectors")))
+    return [evaluate_head(found["head"], shared, split=split)]

@@ -1,0 +1,148 @@
+"""Whether a published artefact is what it says: its hashes, its numbers, what it needs, and its figures."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from atlas.cards.folder import MODEL
+from atlas.cards.kinds import Card, Metric
+from atlas.errors import AtlasError
+from atlas.hub.cache import SCHEME
+from atlas.hub.pulling import locate
+from atlas.hub.pushing import not_finite
+from atlas.plugins.discovery import entry_points
+from atlas.sharing.parts import NEEDS, OPTIONS, check_measured, figures, load_parts, plays, required
+from atlas.storage.checks import check_file
+
+TOLERANCE = 1e-3
+ILL_CONDITIONED = 1e6
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at; `ok` is None where there was nothing to judge."""
+
+    name: str
+    ok: bool | None
+    said: str
+
+
+def verify(ref: str | Path, data: Mapping[str, str] | None = None, **keywords: Any) -> list[Check]:
+    """Check everything that can be checked of an artefact.
+
+    Args:
+        ref: a folder, the id of a registry entry, or 'hf://owner/name[@revision]'.
+        data: references to what to measure on, by the part it plays: `source` and `target` (and `head`) for an
+            alignment, `vectors` for a head, `vectors`, `vectors-2`... and `head` for an atlas; None: those the card
+            names.
+        **keywords: of `atlas.hub.pull`.
+
+    Raises:
+        AtlasError: it could not be had, its card is malformed, its file is not the one the card describes, or it is not
+            measured on what was given.
+    """
+    from atlas.cards.folder import read_card
+
+    folder = locate(ref, **keywords)
+    card = read_card(folder)
+    _check_given(card, data or {})
+    checks = [Check("format", True, f"{card.kind} '{card.id}', every field of the card is sound")]
+    if card.sha256:
+        check_file(folder, card)
+        checks.append(Check("hashes", True, f"{MODEL} is the one the card describes, sha256 {card.sha256[:12]}..."))
+        checks += _numbers(folder, card)
+    checks.append(_plugin(folder, card))
+    if hasattr(card, "evaluation"):
+        checks += _figures(folder, card, {**_named(card, data or {}), **(data or {})})
+    return checks
+
+
+def _check_given(card: Card, data: Mapping[str, str]) -> None:
+    if data:
+        check_measured(card)
+    if not all(plays(card, part) for part in data):
+        needs, options = NEEDS[card.kind], OPTIONS[card.kind]
+        raise AtlasError(f"{card.kind.capitalize()} '{card.id}' is measured on {needs} - give {options}")
+
+
+def _numbers(folder: Path, card: Card) -> Iterator[Check]:
+    """Look for numbers that are none, and for a map that loses directions."""
+    import torch
+
+    from atlas.storage.tensors import load_tensors
+
+    tensors = load_tensors(folder / MODEL)
+    bad = not_finite(tensors)
+    count = sum(tensor.numel() for tensor in tensors.values() if tensor.is_floating_point())
+    said = f"NaN or infinity in {', '.join(bad)}" if bad else f"all {count:,} are finite"
+    yield Check("numbers", not bad, said)
+    if card.kind == "alignment" and set(tensors) == {"weight", "bias"} and not bad and tensors["weight"].ndim == 2:
+        values = torch.linalg.svdvals(tensors["weight"].double())
+        condition = float(values[0] / values[-1]) if float(values[-1]) > 0 else float("inf")
+        note = " - some directions are lost, do not run it backwards" if condition > ILL_CONDITIONED else ""
+        yield Check("condition", None if note else True, f"condition number {condition:.3g}{note}")
+
+
+def outdated(plugin: str) -> str:
+    """Return what to do about a plugin, 'name version', that is not installed or older than that; '' if nothing."""
+    from atlas.plugins.provenance import older
+
+    name, _, version = plugin.partition(" ")
+    if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])? [0-9][A-Za-z0-9.+!]*", plugin):
+        return "the card does not say which plugin it needs in a way that can be read"
+    installed = {found.distribution: found.version for _, found in entry_points()}
+    if name not in installed:
+        return f"it comes with {plugin}, which is not installed: pip install {name}"
+    if older(installed[name], version):
+        return f"it was made with {plugin}, installed is {installed[name]}: pip install --upgrade {name}"
+    return ""
+
+
+def _plugin(folder: Path, card: Card) -> Check:
+    if not card.plugin:
+        return Check("plugin", True, "needs none")
+    advice = outdated(card.plugin)
+    if advice and set(card.tensors) == {"weight", "bias"}:
+        return Check("plugin", True, f"{card.plugin} is not needed: the map is a weight and a bias")
+    return Check("plugin", not advice, advice or f"{card.plugin} is installed")
+
+
+def _named(card: Any, data: Mapping[str, str]) -> dict[str, str]:
+    """Return what a card says it was measured on: nothing but the head where other vectors are given.
+
+    Whatever it says, no path of this computer is looked at for it.
+    """
+    found = {part: ref for part, ref in card.evaluation.items() if plays(card, part) and ref.startswith(SCHEME)}
+    return {part: ref for part, ref in found.items() if part == "head" or not set(data) - {"head"}}
+
+
+def _figures(folder: Path, card: Any, data: dict[str, str]) -> Iterator[Check]:
+    """Run the evaluation again, where what it was run on can be reached, and compare with the card."""
+    if not card.metrics:
+        yield Check("figures", None, "the card has none")
+        return
+    if not {*required(card)} <= {*data}:
+        yield Check("figures", None, f"the card does not say on which vectors - give {OPTIONS[card.kind]}")
+        return
+    try:
+        names = list(dict.fromkeys(metric.name for metric in card.metrics))
+        found = {metric.name: metric for metric in figures(folder, card, load_parts(data), names)}
+    except AtlasError as error:
+        yield Check("figures", None, f"could not be measured again: {error}")
+        return
+    for metric in card.metrics:
+        yield _compared(metric, found.get(metric.name))
+
+
+def _compared(said: Metric, found: Metric | None) -> Check:
+    if found is None:
+        return Check(said.name, None, "is not one that can be measured again")
+    if said.dataset and found.dataset and said.dataset != found.dataset:
+        return Check(said.name, None, f"the card says it of {said.dataset}, the vectors are of {found.dataset}")
+    ok = abs(found.value - said.value) <= TOLERANCE * max(1.0, abs(said.value))
+    verdict = "holds" if ok else "does not hold"
+    return Check(said.name, ok, f"{verdict}: the card says {said.value:.4f}, measured again {found.value:.4f}")

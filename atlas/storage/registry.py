@@ -1,0 +1,188 @@
+"""Folders of artefacts: finding, listing and checking them by their cards, without reading tensors.
+
+A registry is any folder; every folder below it that holds a card is an entry. Cards alone are read here, so that
+listing needs neither torch nor plugins.
+"""
+
+from __future__ import annotations
+
+import builtins
+import contextlib
+import difflib
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+
+from atlas.cards.folder import BARE, CARD, read_card
+from atlas.cards.kinds import Card
+from atlas.errors import AtlasError, NotFoundError, unknown
+from atlas.storage.checks import problems
+
+FOLDERS = {
+    "space": "spaces",
+    "anchors": "anchors",
+    "vectors": "vectors",
+    "alignment": "alignments",
+    "head": "heads",
+    "atlas": "atlases",
+}
+
+_first: ContextVar[tuple[Path, ...]] = ContextVar("_first", default=())
+
+
+@contextlib.contextmanager
+def searched_first(folders: Iterable[str | Path]) -> Iterator[None]:
+    """Make every `Registry()` look in these folders before it looks elsewhere."""
+    token = _first.set(tuple(map(Path, folders)))
+    try:
+        yield
+    finally:
+        _first.reset(token)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One artefact of a registry: its card, and the folder it lies in."""
+
+    card: Card
+    folder: Path
+
+    @property
+    def spaces(self) -> dict[str, str]:
+        """The ids of the spaces a card names: source and target, or those its vectors are in."""
+        card = self.card
+        named = {name: getattr(card, name).id for name in ("source", "target", "space") if hasattr(card, name)}
+        return named
+
+
+def shipped() -> Path:
+    """Return the registry that comes with Atlas: beside the package, or in the checkout it runs from."""
+    package = Path(__file__).parents[1]
+    installed = package / "_registry"
+    return installed if installed.is_dir() else package.parent / "registry"
+
+
+class Registry:
+    """One or more folders of artefacts; where two hold the same id, the first folder wins."""
+
+    def __init__(self, *folders: str | Path) -> None:
+        """Open folders, in order of precedence; none: those in ATLAS_REGISTRY, then the one shipped with Atlas."""
+        if not folders:
+            given = [Path(part) for part in os.environ.get("ATLAS_REGISTRY", "").split(os.pathsep) if part]
+            folders = (*_first.get(), *given, shipped())
+        self.folders = [Path(folder) for folder in folders]
+        # What the last listing left out.
+        self.unreadable: list[Path] = []
+
+    def artefacts(self) -> Iterator[Path]:
+        """Yield the folders that hold a card, in order of registry and of name."""
+        for folder in self.folders:
+            if not folder.is_dir():
+                raise NotFoundError(
+                    f"'{folder}' is a file, not a folder" if folder.exists() else f"There is no folder '{folder}'"
+                )
+            for root, names, files in os.walk(folder):
+                # Temporary folders of a write in progress, and whatever else is hidden, are not entries.
+                names[:] = sorted(name for name in names if not name.startswith("."))
+                if CARD in files:
+                    names[:] = []
+                    yield Path(root)
+
+    def entries(self, folders: Iterable[Path] | None = None) -> Iterator[Entry]:
+        """Yield every entry, or those of some folders, whose card can be read; `check` tells of the others."""
+        seen = set()
+        self.unreadable = []
+        for folder in self.artefacts() if folders is None else folders:
+            try:
+                entry = Entry(read_card(folder), folder)
+            except AtlasError:
+                self.unreadable.append(folder)
+                continue
+            key = (entry.card.kind, entry.card.id)
+            if key not in seen:
+                seen.add(key)
+                yield entry
+
+    def list(self, query: str = "", *, kind: str = "", source: str = "", target: str = "") -> list[Entry]:
+        """Return the entries that match everything asked for.
+
+        Args:
+            query: words that must all occur in the id, description, method, or ids of spaces.
+            kind: one of space, anchors, vectors, alignment, head, atlas.
+            source: id of the space an alignment maps from.
+            target: id of the space an alignment maps to.
+        """
+        if kind and kind not in FOLDERS:
+            raise AtlasError(unknown("kind", kind, FOLDERS))
+        found = []
+        for entry in self.entries():
+            wanted = {"source": source, "target": target}
+            if kind and entry.card.kind != kind:
+                continue
+            if any(value and entry.spaces.get(name) != value for name, value in wanted.items()):
+                continue
+            if all(word in _text(entry) for word in query.lower().split()):
+                found.append(entry)
+        return found
+
+    def find(self, id: str, kinds: Sequence[str] = ()) -> Path:
+        """Return the folder of an artefact by its id.
+
+        Args:
+            id: of the artefact.
+            kinds: the kinds that will do; none: any.
+
+        Raises:
+            NotFoundError: no entry of that id; the message names the nearest.
+            AtlasError: entries of several kinds in one folder have the id.
+        """
+        for folder in self.folders:
+            matches = Registry(folder).of_id(id, kinds)
+            if len(matches) > 1:
+                found = ", ".join(f"{entry.card.kind} in '{entry.folder}'" for entry in matches)
+                raise AtlasError(f"'{id}' is the id of several artefacts: {found} - give the folder")
+            if matches:
+                return matches[0].folder
+        known = {entry.card.id for entry in self.entries() if not kinds or entry.card.kind in kinds}
+        near = difflib.get_close_matches(id, known, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else "see 'atlas list'"
+        what = " or ".join(kinds) or "artefact"
+        raise NotFoundError(f"There is no folder '{id}', and no {what} of that id in the registry - {hint}")
+
+    def of_id(self, id: str, kinds: Sequence[str] = ()) -> builtins.list[Entry]:
+        """Return the entries of an id, of these kinds or of any."""
+
+        def right(entry: Entry) -> bool:
+            return entry.card.id == id and (not kinds or entry.card.kind in kinds)
+
+        # Artefacts nearly always lie in a folder of their own id: few cards need to be read.
+        named = [entry for entry in self.entries(f for f in self.artefacts() if f.name == id) if right(entry)]
+        return named if len(named) == 1 else [entry for entry in self.entries() if right(entry)]
+
+    def check(self) -> dict[Path, builtins.list[str]]:
+        """Return every artefact's folder with all that is wrong with it; an empty list is a sound artefact."""
+        found: dict[Path, list[str]] = {}
+        first: dict[tuple[str, str], Path] = {}
+        for folder in self.artefacts():
+            found[folder] = problems(folder)
+            with contextlib.suppress(AtlasError):
+                card = read_card(folder)
+                other = first.setdefault((card.kind, card.id), folder)
+                if other != folder:
+                    found[folder].append(f"{folder / CARD}: {card.kind} '{card.id}' is in '{other}' too")
+        return found
+
+
+def _text(entry: Entry) -> str:
+    card = entry.card
+    method = [getattr(card, name, "") for name in ("aligner", "head", "aggregator", "sampler", "dataset")]
+    return " ".join([card.id, card.kind, card.description, *method, *entry.spaces.values()]).lower()
+
+
+def locate(ref: str | Path, kinds: Sequence[str] = ()) -> Path:
+    """Return the folder or file a reference means: a path if one is there or it looks like one, else a registry id."""
+    text, path = str(ref), Path(ref)
+    looks_like_path = isinstance(ref, Path) or "/" in text or text.startswith(".") or path.suffix in BARE
+    return path if looks_like_path or path.exists() else Registry().find(text, kinds)

@@ -1,0 +1,69 @@
+"""How alike spaces are."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from atlas.artefacts.vectors import Vectors, paired
+from atlas.errors import AtlasError
+from atlas.metrics import Measure, find
+from atlas.verbs.evaluate import _labels
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How alike two spaces are by one metric.
+
+    Attributes:
+        metric: its name.
+        a: id of the first space.
+        b: id of the second; '' for a metric of one space.
+        value: the figure.
+        chance: what unrelated spaces reach; None where that is 0 or has no meaning.
+        n: how many items both have.
+        note: what a reader must know, if anything.
+    """
+
+    metric: str
+    a: str
+    b: str
+    value: float
+    chance: float | None
+    n: int
+    note: str = ""
+
+
+def compare(*vectors: Vectors, metrics: Sequence[str] = ("cka",)) -> list[Comparison]:
+    """Measure how alike every two of several spaces are, on the items both have.
+
+    Args:
+        *vectors: two or more (one will do for a metric of one space), rows paired by item id.
+        metrics: names of metrics.
+
+    Raises:
+        AtlasError: an unknown metric, one that needs a head, or items that do not overlap.
+    """
+    found = []
+    for measure in map(find, metrics):
+        if measure.takes == "classes":
+            raise AtlasError(f"Metric '{measure.name}' reads predictions - measure it with evaluate and a head")
+        if measure.takes == "labelled":
+            found += [_of_one(measure, view) for view in vectors]
+        elif len(vectors) < 2:
+            raise AtlasError(f"Metric '{measure.name}' compares spaces - give the vectors of two or more")
+        else:
+            found += [_of_two(measure, *pair) for pair in itertools.combinations(vectors, 2)]
+    return found
+
+
+def _of_one(measure: Measure, view: Vectors) -> Comparison:
+    return Comparison(measure.name, view.space.id, "", measure(view.data, _labels(view, measure.name)), None, len(view))
+
+
+def _of_two(measure: Measure, a: Vectors, b: Vectors) -> Comparison:
+    x, y = paired(a, b)
+    note = measure.caution(len(x), max(a.space.dim, b.space.dim))
+    value = measure(x.data, y.data)
+    return Comparison(measure.name, a.space.id, b.space.id, value, measure.by_chance(len(x)), len(x), note)

@@ -1,0 +1,162 @@
+"""Figures with what gives them meaning: an alignment beside its ceiling and its floor; how alike spaces are.
+
+The ceiling is the target's own vectors; the floor is no alignment at all, the source's vectors padded with zeros or cut
+to the target's dimension.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from atlas.artefacts.alignment import Alignment
+from atlas.artefacts.head import Head
+from atlas.artefacts.vectors import Vectors, paired
+from atlas.cards.kinds import Metric
+from atlas.errors import AtlasError
+from atlas.metrics import Measure, agreement, bootstrap, find
+from atlas.numerics.arrays import as_matrix, check_finite
+
+DEFAULT = ("cosine", "r2", "recall@1", "recall@10", "mrr")
+
+
+def evaluate(
+    alignment: Alignment,
+    *,
+    source: Vectors,
+    target: Vectors,
+    head: Head | None = None,
+    metrics: Sequence[str] | None = None,
+    split: str = "",
+) -> tuple[Metric, ...]:
+    """Measure an alignment on paired vectors, which should not be those it was fitted on.
+
+    Args:
+        alignment: what to measure.
+        source: vectors of its source.
+        target: vectors of its target; rows are paired with the source's by item id.
+        head: a head of the target; None: no accuracy.
+        metrics: names of metrics; None: cosine, R2, recall and reciprocal rank, and accuracy if there is a head.
+        split: what part of the data set this is, for the record.
+
+    Returns:
+        One figure for each metric, with a 95 % bootstrap interval where it is a mean over rows, and beside it the same
+        figure for the target's own vectors (`native`) and for no alignment (`floor`).
+
+    Raises:
+        SpaceMismatchError: vectors or a head of another space.
+        AtlasError: an unknown metric, items that do not overlap, or labels that are missing.
+    """
+    alignment.source.require(source.space, f"Alignment '{alignment.id}' maps from", "the source vectors")
+    alignment.target.require(target.space, f"Alignment '{alignment.id}' maps to", "the target vectors")
+    if head is not None:
+        head.space.require(alignment.target, f"Head '{head.id}' reads", f"the vectors alignment '{alignment.id}' makes")
+    source, target = paired(source, target)
+    check_finite(as_matrix(source.data, "The source"), "The source")
+    views = {
+        "value": _working(alignment.aligner.transform(source.data)),
+        "native": _working(target.data),
+        "floor": cut_or_padded(_working(source.data), target.space.dim),
+    }
+    figures = []
+    for name in metrics if metrics is not None else _default_metrics(head, len(source)):
+        measure = find(name)
+        reader = _reader(measure, head, target if target.labels is not None else source)
+        found = {view: _figure(measure, *reader(X, views["native"])) for view, X in views.items()}
+        rows = found["value"][1]
+        low, high = (None, None) if rows is None else bootstrap(rows)
+        figures.append(
+            Metric(
+                measure.name,
+                low=low,
+                high=high,
+                dataset=source.dataset,
+                split=split,
+                n=len(source),
+                **{view: figure for view, (figure, _) in found.items()},
+            )
+        )
+    return tuple(figures)
+
+
+def evaluate_head(head: Head, vectors: Vectors, *, split: str = "") -> Metric:
+    """Measure the accuracy of a classifier on labelled vectors, which should not be those it was trained on.
+
+    Args:
+        head: what to measure.
+        vectors: of the space it reads; rows of unknown class are left out.
+        split: what part of the data set this is, for the record.
+
+    Returns:
+        The accuracy, with a 95 % bootstrap interval, and as its `floor` that of always naming the commonest class.
+
+    Raises:
+        SpaceMismatchError: vectors of another space.
+        AtlasError: a head that is no classifier, or labels that are missing.
+    """
+    if not head.classes:
+        raise AtlasError(f"Head '{head.id}' is no classifier - there is no accuracy to measure")
+    head.space.require(vectors.space, f"Head '{head.id}' reads", "the vectors")
+    truth = class_numbers(head, vectors)
+    if not bool(((truth >= 0) & (truth < len(head.classes))).any()):
+        theirs, ours = ", ".join(vectors.classes[:5]), ", ".join(head.classes[:5])
+        raise AtlasError(f"Head '{head.id}' knows none of the vectors' classes ({theirs}) - its own are {ours}")
+    rows = agreement.correct(head.model.predict(vectors.data), truth)
+    low, high = bootstrap(rows)
+    # Only a class that the head knows could be named.
+    floor = float(truth[truth >= 0].bincount()[: len(head.classes)].max()) / len(rows)
+    about: dict[str, Any] = {"dataset": vectors.dataset, "split": split, "n": len(rows)}
+    return Metric("accuracy", float(rows.mean()), low=low, high=high, floor=floor, **about)
+
+
+def _figure(measure: Measure, X: Any, Y: Any) -> tuple[float, Tensor | None]:
+    """Return a figure, and the values for each row that it is the mean of, if it is one."""
+    rows = measure.per_row(X, Y)
+    return (measure(X, Y), None) if rows is None else (float(rows.mean()), rows)
+
+
+def _working(X: Tensor) -> Tensor:
+    return X if X.dtype in (torch.float32, torch.float64) else X.float()
+
+
+def _default_metrics(head: Head | None, n: int) -> list[str]:
+    named = [name for name in DEFAULT if "@" not in name or int(name.partition("@")[2]) <= n]
+    return ["accuracy", *named] if head is not None else named
+
+
+def cut_or_padded(X: Tensor, d: int) -> Tensor:
+    """Return vectors (n, d_source) as (n, d): dimensions cut off, or zeros added."""
+    return X[:, :d] if X.shape[1] >= d else pad(X, (0, d - X.shape[1]))
+
+
+def _reader(measure: Measure, head: Head | None, labelled: Vectors) -> Callable[[Tensor, Tensor], tuple[Any, Any]]:
+    """Return what turns mapped and true vectors into the two things a metric takes."""
+    if measure.takes == "classes":
+        if head is None:
+            raise AtlasError(f"Metric '{measure.name}' needs a head of the target - give one, or leave the metric out")
+        truth = class_numbers(head, labelled)
+        return lambda X, Y: (head.model.predict(X), truth)
+    if measure.takes == "labelled":
+        labels = _labels(labelled, measure.name)
+        return lambda X, Y: (X, labels)
+    return lambda X, Y: (X, Y)
+
+
+def _labels(vectors: Vectors, what: str) -> Tensor:
+    if vectors.labels is None:
+        raise AtlasError(f"'{what}' needs labels, and the vectors have none - encode items with classes")
+    return vectors.labels
+
+
+def class_numbers(head: Head, vectors: Vectors) -> Tensor:
+    """Return the label of each row as a number of the head's classes, (n,) int64.
+
+    A class the head does not know gets a number of its own, so that it counts as missed; -1 stays unknown.
+    """
+    number = {name: i for i, name in enumerate(head.classes)}
+    renumber = [number.get(name, len(number)) for name in vectors.classes]
+    return torch.tensor([*renumber, -1])[_labels(vectors, "accuracy")]

@@ -1,0 +1,117 @@
+"""Vectors of two spaces to an alignment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from atlas.artefacts.alignment import Alignment
+from atlas.artefacts.anchors import Anchors
+from atlas.artefacts.vectors import Vectors, paired, seeds
+from atlas.cards.names import slug
+from atlas.cards.space import Space
+from atlas.components.aligner import Aligner
+from atlas.errors import AtlasError
+from atlas.numerics.arrays import not_finite
+from atlas.plugins.catalogue import create
+from atlas.progress import Progress, silent
+from atlas.storage.item_ids import hash_ids
+from atlas.storage.rows import Rows
+
+
+def fit(
+    aligner: str | Aligner,
+    *,
+    source: Vectors,
+    target: Vectors | None = None,
+    anchors: Anchors | Sequence[str] | None = None,
+    id: str = "",
+    progress: Progress = silent,
+    **options: Any,
+) -> Alignment:
+    """Fit a map from one space to another.
+
+    Args:
+        aligner: a component, or its name with `options`.
+        source: vectors of the space to map from.
+        target: vectors of the space to map to; rows are paired with the source's by item id. None for an aligner that
+            fits on the source alone, such as 'relative'.
+        anchors: the items to fit on, all of which must be in both; None: every item both have. For an aligner that fits
+            on seeds, these are the pairs it knows, and all other rows of either are given to it without a partner.
+        id: of the alignment; '' makes one of its spaces and method.
+        progress: shows how far it is.
+        **options: of the aligner.
+
+    Raises:
+        AtlasError: items that do not overlap, anchors that are missing, or a fit the method cannot do.
+    """
+    model = aligner if isinstance(aligner, Aligner) else create(Aligner, aligner, options)
+    only = None if anchors is None else anchors.ids if isinstance(anchors, Anchors) else list(anchors)
+    name = anchors.id if isinstance(anchors, Anchors) else ""
+    if model.fits_on == "source":
+        if target is not None:
+            raise model.fail("fits on the source alone - leave out the target, and fit the target's half by itself")
+        return _fit_half(model, source if only is None else source.of_items(only), anchors, name, id)
+    if target is None:
+        raise model.fail("needs the vectors of both spaces - give a target")
+    seen = _fit_both(model, source, target, only, progress)
+    dataset = source.dataset if source.dataset == target.dataset else ""
+    return Alignment.of(model, source.space, target.space, id, **seen, anchors=name, dataset=dataset)
+
+
+def _fit_both(
+    model: Aligner, source: Vectors, target: Vectors, only: Sequence[str] | None, progress: Progress
+) -> dict[str, int]:
+    """Fit an aligner that needs the vectors of both spaces, and return how many with and without a partner it saw."""
+    if model.fits_on == "seeds":
+        known = seeds(source, target, only)
+        model.fit(source.data, target.data, known)
+        pairs = len(known)
+    else:
+        if model.fits_on == "pairs" or only is not None:
+            source, target = paired(source, target, only)
+        fit_rows(model, source.rows, target.rows, progress)
+        pairs = len(source) if model.fits_on == "pairs" else 0
+    return {"n_pairs": pairs, "n_unpaired": len(source) + len(target) - 2 * pairs}
+
+
+def fit_rows(model: Aligner, X: Rows, Y: Rows, progress: Progress = silent) -> Aligner:
+    """Fit on two matrices, batch by batch if the aligner can."""
+    if not model.streaming:
+        return model.fit(X.tensor, Y.tensor)
+    size = min(X.batch_rows(), Y.batch_rows())
+    model.forget()
+    pairs = zip(X.batches(size), Y.batches(size), strict=True)
+    try:
+        for x, y in progress(pairs, -(-len(X) // size), "Fitting"):
+            model.partial_fit(x, y)
+    except AtlasError:
+        check_rows(X, "The source")
+        check_rows(Y, "The target")
+        raise
+    model.state_dict()
+    return model
+
+
+def check_rows(rows: Rows, what: str) -> None:
+    """Raise `AtlasError` if a matrix holds NaN or infinity: how many values in all, and the first row that has one."""
+    count, first, done = 0, -1, 0
+    for batch in rows.batches():
+        bad = ~torch.isfinite(batch)
+        if bool(bad.any()):
+            first = done + int(bad.any(1).nonzero()[0]) if first < 0 else first
+            count += int(bad.sum())
+        done += len(batch)
+    if count:
+        raise not_finite(what, count, first)
+
+
+def _fit_half(model: Aligner, chosen: Vectors, anchors: Any, name: str, id: str) -> Alignment:
+    """Fit an aligner that needs the source alone: its target is the space that the anchors define."""
+    model.fit(chosen.data)
+    items = hash_ids(chosen.ids)
+    identity = {"anchors": items, **model.coordinates()}
+    target = Space(slug(f"{model.name}-{name or items[:8]}"), model.d_target, model.name, identity)
+    return Alignment.of(model, chosen.space, target, id, n_pairs=len(chosen), anchors=name, dataset=chosen.dataset)

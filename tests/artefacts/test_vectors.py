@@ -1,0 +1,314 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+
+from atlas.artefacts.anchors import Anchors
+from atlas.artefacts.loading import load, read_bare, read_vectors
+from atlas.artefacts.vectors import Vectors, encode_labels, paired, writer
+from atlas.cards.folder import CARD, MODEL
+from atlas.cards.kinds import AnchorsCard
+from atlas.cards.space import Space
+from atlas.errors import AtlasError, CardError
+from atlas.storage.item_ids import RowNumbers, hash_ids
+
+SPACE = Space("toy", 3, "toy", {"seed": 0})
+
+
+def rows(n: int = 4, d: int = 3, seed: int = 0) -> torch.Tensor:
+    return torch.randn(n, d, generator=torch.Generator().manual_seed(seed))
+
+
+def labelled() -> Vectors:
+    return Vectors.of(rows(), SPACE, ids=["b", "a", "é", "x y"], labels=["dog", "cat", "dog", "eel"], dataset="pets")
+
+
+def test_arrays_of_any_kind_go_in():
+    for data in (rows(), rows().numpy(), rows().double(), rows().half(), rows().to(torch.bfloat16), rows().tolist()):
+        vectors = Vectors.of(data, SPACE)
+        assert vectors.data.shape == (4, 3) and vectors.data.is_floating_point()
+    assert Vectors.of(torch.eye(3, dtype=torch.int64), SPACE).data.dtype == torch.float32
+
+
+def test_a_name_alone_is_a_space_of_which_only_the_dimension_is_known():
+    vectors = Vectors.of(rows(), "My Space")
+    assert vectors.space == Space("my-space", 3) and not vectors.space.known
+
+
+def test_rows_without_ids_are_numbered():
+    assert Vectors.of(rows()).ids == ["0", "1", "2", "3"]
+    assert isinstance(Vectors.of(rows()).ids, RowNumbers)
+
+
+@pytest.mark.parametrize(
+    ("data", "fields", "message"),
+    [
+        (torch.zeros(3), {}, r"Vectors must have two dimensions \(rows, features\), got shape \(3,\)"),
+        (torch.zeros(0, 3), {}, r"Vectors must have at least one row and one column, got shape \(0, 3\)"),
+        (torch.zeros(2, 4), {"space": SPACE}, r"Vectors of 'toy' must have 3 dimensions, got shape \(2, 4\)"),
+        (torch.zeros(2, 3, dtype=torch.complex64), {}, "Vectors must hold real numbers, got torch.complex64"),
+        (torch.zeros(2, 3, dtype=torch.bool), {}, "Vectors must hold real numbers, got torch.bool"),
+        ([["a"]], {}, "Vectors must be a tensor or an array of numbers, got list"),
+        (rows(2), {"ids": ["a"]}, "Vectors of 'unnamed' has 2 rows but 1 ids"),
+        (rows(2), {"ids": ["a", "a"]}, "Vectors of 'unnamed' has 1 duplicate id, 'a'"),
+        (rows(2), {"labels": ["a"]}, "Vectors of 'unnamed' have 2 rows but 1 labels"),
+        (rows(2), {"labels": [0, 3], "classes": ["a"]}, "Labels must be from -1 to 0, got 0 to 3"),
+        (rows(2), {"labels": [0, -2]}, "Labels must be from -1 to 0, got -2 to 0"),
+        (rows(2), {"labels": ["a", "b"], "classes": ["a"]}, "Label 'b' is none of the classes a"),
+    ],
+)
+def test_bad_vectors_are_refused(data, fields, message):
+    with pytest.raises(AtlasError, match=message):
+        Vectors.of(data, **fields)
+
+
+def test_labels_are_numbered_in_alphabetical_order():
+    numbers, names = encode_labels(["b", "a", "b"], ())
+    assert numbers is not None and numbers.tolist() == [1, 0, 1] and names == ("a", "b")
+
+
+def test_an_empty_label_is_unknown():
+    numbers, names = encode_labels(["b", "", "a"], ())
+    assert numbers is not None and numbers.tolist() == [1, -1, 0] and names == ("a", "b")
+
+
+def test_take_keeps_ids_and_labels_with_their_rows():
+    part = labelled().take(torch.tensor([2, 0]))
+    assert part.ids == ["é", "b"] and torch.equal(part.data, rows()[[2, 0]])
+    assert part.labels is not None and [part.classes[i] for i in part.labels] == ["dog", "dog"]
+
+
+def test_items_are_picked_by_id_in_the_order_asked():
+    assert labelled().of_items(["x y", "b"]).ids == ["x y", "b"]
+    with pytest.raises(
+        AtlasError, match="Vectors of 'toy' hold 1 of the 3 items of the anchors, the first missing is 'x' - encode the"
+    ):
+        labelled().of_items(["a", "x", "y"])
+
+
+def test_pairs_are_made_by_id_not_by_position():
+    source = Vectors.of(rows(4), "a", ids=list("abcd"))
+    target = Vectors.of(rows(4, seed=1), "b", ids=list("dxba"))
+    first, second = paired(source, target)
+    assert first.ids == second.ids == ["a", "b", "d"]
+    assert torch.equal(first.data, source.data[[0, 1, 3]]) and torch.equal(second.data, target.data[[3, 2, 0]])
+
+
+def test_pairs_can_be_restricted_to_anchors():
+    source, target = Vectors.of(rows(4), "a", ids=list("abcd")), Vectors.of(rows(4), "b", ids=list("dcba"))
+    first, second = paired(source, target, ["d", "a"])
+    assert first.ids == second.ids == ["d", "a"]
+    with pytest.raises(
+        AtlasError, match="Vectors of 'a' hold 1 of the 2 items of the anchors, the first missing is 'z'"
+    ):
+        paired(source, target, ["d", "z"])
+
+
+@pytest.mark.parametrize("common", [0, 1])
+def test_too_little_overlap_is_told_with_examples(common):
+    source = Vectors.of(rows(3), "a", ids=["x0", "x1", "x2"])
+    target = Vectors.of(rows(2), "b", ids=["x2" if common else "y2", "y1"])
+    message = (
+        rf"Only {common} of 3 and 2 items are in both, rows are paired by item id \('x0' in the source, '.2' in the"
+    )
+    with pytest.raises(AtlasError, match=message):
+        paired(source, target)
+
+
+ENDINGS = ["", ".safetensors", ".npy", ".parquet"]
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_vectors_survive_every_kind_of_file(tmp_path, ending):
+    vectors = labelled()
+    vectors.save_pretrained(tmp_path / f"v{ending}")
+    again = read_vectors(tmp_path / f"v{ending}")
+    assert torch.equal(again.data, vectors.data)
+    assert again.ids == (vectors.ids if ending != ".npy" else ["0", "1", "2", "3"])
+    assert again.space == (SPACE if not ending else Space("v", 3))
+    if ending in ("", ".safetensors"):
+        assert again.labels is not None and vectors.labels is not None and torch.equal(again.labels, vectors.labels)
+    if not ending:
+        assert (again.classes, again.dataset) == (vectors.classes, "pets")
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+def test_the_dtype_is_kept_in_a_folder(tmp_path, dtype):
+    Vectors.of(rows().to(dtype), SPACE).save_pretrained(tmp_path / "v")
+    assert torch.equal(read_vectors(tmp_path / "v").data, rows().to(dtype))
+
+
+@pytest.mark.parametrize("ending", ["", ".safetensors", ".npy"])
+def test_the_same_vectors_make_the_same_bytes(tmp_path, ending):
+    for name in ("x", "y"):
+        labelled().save_pretrained(tmp_path / name / f"v{ending}")
+    files = [sorted((tmp_path / name).rglob("*")) for name in ("x", "y")]
+    contents = [[file.read_bytes() for file in found if file.is_file()] for found in files]
+    assert contents[0] == contents[1] != []
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_writing_that_fails_leaves_what_was_there(tmp_path, ending):
+    path = tmp_path / f"v{ending}"
+    labelled().save_pretrained(path)
+    before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+    with pytest.raises(ZeroDivisionError), writer(path, labelled(), 4, torch.float32, overwrite=True) as write:
+        write(rows(2))
+        raise ZeroDivisionError
+    assert {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()} == before
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_writer_that_is_given_too_few_rows_writes_nothing(tmp_path, ending):
+    path = tmp_path / f"v{ending}"
+    with (
+        pytest.raises(AtlasError, match="Expected 4 rows to write, got 3"),
+        writer(path, labelled(), 4, torch.float32) as write,
+    ):
+        write(rows(3))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_card_that_cannot_be_stored_is_told_of_before_the_work(tmp_path):
+    vectors = Vectors.of(rows(2), SPACE, labels=["a\x07", "b"])
+    with (
+        pytest.raises(AtlasError, match=r"The card of vectors 'v' cannot be stored: .* cannot be printed"),
+        writer(tmp_path / "v", vectors, 2, torch.float32),
+    ):
+        pytest.fail("work was begun")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_bare_safetensors_file_of_one_matrix_is_read(tmp_path):
+    safetensors.torch.save_file({"embeddings": rows(), "epoch": torch.tensor(3)}, tmp_path / "x.safetensors")
+    assert torch.equal(read_bare(tmp_path / "x.safetensors").data, rows())
+
+
+@pytest.mark.parametrize(
+    ("tensors", "message"),
+    [
+        ({"a": rows(), "b": rows()}, "must hold one matrix of floats, or one called 'vectors', has 'a', 'b'"),
+        ({"a": torch.zeros(3)}, "must hold one matrix of floats, or one called 'vectors', has none"),
+        ({"a": rows(), "ids": torch.arange(3)}, "has 4 rows but 3 ids"),
+        ({"a": rows(), "ids": torch.tensor([1, 2, 2, 3])}, "has 1 duplicate id, '2'"),
+        ({"a": rows(), "labels": torch.arange(3)}, r"'labels' must be 4 whole numbers, is I64 \[3\]"),
+        ({"a": rows(), "labels": torch.rand(4)}, r"'labels' must be 4 whole numbers, is F32 \[4\]"),
+        ({"a": rows(), "labels": torch.tensor([-2, 0, 0, 0])}, "'labels' must be from -1 to 999999, they are -2 to 0"),
+        ({"a": rows(), "labels": torch.tensor([0, 0, 0, 2**40])}, "they are 0 to 1099511627776"),
+        ({"a": torch.zeros(0, 3)}, r"has no vectors: its shape is \(0, 3\)"),
+    ],
+)
+def test_a_bare_safetensors_file_of_something_else_is_refused(tmp_path, tensors, message):
+    safetensors.torch.save_file(tensors, tmp_path / "x.safetensors")
+    with pytest.raises(AtlasError, match=message):
+        read_bare(tmp_path / "x.safetensors")
+
+
+def parquet(path: Path, **columns) -> Path:  # type: ignore[no-untyped-def]
+    pa = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    parquet.write_table(pa.table(columns), path)
+    return path
+
+
+def test_a_parquet_file_of_lists_is_read(tmp_path):
+    path = parquet(tmp_path / "x.parquet", name=["a", "b"], vector=[[1.0, 2.0], [3.0, 4.0]])
+    vectors = read_bare(path)
+    assert vectors.data.tolist() == [[1, 2], [3, 4]] and vectors.ids == ["0", "1"]
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"id": ["a"]}, "there must be one column of vectors, the columns are id"),
+        ({"x": [[1.0]], "y": [[1.0]]}, "there must be one column of vectors, the columns are x, y"),
+        ({"x": [[1.0, 2.0], [1.0]]}, "column 'x' must hold arrays of one shape, none missing"),
+        ({"x": [[1.0, 2.0], [1.0], [1.0, 2.0, 3.0]]}, "column 'x' must hold arrays of one shape, none missing"),
+        ({"x": [[1.0], None]}, "column 'x' must hold arrays of one shape, none missing"),
+        ({"x": [[1.0], [None]]}, "column 'x' must hold arrays of one shape, none missing"),
+        ({"x": [["a"], ["b"]]}, "column 'x' must hold vectors of numbers, has object"),
+        ({"x": [[1.0], [2.0]], "id": ["a", "a"]}, "has 1 duplicate id, 'a'"),
+    ],
+)
+def test_a_parquet_file_of_something_else_is_refused(tmp_path, columns, message):
+    with pytest.raises(AtlasError, match=message):
+        read_bare(parquet(tmp_path / "x.parquet", **columns))
+
+
+def test_damaged_and_missing_parquet_files_are_refused(tmp_path):
+    (tmp_path / "x.parquet").write_bytes(b"PAR1")
+    with pytest.raises(AtlasError, match=r"x\.parquet: truncated or not a \.parquet file"):
+        read_bare(tmp_path / "x.parquet")
+    with pytest.raises(AtlasError, match="There is no file"):
+        read_bare(tmp_path / "y.parquet")
+
+
+def test_a_folder_whose_tensors_are_not_those_of_the_card_is_refused(tmp_path):
+    labelled().save_pretrained(tmp_path / "v")
+    text = (tmp_path / "v" / CARD).read_text()
+    (tmp_path / "v" / CARD).write_text(text.replace("\nn: 4", "\nn: 5"))
+    with pytest.raises(CardError, match="must hold a matrix 'vectors' of 5 rows"):
+        read_vectors(tmp_path / "v")
+    (tmp_path / "v" / CARD).write_text(text.replace("classes: [cat, dog, eel]", "classes: [cat, dog]"))
+    with pytest.raises(CardError, match="labels go up to 2, the card lists 2 classes"):
+        read_vectors(tmp_path / "v")
+
+
+def test_a_card_of_vectors_without_a_file_is_refused(tmp_path):
+    labelled().save_pretrained(tmp_path / "v")
+    text = (tmp_path / "v" / CARD).read_text()
+    kept = [line for line in text.splitlines() if not line.startswith(("sha256", "tensors", "  "))]
+    (tmp_path / "v" / CARD).write_text("\n".join([*kept, "space: {id: toy, dim: 3}"]).replace("space:\n", ""))
+    (tmp_path / "v" / MODEL).unlink()
+    with pytest.raises(AtlasError, match="There is no file"):
+        read_vectors(tmp_path / "v")
+
+
+def test_anchors_keep_their_vectors_in_several_spaces(tmp_path):
+    first = Vectors.of(rows(4), SPACE, ids=list("abcd"))
+    second = Vectors.of(rows(5, 2, seed=1), Space("other", 2, "toy"), ids=list("edcba"))
+    anchors = Anchors.of("few", ["d", "a"], first, second, sampler="uniform", seed=3)
+    anchors_folder = tmp_path / "anchors"
+    from atlas.artefacts.loading import save
+
+    save(anchors, anchors_folder)
+    again = load(anchors_folder, "anchors")
+    assert again.fingerprint == anchors.fingerprint and again.ids == ["d", "a"] and again.seed == 3
+    assert torch.equal(again.vectors("toy").data, rows(4)[[3, 0]])
+    assert torch.equal(again.vectors("other").data, second.data[[1, 4]])
+
+
+def test_anchors_of_the_same_items_in_another_order_are_others():
+    assert Anchors.of("x", ["a", "b"]).fingerprint != Anchors.of("x", ["b", "a"]).fingerprint
+
+
+def test_bad_anchors_are_refused():
+    with pytest.raises(AtlasError, match="Anchors 'x' has 1 duplicate id, 'a'"):
+        Anchors.of("x", ["a", "a"])
+    with pytest.raises(AtlasError, match=r"Anchors 'x' in 'toy' must be \(1, 3\), got \(2, 3\)"):
+        Anchors(AnchorsCard("x", n=1, items=hash_ids(["a"]), spaces=(SPACE,)), ["a"], {"toy": rows(2)})
+    anchors = Anchors.of("x", ["0", "1"], Vectors.of(rows(2), SPACE))
+    with pytest.raises(AtlasError, match="Anchors 'x' are encoded in 'toy' already - choose another id"):
+        anchors.encoded_in(Vectors.of(rows(2), SPACE))
+    with pytest.raises(
+        AtlasError, match="Vectors of 'o' hold 1 of the 2 items of anchors 'x', the first missing is '1'"
+    ):
+        anchors.encoded_in(Vectors.of(rows(1), "o"))
+    with pytest.raises(AtlasError, match="Vectors of 'o' has 1 value that is NaN or infinite, the first in row 1"):
+        anchors.encoded_in(Vectors.of(torch.tensor([[0.0], [torch.nan]]), "o"))
+    with pytest.raises(AtlasError, match="Anchors 'x' are not encoded in 'z' - known: toy"):
+        anchors.vectors("z")
+
+
+def test_nothing_is_read_from_a_mapped_file_until_it_is_used(tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros((100, 10), dtype=np.float32))
+    vectors = read_vectors(tmp_path / "x.npy")
+    with (tmp_path / "x.npy").open("r+b") as file:
+        file.seek(128)
+        file.write(np.ones(1, dtype=np.float32).tobytes())
+    assert float(vectors.data[0, 0]) == 1

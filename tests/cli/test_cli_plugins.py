@@ -1,0 +1,265 @@
+"""`atlas plugins`: list, install, uninstall, new and check."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from plugintools import good, look_again
+
+from atlas.plugins.scaffold import contents
+
+pytest_plugins = ["plugin_fixtures"]
+KINDS = ["aligner", "encoder", "sampler", "aggregator"]
+
+
+def row(result, name):
+    """Return the line of a listing that is about a plugin."""
+    [line] = [line for line in result.stdout.splitlines() if line.startswith(name + " ")]
+    return " ".join(line.split())
+
+
+def test_the_listing_says_what_there_is_and_what_is_wrong(plant, atlas_command, monkeypatch):
+    plant("mover", good(), version="1.2")
+    plant("wrong", "import no_such_library\n")
+    plant("left", good("left"))
+    plant("loud", "print('hi')\n" + good("loud"))
+    monkeypatch.setenv("ATLAS_DISABLE_PLUGINS", "left")
+    look_again()
+    for result in (atlas_command("plugins"), atlas_command("plugins", "list")):
+        assert row(result, "mover") == "mover 1.2 atlas-mover aligner mover"
+        assert row(result, "wrong").endswith("not loaded: ModuleNotFoundError: No module named 'no_such_library'")
+        assert row(result, "left") == "left 1.0 atlas-left left out: ATLAS_DISABLE_PLUGINS names it"
+        assert row(result, "loud") == "loud 1.0 atlas-loud aligner loud it prints when it is imported: 'hi'"
+        assert row(result, "builtin").startswith("builtin 0.1.0 latent-atlas ")
+        assert " aligners" in row(result, "builtin")
+        assert result.stderr == ""
+
+
+def test_the_listing_as_json_holds_all_that_is_known(plant, atlas_command):
+    module = plant("mover", good(), version="1.2")
+    found = {one["name"]: one for one in json.loads(atlas_command("plugins", "--json").stdout)}
+    assert found["mover"].pop("seconds") < 60
+    assert found["mover"] == {
+        "name": "mover",
+        "version": "1.2",
+        "distribution": "atlas-mover",
+        "module": module,
+        "provides": {"aligners": ["mover"]},
+        "broken": "",
+        "disabled": "",
+        "notes": [],
+    }
+    assert "procrustes" in found["builtin"]["provides"]["aligners"]
+    assert json.loads(atlas_command("plugins", "list", "--json").stdout)
+
+
+def test_install_shows_its_command_first(atlas_command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "pyproject.toml").touch()
+    result = atlas_command("plugins", "install", "atlas-x>=1", "./here", "--dry-run")
+    assert result.stdout.endswith(f"install 'atlas-x>=1' {tmp_path / 'here'}\n")
+    assert result.stderr == ""
+    result = atlas_command("plugins", "install", "-e", "./here", "--dry-run")
+    assert result.stdout.endswith(f"install --editable {tmp_path / 'here'}\n")
+    result = atlas_command("plugins", "install", "here", "--dry-run")
+    assert result.stderr == "Note: 'here' is looked up by name - for the folder, write ./here\n"
+    result = atlas_command("plugins", "install", "-e", "atlas-x", "--dry-run", status=1)
+    assert result.stderr == "Error: 'atlas-x' is no folder - only a folder can be installed with --editable\n"
+    assert "cannot be installed" in atlas_command("plugins", "install", "--", "--pre", status=1).stderr
+
+
+def test_an_installer_that_fails_is_told(atlas_command, monkeypatch):
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("UV_OFFLINE", "1")
+    result = atlas_command("plugins", "install", "atlas-no-such-plugin-at-all", status=1)
+    assert result.stderr.startswith("Running: ")
+    assert result.stderr.endswith("Error: The command failed with exit status 1 - its own words are above\n")
+    assert result.stdout == ""
+
+
+def test_uninstall_takes_the_name_of_a_plugin_or_of_its_distribution(plant, atlas_command):
+    plant("mover", good(), distribution="atlas-moving")
+    plant("wrong", "import no_such_library\n")
+    for name in ("mover", "atlas-moving"):
+        assert atlas_command("plugins", "uninstall", name, "--dry-run").stdout.endswith(" atlas-moving\n")
+    both = atlas_command("plugins", "uninstall", "mover", "atlas-moving", "wrong", "--dry-run").stdout
+    assert both.endswith(" atlas-moving atlas-wrong\n")
+    assert (
+        "Unknown plugin 'mowver' - did you mean 'mover'?"
+        in atlas_command("plugins", "uninstall", "mowver", status=1).stderr
+    )
+    said = "Plugin 'builtin' comes with Atlas - to leave it out, set ATLAS_DISABLE_PLUGINS=builtin"
+    assert said in atlas_command("plugins", "uninstall", "builtin", status=1).stderr
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_new_writes_a_complete_package(kind, atlas_command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = atlas_command("plugins", "new", "two-words", "--kind", kind)
+    written = sorted(f"atlas-two-words/{path}" for path in contents("two-words", kind))
+    assert result.stdout.splitlines() == written
+    assert result.stderr == f"Wrote {kind} 'two-words' - next: atlas plugins check atlas-two-words\n"
+    text = (tmp_path / "atlas-two-words" / "atlas_two_words.py").read_text()
+    assert f"class TwoWords(atlas.{'LinearAligner' if kind == 'aligner' else kind.capitalize()}):" in text
+    assert "$" not in text
+
+
+def test_new_plugins_of_every_kind_pass_their_own_tests_and_the_house_style(tmp_path, monkeypatch, atlas_command):
+    monkeypatch.chdir(tmp_path)
+    for kind in KINDS:
+        atlas_command("plugins", "new", f"atlas-own-{kind}", "--kind", kind, "--out", kind)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(str(tmp_path / kind) for kind in KINDS)}
+    tests = [f"{kind}/tests" for kind in KINDS]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", "--rootdir", ".", *tests]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stdout
+    check = ["check", "--select", "B,C4,E,F,I,PTH,SIM,UP"]
+    for words in (check, ["format", "--check"]):
+        for kind in KINDS:
+            command = [sys.executable, "-m", "ruff", *words, "--isolated", "--line-length", "120", "."]
+            done = subprocess.run(command, cwd=kind, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("My Plugin", "'My Plugin' cannot be the name of a plugin - use lower-case letters, digits and single '-'"),
+        ("atlas-", "'atlas-' cannot be the name of a plugin"),
+        ("../up", "'../up' cannot be the name of a plugin"),
+        ("procrustes", "Aligner 'procrustes' exists, in latent-atlas 0.1.0 - choose another name"),
+    ],
+)
+def test_new_refuses_names_that_cannot_be(name, words, atlas_command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert words in atlas_command("plugins", "new", name, "--kind", "aligner", status=1).stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_new_never_writes_over_anything(atlas_command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "atlas-mine").mkdir()
+    (tmp_path / "atlas-mine" / "kept").write_text("kept")
+    said = atlas_command("plugins", "new", "mine", "--kind", "sampler", status=1).stderr
+    assert said == "Error: 'atlas-mine' exists - choose another folder with --out\n"
+    (tmp_path / "empty").mkdir()
+    assert atlas_command("plugins", "new", "mine", "--kind", "sampler", "--out", "empty").stdout
+
+
+BAD = """
+import logging, os, sys, warnings
+from dataclasses import dataclass
+import scipy.optimize
+import torch
+import atlas
+
+print("hello")
+warnings.warn("look out")
+torch.set_num_threads(1 + torch.get_num_threads())
+os.environ["PLANTED_SETTING"] = "1"
+
+@dataclass
+class Bad(atlas.LinearAligner):
+    '''Do it badly.'''
+    name = "bad"
+
+    def solve(self, m):
+        print("solving")
+        assert torch.rand(1) < 2
+        return torch.rand(len(m.mean_x), len(m.mean_y), dtype=torch.float64)
+
+@dataclass
+class Picky(atlas.Sampler):
+    '''Need to be told.'''
+    name = "picky"
+    how: str = atlas.option(help="How to")
+
+@atlas.hookimpl
+def register_aligners():
+    return [Bad]
+
+@atlas.hookimpl
+def register_samplers():
+    return [Picky]
+"""
+
+
+@pytest.fixture
+def bad(tmp_path, monkeypatch):
+    """A folder whose plugin breaks many promises."""
+    for path, text in contents("bad", "aligner").items():
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_text(text)
+    (tmp_path / "atlas_bad.py").write_text(BAD)
+    monkeypatch.chdir(tmp_path)
+    # What the plugin changes would slow down every test after these.
+    monkeypatch.setenv("PLANTED_SETTING", "0")
+    threads = torch.get_num_threads()
+    yield tmp_path
+    torch.set_num_threads(threads)
+    sys.modules.pop("atlas_bad", None)
+
+
+def test_check_says_what_is_broken_and_why_it_matters(bad, atlas_command):
+    result = atlas_command("plugins", "check", "--json", status=1)
+    found = json.loads(result.stdout)
+    broken = {one["promise"]: one["broken"] for one in found if one["broken"]}
+    assert broken["Importing it imports no heavy library"].startswith("It imports scipy, and every listing waits for")
+    changed = "It changes the number of threads of torch, environment variables, which everything in the program shares"
+    assert broken["Importing it changes nothing that others share"] == changed
+    noise = "It prints when it is imported: 'hello'; it warns when it is imported: 'look out'"
+    assert broken["Importing it prints nothing and warns of nothing"] == noise
+    assert broken["It prints nothing"].startswith("It prints 'solving' - a program that reads results from stdout")
+    assert any("must leave the global random state alone" in words for words in broken.values())
+    [skipped] = [one for one in found if one["skipped"]]
+    assert skipped["what"] == "sampler picky"
+    assert skipped["skipped"] == "option 'how' has no default - in its tests, call atlas.testing.check_sampler()"
+    assert f"Error: {len(broken)} of {len(found)} promises are broken" in result.stderr.splitlines()
+
+
+def test_check_of_a_folder_shows_a_table(bad, atlas_command):
+    result = atlas_command("plugins", "check", bad, status=1)
+    lines = [line.split("  ") for line in result.stdout.splitlines()]
+    assert {line[0] for line in lines[1:]} == {"ok", "BROKEN", "skipped"}
+    assert "Note: sampler picky was not checked: option 'how' has no default" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("import no_such_library\n", "ModuleNotFoundError: No module named 'no_such_library'"),
+        ("import os\nos._exit(3)\n", "Importing it ends the program: exit status 3"),
+        ("import sys\nsys.exit(3)\n", "it calls sys.exit() when it is imported"),
+        (good("procrustes"), "Plugin 'builtin' has one of this name, too - neither could be used"),
+        (good("Not A Name"), "Mover has the name 'Not A Name' - use lower-case letters"),
+    ],
+)
+def test_check_survives_whatever_a_plugin_does(bad, atlas_command, code, words):
+    (bad / "atlas_bad.py").write_text(code)
+    if "_exit" in code:
+        sys.modules["atlas_bad"] = sys
+    assert words in atlas_command("plugins", "check", ".", status=1).stdout
+
+
+def test_check_takes_the_name_of_what_is_installed(plant, atlas_command, tmp_path, monkeypatch):
+    plant("mover", good())
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "planted-site"))
+    result = atlas_command("plugins", "check", "atlas-mover")
+    assert result.stderr.startswith("All ") and result.stderr.endswith(" promises that were looked at are kept\n")
+    said = atlas_command("plugins", "check", "mowver", status=1).stderr
+    assert said.startswith("Error: Unknown plugin 'mowver' - did you mean 'mover'?")
+
+
+def test_check_of_a_folder_without_a_plugin_says_what_is_missing(tmp_path, atlas_command):
+    (tmp_path / "pyproject.toml").write_text("[project]\nname = 'x'\n")
+    said = atlas_command("plugins", "check", tmp_path, status=1).stderr
+    assert said.endswith("names no plugin - add [project.entry-points.latent_atlas]\n")
+    (tmp_path / "pyproject.toml").unlink()
+    said = atlas_command("plugins", "check", tmp_path, status=1).stderr
+    assert said == f"Error: There is no pyproject.toml in '{tmp_path}' - give the folder or the name of a plugin\n"

@@ -1,0 +1,65 @@
+"""What the docs say is generated or run."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from atlas.cli import main
+from atlas.plugins import hooks
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+# Pages whose commands and code are run from top to bottom, in a folder of their own.
+RUN = [ROOT / "README.md", ROOT / "docs" / "tutorial.md", ROOT / "docs" / "recipes.md"]
+BLOCK = re.compile(r"^```(python|console|yaml)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)#: ]+)(#[^)]*)?\)")
+
+
+@pytest.mark.parametrize("page", RUN, ids=lambda page: page.name)
+def test_every_command_and_all_code_of_a_page_runs(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    for kind, text in BLOCK.findall(page.read_text()):
+        if kind == "python":
+            exec(compile(text, str(page), "exec"), names)
+        elif kind == "console":
+            run_commands(text)
+        elif name := re.match(r"# (\S+)\n", text):
+            Path(name[1]).write_text(text)
+
+
+def run_commands(text):
+    """Run the `$ atlas ...` lines of a console block; any other command is the reader's shell and is left alone."""
+    for line in text.replace("\\\n", " ").splitlines():
+        words = shlex.split(line[2:], comments=True) if line.startswith("$ ") else []
+        if words[:1] == ["atlas"]:
+            result = CliRunner().invoke(main, words[1:], catch_exceptions=False)
+            assert result.exit_code == 0, f"{line}\n{result.output}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page):
+    broken = [link for link, _ in LINK.findall(page.read_text()) if not (page.parent / link).exists()]
+    assert not broken
+
+
+def test_every_hook_is_documented_with_its_arguments():
+    text = (ROOT / "docs" / "hooks.md").read_text()
+    for name, function in inspect.getmembers(hooks, inspect.isfunction):
+        if name.startswith("register_"):
+            arguments = ", ".join(inspect.signature(function).parameters)
+            assert f"## {name}({arguments})" in text
+
+
+def test_every_page_is_reached_from_the_index():
+    index = (ROOT / "docs" / "index.md").read_text()
+    missing = [
+        page.name for page in (ROOT / "docs").glob("*.md") if page.name != "index.md" and f"({page.name})" not in index
+    ]
+    assert not missing

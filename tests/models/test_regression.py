@@ -1,0 +1,172 @@
+"""Least squares, its penalties and its ranks against independent references."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from planted import EPS, centred, close, normal, turn
+from sklearn.linear_model import LinearRegression, Ridge
+
+import atlas
+from atlas.components.aligner import Aligner
+from atlas.errors import AtlasWarning
+from atlas.testing.promises import paired_data
+from atlas_builtin.solvers import best_penalty, polar
+
+PAIRED = ("procrustes", "linear-orthogonal", "linear", "low-rank", "cca")
+
+
+def create(name, **options):
+    return atlas.create(Aligner, name, options)
+
+
+def unexplained(aligner, X, Y):
+    """Return the part of the variance of Y that the map misses."""
+    return float((aligner.transform(X) - Y).square().sum() / centred(Y).square().sum())
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(("d_source", "d_target"), [(6, 10), (10, 6)])
+def test_linear_without_ridge_is_least_squares(bias, d_source, d_target):
+    X, Y = paired_data(d_source, d_target)
+    reference = LinearRegression(fit_intercept=bias).fit(X.numpy(), Y.numpy())
+    aligner = create("linear", ridge=0, bias=bias).fit(X, Y)
+    close(aligner.state_dict()["weight"], reference.coef_.T)
+    close(aligner.transform(X), reference.predict(X.numpy()))
+    assert bool(aligner.state_dict()["bias"].any()) == bias
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("ridge", [1e-3, 0.1, 10.0])
+def test_ridge_is_a_fraction_of_the_mean_variance(bias, ridge):
+    X, Y = paired_data()
+    alpha = ridge * float((centred(X) if bias else X).square().sum()) / X.shape[1]
+    reference = Ridge(alpha=alpha, fit_intercept=bias).fit(X.numpy(), Y.numpy())
+    close(create("linear", ridge=ridge, bias=bias).fit(X, Y).transform(X), reference.predict(X.numpy()))
+
+
+def test_ridge_goes_to_least_squares_as_it_vanishes():
+    X, Y = paired_data()
+    exact = create("linear", ridge=0).fit(X, Y).transform(X)
+    errors = [float((create("linear", ridge=r).fit(X, Y).transform(X) - exact).norm()) for r in (1e-2, 1e-4)]
+    assert errors[0] > 30 * errors[1]
+    assert errors[1] < 1e-2 * float(exact.norm())
+
+
+def test_without_ridge_the_smallest_of_many_solutions_is_taken():
+    X, Y = paired_data(20, 4, n=8)
+    with pytest.warns(AtlasWarning, match="8 pairs for 20 dimensions"):
+        aligner = create("linear", ridge=0).fit(X, Y)
+    close(aligner.state_dict()["weight"], np.linalg.lstsq(centred(X).numpy(), centred(Y).numpy(), rcond=1e-10)[0], 1e-5)
+
+
+def test_without_ridge_repeated_columns_do_no_harm():
+    X, Y = (t.float() for t in paired_data(6, 4))
+    twice = torch.cat([X, X * 0.3 + 1], 1)
+    aligner = create("linear", ridge=0).fit(twice, Y)
+    close(aligner.transform(twice), create("linear", ridge=0).fit(X, Y).transform(X), 1e-4)
+    assert float(aligner.state_dict()["weight"].norm()) < 10
+
+
+@pytest.mark.parametrize("n", [48, 64, 95])
+def test_about_as_many_pairs_as_dimensions_warn_without_ridge(n):
+    X, Y = paired_data(64, 4, n=n)
+    with pytest.warns(AtlasWarning, match=rf"'linear' without a ridge fits noise: {n} pairs for 64 dimensions - leave"):
+        create("linear", ridge=0).fit(X, Y)
+    create("linear").fit(X, Y)
+    create("linear", ridge=0).fit(*paired_data(64, 4, n=98))
+
+
+def noisy(n, d=40, seed=0, noise=1.0):
+    """Return pairs to fit on and many to test on: a linear map of features that fade, noise in every target column."""
+    X = normal(n + 1000, d, seed=seed) * torch.logspace(0, -1, d, dtype=torch.float64)
+    Y = X @ turn(d, d, seed=99) + noise * 0.1 * normal(n + 1000, d, seed=seed + 1)
+    return (X[:n], Y[:n]), (X[n:], Y[n:])
+
+
+@pytest.mark.parametrize("n", [20, 40, 41, 80, 400])
+@pytest.mark.parametrize("noise", [0.3, 1.0, 3.0])
+def test_default_ridge_is_nearly_the_best_there_is(n, noise):
+    fit, test = noisy(n, noise=noise)
+    best = min(
+        unexplained(create("linear", ridge=10.0**e).fit(*fit), *test) for e in torch.arange(-6, 3, 0.25).tolist()
+    )
+    assert unexplained(create("linear").fit(*fit), *test) < 1.1 * best
+
+
+def test_as_many_pairs_as_dimensions_blow_up_without_ridge_only():
+    fit, test = noisy(41)
+    with pytest.warns(AtlasWarning):
+        assert unexplained(create("linear", ridge=0).fit(*fit), *test) > 5
+    for name in PAIRED:
+        aligner = create(name).fit(*fit)
+        assert unexplained(aligner, *test) < 1
+        assert float(torch.linalg.matrix_norm(aligner.state_dict()["weight"], 2)) < 3
+
+
+def test_default_ridge_vanishes_as_pairs_become_many():
+    X, Y = paired_data(n=900, noise=0.5)
+    close(create("linear").fit(X, Y).transform(X), create("linear", ridge=0).fit(X, Y).transform(X), 1e-2)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_default_ridge_leaves_exact_data_alone(dtype):
+    X, Y = paired_data(9, 5)
+    Y = X @ normal(9, 5) + 3
+    close(create("linear").fit(X.to(dtype), Y.to(dtype)).transform(X), Y, 1e-5)
+
+
+def test_penalty_has_the_least_cross_validation_error_by_definition():
+    (X, Y), _ = noisy(30, d=12)
+    X, Y = centred(X), centred(Y)
+
+    def error(penalty):
+        hat = X @ torch.linalg.solve(X.T @ X + penalty * torch.eye(12), X.T)
+        return float((Y - hat @ Y).square().sum() / (len(X) - 1 - hat.trace()) ** 2)
+
+    values, vectors = torch.linalg.eigh(X.T @ X)
+    explained = (vectors.T @ X.T @ Y).square().sum(1) / values
+    found = best_penalty(values, explained, float(Y.square().sum() - explained.sum()), 30 - 1 - 12)
+    grid = torch.logspace(-8, 6, 400, dtype=torch.float64) * float(values[-1])
+    assert error(found) <= min(error(float(p)) for p in grid)
+    assert error(found) < 0.95 * min(error(found * 20), error(found / 20))
+
+
+def test_a_source_that_is_constant_maps_to_the_mean():
+    Y = normal(10, 3)
+    for name in ("linear", "low-rank", "cca"):
+        aligner = create(name).fit(torch.full((10, 4), 0.1), Y)
+        close(aligner.transform(torch.ones(1, 4))[0], Y.mean(0), 1e-6)
+
+
+# low-rank
+
+
+@pytest.mark.parametrize("ridge", [0.0, 0.2])
+def test_low_rank_is_the_best_of_its_rank(ridge):
+    X, Y = paired_data(10, 8, noise=3)
+    aligner = create("low-rank", rank=3, ridge=ridge).fit(X, Y)
+    weight = aligner.state_dict()["weight"].double()
+    assert int(torch.linalg.matrix_rank(weight, rtol=1e-5)) == 3
+    X, Y = centred(X), centred(Y)
+    penalty = ridge * float(X.square().sum()) / 10
+
+    def cost(W):
+        return float((X @ W - Y).square().sum() + penalty * W.square().sum())
+
+    # Alternating least squares over W = A @ B.T with B orthonormal, from elsewhere, reaches the same cost.
+    B = turn(8, 3, seed=7)
+    for _ in range(500):
+        A = torch.linalg.solve(X.T @ X + penalty * torch.eye(10), X.T @ Y @ B)
+        B = polar(Y.T @ X @ A, EPS)
+    assert cost(weight) == pytest.approx(cost(A @ B.T), rel=1e-6)
+    # Cutting the singular values of the full weight is not the same, and worse.
+    U, s, Vt = torch.linalg.svd(torch.linalg.solve(X.T @ X + penalty * torch.eye(10), X.T @ Y))
+    assert cost(weight) < 0.99 * cost(U[:, :3] * s[:3] @ Vt[:3])
+
+
+def test_low_rank_of_full_rank_is_linear():
+    X, Y = paired_data()
+    assert create("low-rank").config()["rank"] > Y.shape[1]
+    close(create("low-rank").fit(X, Y).state_dict()["weight"], create("linear").fit(X, Y).state_dict()["weight"])
