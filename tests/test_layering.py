@@ -21,8 +21,8 @@ verbs predictions summaries recipe steps runner pictures demo cli testing
 LAYERS = _ORDER.split()
 # Within the package that talks to the Hub.
 _ORDER_OF_HUB = """
-xet client cache card text picture target pulling __init__ evaluating measuring pushing mixin searching locking
-verifying
+xet client receiving cache card text picture target pulling __init__ evaluating measuring pushing mixin searching
+locking verifying
 """
 HUB = _ORDER_OF_HUB.split()
 # What the author of an encoder may need beside the public names.
