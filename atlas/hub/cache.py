@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import re
 import secrets
 import shutil
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,12 +16,14 @@ from typing import Any
 from atlas.cards.folder import CARD, MODEL
 from atlas.cards.yaml import MAX_BYTES
 from atlas.errors import AtlasError, CardError, NotFoundError
-from atlas.hub.client import client, complaint, endpoint, patiently
+from atlas.hub.client import clean, client, complaint, endpoint, patiently
+from atlas.hub.receiving import receive
 
 SCHEME = "hf://"
 _REPO = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*/[A-Za-z0-9_]([A-Za-z0-9_.-]{0,94}[A-Za-z0-9_])?")
 _REVISION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./-]{0,199}")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -76,11 +80,16 @@ class Listed:
     blob: str
     sha256: str = ""
 
+    @property
+    def digest(self) -> str:
+        """The hash its content must have: sha256 for large files, that of a Git blob for others."""
+        return self.sha256 or self.blob
+
     def fits(self, path: Path) -> bool:
-        """Whether a file has the size and the hash: sha256 for large files, that of a Git blob for others."""
+        """Whether a file has the size and the hash."""
         try:
             size = path.stat().st_size
-            return size == self.size and digest_of(path, size, self.sha256) == (self.sha256 or self.blob)
+            return size == self.size and digest_of(path, size, self.sha256) == self.digest
         except FileNotFoundError:
             return False  # purged by another process in this moment
 
@@ -94,10 +103,33 @@ def digest_of(path: Path, size: int, sha256: str) -> str:
     return digest.hexdigest()
 
 
-def listed(row: Any) -> Listed:
-    """Return what the client says of a file."""
-    lfs = row.lfs["sha256"] if row.lfs else ""
-    return Listed(int(row.lfs["size"] if row.lfs else row.size), row.blob_id, lfs)
+def listed(rows: Sequence[Any], names: Sequence[str]) -> dict[str, Listed]:
+    """Return what the client says of files, those of other names left out.
+
+    Raises:
+        AtlasError: a size or a hash is none.
+    """
+    return {row.path: _listed(row) for row in rows if hasattr(row, "blob_id") and row.path in names}
+
+
+def _listed(row: Any) -> Listed:
+    size, sha256 = (row.lfs["size"], row.lfs["sha256"]) if row.lfs else (row.size, "")
+    sound = _is(_COMMIT, row.blob_id) and (not row.lfs or _is(_SHA256, sha256))
+    if not sound or type(size) is not int or size < 0:
+        named = clean(f"{size!r}, {sha256 or row.blob_id!r}", limit=160)
+        raise AtlasError(f"{endpoint()} lists {row.path} with a size or hash that is none ({named}) - is it a Hub?")
+    return Listed(size, row.blob_id, sha256)
+
+
+def _is(pattern: re.Pattern[str], text: object) -> bool:
+    return isinstance(text, str) and bool(pattern.fullmatch(text))
+
+
+def commit_of(text: object, ref: Ref) -> str:
+    """Return a commit that a server has named; raise `AtlasError` if it is none."""
+    if not _is(_COMMIT, text):
+        raise AtlasError(f"{endpoint()} answered without a commit for '{ref}' - is it a Hub?")
+    return str(text)
 
 
 class Cache:
@@ -112,7 +144,37 @@ class Cache:
 
     def snapshot(self, commit: str) -> Path:
         """Return the folder of a commit's files."""
-        return self.folder / "snapshots" / commit
+        return self.folder / "snapshots" / _checked(commit)
+
+    def blob(self, expected: Listed) -> Path:
+        """Return where the content of a file lies, whatever commits hold it under whatever name."""
+        return self.folder / "blobs" / _checked(expected.digest)
+
+    @contextlib.contextmanager
+    def arriving(self, expected: Listed) -> Iterator[Path]:
+        """Give a path for what is to become a file's content; nothing is left of it that was not taken away."""
+        blob = self.blob(expected)
+        blob.parent.mkdir(parents=True, exist_ok=True)
+        path = blob.with_name(f"{blob.name}.{secrets.token_hex(4)}.incomplete")
+        try:
+            yield path
+        finally:
+            path.unlink(missing_ok=True)
+
+    def show(self, expected: Listed, commit: str, name: str) -> None:
+        """Let a commit have a file whose content is there: a link, or the file itself where links are not to be had."""
+        from huggingface_hub import constants
+
+        blob, path = self.blob(expected), self.snapshot(commit) / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{name}.{secrets.token_hex(4)}.tmp")
+        try:
+            if constants.HF_HUB_DISABLE_SYMLINKS:
+                raise OSError("links are switched off")
+            temporary.symlink_to(os.path.relpath(blob, path.parent))
+        except OSError:
+            blob.replace(temporary)
+        temporary.replace(path)
 
     def commit(self) -> str:
         """Return the commit that the revision meant when it was last pulled; '' if it never was."""
@@ -146,6 +208,13 @@ class Cache:
             blob.unlink(missing_ok=True)
 
 
+def _checked(text: str) -> str:
+    """Return a commit or a hash that is to become part of a path; raise `AtlasError` if it is none."""
+    if not _COMMIT.fullmatch(text) and not _SHA256.fullmatch(text):
+        raise AtlasError(f"{clean(text, limit=80)!r} is not a hash")
+    return text
+
+
 class Source:
     """One repository on the Hub, as it is read."""
 
@@ -162,17 +231,16 @@ class Source:
         info = patiently(
             lambda: self.api.model_info(self.ref.repo, revision=self.ref.revision, expand=["sha"]), self.ref, self.token
         )
-        if not _COMMIT.fullmatch(info.sha or ""):
-            raise AtlasError(f"{endpoint()} answered without a commit for '{self.ref}' - is it a Hub?")
-        return info.sha
+        return commit_of(info.sha, self.ref)
 
     def listing(self, commit: str) -> dict[str, Listed]:
         """Return the card and the tensors as the Hub lists them."""
         if commit not in self._listings:
+            names = [CARD, MODEL]
             rows = patiently(
-                lambda: self.api.get_paths_info(self.ref.repo, [CARD, MODEL], revision=commit), self.ref, self.token
+                lambda: self.api.get_paths_info(self.ref.repo, names, revision=commit), self.ref, self.token
             )
-            self._listings[commit] = {row.path: listed(row) for row in rows if hasattr(row, "blob_id")}
+            self._listings[commit] = listed(rows, names)
         return self._listings[commit]
 
     def fetch(self, commit: str, name: str) -> Path:
@@ -184,25 +252,29 @@ class Source:
             raise CardError(f"{self.ref}: {name} of {expected.size} bytes is too large - the limit is {MAX_BYTES}")
         self._check_room(expected)
         folder = self.cache.snapshot(commit)
-        for again in (False, True):
-            if again or self.force or not expected.fits(folder / name):
-                self._download(commit, name, again or self.force)
-            if expected.fits(folder / name):
-                return folder
+        if not expected.fits(folder / name):
             self.cache.purge(folder / name)
+        elif not self.force:
+            return folder
+        for _ in range(2):
+            if patiently(lambda: self._download(commit, name, expected), self.ref, self.token):
+                return folder
         raise AtlasError(
             f"{name} of '{self.ref}' arrived damaged twice: its hash is not the one {endpoint()} lists; "
             "nothing of it was kept - try again, or over another connection"
         )
 
-    def _download(self, commit: str, name: str, force: bool) -> None:
-        patiently(
-            lambda: self.api.hf_hub_download(
-                self.ref.repo, name, revision=commit, cache_dir=self.cache.root, force_download=force
-            ),
-            self.ref,
-            self.token,
-        )
+    def _download(self, commit: str, name: str, expected: Listed) -> bool:
+        """Bring one file into the cache, and return whether it has the hash that is listed: no other comes there."""
+        blob = self.cache.blob(expected)
+        if self.force or not expected.fits(blob):
+            with self.cache.arriving(expected) as path:
+                receive(self.ref.repo, commit, name, expected.digest, expected.size, path, self.token)
+                if not expected.fits(path):
+                    return False
+                path.replace(blob)
+        self.cache.show(expected, commit, name)
+        return True
 
     def _check_room(self, expected: Listed) -> None:
         with contextlib.suppress(OSError):

@@ -97,9 +97,9 @@ def pull(
 def _cached(ref: Ref, cache: Cache, tensors: bool) -> Pulled:
     """Return what was pulled before, checked again, without any network."""
     commit = cache.commit()
-    folder = cache.snapshot(commit)
-    if not commit or not (folder / CARD).is_file():
+    if not commit or not (cache.snapshot(commit) / CARD).is_file():
         raise NotFoundError(f"'{ref}' has not been pulled to this computer - pull it once while online")
+    folder = cache.snapshot(commit)
     _check_blob(folder / CARD, ref)
     card = checked_card(folder, ref.at(commit))
     if tensors and card.sha256:

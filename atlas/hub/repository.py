@@ -10,8 +10,8 @@ from typing import Any
 
 from atlas.cards.folder import CARD, MODEL
 from atlas.errors import AtlasError, NotFoundError
-from atlas.hub.cache import Cache, Listed, Ref, Source, listed
-from atlas.hub.client import TRIES, LostError, client, patiently
+from atlas.hub.cache import Cache, Listed, Ref, Source, commit_of, listed
+from atlas.hub.client import TRIES, LostError, clean, client, patiently
 
 README = "README.md"
 # Files that may lie beside a card and are published with it.
@@ -76,8 +76,8 @@ class Target:
                 raise
             return
         refs = self.ask(lambda: self.api.list_repo_refs(self.ref.repo))
-        self.branches = {row.name: row.target_commit for row in refs.branches}
-        self.tags = {row.name: row.target_commit for row in refs.tags}
+        self.branches = {row.name: commit_of(row.target_commit, self.ref) for row in refs.branches}
+        self.tags = {row.name: commit_of(row.target_commit, self.ref) for row in refs.tags}
         self.head = self.branches.get(self.ref.revision, self.branches.get("main", ""))
         self.files = self.listing(self.head) if self.head else {}
 
@@ -85,7 +85,7 @@ class Target:
         """Return the files that Atlas may have written."""
         names = [CARD, MODEL, README, *EXTRAS, *ITEMS]
         rows = self.ask(lambda: self.api.get_paths_info(self.ref.repo, names, revision=revision))
-        return {row.path: listed(row) for row in rows if hasattr(row, "blob_id")}
+        return listed(rows, names)
 
     def text(self, name: str) -> str:
         """Return the text of a small file at the head of the branch; '' if it is not there."""
@@ -123,7 +123,7 @@ class Target:
             left -= 1
             try:
                 info = self.ask(lambda: self._send(plan, message, create_pr), tries=1, write=True)
-                return replace(plan, commit=info.oid, url=info.pr_url or "")
+                return replace(plan, commit=commit_of(info.oid, self.ref), url=clean(info.pr_url or ""))
             except LostError as error:
                 if found := self._landed(plan, message, create_pr):
                     return found
@@ -152,9 +152,10 @@ class Target:
         )
 
     def _head(self, revision: str = "") -> str:
-        return self.ask(
+        info = self.ask(
             lambda: self.api.model_info(self.ref.repo, revision=revision or self.ref.revision, expand=["sha"])
-        ).sha
+        )
+        return commit_of(info.sha, self.ref)
 
     def _landed(self, plan: Push, message: str, create_pr: bool) -> Push | None:
         """Return the push if its commit is there after all."""
@@ -165,7 +166,7 @@ class Target:
         for request in requests[:10]:
             revision = f"refs/pr/{request.num}"
             if request.title == message and request.status in ("open", "draft") and self._holds(plan, revision):
-                return replace(plan, commit=self._head(revision), url=request.url)
+                return replace(plan, commit=self._head(revision), url=clean(request.url))
         return None
 
     def _holds(self, plan: Push, revision: str) -> bool:
@@ -188,4 +189,4 @@ def same(content: bytes | Path, there: Listed) -> bool:
         return there.fits(content)
     digest = hashlib.sha256() if there.sha256 else hashlib.sha1(b"blob %d\0" % len(content))
     digest.update(content)
-    return digest.hexdigest() == (there.sha256 or there.blob)
+    return digest.hexdigest() == there.digest

@@ -149,9 +149,9 @@ def index(author: str, folder: str | Path, *, token: str | bool | None = None) -
     skipped: dict[str, str] = {}
     for one in sorted(search(author=author, token=token), key=lambda one: one.repo):
         try:
-            card = replace(
-                pull(f"{one.repo}@{one.commit}", tensors=False, token=token).card, hub=f"{one.repo}@{one.commit}"
-            )
+            found = pull(f"{one.repo}@{one.commit}", tensors=False, token=token)
+            # The commit that was pulled: what a listing calls one may be a branch.
+            card = replace(found.card, hub=f"{found.ref.repo}@{found.commit}")
         except AtlasError as error:
             skipped[one.repo] = str(error)
             continue

@@ -23,6 +23,8 @@ Action (``action``) and its parameters:
 ``throttle``      send the body at ``bytes_per_second``
 ``ignore-range``  answer 200 with the whole file although a Range was asked for
 ``strip-headers`` remove the response headers listed in ``headers``
+``set-headers``   answer with the headers in ``headers``, whatever the server would have said
+``rewrite``       put ``new`` in place of what the regular expression ``old`` finds in a response body kept in memory
 """
 
 from __future__ import annotations
@@ -47,6 +49,8 @@ ACTIONS = (
     "throttle",
     "ignore-range",
     "strip-headers",
+    "set-headers",
+    "rewrite",
 )
 
 

@@ -272,9 +272,13 @@ class Handler(BaseHTTPRequestHandler):
         headers = dict(response.headers)
         headers.setdefault("X-Request-Id", f"Root=1-{uuid.uuid4().hex[:24]}")
         for rule in request.rules:
-            if rule["action"] == "strip-headers":
-                for name in rule.get("headers", []):
-                    headers = {k: v for k, v in headers.items() if k.lower() != name.lower()}
+            if rule["action"] in ("strip-headers", "set-headers"):
+                gone = [name.lower() for name in rule.get("headers", [])]
+                headers = {k: v for k, v in headers.items() if k.lower() not in gone}
+            if rule["action"] == "set-headers":
+                headers.update(rule["headers"])
+            if rule["action"] == "rewrite" and isinstance(response.body, bytes):
+                response.body = re.sub(rule["old"].encode(), lambda _, new=rule["new"]: new.encode(), response.body)
         self.send_response_only(response.status)
         self.send_header("Date", self.date_time_string())
         for name, value in headers.items():
