@@ -10,6 +10,8 @@ from atlas.errors import CardError, NotFoundError
 
 CARD = "config.yaml"
 
+MODEL = "model.safetensors"
+
 # Endings of bare files of vectors: a name that has one is a path, never an id.
 BARE = (".npy", ".safetensors", ".parquet")
 
@@ -49,8 +51,3 @@ def dump_card(card: Card) -> str:
     if again.to_dict() != card.to_dict():
         raise CardError(f"The card of {card.kind} '{card.id}' cannot be stored: it would not be read as it is")
     return text
-
-
-MODEL = "model.safetensors"
-
-MODEL = "model.safetensors"
