@@ -45,6 +45,11 @@ def unknown(what: str, name: object, known: Iterable[str]) -> str:
     return f"Unknown {what} '{name}'{of}{owner} - {hint}{', '.join(choices) or 'none'}"
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of another library's message, as part of a sentence."""
+    return str(error).partition("\n")[0].rstrip(". ")
+
+
 def unquoted(value: object) -> str:
     """Return the advice to write a number without quotes, if a text would have been one."""
     if not isinstance(value, str):

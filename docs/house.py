@@ -37,7 +37,8 @@ def subject(name: str) -> str:
 
 def rooms(name: str) -> list[str]:
     """Return the modules of a package; none for a module that stands beside the packages."""
-    return sorted(path.stem for path in face(name).parent.glob("*.py") if path.stem != "__init__") if folder(name) else []
+    modules = face(name).parent.glob("*.py") if folder(name) else ()
+    return sorted(path.stem for path in modules if path.stem != "__init__")
 
 
 def folder(name: str) -> bool:

@@ -10,6 +10,8 @@ from atlas.errors import CardError, NotFoundError
 
 CARD = "config.yaml"
 
+MODEL = "model.safetensors"
+
 # Endings of bare files of vectors: a name that has one is a path, never an id.
 BARE = (".npy", ".safetensors", ".parquet")
 
@@ -23,7 +25,9 @@ def read_card(folder: str | Path) -> Card:
     """
     folder = Path(folder)
     if folder.is_file():
-        raise NotFoundError(f"'{folder}' is a file, not the folder of an artefact")
+        raise NotFoundError(
+            f"'{folder}' is a file, not the folder of an artefact - vectors are read from {', '.join(BARE)}"
+        )
     if not folder.is_dir():
         raise NotFoundError(f"There is no folder '{folder}'")
     if not (folder / CARD).is_file():
@@ -49,8 +53,3 @@ def dump_card(card: Card) -> str:
     if again.to_dict() != card.to_dict():
         raise CardError(f"The card of {card.kind} '{card.id}' cannot be stored: it would not be read as it is")
     return text
-
-
-MODEL = "model.safetensors"
-
-MODEL = "model.safetensors"

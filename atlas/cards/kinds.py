@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from atlas.cards.names import SHA256, check_id
 from atlas.cards.schema import build
 from atlas.cards.space import Space
-from atlas.errors import CardError, unknown
+from atlas.errors import AtlasError, CardError, unknown
 
 FORMAT = 1
 
@@ -103,7 +103,10 @@ class Card:
         kind = rest.pop("kind", None)
         if not isinstance(kind, str) or kind not in CARDS:
             raise CardError(unknown("kind", kind, CARDS))
-        return build(CARDS[kind], rest)
+        try:
+            return build(CARDS[kind], rest)
+        except AtlasError as error:
+            raise CardError(str(error)) from None
 
 
 @dataclass(frozen=True)

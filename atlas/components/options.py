@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Union
 
-from atlas.errors import AtlasError, unknown, unquoted
+from atlas.cards.schema import check_names, of_type
+from atlas.errors import AtlasError
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -45,12 +46,7 @@ class Option:
         """Return the value (a whole number becomes a float where one is wanted), or raise `AtlasError`."""
         if value is None and self.optional:
             return None
-        if self.type is float and type(value) is int:
-            value = float(value)
-        if type(value) is not self.type:
-            hint = unquoted(value) if self.type in (int, float) else ""
-            given = f"{value!r} ({type(value).__name__})"
-            raise AtlasError(f"Option '{self.name}' of {owner} must be {self.type_name}, got {given}{hint}")
+        value = of_type(self.type, value, f"Option '{self.name}' of {owner}", self.type_name)
         if self.choices and value not in self.choices:
             raise AtlasError(f"Option '{self.name}' of {owner} must be one of {', '.join(self.choices)}, got '{value}'")
         return value
@@ -102,12 +98,8 @@ class Component:
             AtlasError: an option that is unknown, missing, or of the wrong type or value.
         """
         known = {opt.name: opt for opt in cls.options()}
-        for name in config:
-            if name not in known:
-                raise AtlasError(unknown(f"option of {cls.label()}", name, known))
-        for opt in known.values():
-            if opt.default is MISSING and opt.name not in config:
-                raise AtlasError(f"Option '{opt.name}' of {cls.label()} is missing - {opt.help}")
+        needed = {opt.name: opt.help for opt in known.values() if opt.default is MISSING}
+        check_names(config, known, needed, "Option", f" of {cls.label()}")
         return cls(**{name: known[name].check(value, cls.label()) for name, value in config.items()})
 
     @classmethod
@@ -117,8 +109,7 @@ class Component:
         config = {}
         for name, text in pairs:
             key = name.replace("-", "_")
-            if key not in known:
-                raise AtlasError(unknown(f"option of {cls.label()}", name, known))
+            check_names([key], known, {}, "Option", f" of {cls.label()}")
             if key in config:
                 raise AtlasError(f"Option '{key}' of {cls.label()} is given twice")
             config[key] = known[key].parse(text, cls.label())

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from atlas.cards.schema import exactly
 
 MAX_SIZE = 2**24
 MAX_LIST = 1024
@@ -128,33 +131,6 @@ class LayerType:
     takes: int | None = None
 
 
-def _whole(least: int) -> Callable[[Any], int]:
-    def read(value: Any) -> int:
-        if type(value) is not int or not least <= value <= MAX_SIZE:
-            raise ValueError
-        return value
-
-    return read
-
-
-def _real(value: Any) -> float:
-    if type(value) not in (int, float) or not abs(value) <= 1e30:
-        raise ValueError
-    return float(value)
-
-
-def _positive(value: Any) -> float:
-    if _real(value) <= 0:
-        raise ValueError
-    return float(value)
-
-
-def _flag(value: Any) -> bool:
-    if type(value) is not bool:
-        raise ValueError
-    return value
-
-
 def _list_of(read: Callable[[Any], Any]) -> Callable[[Any], list]:
     def read_list(values: Any) -> list:
         if not isinstance(values, (list, tuple)) or not 1 <= len(values) <= MAX_LIST:
@@ -164,13 +140,15 @@ def _list_of(read: Callable[[Any], Any]) -> Callable[[Any], list]:
     return read_list
 
 
-SIZE = Setting(f"a whole number from 1 to {MAX_SIZE}", _whole(1))
-COUNT = Setting(f"a whole number from 0 to {MAX_SIZE}", _whole(0))
-FLAG = Setting("true or false", _flag)
-REAL = Setting("a finite number", _real)
-POSITIVE = Setting("a number greater than 0", _positive)
-SIZES = Setting("a list of whole numbers from 1", _list_of(_whole(1)))
-REALS = Setting(f"a list of 1 to {MAX_LIST} finite numbers", _list_of(_real))
+_SIZE = partial(exactly, int, fits=range(1, MAX_SIZE + 1).__contains__)
+_REAL = partial(exactly, float, fits=lambda value: abs(value) <= 1e30)
+SIZE = Setting(f"a whole number from 1 to {MAX_SIZE}", _SIZE)
+COUNT = Setting(f"a whole number from 0 to {MAX_SIZE}", partial(exactly, int, fits=range(MAX_SIZE + 1).__contains__))
+FLAG = Setting("true or false", partial(exactly, bool))
+REAL = Setting("a finite number", _REAL)
+POSITIVE = Setting("a number greater than 0", partial(exactly, float, fits=lambda value: 0 < value <= 1e30))
+SIZES = Setting("a list of whole numbers from 1", _list_of(_SIZE))
+REALS = Setting(f"a list of 1 to {MAX_LIST} finite numbers", _list_of(_REAL))
 BLOCK = Setting("a list of layers", None)
 
 _WINDOW = {"kernel_size": SIZE, "stride": SIZE, "padding": COUNT(0)}

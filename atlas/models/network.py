@@ -14,14 +14,14 @@ from __future__ import annotations
 
 import itertools
 import math
-import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from atlas.errors import AtlasError, unknown, unquoted
+from atlas.cards.schema import brief, check_names, read_as, shown
+from atlas.errors import AtlasError, first_line, unknown
 from atlas.models.layers import LAYERS, BatchNorm
 
 MAX_LAYERS = 2_000
@@ -43,7 +43,7 @@ def check(layers: Any) -> list[dict[str, Any]]:
 
 def _checked_list(layers: Any, where: str, counter: Iterator[int], depth: int) -> list[dict[str, Any]]:
     if not isinstance(layers, (list, tuple)):
-        raise AtlasError(f"{where or 'A network'} must be a list of layers, got {_shown(layers)}")
+        raise AtlasError(f"{where or 'A network'} must be a list of layers, got {shown(layers)}")
     if depth > MAX_DEPTH:
         raise AtlasError(f"{where} is nested too deep - at most {MAX_DEPTH} levels")
     prefix = where + "." if where else ""
@@ -54,43 +54,23 @@ def _checked_layer(layer: Any, where: str, counter: Iterator[int], depth: int) -
     if next(counter) > MAX_LAYERS:
         raise AtlasError(f"The network has more than {MAX_LAYERS} layers")
     if not isinstance(layer, Mapping) or "type" not in layer:
-        raise AtlasError(f"Layer {where} must be a mapping with a 'type', got {_shown(layer)}")
+        raise AtlasError(f"Layer {where} must be a mapping with a 'type', got {shown(layer)}")
     kind = layer["type"]
     if not isinstance(kind, str) or kind not in LAYERS:
-        raise AtlasError(f"Layer {where}: {unknown('type', _text(kind), LAYERS)}")
+        raise AtlasError(f"Layer {where}: {unknown('type', brief(kind), LAYERS)}")
     settings, owner = LAYERS[kind].options, f"layer {where} ({kind})"
-    for name in layer:
-        if name != "type" and name not in settings:
-            raise AtlasError(unknown(f"option of {owner}", _text(name), settings))
+    needed = {name: f"it must be {setting.words}" for name, setting in settings.items() if setting.default is ...}
+    check_names([name for name in layer if name != "type"], settings, needed, "Option", f" of {owner}")
     result: dict[str, Any] = {"type": kind}
     for name, setting in settings.items():
         given = layer.get(name, setting.default)
-        if given is ...:
-            raise AtlasError(f"Option '{name}' of {owner} is missing - it must be {setting.words}")
         if setting.read is None:
             value = _checked_list(given, f"{where}.{name}", counter, depth + 1)
         else:
-            try:
-                value = setting.read(given)
-            except ValueError:
-                hint = unquoted(given) if "number" in setting.words else ""
-                message = f"Option '{name}' of {owner} must be {setting.words}, got {_shown(given)}{hint}"
-                raise AtlasError(message) from None
+            value = read_as(setting.read, setting.words, given, f"Option '{name}' of {owner}")
         if value != setting.default:
             result[name] = value
     return result
-
-
-def _shown(value: Any) -> str:
-    """Return a value as a message shows it, short however large the value is."""
-    try:
-        return f"{reprlib.repr(value)} ({type(value).__name__})"
-    except ValueError:
-        return f"a huge {type(value).__name__}"
-
-
-def _text(name: Any) -> str:
-    return name[:60] if isinstance(name, str) else _shown(name)
 
 
 def build(layers: Any) -> nn.Sequential:
@@ -116,11 +96,7 @@ def _module(layer: Mapping[str, Any], where: str) -> nn.Module:
     try:
         return row.make(**options)
     except (ValueError, RuntimeError) as error:
-        raise AtlasError(f"Layer {where} ({layer['type']}) cannot be built: {_reason(error)}") from None
-
-
-def _reason(error: Exception) -> str:
-    return str(error).partition("\n")[0].rstrip(". ")
+        raise AtlasError(f"Layer {where} ({layer['type']}) cannot be built: {first_line(error)}") from None
 
 
 def load(layers: Any, state: Mapping[str, Tensor]) -> nn.Sequential:
@@ -192,7 +168,7 @@ def output_shape(layers: Any, input_shape: Sequence[int]) -> tuple[int, ...]:
     """
     layers = check(layers)
     if not all(type(size) is int and size > 0 for size in input_shape) or math.prod(input_shape) > MAX_ITEM:
-        raise AtlasError(f"The shape of an item must be whole numbers from 1, got {_shown(tuple(input_shape))}")
+        raise AtlasError(f"The shape of an item must be whole numbers from 1, got {shown(tuple(input_shape))}")
     # No items and weights that are one number, repeated: shapes are checked by the very modules, nothing is computed or
     # allocated. The meta device would do as well, but its first use imports modules for over a second.
     net = build(layers)
@@ -208,7 +184,7 @@ def _trace(layers: Sequence[Mapping[str, Any]], net: Any, x: Tensor, prefix: str
             x = _step(layer, net[i], x, name)
         except (RuntimeError, ValueError, IndexError) as error:
             refusal = f"Layer {name} ({layer['type']}) does not take items of shape {tuple(x.shape[1:])}"
-            raise AtlasError(f"{refusal}: {_reason(error)}") from None
+            raise AtlasError(f"{refusal}: {first_line(error)}") from None
         if math.prod(x.shape[1:]) > MAX_ITEM:
             result = f"Layer {name} ({layer['type']}) makes items of shape {tuple(x.shape[1:])}"
             raise AtlasError(f"{result} - at most {MAX_ITEM} numbers")

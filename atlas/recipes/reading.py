@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from atlas.cards.names import canonical, sha256_of, slug
+from atlas.cards.schema import of_type
 from atlas.cards.yaml import read_yaml
 from atlas.errors import AtlasError, unknown
 from atlas.recipes.tables import RESERVED, Summary, check_fields, located, mapping, read_summary
@@ -238,9 +239,7 @@ def _argument(kind: str, value: Any, values: Mapping[str, Any], done: Mapping[st
 
 def _values(kind: str, value: Any, values: Mapping[str, Any], done: Mapping[str, list[Job]]) -> list[Any]:
     if kind in _SCALARS:
-        if type(value) is not _SCALARS[kind]:
-            raise AtlasError(f"must be {_SCALARS[kind].__name__}, got {value!r} ({type(value).__name__})")
-        return [value]
+        return [of_type(_SCALARS[kind], value, "")]
     if isinstance(value, str) and value:
         return [value]
     if not isinstance(value, dict) or "step" not in value:

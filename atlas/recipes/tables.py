@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from atlas.cards.schema import check_names, of_type
 from atlas.errors import AtlasError, unknown
 from atlas.pictures import plots
 
@@ -32,19 +33,13 @@ def located(where: str) -> Iterator[None]:
 
 def check_fields(where: str, data: Mapping[str, Any], required: Sequence[str], optional: Sequence[str]) -> None:
     """Raise `AtlasError` if a field is unknown or missing."""
-    for name in data:
-        if name not in (*required, *optional):
-            raise AtlasError(f"{where}: {unknown('field', name, (*required, *optional))}")
-    for name in required:
-        if name not in data:
-            raise AtlasError(f"{where}: field '{name}' is missing")
+    with located(where):
+        check_names(data, (*required, *optional), dict.fromkeys(required, ""), "field")
 
 
 def mapping(what: str, value: Any) -> dict[str, Any]:
     """Return the value if it is a mapping, else raise `AtlasError`."""
-    if not isinstance(value, dict):
-        raise AtlasError(f"{what} must be a mapping, got {value!r}")
-    return value
+    return of_type(dict, value, what, "a mapping")
 
 
 @dataclass(frozen=True)
@@ -87,8 +82,7 @@ def read_summary(path: Path, title: str, table: Any, measured: Mapping[str, Mapp
     steps, rows = (_names(about, name, data[name]) for name in ("of", "rows"))
     texts = {name: data.get(name, default) for name, default in TEXTS.items()}
     for name, text in texts.items():
-        if not isinstance(text, str):
-            raise AtlasError(f"{about}: {name} must be a text, got {text!r}")
+        of_type(str, text, f"{about}: {name}", "a text")
     summary = Summary(title, steps, rows=rows, where=mapping(f"{about}: where", data.get("where", {})), **texts)
     with located(about):
         _check_summary(summary, measured)

@@ -87,7 +87,7 @@ def test_every_required_field_is_missed(card):
         ({"source": {"id": "x"}}, r"Field 'source\.dim' is missing"),
         ({"source": {"id": "x", "dim": 0}}, "Space 'x' must have at least 1 dimension, got 0"),
         ({"source": {"id": "x", "dim": 2, "size": 1}}, r"Unknown field 'source\.size'"),
-        ({"source": "clip"}, r"source\. must be a mapping, got str"),
+        ({"source": "clip"}, r"^Field 'source' must be a mapping, got 'clip' \(str\)$"),
         (
             {"source": {"id": "x", "dim": 2, "encoder": "e", "identity": {"scale": float("inf")}}},
             "Space 'x' must have an identity of plain, finite data: Out of range",
