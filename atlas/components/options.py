@@ -9,12 +9,9 @@ import types as pytypes
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Union
+from typing import Any, ClassVar, Self, Union
 
 from atlas.errors import AtlasError, unknown, unquoted
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 
 def option(default: Any = MISSING, *, help: str, choices: Sequence[str] = ()) -> Any:

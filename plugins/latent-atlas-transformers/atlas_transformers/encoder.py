@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -18,8 +18,6 @@ from atlas_transformers.checkpoint import Checkpoint, UnfitError
 from atlas_transformers.source import HASH, Source, find, from_state
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
-
     from atlas.authors import HeadModel
     from atlas_transformers.readers import Reader
 

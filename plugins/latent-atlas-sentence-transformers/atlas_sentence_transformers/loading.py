@@ -103,14 +103,17 @@ def read_json(path: Path, default: Any = None) -> Any:
 
 def own_dtype(folder: Path) -> str | None:
     """Return the dtype that 'auto' means for the files of a model; None if they do not say."""
-    from atlas.authors import read_header
+    from safetensors import safe_open
 
     settings = read_json(folder / "config.json", {})
     found = settings.get("dtype") or settings.get("torch_dtype") if isinstance(settings, dict) else None
     if found:
         return str(found).removeprefix("torch.")
     files = sorted(folder.glob("*.safetensors"))
-    stored = {info.dtype for file in files for info in read_header(file)[0].values()} & _DTYPES.keys()
+    stored: set[str] = set()
+    for file in files:
+        with safe_open(file, "pt") as tensors:
+            stored |= {tensors.get_slice(name).get_dtype() for name in tensors.keys()}  # noqa: SIM118 & _DTYPES.keys()
     return _DTYPES[stored.pop()] if len(stored) == 1 else None
 
 

@@ -6,19 +6,18 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor
 
 import atlas
-from atlas.authors import CARD, check_finite, sha256_of, slug
+from atlas.authors import check_finite, sha256_of, slug
 from atlas_sentence_transformers.loading import load, own_dtype
 from atlas_sentence_transformers.source import HASH, Source, find, from_state
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
-    from typing_extensions import Self
 
 # More than these at once are slower on a CPU: texts of unlike lengths are padded, and caches are left.
 CPU_BATCH = 32
@@ -199,7 +198,7 @@ class SentenceTransformers(atlas.Encoder):
 
 def is_stored(model: str) -> bool:
     """Whether a model is given as a stored space: a folder with a card, or a reference to one on the Hub."""
-    return model.startswith("hf://") or (bool(model) and (Path(model) / CARD).is_file())
+    return model.startswith("hf://") or (bool(model) and (Path(model) / "config.yaml").is_file())
 
 
 def width(model: SentenceTransformer, cut: bool = True) -> int:

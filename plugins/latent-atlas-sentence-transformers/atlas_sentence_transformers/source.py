@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from atlas import AtlasError
-from atlas.authors import explained, sha256_file, sha256_of
+from atlas.authors import explained, sha256_of
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 HASH = re.compile(r"[0-9a-f]{64}")
@@ -201,4 +201,5 @@ def _stamp(path: Path) -> tuple[Path, int, int, int]:
 
 @functools.cache
 def _hash_of_file(path: Path, *stamp: int) -> str:
-    return sha256_file(path)
+    with explained(path, "read"), path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

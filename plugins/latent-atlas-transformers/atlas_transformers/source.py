@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ import numpy as np
 import torch
 
 from atlas import AtlasError
-from atlas.authors import frozen, sha256_file, sha256_of
+from atlas.authors import frozen, sha256_of
 from atlas_transformers.checkpoint import SHARDS, WEIGHTS, Checkpoint, UnfitError, contents, files_of, is_weights
 
 if TYPE_CHECKING:
@@ -133,12 +134,21 @@ def _stamp(path: Path) -> tuple[Path, int, int, int]:
 
 @functools.cache
 def _hash_of(path: Path, *stamp: int) -> str:
-    return sha256_file(path) if is_weights(path.name) else hashlib.sha256(contents(path, _bytes(path))).hexdigest()
+    if not is_weights(path.name):
+        return hashlib.sha256(contents(path, _bytes(path))).hexdigest()
+    with _readable(path), path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _bytes(path: Path) -> bytes:
-    try:
+    with _readable(path):
         return path.read_bytes()
+
+
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise UnfitError(f"cannot read '{path}': {error.strerror}") from None
 
