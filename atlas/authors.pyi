@@ -1,7 +1,6 @@
-"""What the author of a plugin may use beside the public names; `docs/writing-plugins.md` says what each is for."""
+"""What the author of a plugin may use beside the public names; `docs/authors.md` says what each is for."""
 
 from atlas.artefacts.composed import Composed as Composed
-from atlas.cards.folder import CARD as CARD
 from atlas.cards.names import sha256_of as sha256_of
 from atlas.cards.names import slug as slug
 from atlas.cards.yaml import dump_yaml as dump_yaml
@@ -21,7 +20,5 @@ from atlas.numerics.arrays import check_finite as check_finite
 from atlas.numerics.arrays import frozen as frozen
 from atlas.numerics.arrays import hash_of as hash_of
 from atlas.storage.files import explained as explained
-from atlas.storage.files import sha256_file as sha256_file
 from atlas.storage.tensors import load_tensors as load_tensors
-from atlas.storage.tensors import read_header as read_header
 from atlas.verbs.stitch import Stitched as Stitched

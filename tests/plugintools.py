@@ -6,7 +6,7 @@ import importlib
 import itertools
 from pathlib import Path
 
-from atlas.plugins.catalogue import _installed, _report
+from atlas.plugins.catalogue import _loaded, _report
 
 ALIGNER = '''
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ def write_plugin(folder: Path, name: str, code: str, version: str = "1.0", distr
     """Write a module and the metadata that installing it would have written; return the module's name."""
     module = f"planted_plugin_{next(_count)}"
     (folder / f"{module}.py").write_text(code)
-    distribution = distribution or f"atlas-{name}"
+    distribution = distribution or f"latent-atlas-{name}"
     info = folder / f"{distribution.replace('-', '_')}-{version}.dist-info"
     info.mkdir(exist_ok=True)
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n")
@@ -49,5 +49,5 @@ def write_plugin(folder: Path, name: str, code: str, version: str = "1.0", distr
 def look_again() -> None:
     """Find plugins anew the next time they are needed."""
     importlib.invalidate_caches()
-    _installed.cache_clear()
+    _loaded.cache_clear()
     _report.cache_clear()

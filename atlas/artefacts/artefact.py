@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, overload
+from typing import Any, ClassVar, Generic, Self, TypeVar, overload
 
 from torch import Tensor
 
@@ -22,9 +22,6 @@ from atlas.numerics.arrays import check_finite
 from atlas.storage.checks import check_file
 from atlas.storage.files import check_target, sha256_file, whole_folder
 from atlas.storage.tensors import load_tensors, save_tensors
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 T = TypeVar("T")
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self
 
 from torch import Tensor
 
@@ -17,9 +17,6 @@ from atlas.components.options import option
 from atlas.errors import AtlasError
 from atlas.plugins.catalogue import create, provider
 from atlas.plugins.provenance import made_by, warn_if_older
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 Step = tuple[Aligner, bool]
 

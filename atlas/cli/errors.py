@@ -41,26 +41,32 @@ def explained() -> Iterator[None]:
             yield
             if sys.stdout:
                 sys.stdout.flush()
-    except KeyboardInterrupt:
-        raise Interrupted("Interrupted - nothing half-written was left") from None
     except (click.ClickException, click.exceptions.Exit, click.Abort):
         raise
-    except Exception as error:
-        if os.environ.get("ATLAS_DEBUG") or (isinstance(error, OSError) and error.errno == errno.EPIPE):
+    except BaseException as error:
+        from atlas.plugins.discovery import culprit
+
+        plugin = culprit(error)
+        if isinstance(error, KeyboardInterrupt) and not plugin:
+            raise Interrupted("Interrupted - nothing half-written was left") from None
+        stopped = isinstance(error, SystemExit) or (isinstance(error, OSError) and error.errno == errno.EPIPE)
+        if os.environ.get("ATLAS_DEBUG") or (stopped and not plugin):
             raise
-        raise Failure(f"Error: {sentence(error)}") from None
+        raise Failure(f"Error: {sentence(error, plugin)}") from None
 
 
-def sentence(error: Exception) -> str:
-    """Say in one sentence what went wrong."""
+def sentence(error: BaseException, plugin: str) -> str:
+    """Say in one sentence what went wrong, in the code of which plugin, if in any."""
     text = " ".join(str(error).split())
     if isinstance(error, AtlasError):
         return text
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in text:
         return "There is not enough memory - use a smaller --batch-size, fewer rows, or another --device"
+    kind = type(error).__name__
+    if plugin:
+        return f"Plugin '{plugin}' failed: {kind}: {text}".removesuffix(": ") + " - set ATLAS_DEBUG=1 to see where"
     if isinstance(error, OSError) and error.strerror:
         return f"'{error.filename}': {error.strerror}" if error.filename else error.strerror
-    kind = type(error).__name__
     return f"Unexpected {kind}: {text or 'no message'} - set ATLAS_DEBUG=1 to see where, and please report it"
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shlex
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,17 +58,9 @@ def put_plugins(as_json: bool) -> None:
 
 def described(plugin: Plugin) -> dict[str, Any]:
     """Return what is known of a plugin, as JSON shows it."""
-    return {
-        "name": plugin.name,
-        "version": plugin.version,
-        "distribution": plugin.distribution,
-        "module": plugin.module,
-        "provides": {f"{kind}s": plugin.names(kind) for kind in plugin.classes},
-        "broken": plugin.broken,
-        "disabled": plugin.disabled,
-        "notes": plugin.notes,
-        "seconds": round(plugin.seconds, 3),
-    }
+    known = {key: value for key, value in vars(plugin).items() if key != "classes"}
+    provides = {f"{kind}s": plugin.names(kind) for kind in plugin.classes}
+    return {**known, "provides": provides, "seconds": round(plugin.seconds, 3)}
 
 
 def provided(plugin: Plugin) -> str:
@@ -95,7 +89,7 @@ def install_plugins(specs: tuple[str, ...], upgrade: bool, editable: bool, dry_r
 
     SPEC is a name on PyPI, a folder, a wheel or the URL of a git repository.
     """
-    from atlas.plugins.installing import current, requirement
+    from atlas.plugins.installing import current, refuse_strangers, requirement
 
     wanted = [requirement(spec) for spec in specs]
     for spec, ready in zip(specs, wanted, strict=True):
@@ -103,8 +97,14 @@ def install_plugins(specs: tuple[str, ...], upgrade: bool, editable: bool, dry_r
             raise AtlasError(f"'{spec}' is no folder - only a folder can be installed with --editable")
         if ready == spec and Path(spec).is_dir() and not Path(spec).is_absolute():
             say(f"Note: '{spec}' is looked up by name - for the folder, write ./{spec}")
-    before = installed()
-    run(current().install(wanted, upgrade=upgrade, editable=editable), dry_run, current().note)
+    before, here = installed(), current()
+    if here.note:
+        say(f"Note: {here.note}")
+    if not dry_run:
+        with tempfile.TemporaryDirectory() as folder:
+            run(here.unpack(wanted, folder))
+            refuse_strangers(folder)
+    run(here.install(wanted, upgrade=upgrade, editable=editable), dry_run)
     if not dry_run:
         put_new(before)
 
@@ -119,28 +119,24 @@ def uninstall_plugins(names: tuple[str, ...], dry_run: bool) -> None:
     found = installed()
     distributions = []
     for name in names:
-        matched = [one for one in found if name in (one["name"], one["distribution"])]
+        matched = [plugin for plugin in found if plugin.is_in([name])]
         if not matched:
-            raise AtlasError(unknown("plugin", name, [one["name"] for one in found]))
-        if matched[0]["own"]:
+            raise AtlasError(unknown("plugin", name, [plugin.name for plugin in found]))
+        if matched[0].own:
             raise AtlasError(f"Plugin '{name}' comes with Atlas - to leave it out, set ATLAS_DISABLE_PLUGINS={name}")
-        distributions.append(matched[0]["distribution"])
+        distributions.append(matched[0].distribution)
     run(current().uninstall(sorted(set(distributions))), dry_run)
 
 
-def installed() -> list[dict[str, Any]]:
+def installed() -> list[Plugin]:
     """Return the plugins that are installed, by their metadata alone."""
     from atlas.plugins.discovery import entry_points
 
-    return [
-        {"name": p.name, "distribution": p.distribution, "version": p.version, "own": p.own} for _, p in entry_points()
-    ]
+    return [plugin for _, plugin in entry_points()]
 
 
-def run(command: list[str], dry_run: bool, note: str = "") -> None:
+def run(command: list[str], dry_run: bool = False) -> None:
     """Run a command, its output on stderr, or print it."""
-    if note:
-        say(f"Note: {note}")
     if dry_run:
         put(shlex.join(command))
         return
@@ -153,37 +149,37 @@ def run(command: list[str], dry_run: bool, note: str = "") -> None:
         raise AtlasError(f"The command failed with exit status {done.returncode} - its own words are above")
 
 
-def put_new(before: list[dict[str, Any]]) -> None:
+def put_new(before: list[Plugin]) -> None:
     """Print the plugins that were not there before, as a new process finds them."""
-    import json
-
     command = [sys.executable, "-m", "atlas", "plugins", "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise AtlasError(f"Atlas does not run after the installation: {done.stderr.strip()}")
-    known = {(one["name"], one["distribution"], one["version"]) for one in before}
-    new = [one for one in json.loads(done.stdout) if (one["name"], one["distribution"], one["version"]) not in known]
+    known = [(plugin.name, plugin.version) for plugin in before]
+    new = [one for one in json.loads(done.stdout) if (one["name"], one["version"]) not in known]
     for one in new:
         if one["broken"]:
             raise AtlasError(f"Plugin '{one['name']}' is installed but was not loaded: {one['broken']}")
         provides = ", ".join(f"{kind} {', '.join(names)}" for kind, names in one["provides"].items())
         put(f"{one['name']} {one['version']}: {provides or one['disabled']}")
     if not new:
-        say("No new plugin was found - what was installed was there already, or is no plugin of Atlas")
+        say("No new plugin was found - what was installed was there already")
 
 
 @plugins_command.command("new")
 @click.argument("name")
 @click.option("--kind", type=click.Choice(KINDS), required=True, help="What the plugin provides.")
-@click.option("--out", metavar="FOLDER", type=click.Path(path_type=Path), help="Where to; by default ./atlas-NAME.")
+@click.option(
+    "--out", metavar="FOLDER", type=click.Path(path_type=Path), help="Where to; by default ./latent-atlas-NAME."
+)
 def new_plugin(name: str, kind: str, out: Path | None) -> None:
     """Write a small, complete, tested package, to be filled in."""
-    from atlas.plugins.scaffold import write_plugin
+    from atlas.plugins.scaffold import thing_of, write_plugin
 
     folder = write_plugin(name, kind, out)
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         put(path.as_posix())
-    say(f"Wrote {kind} '{name.removeprefix('atlas-')}' - next: atlas plugins check {shlex.quote(str(folder))}")
+    say(f"Wrote {kind} '{thing_of(name)}' - next: atlas plugins check {shlex.quote(str(folder))}")
 
 
 @plugins_command.command("check")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from atlas.components.options import Component
 from atlas.errors import AtlasError, unknown
@@ -11,7 +11,6 @@ from atlas.numerics.arrays import as_matrix, frozen, hash_of
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from typing_extensions import Self
 
     from atlas.components.aligner import Aligner
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from atlas.components.options import Component
 from atlas.numerics.arrays import as_matrix, as_pairs, frozen, like
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from typing_extensions import Self
 
 
 FitsOn = Literal["pairs", "source", "sets", "seeds"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from atlas.cards.names import sha256_of
 from atlas.cards.space import Space
@@ -14,7 +14,6 @@ from atlas.numerics.arrays import check_device, check_finite, frozen, hash_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-    from typing_extensions import Self
 
     from atlas.components.head import HeadModel
 

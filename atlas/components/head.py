@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -12,9 +12,6 @@ from torch import Tensor
 from atlas.components.options import Component
 from atlas.errors import AtlasError
 from atlas.numerics.arrays import as_matrix, frozen
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 
 class HeadModel(Component):

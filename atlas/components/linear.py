@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -17,9 +17,6 @@ from atlas.components.aligner import Aligner
 from atlas.errors import AtlasError
 from atlas.numerics.arrays import as_matrix, frozen
 from atlas.numerics.moments import Moments
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 
 class LinearAligner(Aligner):

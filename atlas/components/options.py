@@ -9,13 +9,10 @@ import types as pytypes
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Union
+from typing import Any, ClassVar, Self, Union
 
 from atlas.cards.schema import check_names, of_type
 from atlas.errors import AtlasError
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 
 def option(default: Any = MISSING, *, help: str, choices: Sequence[str] = ()) -> Any:

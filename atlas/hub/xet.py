@@ -10,12 +10,9 @@ import functools
 import threading
 import time
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self
 
 from atlas.errors import AtlasWarning
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 _HERE = threading.local()
 

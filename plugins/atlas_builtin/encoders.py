@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -16,9 +16,6 @@ import atlas
 from atlas import Items
 from atlas.authors import ImageItems, as_items, as_real, hash_of, load_tensors, network, sha256_of, slug
 from atlas_builtin.tfidf import TfidfSvd
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 # How RGB becomes grey in ITU-R BT.601, and in Pillow.
 GREY = (0.299, 0.587, 0.114)

@@ -6,16 +6,13 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Self
 
 import torch
 from torch import Tensor
 
 import atlas
 from atlas_builtin.solvers import deviations, ridge_weight
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 # Rows in a step: few, as gradients that differ find better maps, but no more steps in a pass than this.
 ROWS, MOST_IN_A_PASS = 64, 256

@@ -5,16 +5,13 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
 import atlas
 from atlas_builtin.solvers import least_squares_decoder, rows_apart
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 # Rows in a block: large enough for a matrix product to run at full rate, small enough to stay in the cache.
 BLOCK = 2048

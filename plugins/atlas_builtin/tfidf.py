@@ -7,7 +7,7 @@ from array import array
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Self
 
 import numpy as np
 import torch
@@ -16,9 +16,6 @@ from torch.nn import functional as F
 
 import atlas
 from atlas import Items
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 Array = np.ndarray
 WORD = re.compile(r"\b\w\w+\b")

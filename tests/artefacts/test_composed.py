@@ -138,7 +138,7 @@ def test_a_damaged_chain_is_refused(steps, message):
 
 def test_a_map_without_its_plugin_is_used_as_an_affine_one():
     state = {"weight": rows(3, 2).float(), "bias": torch.zeros(2)}
-    made = restored("no-such-method", {"x": 1}, state, "atlas-gone 1.0")
+    made = restored("no-such-method", {"x": 1}, state, "latent-atlas-gone 1.0")
     assert_close(made.transform(rows(4, 3)), rows(4, 3) @ rows(3, 2).float().double(), rtol=1e-5, atol=1e-5)
 
 

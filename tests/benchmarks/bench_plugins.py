@@ -21,10 +21,11 @@ from machine import describe, side_by_side, table
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+import tomllib
+
 from plugintools import good, write_plugin
 
 import atlas
-from atlas.plugins.installing import read_toml
 
 ROOT = Path(__file__).parent.parent.parent
 PLUGINS, ROUNDS = 8, 9
@@ -63,9 +64,9 @@ def every(folder: Path) -> dict[str, str]:
 
 def write_shipped(folder: Path) -> int:
     """Write the modules and the metadata of the plugins of this repository, as installed; return how many there are."""
-    projects = sorted(ROOT.glob("plugins/atlas-*/pyproject.toml"))
+    projects = sorted(ROOT.glob("plugins/latent-atlas-*/pyproject.toml"))
     for path in projects:
-        project = read_toml(path)["project"]
+        project = tomllib.loads(path.read_text())["project"]
         entries = project["entry-points"]["latent_atlas"]
         info = folder / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
         info.mkdir(parents=True)

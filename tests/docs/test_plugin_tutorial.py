@@ -102,7 +102,7 @@ def test_the_plugin_that_ships_is_that_of_the_tutorial():
     written = [block for block in blocks() if block["kind"] == "python"][:2]
     for block in written:
         [name] = re.findall(r"`([\w/]+\.py)`", block["before"])
-        assert block["text"] in (ROOT / "plugins" / "atlas-mean-shift" / name).read_text()
+        assert block["text"] in (ROOT / "plugins" / "latent-atlas-mean-shift" / name).read_text()
 
 
 def test_what_a_page_shows_is_compared():

@@ -303,12 +303,14 @@ def test_a_link_in_the_cache_that_leads_outside_is_not_purged(hub, repo: str, tm
 
 
 def test_a_missing_plugin_is_named_and_not_installed(hub, repo: str, tmp_path: Path, monkeypatch) -> None:
-    folder = make_alignment(tmp_path / "a", aligner="transport", plugin="atlas-pot 1.2")
+    folder = make_alignment(tmp_path / "a", aligner="transport", plugin="latent-atlas-pot 1.2")
     card = read_card(folder)
     infos = save_tensors(folder / MODEL, {"map": torch.zeros(6, 4)})
     (folder / CARD).write_text(dump_card(replace(card, tensors=infos, sha256=sha256_file(folder / MODEL))))
     upload(repo, folder)
-    with pytest.raises(AtlasError, match=r"Aligner 'transport' is not installed - it comes with atlas-pot 1.2: .*ins"):
+    with pytest.raises(
+        AtlasError, match=r"Aligner 'transport' is not installed - it comes with latent-atlas-pot 1.2: .*ins"
+    ):
         atlas.load(f"hf://{repo}")
 
 

@@ -166,7 +166,11 @@ def test_what_cannot_be_measured_says_why(tmp_path: Path) -> None:
         ("", True, "needs none"),
         ("latent-atlas 0.0.1", True, "latent-atlas 0.0.1 is installed"),
         ("latent-atlas 999.0", False, "it was made with latent-atlas 999.0, installed is"),
-        ("atlas-pot 1.0", False, "it comes with atlas-pot 1.0, which is not installed: pip install atlas-pot"),
+        (
+            "latent-atlas-pot 1.0",
+            False,
+            "it comes with latent-atlas-pot 1.0, which is not installed: pip install latent-atlas-pot",
+        ),
         ("evil; rm -rf / 1.0", False, "does not say which plugin it needs in a way that can be read"),
     ],
 )
@@ -185,7 +189,7 @@ def retold(folder: Path, tensors: dict[str, torch.Tensor]) -> None:
 
 
 def test_a_map_that_needs_no_plugin_is_sound_without(tmp_path: Path) -> None:
-    folder = make_alignment(tmp_path / "a", plugin="atlas-pot 1.0")
+    folder = make_alignment(tmp_path / "a", plugin="latent-atlas-pot 1.0")
     assert "is not needed: the map is a weight and a bias" in str(verify(folder))
 
 

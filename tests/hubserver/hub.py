@@ -73,7 +73,7 @@ class User:
 
 
 def now_iso(timestamp: float | None = None) -> str:
-    when = datetime.datetime.fromtimestamp(time.time() if timestamp is None else timestamp, datetime.timezone.utc)
+    when = datetime.datetime.fromtimestamp(time.time() if timestamp is None else timestamp, datetime.UTC)
     return when.strftime("%Y-%m-%dT%H:%M:%S.") + f"{when.microsecond // 1000:03d}Z"
 
 

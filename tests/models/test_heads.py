@@ -9,7 +9,7 @@ from safetensors.torch import load, save
 from atlas.components.options import Component
 from atlas.errors import AtlasError
 from atlas.models.heads import HEADS, create_head, similarity
-from atlas.plugins.catalogue import check_class
+from atlas.plugins.loading import check_class
 
 MLP = [
     {"type": "linear", "in_features": 6, "out_features": 32},

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tomllib
 from importlib import metadata
 from pathlib import Path
 
 import pytest
 
-from atlas.plugins.installing import read_toml
-
 ROOT = Path(__file__).parents[2]
-PROJECTS = [read_toml(path)["project"] for path in sorted((ROOT / "plugins").glob("atlas-*/pyproject.toml"))]
+PROJECTS = [
+    tomllib.loads(path.read_text())["project"]
+    for path in sorted((ROOT / "plugins").glob("latent-atlas-*/pyproject.toml"))
+]
 NAMES = [name for project in PROJECTS for name in project["entry-points"]["latent_atlas"]]
 # What the plugins are about, and what only a few commands of Atlas itself need.
 HEAVY = {"faiss", "onnx", "onnxruntime", "onnxscript", "scipy", "sentence_transformers", "sklearn", "tokenizers"}
@@ -66,7 +68,7 @@ def test_help_imports_no_plugin():
 
 @pytest.mark.parametrize("project", PROJECTS, ids=lambda project: project["name"])
 def test_each_is_named_as_the_docs_say_and_told_of(project):
-    thing = project["name"].removeprefix("atlas-")
+    thing = project["name"].removeprefix("latent-atlas-")
     assert project["entry-points"]["latent_atlas"] == {thing: f"atlas_{thing.replace('-', '_')}"}
     page = (ROOT / "docs" / "plugins.md").read_text()
     assert f"[{project['name']}](../plugins/{project['name']}/README.md)" in page

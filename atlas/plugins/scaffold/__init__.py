@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from importlib import resources
 from pathlib import Path
 from string import Template
@@ -11,28 +10,36 @@ from atlas._version import __version__
 from atlas.components.kinds import KINDS
 from atlas.errors import AtlasError
 from atlas.plugins.catalogue import components, provider
+from atlas.plugins.loading import NAME
 
-_THING = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+# How a plugin of a kind is used, for its page.
+USES = {
+    "aligner": "fit $thing --source vectors/a --target vectors/b -o strength 0.5 --out alignments/a-b",
+    "encoder": "encode $thing texts.csv -o columns 128 --out vectors/texts",
+    "sampler": "sample $thing vectors/a -n 500 -o centre false --out anchors/a",
+    "aggregator": "aggregate $thing vectors/a vectors/b vectors/c --out atlases/abc",
+    "exporter": "export $thing alignments/a-b -o compressed true --out a-b.npz",
+}
 
 
 def write_plugin(name: str, kind: str, folder: str | Path | None = None) -> Path:
-    """Write the package 'atlas-NAME', with one component of a kind and its tests, and return its folder.
+    """Write the package 'latent-atlas-NAME', with one component of a kind and its tests, and return its folder.
 
     Args:
-        name: of the component, such as "mean-shift"; the distribution is 'atlas-mean-shift'.
+        name: of the component, such as "mean-shift"; the distribution is 'latent-atlas-mean-shift'.
         kind: aligner, encoder, sampler or aggregator.
-        folder: where to; by default 'atlas-NAME' in the working folder.
+        folder: where to; by default 'latent-atlas-NAME' in the working folder.
 
     Raises:
         AtlasError: a name that cannot be, or is taken, or a folder that holds something.
     """
-    thing = name.removeprefix("atlas-")
-    if not _THING.fullmatch(thing):
+    thing = thing_of(name)
+    if not NAME.fullmatch(thing):
         raise AtlasError(f"'{name}' cannot be the name of a plugin - use lower-case letters, digits and single '-'")
     if taken := components(KINDS[kind]).get(thing):
         whose = provider(taken[0]) or "another plugin"
         raise AtlasError(f"{kind.capitalize()} '{thing}' exists, in {whose} - choose another name")
-    target = Path(folder or f"atlas-{thing}")
+    target = Path(folder or f"latent-atlas-{thing}")
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise AtlasError(f"'{target}' exists - choose another folder with --out")
     for path, text in contents(thing, kind).items():
@@ -41,19 +48,25 @@ def write_plugin(name: str, kind: str, folder: str | Path | None = None) -> Path
     return target
 
 
+def thing_of(name: str) -> str:
+    """Return the name of a component from that of its distribution, or from itself."""
+    return name.removeprefix("latent-").removeprefix("atlas-")
+
+
 def contents(thing: str, kind: str) -> dict[str, str]:
     """Return the text of every file of a new package by its path."""
     module = f"atlas_{thing.replace('-', '_')}"
     words = {
         "thing": thing,
         "kind": kind,
+        "use": Template(USES[kind]).substitute(thing=thing),
         "module": module,
         "cls": "".join(part.capitalize() for part in thing.split("-")),
         "atlas_version": __version__,
     }
     files = {
         "pyproject.toml": "pyproject.toml.txt",
-        "README.md": f"{kind}_readme.md.txt",
+        "README.md": "readme.md.txt",
         ".gitignore": "gitignore.txt",
         f"{module}.py": f"{kind}.py.txt",
         f"tests/test_{module.removeprefix('atlas_')}.py": f"{kind}_test.py.txt",
