@@ -1,6 +1,6 @@
 """The plan of the house, as `docs/architecture.md` shows it: a table of the floors and `house.svg`.
 
-    python docs/house.py        # draw house.svg anew
+python docs/house.py        # draw house.svg anew
 """
 
 from __future__ import annotations
