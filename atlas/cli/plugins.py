@@ -34,18 +34,13 @@ def plugins_command(ctx: click.Context, as_json: bool) -> None:
     ATLAS_PLUGINS=a,b loads only these, ATLAS_DISABLE_PLUGINS=a,b all but these.
     """
     if ctx.invoked_subcommand is None:
-        put_plugins(as_json)
+        ctx.invoke(list_plugins, as_json=as_json)
 
 
 @plugins_command.command("list")
 @params.as_json
 def list_plugins(as_json: bool) -> None:
     """List plugins, what they provide, and what is wrong with them."""
-    put_plugins(as_json)
-
-
-def put_plugins(as_json: bool) -> None:
-    """Print every plugin that is installed."""
     from atlas.plugins.catalogue import plugins
 
     found = plugins()
@@ -58,9 +53,10 @@ def put_plugins(as_json: bool) -> None:
 
 def described(plugin: Plugin) -> dict[str, Any]:
     """Return what is known of a plugin, as JSON shows it."""
-    known = {key: value for key, value in vars(plugin).items() if key != "classes"}
+    known = {key: value for key, value in vars(plugin).items() if key not in ("entry", "classes")}
     provides = {f"{kind}s": plugin.names(kind) for kind in plugin.classes}
-    return {**known, "provides": provides, "seconds": round(plugin.seconds, 3)}
+    seconds = round(plugin.seconds, 3)
+    return {"name": plugin.name, "module": plugin.entry.value, **known, "provides": provides, "seconds": seconds}
 
 
 def provided(plugin: Plugin) -> str:
@@ -89,7 +85,8 @@ def install_plugins(specs: tuple[str, ...], upgrade: bool, editable: bool, dry_r
 
     SPEC is a name on PyPI, a folder, a wheel or the URL of a git repository.
     """
-    from atlas.plugins.installing import current, refuse_strangers, requirement
+    from atlas.plugins.discovery import installed
+    from atlas.plugins.installing import detect, refuse_strangers, requirement
 
     wanted = [requirement(spec) for spec in specs]
     for spec, ready in zip(specs, wanted, strict=True):
@@ -97,7 +94,7 @@ def install_plugins(specs: tuple[str, ...], upgrade: bool, editable: bool, dry_r
             raise AtlasError(f"'{spec}' is no folder - only a folder can be installed with --editable")
         if ready == spec and Path(spec).is_dir() and not Path(spec).is_absolute():
             say(f"Note: '{spec}' is looked up by name - for the folder, write ./{spec}")
-    before, here = installed(), current()
+    before, here = installed(), detect()
     if here.note:
         say(f"Note: {here.note}")
     if not dry_run:
@@ -114,7 +111,8 @@ def install_plugins(specs: tuple[str, ...], upgrade: bool, editable: bool, dry_r
 @dry_run
 def uninstall_plugins(names: tuple[str, ...], dry_run: bool) -> None:
     """Remove plugins, by their names or those of their distributions."""
-    from atlas.plugins.installing import current
+    from atlas.plugins.discovery import installed
+    from atlas.plugins.installing import detect
 
     found = installed()
     distributions = []
@@ -125,14 +123,7 @@ def uninstall_plugins(names: tuple[str, ...], dry_run: bool) -> None:
         if matched[0].own:
             raise AtlasError(f"Plugin '{name}' comes with Atlas - to leave it out, set ATLAS_DISABLE_PLUGINS={name}")
         distributions.append(matched[0].distribution)
-    run(current().uninstall(sorted(set(distributions))), dry_run)
-
-
-def installed() -> list[Plugin]:
-    """Return the plugins that are installed, by their metadata alone."""
-    from atlas.plugins.discovery import entry_points
-
-    return [plugin for _, plugin in entry_points()]
+    run(detect().uninstall(sorted(set(distributions))), dry_run)
 
 
 def run(command: list[str], dry_run: bool = False) -> None:

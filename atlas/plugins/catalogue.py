@@ -10,30 +10,22 @@ import functools
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from importlib.metadata import EntryPoint
 from typing import Any, TypeVar
 
 from atlas.components.options import Component
 from atlas.errors import AtlasError, unknown
-from atlas.plugins.discovery import Plugin, entry_points, misspelt
+from atlas.plugins.discovery import Plugin, installed, misspelt
 from atlas.plugins.loading import NAME, load
 
 C = TypeVar("C", bound=Component)
 
 _origins: dict[type[Component], str] = {}
-_loading: list[bool] = []
+_loading: list[Plugin] = []
 _lock = threading.RLock()
 
 
 def plugins(*, own: bool = False) -> tuple[Plugin, ...]:
-    """Return every installed plugin, loaded or with the reason why not; nothing is printed.
-
-    Args:
-        own: only those that come with Atlas; no other is imported for them.
-
-    Raises:
-        AtlasError: a plugin asked for the components of others while it was being loaded.
-    """
+    """Return every installed plugin, or only Atlas' own, loaded or with the reason why not; nothing is printed."""
     # Another thread waits; the one that is loading may come back here.
     with _lock:
         if own:
@@ -46,28 +38,25 @@ def plugins(*, own: bool = False) -> tuple[Plugin, ...]:
 @functools.cache
 def _loaded(own: bool) -> tuple[Plugin, ...]:
     """Load the plugins that come with Atlas, or the others."""
-    pairs = [(entry, plugin) for entry, plugin in entry_points() if plugin.own is own]
-    for entry, plugin in pairs:
+    found = [plugin for plugin in installed() if plugin.own is own]
+    for plugin in found:
         if not plugin.disabled:
-            _load(entry, plugin)
-            _origins.update((cls, plugin.source) for classes in plugin.classes.values() for cls in classes)
-    for _, plugin in pairs:
-        plugin.notes += _clashes(plugin, [other for _, other in pairs])
-    return tuple(plugin for _, plugin in pairs)
+            _load(plugin)
+    for plugin in found:
+        plugin.notes += _clashes(plugin, found)
+    return tuple(found)
 
 
-def _load(entry: EntryPoint, plugin: Plugin) -> None:
+def _load(plugin: Plugin) -> None:
     """Load a plugin, and leave it out if it is of others and has the name of a component that comes with Atlas."""
-    if plugin.own:
-        load(entry, plugin)
-        return
-    _loading.append(True)
+    _loading.append(plugin)
     try:
-        load(entry, plugin)
+        load(plugin)
     finally:
-        _loading.clear()
-    for kind in plugin.classes:
-        for name in plugin.names(kind):
+        _loading.pop()
+    for kind, classes in plugin.classes.items():
+        _origins.update(dict.fromkeys(classes, plugin.source))
+        for name in () if plugin.own else plugin.names(kind):
             if any(name in own.names(kind) for own in _loaded(True)):
                 plugin.broken = f"its {kind} '{name}' has the name of one that comes with Atlas - choose another name"
     if plugin.broken:
@@ -137,11 +126,7 @@ def components(kind: type[C]) -> Components[C]:
 
 
 def component(kind: type[C], name: str) -> type[C]:
-    """Return the class of a kind and name.
-
-    Raises:
-        AtlasError: no plugin provides it, or more than one does.
-    """
+    """Return the class of a kind and name, or raise `AtlasError` if no plugin provides it, or more than one does."""
     found = components(kind).get(name)
     if not found:
         raise AtlasError(unknown(kind.kind, name, components(kind)))

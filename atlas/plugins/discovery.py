@@ -22,8 +22,7 @@ class Plugin:
     """An installed plugin and what became of it.
 
     Attributes:
-        name: of its entry point.
-        module: what the entry point names.
+        entry: by which it was found; it names the plugin and its module.
         classes: what it provides, by kind.
         broken: why it was left out; '' if it was not.
         disabled: which setting left it out; '' if none.
@@ -31,8 +30,7 @@ class Plugin:
         seconds: what loading it took.
     """
 
-    name: str
-    module: str = ""
+    entry: metadata.EntryPoint
     distribution: str = ""
     version: str = ""
     classes: Mapping[str, list[type[Component]]] = field(default_factory=dict)
@@ -40,6 +38,11 @@ class Plugin:
     disabled: str = ""
     notes: list[str] = field(default_factory=list)
     seconds: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """The name of its entry point."""
+        return self.entry.name
 
     @property
     def own(self) -> bool:
@@ -60,14 +63,14 @@ class Plugin:
         return bool({self.name, self.distribution} & set(names))
 
 
-def entry_points() -> list[tuple[metadata.EntryPoint, Plugin]]:
+def installed() -> list[Plugin]:
     """Return the installed plugins, none of them loaded: those of Atlas first, then in order of name."""
-    found = [(entry, _described(entry)) for entry in metadata.entry_points(group=GROUP)]
-    return sorted(found, key=lambda pair: (not pair[1].own, pair[1].name, pair[1].distribution))
+    found = [_described(entry) for entry in metadata.entry_points(group=GROUP)]
+    return sorted(found, key=lambda plugin: (not plugin.own, plugin.name, plugin.distribution))
 
 
 def _described(entry: metadata.EntryPoint) -> Plugin:
-    plugin = Plugin(entry.name, entry.value)
+    plugin = Plugin(entry)
     # The metadata of a distribution may be damaged; its name is then told by the import that fails.
     with contextlib.suppress(Exception):
         if entry.dist is not None:
@@ -105,5 +108,6 @@ def culprit(error: BaseException) -> str:
     # Ctrl-C, and a polite kill, are raised by their handlers, whoever was at work.
     if not isinstance(error, Exception) and "".join(passed[-1:]).startswith("atlas."):
         return ""
-    modules = {f"{plugin.module.partition(':')[0]}.": plugin.name for _, plugin in entry_points() if not plugin.own}
+    found = [plugin for plugin in installed() if not plugin.own]
+    modules = {f"{plugin.entry.value.partition(':')[0].strip()}.": plugin.name for plugin in found}
     return next((name for at in reversed(passed) for module, name in modules.items() if at.startswith(module)), "")

@@ -31,14 +31,7 @@ OWN_VENV = "install Atlas in an environment of its own, with uv tool install, pi
 
 @dataclass(frozen=True)
 class Environment:
-    """An environment and what installs into it.
-
-    Attributes:
-        tool: "pip", "uv", "pipx" or "uv tool".
-        prefix: its folder.
-        python: its interpreter.
-        note: what the user should know of it; '' if nothing.
-    """
+    """An environment: what installs into it ("pip", "uv", "pipx", "uv tool"), its folder, its interpreter, a note."""
 
     tool: str
     prefix: Path
@@ -46,13 +39,7 @@ class Environment:
     note: str = ""
 
     def install(self, specs: Sequence[str], *, upgrade: bool = False, editable: bool = False) -> list[str]:
-        """Return the command that installs packages here.
-
-        Args:
-            specs: as `requirement` returns them.
-            upgrade: replace what is installed by the newest.
-            editable: the specs are folders, used where they are.
-        """
+        """Return the command that installs packages, as `requirement` returns them, here; editable: where they are."""
         # uv's --upgrade would upgrade everything, torch included.
         newest = [part for name in map(name_of, specs) if upgrade and name for part in ("--upgrade-package", name)]
         if self.tool == "uv tool":
@@ -84,30 +71,17 @@ class Environment:
         return [_found("uv"), "pip", verb, "--python", self.python]
 
 
-def current() -> Environment:
-    """Return the environment this program runs in.
+def detect(
+    prefix: Path = Path(sys.prefix), python: str = sys.executable, base: Path = Path(sys.base_prefix)
+) -> Environment:
+    """Return the environment of a folder, by default this one, or raise `AtlasError` saying what to do instead.
 
-    Raises:
-        AtlasError: nothing can or should be installed into it, and what to do instead.
-    """
-    return detect(Path(sys.prefix), sys.executable)
-
-
-def detect(prefix: Path, python: str, base: Path | None = None) -> Environment:
-    """Return the environment of a folder, by the files that those who make environments leave in it.
-
-    Args:
-        prefix: the folder, as `sys.prefix` names it.
-        python: its interpreter.
-        base: the folder of the Python it was made from; by default that of this program.
-
-    Raises:
-        AtlasError: as `current`.
+    What makes environments is told by what it leaves in them; `base` is the folder of the Python it made one from.
     """
     for mark, tool in (("uv-receipt.toml", "uv tool"), ("pipx_metadata.json", "pipx")):
         if (prefix / mark).exists():
             return Environment(tool, prefix, python)
-    if said := _refused(prefix, base or Path(sys.base_prefix)):
+    if said := _refused(prefix, base):
         raise AtlasError(said)
     note = "'uv sync' removes what is not in pyproject.toml - 'uv add' what you want to keep"
     return Environment(_pip_or_uv(prefix, python), prefix, python, note if (prefix.parent / "uv.lock").exists() else "")
@@ -123,8 +97,6 @@ def _refused(prefix: Path, base: Path) -> str:
         return f"Atlas runs in an environment that uvx makes anew each time - name the plugin there: {again}"
     if ".pixi" in prefix.parts:
         return "This environment belongs to a pixi project, whose file must name the plugin - pixi add --pypi"
-    if getattr(sys, "frozen", False):
-        return f"Atlas runs as a single program, into which nothing can be installed - {OWN_VENV}"
     if (conda / "frozen").exists():
         return f"The conda environment {prefix} is frozen - make another: conda create -n atlas python pip"
     if prefix == base and not conda.exists() and marker.exists():
@@ -135,12 +107,10 @@ def _refused(prefix: Path, base: Path) -> str:
 
 
 def _pip_or_uv(prefix: Path, python: str) -> str:
-    settings = prefix / "pyvenv.cfg"
+    settings, pip = prefix / "pyvenv.cfg", importlib.util.find_spec("pip")
     by_uv = settings.exists() and re.search("^uv = ", settings.read_text(), re.MULTILINE)
-    if shutil.which("uv") and (by_uv or not importlib.util.find_spec("pip")):
-        return "uv"
-    if importlib.util.find_spec("pip"):
-        return "pip"
+    if pip or shutil.which("uv"):
+        return "pip" if pip and not (by_uv and shutil.which("uv")) else "uv"
     make = "conda install pip" if (prefix / "conda-meta").exists() else f"{python} -m ensurepip"
     raise AtlasError(f"There is neither pip nor uv to install with - {make}")
 
@@ -153,20 +123,13 @@ def _found(tool: str) -> str:
 
 
 def requirement(spec: str) -> str:
-    """Return what a user wants installed as every installer understands it, folders and files as absolute paths.
-
-    Args:
-        spec: a name, with extras or a version if need be, a folder, a wheel, or the URL of a git repository.
-
-    Raises:
-        AtlasError: nothing of these, or a path where there is nothing that can be installed.
-    """
+    """Return a name, folder, wheel or URL as every installer understands it, paths absolute; refuse what is neither."""
     if _URL.match(spec):
         bare = spec.startswith("https://") and not spec.endswith(_ARCHIVES)
         return f"git+{spec}" if bare else spec
     if name_of(spec) and not spec.endswith(_ARCHIVES):
         return spec
-    if spec.startswith("-") or not (spec.startswith((".", "~")) or spec.endswith(_ARCHIVES) or "/" in spec):
+    if not (spec.endswith(_ARCHIVES) or re.match(r"[.~]|[^-].*[/\\]", spec)):
         raise AtlasError(f"'{spec}' cannot be installed - give {_KNOWN}")
     path = Path(spec).expanduser().absolute()
     if not path.exists():

@@ -10,7 +10,6 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +31,12 @@ class _TooLong(BaseException):
     """No `Exception`, which the plugin may catch."""
 
 
-def load(entry: metadata.EntryPoint, plugin: Plugin) -> None:
+def load(plugin: Plugin) -> None:
     """Import a plugin and keep the classes its hooks return; note in the plugin why they cannot be had."""
     begin = time.perf_counter()
     with _contained(plugin) as arrived:
         try:
-            plugin.classes = checked(call_hooks(entry.load()))
+            plugin.classes = checked(call_hooks(plugin.entry.load()))
         except BaseException as error:  # sys.exit() is no Exception.
             if arrived:
                 raise
@@ -53,11 +52,13 @@ def _contained(plugin: Plugin) -> Iterator[list[int]]:
     if plugin.own:
         yield []
         return
-    folder, mask = Path.cwd(), os.umask(0o077)
+    # The folder it moves to may be gone by now, and would have no name.
+    folder, place, mask = Path.cwd(), Path().stat(), os.umask(0o077)
     os.umask(mask)
     with _off_stdout(), _timed() as arrived:
         yield arrived
-    for what, changed in (("working folder", Path.cwd() != folder), ("umask", os.umask(mask) != mask)):
+    moved = not os.path.samestat(Path().stat(), place)
+    for what, changed in (("working folder", moved), ("umask", os.umask(mask) != mask)):
         if changed:
             plugin.notes.append(f"it changes the {what} when it is imported, which was undone")
     os.chdir(folder)
@@ -116,13 +117,9 @@ def reason(error: BaseException) -> str:
 
 
 def call_hooks(plugin: object) -> dict[str, list[Any]]:
-    """Return what the hooks of a plugin, a module or any object, return, by kind.
+    """Return what the hooks of a plugin, a module or any object, return, by kind; raise whatever is wrong with them.
 
     A plugin has a manager of its own, so that nothing in it, such as a wrapper, gets in the way of another.
-
-    Raises:
-        AtlasError: it has no hook, or one returns something else than a list.
-        Exception: whatever pluggy finds wrong with the hooks, and whatever they raise.
     """
     manager = pluggy.PluginManager("atlas")
     manager.add_hookspecs(hooks)

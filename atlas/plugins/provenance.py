@@ -13,7 +13,7 @@ from packaging.version import InvalidVersion, Version
 from atlas.components.options import Component
 from atlas.errors import AtlasError, AtlasWarning
 from atlas.plugins.catalogue import components, plugins
-from atlas.plugins.discovery import Plugin, entry_points
+from atlas.plugins.discovery import Plugin, installed
 
 # A card may come from anywhere, and what it says goes into a command that a user may copy.
 _SOURCE = re.compile(r"([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?) ([0-9][A-Za-z0-9.+!]*)")
@@ -21,16 +21,7 @@ _SOURCE = re.compile(r"([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?) ([0-9][A-Za-
 
 @contextlib.contextmanager
 def made_by(kind: type[Component], name: str, plugin: str) -> Iterator[None]:
-    """Make a component from what is stored of it; if that fails because of its plugin, the message says so.
-
-    Args:
-        kind: of the component.
-        name: of the component.
-        plugin: distribution and version that made it, as its card says; '' if unknown.
-
-    Raises:
-        AtlasError: the plugin is missing, disabled, broken or too old, and what to do.
-    """
+    """Make a component; if that fails because of its plugin ('distribution version', or ''), say so, and what to do."""
     try:
         yield
     except Exception as error:
@@ -86,7 +77,7 @@ def current_name(distribution: str) -> str:
 def installed_plugin(distribution: str) -> Plugin | None:
     """Return an installed plugin of a distribution, not loaded; None if there is none."""
     wanted = current_name(distribution)
-    return next((plugin for _, plugin in entry_points() if current_name(plugin.distribution) == wanted), None)
+    return next((plugin for plugin in installed() if current_name(plugin.distribution) == wanted), None)
 
 
 def older(version: str, than: str) -> bool:

@@ -14,7 +14,7 @@ from atlas.cards.yaml import dump_yaml, read_yaml
 from atlas.errors import AtlasError, CardError
 from atlas.hub.cache import SCHEME, Ref
 from atlas.hub.pulling import LOCKS, Pulled, pull
-from atlas.plugins.discovery import entry_points
+from atlas.plugins.discovery import installed
 from atlas.storage.registry import Registry
 
 LOCK = "atlas.lock"
@@ -95,7 +95,7 @@ def _locked(ref: str, pulled: Pulled) -> Locked:
 
 def plugins() -> list[str]:
     """Return the installed plugins and their versions, without importing any."""
-    return sorted({plugin.source for _, plugin in entry_points() if plugin.version})
+    return sorted({plugin.source for plugin in installed() if plugin.version})
 
 
 def read_lock(path: str | Path = LOCK) -> tuple[list[Locked], list[str]]:

@@ -19,7 +19,7 @@ from typing import Any
 from atlas.components.options import Component
 from atlas.errors import AtlasError, unknown
 from atlas.plugins.catalogue import plugins
-from atlas.plugins.discovery import GROUP, Plugin, entry_points
+from atlas.plugins.discovery import GROUP, Plugin, installed
 from atlas.plugins.loading import LIMIT, load
 
 
@@ -66,11 +66,11 @@ def _entries(package: str) -> tuple[list[metadata.EntryPoint], list[str]]:
             raise AtlasError(f"'{folder / 'pyproject.toml'}' names no plugin - add [project.entry-points.{GROUP}]")
         entries = [metadata.EntryPoint(name, value, GROUP) for name, value in table.items()]
         return entries, [str(path) for path in (folder.absolute(), (folder / "src").absolute()) if path.is_dir()]
-    installed = entry_points()
-    entries = [entry for entry, plugin in installed if plugin.is_in([package])]
+    known = installed()
+    entries = [plugin.entry for plugin in known if plugin.is_in([package])]
     if not entries:
         hint = " - for a folder, give its path" if os.sep not in package else ""
-        raise AtlasError(unknown("plugin", package, [plugin.name for _, plugin in installed]) + hint)
+        raise AtlasError(unknown("plugin", package, [plugin.name for plugin in known]) + hint)
     return entries, []
 
 
@@ -108,8 +108,8 @@ def import_is_quiet(entry: metadata.EntryPoint, paths: list[str]) -> list[Found]
 def _components(entry: metadata.EntryPoint) -> list[Found]:
     """Return what is found of every component of a plugin."""
     what = f"plugin {entry.name}"
-    plugin = Plugin(entry.name, entry.value)
-    load(entry, plugin)
+    plugin = Plugin(entry)
+    load(plugin)
     if plugin.broken:
         return [Found(what, "Its hooks return well-formed classes", plugin.broken)]
     found = [Found(what, "Its hooks return well-formed classes")]

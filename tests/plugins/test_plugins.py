@@ -18,6 +18,7 @@ import atlas
 from atlas import AtlasError
 from atlas.components.aligner import Aligner
 from atlas.plugins.catalogue import component, components, plugins, provider
+from atlas.plugins.discovery import culprit
 
 pytest_plugins = ["plugin_fixtures"]
 HEAD = "from dataclasses import dataclass\nimport atlas\n"
@@ -150,6 +151,14 @@ def test_where_files_are_written_is_not_for_a_plugin_to_say(plant, capfd, tmp_pa
     assert capfd.readouterr().err == note.format("working folder") + note.format("umask")
 
 
+def test_a_plugin_that_moves_to_a_folder_that_is_gone_is_brought_back(plant, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code = "import os, tempfile\nwith tempfile.TemporaryDirectory() as folder:\n    os.chdir(folder)\n"
+    plant("mover", code + good())
+    assert component(Aligner, "mover").name == "mover"
+    assert Path.cwd() == tmp_path
+
+
 def test_what_a_plugin_prints_stays_off_stdout(plant, capfd):
     plant("loud", "import os\nprint('hello')\nos.system('echo from a shell')\n" + good())
     assert component(Aligner, "mover").name == "mover"
@@ -206,6 +215,18 @@ def test_metadata_that_is_damaged_is_survived(plant, capfd, tmp_path):
     look_again()
     assert component(Aligner, "mover").name == "mover"
     assert "procrustes" in components(Aligner)
+
+
+def test_an_entry_point_that_names_no_module_is_reported_and_names_no_culprit(plant, capfd, tmp_path):
+    plant("mover", good())
+    entries = tmp_path / "planted-site" / "latent_atlas_mover-1.0.dist-info" / "entry_points.txt"
+    entries.write_text(f"{entries.read_text()}wrong = no module!\n")
+    look_again()
+    assert component(Aligner, "mover").name == "mover"
+    assert capfd.readouterr().err.startswith("Warning: plugin 'wrong' was not loaded: ")
+    with pytest.raises(ZeroDivisionError) as caught:
+        _ = 1 / 0
+    assert culprit(caught.value) == ""
 
 
 @pytest.mark.parametrize(

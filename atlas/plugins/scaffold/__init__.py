@@ -25,13 +25,8 @@ USES = {
 def write_plugin(name: str, kind: str, folder: str | Path | None = None) -> Path:
     """Write the package 'latent-atlas-NAME', with one component of a kind and its tests, and return its folder.
 
-    Args:
-        name: of the component, such as "mean-shift"; the distribution is 'latent-atlas-mean-shift'.
-        kind: aligner, encoder, sampler or aggregator.
-        folder: where to; by default 'latent-atlas-NAME' in the working folder.
-
-    Raises:
-        AtlasError: a name that cannot be, or is taken, or a folder that holds something.
+    By default the folder is called so, too; a name that cannot be, or is taken, and a folder that holds something are
+    refused.
     """
     thing = thing_of(name)
     if not NAME.fullmatch(thing):
