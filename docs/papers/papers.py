@@ -25,8 +25,9 @@ from torch import Tensor
 import atlas
 from atlas.cards.names import sha256_of
 from atlas.cli.errors import explained
-from atlas.cli.output import progress, say
+from atlas.cli.output import say
 from atlas.models.heads import HeadModel
+from atlas.progress import bar as progress
 from atlas.recipes.reading import read_recipe
 from atlas.recipes.running import Runner
 from atlas.storage.files import sha256_file, whole_file

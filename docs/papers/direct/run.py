@@ -26,8 +26,8 @@ import papers
 from papers import Report
 
 import atlas
-from atlas.cli.output import progress
 from atlas.models.heads import HEADS, HeadModel
+from atlas.progress import bar as progress
 
 Figures = Iterator[dict[str, Any]]
 Method = tuple[str, dict[str, Any]]
