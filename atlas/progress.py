@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Protocol, TypeVar
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
+
+# The bars that are open, by the id of each: whoever prints a line clears them first.
+_open: dict[int, Any] = {}
 
 
 class Progress(Protocol):
@@ -18,3 +23,32 @@ class Progress(Protocol):
 def silent(batches: Iterable[T], total: int, what: str) -> Iterable[T]:
     """Yield the batches and show nothing."""
     return batches
+
+
+def bar(batches: Iterable[T], total: int, what: str) -> Iterator[T]:
+    """Yield the batches and show a bar once it has taken a while: on a terminal's stderr, or in a notebook.
+
+    HF_HUB_DISABLE_PROGRESS_BARS or TQDM_DISABLE set to 1 hides it, set to 0 shows it wherever stderr goes.
+    """
+    from tqdm.auto import tqdm
+
+    how = {"desc": what, "total": total, "delay": 0.5, "leave": False, "dynamic_ncols": True}
+    with tqdm(batches, disable=_hidden(), **how) as shown:
+        _open[id(shown)] = shown
+        try:
+            yield from shown
+        finally:
+            del _open[id(shown)]
+
+
+def _hidden() -> bool | None:
+    """Return whether bars are hidden; None: unless they are on a terminal or in a notebook."""
+    asked = [os.environ.get(name, "") for name in ("HF_HUB_DISABLE_PROGRESS_BARS", "TQDM_DISABLE")]
+    said = [value.lower() not in ("0", "false", "no", "off") for value in asked if value]
+    return not sys.stderr or (any(said) if said else None)
+
+
+def clear_bars() -> None:
+    """Make room for a line of text; the bars appear again when they next move."""
+    for shown in _open.values():
+        shown.clear()

@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from atlas.cli import params
-from atlas.cli.output import progress
 from atlas.cli.params import config_of, count, read_all, wrote
+from atlas.progress import bar
 
 
 @click.command("encode")
@@ -46,7 +46,7 @@ def encode_command(
     model = find_encoder(encoder, encoder_config(encoder, options))
     items = find_items(input, **columns)
     how = {name: rest[name] for name in ("batch_size", "device", "overwrite")}
-    made = encode(model, items, out=out, id=id, progress=progress, **how)
+    made = encode(model, items, out=out, id=id, progress=bar, **how)
     wrote(f"{count(len(made), 'vector')} of '{made.space.id}' ({made.space.dim} dimensions)", out)
     if save_space:
         model.stored_id = made.space.id
@@ -131,7 +131,7 @@ def fit_command(
         target=second[0] if second else None,
         anchors=chosen,
         id=rest["id"],
-        progress=progress,
+        progress=bar,
         **config,
     )
     save(made, out, overwrite=rest["overwrite"])

@@ -1,28 +1,26 @@
-"""What is printed: tables and JSON on stdout, notes and progress on stderr."""
+"""What is printed: tables and JSON on stdout, notes on stderr."""
 
 from __future__ import annotations
 
 import json
 import math
-import sys
-import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import click
 
-_line_open = False
+from atlas.progress import clear_bars
 
 
 def say(text: str) -> None:
-    """Print a line on stderr, in place of a progress bar if one is shown."""
-    _close_line()
+    """Print a line on stderr, above a progress bar if one is shown."""
+    clear_bars()
     click.echo(text, err=True)
 
 
 def put(text: str) -> None:
     """Print a result on stdout."""
-    _close_line()
+    clear_bars()
     click.echo(text)
 
 
@@ -70,28 +68,3 @@ def cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e5 else f"{value:.3e}"
     return str(value)
-
-
-def progress(batches: Iterable[Any], total: int, what: str) -> Iterator[Any]:
-    """Yield batches, and show on a terminal how many have been: on stderr, once it has taken a while."""
-    global _line_open
-    begin = last = time.monotonic()
-    shown = sys.stderr.isatty()
-    for done, batch in enumerate(batches):
-        now = time.monotonic()
-        if shown and now - begin > 0.5 and now - last > 0.1:
-            last = now
-            share = min(1.0, done / max(1, total))
-            left = (now - begin) * (1 / share - 1) if share else 0
-            bar = "#" * round(30 * share)
-            click.echo(f"\r{what} [{bar:-<30}] {share:4.0%}, {left:.0f} s left\x1b[K", err=True, nl=False)
-            _line_open = True
-        yield batch
-    _close_line()
-
-
-def _close_line() -> None:
-    global _line_open
-    if _line_open:
-        click.echo("\r\x1b[K", err=True, nl=False)
-        _line_open = False

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from atlas.cli import params
-from atlas.cli.output import progress, put, put_json, put_table, say
+from atlas.cli.output import put, put_json, put_table, say
+from atlas.progress import bar
 
 if TYPE_CHECKING:
     from atlas.recipes.reading import Job, Recipe
@@ -49,7 +50,7 @@ def run_command(
 
         ctx.with_resource(locked(rest["lock"]))
     read = read_recipe(recipe, values)
-    runner = Runner(read, out, progress)
+    runner = Runner(read, out, bar)
     if dry_run:
         put_plan(runner, force, as_json)
         return

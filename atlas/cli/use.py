@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from atlas.cli import params
-from atlas.cli.output import progress
 from atlas.cli.params import config_of, count, read_all, wrote
+from atlas.progress import bar
 
 
 @click.command("apply")
@@ -28,7 +28,7 @@ def apply_command(mapping: str, vectors: tuple[str, ...], out: Path, inverse: bo
     check_target(out, overwrite)
     found = load(mapping, ("alignment", "atlas"))
     views = read_all(*vectors)
-    made = apply(found, *views, out=out, inverse=inverse, overwrite=overwrite, progress=progress)
+    made = apply(found, *views, out=out, inverse=inverse, overwrite=overwrite, progress=bar)
     wrote(f"{count(len(made), 'vector')} of '{made.space.id}' ({made.space.dim} dimensions)", out)
 
 
@@ -64,7 +64,7 @@ def stitch_command(parts: tuple[str, ...], options: Any, out: Path | None, **res
     found, items = find_encoder(encoder, encoder_config(encoder, options)), find_items(input, **columns)
     make_ready(found, items)
     model = stitch(found, load(alignment[0], "alignment") if alignment else None, find_head(head))
-    metrics = predict(model, items, out=out, progress=progress, **how)
+    metrics = predict(model, items, out=out, progress=bar, **how)
     if out:
         wrote("the predictions", out)
     put_metrics(metrics, rest["as_json"], "The items have no classes to compare with")

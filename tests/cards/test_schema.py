@@ -35,7 +35,9 @@ def test_a_message_is_short_however_long_the_value_is():
 def test_words_say_what_a_value_must_be():
     read = partial(exactly, int, fits=range(1, 9).__contains__)
     assert read_as(read, "a number from 1 to 8", 8, "It") == 8
-    with pytest.raises(AtlasError, match=r"^It must be a number from 1 to 8, got '9' \(str\) - write it without quotes$"):
+    with pytest.raises(
+        AtlasError, match=r"^It must be a number from 1 to 8, got '9' \(str\) - write it without quotes$"
+    ):
         read_as(read, "a number from 1 to 8", "9", "It")
 
 

@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from atlas.artefacts.loading import load, read_vectors
 from atlas.artefacts.vectors import Vectors
 from atlas.cli import COMMANDS, main
-from atlas.cli.output import cell, progress, table
+from atlas.cli.output import cell, table
 
 Run = Callable[..., Result]
 
@@ -354,38 +354,6 @@ def test_json_holds_null_for_what_is_not_finite(capsys):
 
     put_json({"a": float("nan"), "b": [float("inf"), 1.5], "é": ()})
     assert json.loads(capsys.readouterr().out) == {"a": None, "b": [None, 1.5], "é": []}
-
-
-class Terminal:
-    """A stderr that is a terminal, and keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.said = ""
-
-    def write(self, text: str) -> int:
-        self.said += text
-        return len(text)
-
-    def flush(self) -> None:
-        pass
-
-    def isatty(self) -> bool:
-        return True
-
-
-def test_progress_is_shown_on_a_terminal_and_cleared(monkeypatch):
-    clock = iter(range(100))
-    terminal = Terminal()
-    monkeypatch.setattr("sys.stderr", terminal)
-    monkeypatch.setattr("time.monotonic", lambda: float(next(clock)))
-    assert list(progress("abcd", 4, "Applying")) == list("abcd")
-    assert "\rApplying [#######" in terminal.said and "50%" in terminal.said
-    assert terminal.said.endswith("\r\x1b[K")
-
-
-def test_progress_is_silent_elsewhere(capsys):
-    assert list(progress(range(1000), 1000, "Applying")) == list(range(1000))
-    assert capsys.readouterr().err == ""
 
 
 def test_warnings_of_atlas_are_lines_on_stderr_and_others_are_not(monkeypatch, atlas_command):
