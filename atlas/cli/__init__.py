@@ -42,9 +42,9 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "run": ("run", "Run a recipe: these commands, composed in a file."),
     },
     "Find": {
-        "list": ("find", "List the artefacts of the registry."),
-        "show": ("find", "Show the card of an artefact."),
-        "check": ("find", "Report everything that is wrong with artefacts."),
+        "list": ("listing", "List the artefacts of the registry."),
+        "show": ("listing", "Show the card of an artefact."),
+        "check": ("listing", "Report everything that is wrong with artefacts."),
     },
     "Share": {
         "push": ("hub", "Publish an artefact on the Hugging Face Hub."),

@@ -22,7 +22,7 @@ from atlas.errors import AtlasError, CardError, NotFoundError
 from atlas.hub.cache import SCHEME, Cache, Listed, Ref, Source, digest_of
 from atlas.hub.client import clean, offline
 from atlas.storage.checks import check_file
-from atlas.storage.registry import locate as find
+from atlas.storage.registry import find_local
 
 # While a lock file holds, what a reference means there.
 LOCKS: list[Callable[[Ref], Ref]] = []
@@ -182,7 +182,7 @@ def locate(ref: str | Path, kinds: Sequence[str] = (), **keywords: Any) -> Path:
     """
     if str(ref).startswith(SCHEME):
         return pull(str(ref), **keywords).folder
-    folder = find(ref, kinds)
+    folder = find_local(ref, kinds)
     alone = keywords.get("tensors") is False
     if alone or (folder / MODEL).exists() or not (folder / CARD).is_file():
         return folder

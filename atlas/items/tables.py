@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from atlas.errors import AtlasError, unknown
+from atlas.errors import AtlasError, first_line, unknown
 from atlas.items.batches import texts
 
 TEXT = "text texts sentence sentences question query content document utterance review abstract body passage prompt"
@@ -194,21 +194,17 @@ def read_parquet(path: Path) -> Table:
     try:
         schema = parquet.read_schema(path)
     except (pa.ArrowException, OSError) as error:
-        raise AtlasError(f"Truncated or not a .parquet file: {_first_line(error)}") from None
+        raise AtlasError(f"Truncated or not a .parquet file: {first_line(error)}") from None
     arrays = [field.name for field in schema if _is_list(field.type)]
 
     def column(name: str) -> Any:
         try:
             values = parquet.read_table(path, columns=[name]).column(0).combine_chunks()
         except (pa.ArrowException, OSError) as error:
-            raise AtlasError(f"Column '{name}' cannot be read: {_first_line(error)}") from None
+            raise AtlasError(f"Column '{name}' cannot be read: {first_line(error)}") from None
         return _stacked(values, f"Column '{name}'") if name in arrays else values.to_pylist()
 
     return Table(schema.names, column, lambda i: f"row {i}", arrays)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0].rstrip(". ")
 
 
 def _is_list(kind: Any) -> bool:

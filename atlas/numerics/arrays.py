@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from atlas.cards.names import sha256_of
-from atlas.errors import AtlasError
+from atlas.errors import AtlasError, first_line
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,7 +44,7 @@ def check_device(device: str) -> str:
         # Not all of torch's devices compute: 'meta' holds no numbers.
         torch.zeros(1, device=device).cpu()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise AtlasError(f"Device '{device}' cannot be used: {str(error).partition(chr(10))[0]} - use 'cpu'") from None
+        raise AtlasError(f"Device '{device}' cannot be used: {first_line(error)} - use 'cpu'") from None
     return device
 
 

@@ -181,7 +181,7 @@ def _text(entry: Entry) -> str:
     return " ".join([card.id, card.kind, card.description, *method, *entry.spaces.values()]).lower()
 
 
-def locate(ref: str | Path, kinds: Sequence[str] = ()) -> Path:
+def find_local(ref: str | Path, kinds: Sequence[str] = ()) -> Path:
     """Return the folder or file a reference means: a path if one is there or it looks like one, else a registry id."""
     text, path = str(ref), Path(ref)
     looks_like_path = isinstance(ref, Path) or "/" in text or text.startswith(".") or path.suffix in BARE

@@ -75,6 +75,14 @@ def equal_states(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> bool:
     return set(a) == set(b) and all(a[name].dtype == b[name].dtype and torch.equal(a[name], b[name]) for name in a)
 
 
+def ensure_storable(state: Mapping[str, Tensor], component: Component) -> None:
+    """Raise `AssertionError` unless tensors can be saved as they are."""
+    for name, tensor in state.items():
+        plain = tensor.is_contiguous() and tensor.device.type == "cpu"
+        plain = plain and (tensor.dtype == torch.float32 or not tensor.is_floating_point())
+        ensure(plain, component, f"must have float32, contiguous, CPU tensors, '{name}' is {tensor.dtype}")
+
+
 def options_survive(component: Component) -> None:
     """Options go through a card and come back."""
     again = fresh(component)

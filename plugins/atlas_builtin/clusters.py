@@ -11,7 +11,7 @@ from atlas_builtin.rows import Directions, blocks, lower_all, lower_distance, on
 PROPOSALS = 64
 
 
-def spread_rows(rows: Directions, n: int, generator: torch.Generator) -> Tensor:
+def starting_rows(rows: Directions, n: int, generator: torch.Generator) -> Tensor:
     """Return n distinct rows drawn as k-means++ draws them: each in proportion to its squared distance.
 
     (For unit rows that is 2 - 2 cos.) Several rows are proposed from the distances of the last pass over all rows, and

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 import atlas
-from atlas_builtin.solvers import least_squares_decoder, spread_rows
+from atlas_builtin.solvers import least_squares_decoder, rows_apart
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -196,7 +196,7 @@ def decoder(aligner: Relative) -> Tensor:
         return least_squares_decoder(B, penalty)
     starts = torch.randperm(len(B), generator=torch.Generator().manual_seed(aligner.seed))[: aligner.subspaces]
     keep, delta = aligner.keep or len(B), aligner.delta or 0.0
-    choices = [spread_rows(unit(B), start, keep, delta) for start in starts.tolist()]
+    choices = [rows_apart(unit(B), start, keep, delta) for start in starts.tolist()]
     check_conditioned(aligner, max(len(rows) for rows in choices))
     total = torch.zeros_like(B)
     for rows in choices:

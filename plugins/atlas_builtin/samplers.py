@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 import atlas
-from atlas_builtin.clusters import move_centres, nearest_centres, spread_rows, typical_rows
+from atlas_builtin.clusters import move_centres, nearest_centres, starting_rows, typical_rows
 from atlas_builtin.rows import (
     Directions,
     Standardised,
@@ -128,7 +128,7 @@ class KMeans(atlas.Sampler):
 
     def _sample(self, X: Tensor, n: int, generator: torch.Generator, labels: Tensor | None) -> Tensor:
         rows = Directions(X, centre=self.centre)
-        centres = rows[spread_rows(rows, n, generator)]
+        centres = rows[starting_rows(rows, n, generator)]
         group = nearest_centres(rows, centres)
         for _ in range(self.iterations):
             before = group

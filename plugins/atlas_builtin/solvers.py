@@ -108,7 +108,7 @@ def least_squares_decoder(B: Tensor, penalty: float) -> Tensor:
     return torch.cholesky_solve(B.T, torch.linalg.cholesky(B.T @ B + penalty * torch.eye(d).to(B))).T.contiguous()
 
 
-def spread_rows(U: Tensor, start: int, keep: int, delta: float) -> Tensor:
+def rows_apart(U: Tensor, start: int, keep: int, delta: float) -> Tensor:
     """Return rows of U (k, d), each of length 1, farthest first by 1 - |cosine|, for which opposite rows are the same.
 
     Args:

@@ -13,7 +13,7 @@ import atlas
 from atlas.components.aligner import Aligner
 from atlas.errors import AtlasError, AtlasWarning
 from atlas_builtin.relative import unit
-from atlas_builtin.solvers import spread_rows
+from atlas_builtin.solvers import rows_apart
 
 
 def create(**options):
@@ -165,14 +165,14 @@ def farthest_first(U, start, n):
 def test_anchors_are_spread_farthest_first_with_opposite_ones_the_same():
     U = unit(normal(30, 5))
     U[7] = -U[3]
-    assert spread_rows(U, 3, 12, 0.0).tolist() == farthest_first(U, 3, 12)
-    assert 7 not in spread_rows(U, 3, 29, 0.0)
-    assert sorted(spread_rows(U, 3, 99, 0.0).tolist()) == list(range(30))
+    assert rows_apart(U, 3, 12, 0.0).tolist() == farthest_first(U, 3, 12)
+    assert 7 not in rows_apart(U, 3, 29, 0.0)
+    assert sorted(rows_apart(U, 3, 99, 0.0).tolist()) == list(range(30))
 
 
 def test_delta_stops_where_all_others_are_nearer():
     U = unit(normal(60, 5))
-    rows = spread_rows(U, 0, 60, 0.3)
+    rows = rows_apart(U, 0, 60, 0.3)
     distance = 1 - (U @ U[rows].T).abs()
     between = distance[rows] + 9 * torch.eye(len(rows))
     assert 1 < len(rows) < 60 and float(between.min()) >= 0.3

@@ -174,7 +174,7 @@ def test_k_means_takes_one_typical_item_of_each_planted_group(centre):
 def test_rounds_of_k_means_bring_the_centres_nearer():
     X = normal(900, 6)
     rows = Directions(X)
-    centres = rows[clusters.spread_rows(rows, 30, seeded(0))]
+    centres = rows[clusters.starting_rows(rows, 30, seeded(0))]
     losses = []
     for _ in range(5):
         group = clusters.nearest_centres(rows, centres)
@@ -208,7 +208,7 @@ def test_the_k_means_start_has_the_distribution_of_k_means_plus_plus():
         expected[frozenset((first, second, third))] += float(chance)
     generator = seeded(0)
     draws = 3000
-    found = collections.Counter(frozenset(clusters.spread_rows(rows, 3, generator).tolist()) for _ in range(draws))
+    found = collections.Counter(frozenset(clusters.starting_rows(rows, 3, generator).tolist()) for _ in range(draws))
     assert sum(abs(found[key] / draws - expected[key]) for key in set(found) | set(expected)) < 0.06
 
 

@@ -11,7 +11,7 @@ from atlas.cards.space import Space
 from atlas.errors import AtlasError, CardError, NotFoundError
 from atlas.storage.checks import check_file, problems
 from atlas.storage.files import sha256_file
-from atlas.storage.registry import Registry, locate, searched_first
+from atlas.storage.registry import Registry, find_local, searched_first
 from atlas.storage.tensors import save_tensors
 
 A, B, C = (Space(name, 2, "toy", {"name": name}) for name in "abc")
@@ -142,16 +142,16 @@ def test_folders_can_be_searched_first_for_a_while(zoo):
     assert zoo not in Registry().folders
 
 
-def test_locate_tells_paths_from_ids(zoo, monkeypatch):
+def test_find_local_tells_paths_from_ids(zoo, monkeypatch):
     monkeypatch.chdir(zoo)
-    assert str(locate("heads")) == "heads"
-    assert str(locate("./none")) == "none"
-    assert str(locate("x/none")) == "x/none"
-    assert str(locate("none.npy")) == "none.npy"
+    assert str(find_local("heads")) == "heads"
+    assert str(find_local("./none")) == "none"
+    assert str(find_local("x/none")) == "x/none"
+    assert str(find_local("none.npy")) == "none.npy"
     with searched_first([zoo]):
-        assert locate("b__c__ridge") == zoo / "alignments" / "b__c__ridge"
+        assert find_local("b__c__ridge") == zoo / "alignments" / "b__c__ridge"
     with pytest.raises(NotFoundError, match="There is no folder 'none', and no artefact of that id"):
-        locate("none")
+        find_local("none")
 
 
 def test_a_sound_registry_has_no_problems(zoo):
