@@ -111,7 +111,12 @@ class Aligner(Component):
             delattr(self, name)
 
     def transform(self, X: Any) -> Any:
-        """Map vectors (n, d_source) of the source to the target (n, d_target); dtype, device and kind of array stay."""
+        """Map vectors (n, d_source) of the source to the target (n, d_target); dtype, device and kind of array stay.
+
+        Raises:
+            AtlasError: the wrong width, NaN or infinity in X, or a result that does not fit the dtype of X, as with
+                float16, which ends at 65,504.
+        """
         return self._apply(X, self._transform, self.d_source, self.d_target)
 
     def inverse_transform(self, Y: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,11 @@ from atlas.cards.names import sha256_of
 from atlas.errors import AtlasError, first_line
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
+
+# The next wider type, where torch does not have the array's own.
+_WIDER = {"u2": "i4", "u4": "i8", "u8": "f8", "f12": "f8", "f16": "f8"}
 
 
 def frozen(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -48,6 +53,39 @@ def check_device(device: str) -> str:
     return device
 
 
+def tensor_of(array: np.ndarray) -> Tensor:
+    """Return an array of numbers as a tensor, which shares its memory where torch has its type, order and strides."""
+    import numpy as np
+    import torch
+
+    own = array.dtype.newbyteorder("=")
+    array = np.asarray(array, dtype=_WIDER.get(own.str[1:], own))
+    if any(stride < 0 or stride % array.itemsize for stride in array.strides):
+        array = array.copy()
+    # Nothing here writes to what is given, so an array that must not be written to is as good as any.
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writ")
+        return torch.from_numpy(array)
+
+
+def _as_tensor(X: Any, what: str) -> Tensor:
+    """Return what was given as a tensor of real numbers."""
+    import numpy as np
+    import torch
+
+    if np.ma.is_masked(X):
+        raise AtlasError(f"{what} has {np.ma.count_masked(X)} values that are masked - remove those rows, or fill them")
+    try:
+        if isinstance(X, torch.Tensor):
+            return X
+        if not hasattr(X, "__array__"):
+            return torch.as_tensor(X)
+        return tensor_of(np.asarray(X))
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        of = f" of {X.dtype}" if isinstance(X, np.ndarray) else ""
+        raise AtlasError(f"{what} must be a tensor or an array of numbers, got {type(X).__name__}{of}") from None
+
+
 def as_matrix(X: Any, what: str, finite: bool = False) -> Tensor:
     """Return a tensor or array of rows as a floating-point tensor (n, d), without a copy where there can be one.
 
@@ -56,10 +94,7 @@ def as_matrix(X: Any, what: str, finite: bool = False) -> Tensor:
     """
     import torch
 
-    try:
-        t = X if isinstance(X, torch.Tensor) else torch.as_tensor(X)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise AtlasError(f"{what} must be a tensor or an array of numbers, got {type(X).__name__} ({error})") from None
+    t = _as_tensor(X, what)
     if t.ndim != 2:
         raise AtlasError(f"{what} must have two dimensions (rows, features), got shape {tuple(t.shape)}")
     if 0 in t.shape:
@@ -81,10 +116,7 @@ def as_pairs(pairs: Any, n: int, m: int) -> Tensor:
     """
     import torch
 
-    try:
-        rows = torch.as_tensor(pairs).cpu()
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise AtlasError(f"Pairs must be numbers of rows, got {type(pairs).__name__} ({error})") from None
+    rows = _as_tensor(pairs, "Pairs").cpu()
     whole = not (rows.is_floating_point() or rows.is_complex() or rows.dtype == torch.bool)
     if rows.ndim != 2 or rows.shape[1] != 2 or not whole:
         raise AtlasError(f"Pairs must be whole numbers (s, 2), got {rows.dtype} of shape {tuple(rows.shape)}")
@@ -110,13 +142,19 @@ def check_finite(t: Tensor, what: str, first_row: int = 0, more: bool = False) -
     """
     import torch
 
-    # One pass that keeps nothing: a sum is finite unless an element is not, or it overflows.
-    if bool(torch.isfinite(t.sum())):
+    if _finite_sum(t):
         return
     bad = ~torch.isfinite(t)
     count = int(bad.sum())
     if count:
         raise not_finite(what, count, first_row + int(bad.any(1).nonzero()[0]), more)
+
+
+def _finite_sum(t: Tensor) -> bool:
+    """Whether the sum is finite, as it is unless an element is not, or it overflows: one pass that keeps nothing."""
+    import torch
+
+    return bool(torch.isfinite(t.sum(dtype=torch.float32 if t.dtype.itemsize < 4 else None)))
 
 
 def not_finite(what: str, count: int, row: int, more: bool = False) -> AtlasError:
@@ -126,8 +164,18 @@ def not_finite(what: str, count: int, row: int, more: bool = False) -> AtlasErro
 
 
 def like(result: Tensor, given: Any, tensor: Tensor) -> Any:
-    """Return a result as what went in: the tensor's dtype and device, and a numpy array if it was one."""
+    """Return a result as what went in: the tensor's dtype and device, and a numpy array if it was one.
+
+    Raises:
+        AtlasError: NaN or infinity in what went in, or a result that does not fit its dtype.
+    """
     import torch
 
     out = result.to(device=tensor.device, dtype=tensor.dtype)
+    if not _finite_sum(out):
+        check_finite(tensor, "X")
+        if not bool(torch.isfinite(out).all()):
+            name, most = str(out.dtype).removeprefix("torch."), torch.finfo(out.dtype).max
+            wider = "float32" if out.dtype.itemsize < 4 else "float64"
+            raise AtlasError(f"The result does not fit {name}, which ends at {most:.3g} - give X as {wider}")
     return out if isinstance(given, torch.Tensor) else out.numpy()

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from atlas.cards.kinds import TensorInfo
 from atlas.errors import CardError, NotFoundError
+from atlas.numerics.arrays import tensor_of
 from atlas.storage.files import explained
 from atlas.storage.tensors import DTYPES, size_of
 
@@ -101,4 +102,4 @@ def map_npy(path: Path) -> Rows:
     if array.dtype.kind not in "fiu":
         raise CardError(f"{path}: must hold real numbers, has dtype {array.dtype}")
     kept = array.dtype.newbyteorder("=") if array.dtype.kind == "f" else np.dtype(np.float32)
-    return Rows(torch.from_numpy(np.array(array, dtype=kept, order="C")))
+    return Rows(tensor_of(np.array(array, dtype=kept, order="C")))

@@ -154,7 +154,7 @@ def test_seeds_that_are_missing_are_told(sides):
     ("pairs", "message"),
     [
         (None, "Aligner 'turned' needs to know which rows are of one item - give pairs, the numbers of their rows"),
-        ([["a", "b"]], r"Pairs must be numbers of rows, got list \("),
+        ([["a", "b"]], r"Pairs must be a tensor or an array of numbers, got list$"),
         ([0, 1], r"Pairs must be whole numbers \(s, 2\), got torch.int64 of shape \(2,\)"),
         ([[0.0, 1.0], [1.0, 0.0]], r"Pairs must be whole numbers \(s, 2\), got torch.float32 of shape \(2, 2\)"),
         ([[3, 3]], "Pairs must be at least 2, got 1"),

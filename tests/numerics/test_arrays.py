@@ -1,0 +1,106 @@
+"""Matrices come in as anything, and come out as they went in or not at all."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch.testing import assert_close
+
+import atlas
+from atlas.errors import AtlasError
+from atlas.numerics.arrays import as_matrix, as_pairs
+
+VALUES = np.arange(12.0).reshape(4, 3) - 5
+
+
+@pytest.mark.parametrize("dtype", ["<f8", ">f8", ">f4", "<f2", ">i8", np.longdouble, "u2", "u4", "u8", ">u2", "i1"])
+@pytest.mark.parametrize("turn", [np.copy, np.flipud, np.fliplr, np.asfortranarray], ids=lambda turn: turn.__name__)
+def test_an_array_of_any_order_and_number_is_read_by_value(dtype, turn):
+    given = turn(np.abs(VALUES).astype(dtype))
+    assert_close(as_matrix(given, "X").double(), torch.from_numpy(turn(np.abs(VALUES)).copy()))
+
+
+def test_memory_is_shared_where_torch_can_read_it():
+    for given in (VALUES.copy(), np.asfortranarray(VALUES), VALUES.copy()[::2, 1:]):
+        assert as_matrix(given, "X").data_ptr() == given.__array_interface__["data"][0]
+
+
+def test_an_array_that_must_not_be_written_to_is_read_without_a_word():
+    given = VALUES.copy()
+    given.flags.writeable = False
+    assert_close(as_matrix(given, "X"), torch.from_numpy(VALUES.copy()))
+
+
+def test_what_gives_an_array_is_one():
+    class Frame:
+        def __array__(self, dtype=None, copy=None):  # type: ignore[no-untyped-def]
+            return VALUES
+
+    assert_close(as_matrix(Frame(), "X"), torch.from_numpy(VALUES.copy()))
+
+
+def test_masked_values_are_refused_and_a_mask_of_nothing_is_not():
+    masked = np.ma.masked_array(VALUES, mask=VALUES > 4)
+    with pytest.raises(AtlasError, match=r"^X has 2 values that are masked - remove those rows, or fill them$"):
+        as_matrix(masked, "X")
+    assert_close(as_matrix(np.ma.masked_array(VALUES), "X"), torch.from_numpy(VALUES.copy()))
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ([["a", "b"]], "list"),
+        (np.array([["a", "b"]]), "ndarray of <U1"),
+        (np.array([[None, 1]]), "ndarray of object"),
+        (np.array([["2020-01-01"]], "datetime64[D]"), r"ndarray of datetime64\[D\]"),
+        ([[1.0], [1.0, 2.0]], "list"),
+        ([[10**400]], "list"),
+        (object(), "object"),
+    ],
+)
+def test_what_holds_no_numbers_is_refused_in_words_of_ours(given, words):
+    with pytest.raises(AtlasError, match=f"^X must be a tensor or an array of numbers, got {words}$"):
+        as_matrix(given, "X")
+
+
+def test_pairs_may_be_any_array_of_whole_numbers():
+    given = np.array([[0, 1], [1, 0]], ">u2")[::-1]
+    assert as_pairs(given, 2, 2).tolist() == [[1, 0], [0, 1]]
+
+
+def fitted() -> atlas.Aligner:
+    X = torch.randn(50, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    return atlas.create(atlas.Aligner, "linear").fit(X, 1e5 * X)
+
+
+def test_a_result_that_does_not_fit_its_dtype_is_refused():
+    aligner = fitted()
+    small = torch.full((2, 3), 0.01, dtype=torch.float16)
+    assert aligner.transform(small).dtype == torch.float16
+    with pytest.raises(
+        AtlasError, match=r"^The result does not fit float16, which ends at 6.55e\+04 - give X as float32$"
+    ):
+        aligner.transform(torch.ones(2, 3, dtype=torch.float16))
+    assert_close(aligner.transform(torch.ones(2, 3)), torch.full((2, 3), 1e5), rtol=1e-4, atol=0)
+    with pytest.raises(
+        AtlasError, match=r"^The result does not fit float32, which ends at 3.4e\+38 - give X as float64$"
+    ):
+        aligner.transform(torch.full((2, 3), 1e35))
+    assert torch.isfinite(aligner.transform(torch.full((2, 3), 1e35, dtype=torch.float64))).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_a_row_that_is_not_finite_is_named_when_it_is_mapped(dtype, value):
+    X = torch.zeros(5, 3, dtype=dtype)
+    X[3, 1] = value
+    with pytest.raises(AtlasError, match=r"^X has 1 value that is NaN or infinite, the first in row 3 - remove"):
+        fitted().transform(X)
+
+
+def test_a_sum_that_overflows_is_not_taken_for_a_value_that_does():
+    identity = atlas.create(atlas.Aligner, "identity").fit(torch.ones(2, 3), torch.ones(2, 3))
+    for dtype, value in ((torch.float16, 6e4), (torch.float32, 3e38)):
+        X = torch.full((40, 3), value, dtype=dtype)
+        assert torch.equal(identity.transform(X), X)
