@@ -74,7 +74,7 @@ def read_parquet(path: Path) -> tuple[Rows, Sequence[str] | None]:
 @contextlib.contextmanager
 def parquet_writer(path: Path, ids: Sequence[str], n: int, dim: int) -> Iterator[Any]:
     """Yield a function that appends a batch of rows to a .parquet file of ids and vectors."""
-    pa, parquet = _arrow()
+    pa, parquet = tables.arrow()
     schema = pa.schema([("id", pa.string()), ("vector", pa.list_(pa.float32(), dim))])
     done = 0
     with parquet.ParquetWriter(path, schema) as file:
@@ -89,12 +89,3 @@ def parquet_writer(path: Path, ids: Sequence[str], n: int, dim: int) -> Iterator
         yield write
     if done != n:
         raise AtlasError(f"Expected {n} rows to write, got {done}")
-
-
-def _arrow() -> tuple[Any, Any]:
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError:
-        raise AtlasError("A .parquet file needs pyarrow - pip install 'latent-atlas[parquet]'") from None
-    return pyarrow, parquet

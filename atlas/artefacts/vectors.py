@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import operator
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from atlas.artefacts.vector_files import parquet_writer, read_matrix
 from atlas.cards.folder import BARE, CARD, MODEL, dump_card
 from atlas.cards.kinds import VectorsCard
 from atlas.cards.names import slug
+from atlas.cards.schema import shown
 from atlas.cards.space import Space
 from atlas.errors import AtlasError, CardError
 from atlas.numerics.arrays import as_matrix
@@ -79,15 +81,15 @@ class Vectors(Artefact):
         Args:
             data: (n, d).
             space: what made them; a name alone stands for a space of which nothing but the dimension is known.
-            ids: one text for each row; None: row numbers.
-            labels: one class name, or one number into `classes`, for each row.
+            ids: one text or whole number for each row; None: row numbers.
+            labels: one class name, or one number into `classes`, for each row; '', None, NaN or -1: unknown.
             classes: names of the classes, if the labels are numbers.
             dataset: what the items are from.
         """
         X = as_matrix(data, "Vectors")
         known = space if isinstance(space, Space) else Space(slug(space), X.shape[1])
         numbers, names = encode_labels(labels, classes)
-        ids = RowNumbers(len(X)) if ids is None else [str(i) for i in ids]
+        ids = RowNumbers(len(X)) if ids is None else [str(_text_or_number(i, "Ids")) for i in _listed(ids)]
         return cls.made(known, Rows(X), ids, numbers, classes=names, dataset=dataset)
 
     @property
@@ -153,27 +155,55 @@ class Vectors(Artefact):
 
 
 def encode_labels(labels: Any, classes: Sequence[str]) -> tuple[Tensor | None, tuple[str, ...]]:
-    """Return labels as numbers (-1 for '') and the names of their classes, by alphabet if they are made here."""
+    """Return labels as numbers, -1 where unknown, and the names of their classes, by alphabet if they are made here.
+
+    Unknown is what is '', None, NaN, masked or -1. Numbers without names are their own names: all from 0 to the
+    largest, or, where that is far above the number of rows, those that are there.
+    """
     if labels is None:
         return None, tuple(classes)
-    if isinstance(labels, torch.Tensor) or (hasattr(labels, "dtype") and labels.dtype.kind in "iu"):
-        numbers = torch.as_tensor(labels).to(torch.int64)
-    elif len(labels) and all(isinstance(label, int) for label in labels):
-        numbers = torch.tensor(list(labels), dtype=torch.int64)
-    else:
-        names = tuple(classes) or tuple(sorted({str(label) for label in labels} - {""}))
-        number = {"": -1, **{name: i for i, name in enumerate(names)}}
-        for label in labels:
-            if str(label) not in number:
-                raise AtlasError(f"Label '{label}' is none of the classes {', '.join(names)}")
-        return torch.tensor([number[str(label)] for label in labels], dtype=torch.int64), names
-    top = int(numbers.max()) + 1 if len(numbers) else 0
-    names = tuple(classes) or tuple(str(i) for i in range(top))
-    if len(numbers) and not -1 <= int(numbers.min()) <= int(numbers.max()) < len(names):
-        raise AtlasError(
-            f"Labels must be from -1 to {len(names) - 1}, got {int(numbers.min())} to {int(numbers.max())}"
-        )
-    return numbers, names
+    if getattr(labels, "ndim", 1) != 1:
+        raise AtlasError(f"Labels must be one for each row, got shape {tuple(labels.shape)}")
+    given = _listed(labels)
+    if not all(type(label) is int for label in given):
+        given = [_label(label) for label in given]
+    if any(isinstance(label, str) for label in given):
+        found = tuple(classes) or tuple(sorted({label for label in given if isinstance(label, str)}))
+        number: dict[str | int, int] = {-1: -1, **{name: i for i, name in enumerate(found)}}
+        for label in given:
+            if label not in number:
+                raise AtlasError(f"Label '{label}' is none of the classes {', '.join(found)}")
+        return torch.tensor([number[label] for label in given], dtype=torch.int64), found
+    numbers = torch.tensor(given, dtype=torch.int64)
+    least, most = (int(numbers.min()), int(numbers.max())) if given else (-1, -1)
+    if not -1 <= least <= most < (len(classes) or most + 1):
+        raise AtlasError(f"Labels must be from -1 to {(len(classes) or most + 1) - 1}, got {least} to {most}")
+    if classes or most < 2 * len(given):
+        return numbers, tuple(classes) or tuple(str(i) for i in range(most + 1))
+    present, numbers = numbers.unique(return_inverse=True)
+    unknown = int((present == -1).sum())
+    return numbers - unknown, tuple(str(i) for i in present[unknown:].tolist())
+
+
+def _listed(values: Any) -> list[Any]:
+    """Return the values of a tensor, an array, a column of a table or a sequence as plain ones."""
+    return values.tolist() if hasattr(values, "tolist") else list(values)
+
+
+def _label(label: Any) -> str | int:
+    """Return a class as a text or a number, -1 if it is missing; pandas calls what is missing NA, numpy NaN."""
+    if label is None or label == "" or type(label).__name__ == "NAType" or label != label:
+        return -1
+    if isinstance(label, float) and label.is_integer():
+        return int(label)
+    return _text_or_number(label, "Labels")
+
+
+def _text_or_number(value: Any, what: str) -> str | int:
+    try:
+        return value if isinstance(value, str) else operator.index(value)
+    except TypeError:
+        raise AtlasError(f"{what} must be texts or whole numbers, got {shown(value)}") from None
 
 
 def paired(source: Vectors, target: Vectors, only: Sequence[str] | None = None) -> tuple[Vectors, Vectors]:

@@ -25,7 +25,9 @@ def read_card(folder: str | Path) -> Card:
     """
     folder = Path(folder)
     if folder.is_file():
-        raise NotFoundError(f"'{folder}' is a file, not the folder of an artefact")
+        raise NotFoundError(
+            f"'{folder}' is a file, not the folder of an artefact - vectors are read from {', '.join(BARE)}"
+        )
     if not folder.is_dir():
         raise NotFoundError(f"There is no folder '{folder}'")
     if not (folder / CARD).is_file():

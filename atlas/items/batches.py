@@ -17,10 +17,13 @@ import torch
 from torch import Tensor
 
 from atlas.errors import AtlasError
+from atlas.numerics.arrays import tensor_of
 from atlas.storage.item_ids import RowNumbers, check_ids
 
 # Formats Pillow may try, whatever a file is called: none of them runs another program, as EPS would.
-FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "QOI", "TIFF", "WEBP")
+# Some 1.2 GB of memory: a small file may claim to be a picture of any size.
+MAX_PIXELS = 2**26
 
 
 class Items(Sequence[Any]):
@@ -101,19 +104,12 @@ class ArrayItems(Items):
 
     def _batch(self, rows: range) -> Tensor:
         part = self.data[rows.start : rows.stop] if rows.step == 1 else self.data[list(rows)]
-        return part.detach() if isinstance(part, torch.Tensor) else _tensor(part)
+        return part.detach() if isinstance(part, torch.Tensor) else tensor_of(np.array(part))
 
 
 def _check_numeric(array: np.ndarray) -> None:
     if array.dtype.kind not in "fiub":
         raise AtlasError(f"Items must hold real numbers, got {array.dtype}")
-
-
-def _tensor(array: np.ndarray) -> Tensor:
-    """Return a copy as a tensor, in the next wider type where torch does not have the array's own."""
-    wider = {"u2": np.int32, "u4": np.int64, "u8": np.float64, "f16": np.float64, "f12": np.float64}
-    own = array.dtype.newbyteorder("=")
-    return torch.from_numpy(np.array(array, dtype=wider.get(own.str[1:], own), order="C"))
 
 
 class ImageItems(Items):
@@ -177,7 +173,7 @@ def decode(source: Any) -> Tensor:
     image = source
     if isinstance(source, Path):
         try:
-            with pillow().open(source, formats=FORMATS) as image:
+            with _opened(source) as image:
                 image.load()
         except AtlasError:
             raise
@@ -189,12 +185,26 @@ def decode(source: Any) -> Tensor:
         raise AtlasError(f"{where} has more than 8 bits a channel (mode '{image.mode}') - convert it to 8 bits")
     if "transparency" in image.info:
         image = image.convert("RGBA")
-    return as_real(torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1))
+    # From 'La' and 'RGBa', in which colours have been multiplied by alpha, Pillow knows the way by these alone.
+    image = image.convert(image.mode.replace("a", "A")).convert("RGB")
+    return as_real(torch.from_numpy(np.array(image)).permute(2, 0, 1))
+
+
+def _opened(path: Path) -> Any:
+    """Return an image that has not been decoded yet, or raise `AtlasError` if it is too large to be."""
+    library = pillow()
+    library.init()
+    image = library.open(path, formats=[name for name in FORMATS if name in library.OPEN])
+    if image.width * image.height > MAX_PIXELS:
+        size = f"{image.width} x {image.height}"
+        image.close()
+        raise AtlasError(f"{path}: {size} pixels are more than the {MAX_PIXELS} that are read - make it smaller")
+    return image
 
 
 def as_real(batch: Tensor) -> Tensor:
     """Return numbers as float32; bytes, which are taken for parts of pixels, are divided by 255."""
-    return batch.float() / 255 if batch.dtype == torch.uint8 else batch.float()
+    return batch.float().div_(255) if batch.dtype == torch.uint8 else batch.float()
 
 
 def as_items(data: Any) -> Items:

@@ -6,27 +6,48 @@ from 0, as the rows of an array are: vectors that somebody else made of the same
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import os
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from atlas.cards.names import slug
-from atlas.errors import AtlasError, NotFoundError
+from atlas.errors import AtlasError, AtlasWarning, NotFoundError
 from atlas.items.batches import ArrayItems, ImageItems, Items, TextItems, as_items
-from atlas.items.tables import find, lines_of, read_csv, read_jsonl, read_parquet
+from atlas.items.tables import find_column, lines_of, read_csv, read_jsonl, read_parquet
 from atlas.storage.item_ids import unpack_ids
 from atlas.storage.rows import Rows
 from atlas.storage.tensors import read_header, size_of
 
 __all__ = ["Items", "as_items", "read_items"]
 
-IMAGES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+JPEGS = (".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".j2k")
+IMAGES = (
+    *JPEGS,
+    ".apng",
+    ".avif",
+    ".bmp",
+    ".gif",
+    ".pbm",
+    ".pgm",
+    ".png",
+    ".pnm",
+    ".ppm",
+    ".qoi",
+    ".tif",
+    ".tiff",
+    ".webp",
+)
 TABLES = {".csv": read_csv, ".jsonl": read_jsonl, ".parquet": read_parquet, ".tsv": read_csv}
+# A folder with more files that are no images is hardly one of images.
+MOST_OTHERS = 100_000
 SPLITS = ("dev", "test", "train", "training", "val", "valid", "validation")
 
 
@@ -38,7 +59,8 @@ def read_items(
     Args:
         path: a folder of images, in which folders (if all images are in some) name the classes; an image; a .txt file
             with one item per line, blank lines left out; a .jsonl, .csv, .tsv or .parquet table; or a .npy or
-            .safetensors file of arrays (n, ...).
+            .safetensors file of arrays (n, ...). A folder that links lead to several times is read once; quotes in a
+            .tsv are its syntax only if they pair in every line.
         text_column: the column (or tensor) that holds the items; None: the one with a common name, such as text.
         label_column: the column that holds classes; None: the one with a common name, such as label; '': none.
         id_column: the column that holds ids; None: the one with a common name, such as id; '': none.
@@ -50,6 +72,8 @@ def read_items(
     path = Path(path)
     if not path.exists():
         raise NotFoundError(f"There is no file or folder '{path}'")
+    if not path.is_file() and not path.is_dir():
+        raise AtlasError(f"'{path}' is a device or a pipe - give a file or a folder")
     ending = path.suffix.lower()
     with named(path):
         if ending in TABLES and path.is_file():
@@ -103,9 +127,13 @@ def _lines(path: Path) -> Items:
 
 
 def _image_folder(root: Path) -> Items:
-    files = sorted(_images_in(root))
+    files, others = _images_in(root)
+    known = f"known endings: {', '.join(sorted(IMAGES))}"
     if not files:
-        raise AtlasError(f"There are no images in the folder - known endings: {', '.join(IMAGES)}")
+        raise AtlasError(f"There are no images in the folder - {known}")
+    if others:
+        left_out = "1 file is left out:" if len(others) == 1 else f"{len(others)} files are left out, the first is"
+        warnings.warn(f"{root}: {left_out} '{others[0]}' - {known}", AtlasWarning, stacklevel=3)
     folders = [name.partition("/")[0] for name in files]
     labels = folders if all("/" in name for name in files) else None
     if labels and {label.lower() for label in labels} <= set(SPLITS):
@@ -113,24 +141,57 @@ def _image_folder(root: Path) -> Items:
     return ImageItems([root / name for name in files], name=name_of(root), ids=files, labels=labels)
 
 
-def _images_in(root: Path) -> Iterator[str]:
-    """Yield the paths, within a folder, of the images in it and in its folders; hidden ones are left out."""
+def _images_in(root: Path) -> tuple[list[str], list[str]]:
+    """Return the paths, within a folder, of the images in it and in its folders, and of all other files."""
+    images: list[str] = []
+    links: list[str] = []
+    others: list[str] = []
+    try:
+        for name, is_link, is_file in _files_in(root):
+            found = (links if is_link else images) if is_file and name.lower().endswith(IMAGES) else others
+            found.append(name)
+            if len(others) > max(MOST_OTHERS, len(images) + len(links)):
+                raise AtlasError(f"There are over {MOST_OTHERS} files that are no images - give the images' own folder")
+        own = {_inode(root / name) for name in images} if links else set()
+        images += [name for name in links if _inode(root / name) not in own]
+    except OSError as error:
+        raise AtlasError(f"'{error.filename}' cannot be read: {error.strerror}") from None
+    for name in images:
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise AtlasError(f"The file name {name!r} is not UTF-8 - rename it") from None
+    return sorted(images), sorted(others)
 
-    def refuse(error: OSError) -> None:
-        raise AtlasError(f"'{error.filename}' cannot be read: {error.strerror}")
 
-    for folder, names, files in os.walk(root, followlinks=True, onerror=refuse):
-        real = Path(folder).resolve()
-        # A link to a folder around itself would be followed for ever.
-        names[:] = [n for n in names if not n.startswith(".") and not real.is_relative_to((Path(folder) / n).resolve())]
-        for file in files:
-            if not file.startswith(".") and file.lower().endswith(IMAGES):
-                name = (Path(folder) / file).relative_to(root).as_posix()
-                try:
-                    name.encode()
-                except UnicodeEncodeError:
-                    raise AtlasError(f"The file name {name!r} is not UTF-8 - rename it") from None
-                yield name
+def _files_in(root: Path) -> Iterator[tuple[str, bool, bool]]:
+    """Yield what is in a folder and in its folders: its path, if it is a link, and if it (or its end) is a file.
+
+    Hidden things are left out, and folders read once, by their own path rather than that of a link.
+    """
+    seen: set[tuple[int, int]] = set()
+    folders, linked = [""], collections.deque[str]()
+    while folders or linked:
+        folder = folders.pop() if folders else linked.popleft()
+        inode = _inode(root / folder)
+        if inode in seen:
+            continue
+        seen.add(inode)
+        for entry in sorted(os.scandir(root / folder), key=lambda entry: entry.name):
+            name = f"{folder}/{entry.name}".removeprefix("/")
+            # Of an entry that is no link the folder itself knows what it is, which saves asking for each file.
+            end: Any = root / name if entry.is_symlink() else entry
+            if entry.name.startswith("."):
+                continue
+            if end.is_dir():
+                (linked if entry.is_symlink() else folders).append(name)
+            else:
+                yield name, entry.is_symlink(), end.is_file()
+
+
+def _inode(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_dev, status.st_ino
 
 
 def _npy(path: Path) -> np.ndarray:
@@ -147,7 +208,7 @@ def _npy(path: Path) -> np.ndarray:
 def _safetensors(path: Path, name: str | None) -> Items:
     infos, starts = read_header(path)
     arrays = [key for key, info in infos.items() if len(info.shape) > 1]
-    found = find(arrays, name, "", "text") if name else arrays[0] if len(arrays) == 1 else None
+    found = find_column(arrays, name, "", "text") if name else arrays[0] if len(arrays) == 1 else None
     if found is None:
         raise AtlasError(
             f"There must be one tensor of arrays, there are {', '.join(arrays) or 'none'} - "
@@ -160,7 +221,9 @@ def _safetensors(path: Path, name: str | None) -> Items:
 
     n = infos[found].shape[0]
     kept: dict[str, Tensor] = {key: read(key) for key in ("ids", "ids.ends", "ids.text") if key in infos}
-    labels = (
-        [str(i) for i in read("labels").tolist()] if infos.get("labels") and infos["labels"].shape == (n,) else None
-    )
+    labels = None
+    if "labels" in infos and infos["labels"].shape == (n,):
+        if infos["labels"].dtype[0] not in "IU":
+            raise AtlasError(f"'labels' must be whole numbers, is {infos['labels'].dtype}")
+        labels = ["" if i == -1 else str(i) for i in read("labels").tolist()]
     return ArrayItems(read(found), name=name_of(path), ids=unpack_ids(kept, n, "The file"), labels=labels)

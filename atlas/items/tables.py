@@ -39,11 +39,11 @@ class Table:
 
     def items(self, wanted: str | None) -> list[str] | np.ndarray:
         """Return the items: texts, or an array (n, ...)."""
-        name = find(self.names, wanted or None, TEXT, "text")
+        name = find_column(self.names, wanted or None, TEXT, "text")
         if name is None and len(self.arrays) == 1:
             name = self.arrays[0]
         if name is None:
-            columns = ", ".join(f"'{name}'" for name in self.names)
+            columns = ", ".join(f"'{name}'" for name in self.names[:20]) + (", ..." if len(self.names) > 20 else "")
             raise AtlasError(
                 f"No column is called 'text' or the like, there are {columns} - say which with {_flag('text')}"
             )
@@ -52,40 +52,42 @@ class Table:
 
     def labels(self, wanted: str | None) -> list[str] | None:
         """Return the class of each item, '' where it is not known, or None if no column holds classes."""
-        name = find(self.names, wanted, LABEL, "label")
+        name = find_column(self.names, wanted, LABEL, "label")
         if name is None:
             return None
-        values = list(self.column(name))
-        for i, value in enumerate(values):
-            if not isinstance(value, (str, int, float, type(None))):
-                reason = f"'{name}' in {self.where(i)} is not a class, but {_shown(value)}"
-                raise AtlasError(f"{reason} - mend it, or read without classes: --label-column '' (label_column='')")
+        values = self._checked(name, "a class", lambda value: isinstance(value, (str, int, float, type(None))))
         # NaN, which is what pandas makes of a missing value, is alone in that it does not equal itself.
         names = ["" if value is None or value != value else str(value) for value in values]
         return texts(names, lambda i: f"'{name}' in {self.where(i)}")
 
     def ids(self, wanted: str | None) -> list[str] | None:
         """Return the id of each item, or None if no column holds ids."""
-        name = find(self.names, wanted, ID, "id")
+        name = find_column(self.names, wanted, ID, "id")
         if name is None:
             return None
-        values = list(self.column(name))
-        for i, value in enumerate(values):
-            if not isinstance(value, (str, int)) or value == "":
-                reason = f"'{name}' in {self.where(i)} is not an id, but {_shown(value)}"
-                raise AtlasError(f"{reason} - mend it, or number the rows: --id-column '' (id_column='')")
+        values = self._checked(name, "an id", lambda value: isinstance(value, (str, int)) and value != "")
         return texts([str(value) for value in values], lambda i: f"'{name}' in {self.where(i)}")
 
+    def _checked(self, name: str, what: str, fits: Callable[[Any], bool]) -> list[Any]:
+        values = list(self.column(name))
+        for i, value in enumerate(values):
+            if not fits(value):
+                found = "empty" if value is None or value == "" else type(value).__name__
+                without = (
+                    f"read without classes: {_flag('label', '')}"
+                    if what == "a class"
+                    else f"number the rows: {_flag('id', '')}"
+                )
+                raise AtlasError(f"'{name}' in {self.where(i)} is not {what}, but {found} - mend it, or {without}")
+        return values
 
-def _shown(value: Any) -> str:
-    return "empty" if value is None or value == "" else type(value).__name__
+
+def _flag(what: str, value: str | None = None) -> str:
+    given = "" if value is None else repr(value)
+    return f"--{what}-column {given} ({what}_column={given})".replace("  ", " ")
 
 
-def _flag(what: str) -> str:
-    return f"--{what}-column ({what}_column=)"
-
-
-def find(names: Sequence[str], wanted: str | None, common: str, what: str) -> str | None:
+def find_column(names: Sequence[str], wanted: str | None, common: str, what: str) -> str | None:
     """Return the name of a column: the one wanted ('' for none), else the only one with a common name, else None.
 
     Args:
@@ -115,50 +117,73 @@ def read_text(path: Path) -> str:
     except OSError as error:
         raise AtlasError(f"'{path}' cannot be read: {error.strerror}") from None
     try:
-        return raw.decode("utf-8-sig")
+        text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise AtlasError(f"Not UTF-8 text in line {line} - save the file as UTF-8") from None
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise AtlasError(f"A zero byte in line {line}, as UTF-16 has many - save the file as UTF-8")
+    return text
 
 
 def lines_of(path: Path) -> list[tuple[int, str]]:
     """Return the lines of a text file that are not blank, each with its number, from 0."""
-    lines = read_text(path).split("\n")
+    text = read_text(path)
+    # Old files of a Mac end their lines in CR alone.
+    lines = text.split("\n" if "\n" in text else "\r")
     return [(i, line.removesuffix("\r")) for i, line in enumerate(lines) if line.strip()]
 
 
 def read_csv(path: Path) -> Table:
     """Return the table of a .csv or .tsv file, whose first row names the columns."""
     delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
-    reader = csv.reader(io.StringIO(read_text(path), newline=""), delimiter=delimiter, strict=True)
-    # The module's own limit of 128 kB is less than a long document has.
-    limit = csv.field_size_limit(sys.maxsize)
-    try:
-        numbered = list(_numbered(reader))
-    except csv.Error as error:
-        raise AtlasError(f"Not a table in line {reader.line_num}: {error}") from None
-    finally:
-        csv.field_size_limit(limit)
+    numbered = _rows(read_text(path), delimiter)
     if not numbered:
         raise AtlasError("The file is empty")
     (_, names), rows = numbered[0], numbered[1:]
-    if len(set(names)) != len(names):
-        twice = next(name for name in names if names.count(name) > 1)
+    where = {name: i for i, name in enumerate(names)}
+    for other, advice in {",": "call the file .csv", "\t": "call the file .tsv", ";": "separate them by ','"}.items():
+        if len(names) == 1 and other != delimiter and other in names[0]:
+            raise AtlasError(f"Its columns seem to be separated by {other!r} - {advice}")
+    if len(where) != len(names):
+        twice = next(name for i, name in enumerate(names) if where[name] != i)
         raise AtlasError(f"Two columns are called '{twice}' - rename one")
     for line, row in rows:
         if len(row) != len(names):
             raise AtlasError(
                 f"Line {line} does not fit the first row: that names {len(names)} columns, this has {len(row)}"
             )
-    return Table(
-        names,
-        lambda name: [row[names.index(name)] for _, row in rows],
-        lambda i: f"line {rows[i][0]}",
-    )
+    return Table(names, lambda name: [row[where[name]] for _, row in rows], lambda i: f"line {rows[i][0]}")
+
+
+def _rows(text: str, delimiter: str) -> list[tuple[int, list[str]]]:
+    """Return the rows that are not blank, each with the line it begins in, from 1."""
+    # The module's own limit of 128 kB is less than a long document has.
+    limit = csv.field_size_limit(sys.maxsize)
+    try:
+        plain = delimiter == "\t" and not _quotes_pair(text)
+        how: dict[str, Any] = {"delimiter": delimiter, "quoting": csv.QUOTE_NONE if plain else csv.QUOTE_MINIMAL}
+        reader = csv.reader(io.StringIO(text, newline=""), strict=True, **how)
+        return list(_numbered(reader))
+    except csv.Error as error:
+        raise AtlasError(f"Not a table in line {reader.line_num}: {error}") from None
+    finally:
+        csv.field_size_limit(limit)
+
+
+def _quotes_pair(text: str) -> bool:
+    """Whether every line of a .tsv is a row as its quotes have it: in most such files they are letters like others."""
+    try:
+        for line in text.split("\n"):
+            if '"' in line:
+                next(csv.reader([line], delimiter="\t", strict=True))
+    except csv.Error:
+        return False
+    return True
 
 
 def _numbered(reader: Any) -> Iterator[tuple[int, list[str]]]:
-    """Yield the rows that are not blank, each with the line it begins in, from 1."""
     before = 0
     for row in reader:
         if row:
@@ -186,11 +211,7 @@ def read_jsonl(path: Path) -> Table:
 
 def read_parquet(path: Path) -> Table:
     """Return the table of a .parquet file; columns of lists are arrays."""
-    try:
-        import pyarrow as pa
-        from pyarrow import parquet
-    except ImportError:
-        raise AtlasError("Reading .parquet files needs pyarrow - pip install 'latent-atlas[parquet]'") from None
+    pa, parquet = arrow()
     try:
         schema = parquet.read_schema(path)
     except (pa.ArrowException, OSError) as error:
@@ -207,10 +228,20 @@ def read_parquet(path: Path) -> Table:
     return Table(schema.names, column, lambda i: f"row {i}", arrays)
 
 
-def _is_list(kind: Any) -> bool:
-    from pyarrow import types
+def arrow() -> tuple[Any, Any]:
+    """Return `pyarrow` and `pyarrow.parquet`, or raise `AtlasError` saying how to get them."""
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError:
+        raise AtlasError("A .parquet file needs pyarrow - pip install 'latent-atlas[parquet]'") from None
+    return pyarrow, parquet
 
-    return types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
+
+def _is_list(kind: Any) -> bool:
+    # Of what is not known by this name, a fixed-shape tensor is an array, too, and list views are there from 16 on.
+    names = ("list", "large_list", "fixed_size_list", "list_view", "large_list_view")
+    return str(kind).startswith((*(f"{name}<" for name in names), "extension<arrow.fixed_shape_tensor"))
 
 
 def _stacked(values: Any, what: str) -> np.ndarray:
@@ -218,7 +249,7 @@ def _stacked(values: Any, what: str) -> np.ndarray:
     from pyarrow import compute
 
     shape = [len(values)]
-    while _is_list(values.type):
+    while _is_list(values.type) and not hasattr(values, "to_numpy_ndarray"):
         lengths = compute.unique(compute.list_value_length(values)).to_pylist()
         if len(lengths) > 1 or lengths == [None]:
             raise AtlasError(f"{what} must hold arrays of one shape, none missing")
@@ -226,4 +257,6 @@ def _stacked(values: Any, what: str) -> np.ndarray:
         values = values.flatten()
     if values.null_count:
         raise AtlasError(f"{what} must hold arrays of one shape, none missing")
+    if hasattr(values, "to_numpy_ndarray"):
+        return values.to_numpy_ndarray()
     return values.to_numpy(zero_copy_only=False).reshape(shape)

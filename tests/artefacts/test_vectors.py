@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,84 @@ def test_labels_are_numbered_in_alphabetical_order():
 def test_an_empty_label_is_unknown():
     numbers, names = encode_labels(["b", "", "a"], ())
     assert numbers is not None and numbers.tolist() == [1, -1, 0] and names == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("labels", "numbers", "classes"),
+    [
+        (["x", None, "y", "x"], [0, -1, 1, 0], ("x", "y")),
+        (np.array(["x", None, "y", np.nan], object), [0, -1, 1, -1], ("x", "y")),
+        (np.array(["x", "", "y"]), [0, -1, 1], ("x", "y")),
+        ([1.0, math.nan, 0.0], [1, -1, 0], ("0", "1")),
+        (np.array([2.0, np.nan, 0.0], np.float32), [2, -1, 0], ("0", "1", "2")),
+        (np.ma.masked_array([1, 1, 0], mask=[1, 0, 0]), [-1, 1, 0], ("0", "1")),
+        (torch.tensor([1, -1, 0]), [1, -1, 0], ("0", "1")),
+        ([None, None], [-1, -1], ()),
+        ([10, 20, 30], [0, 1, 2], ("10", "20", "30")),
+        ([3 * 10**7, -1, 1, 1], [1, -1, 0, 0], ("1", "30000000")),
+        (torch.tensor([10**12, 7]), [1, 0], ("7", "1000000000000")),
+    ],
+)
+def test_a_missing_label_is_unknown_and_a_number_its_own_name(labels, numbers, classes):
+    found = Vectors.of(rows(len(numbers)), labels=labels)
+    assert found.labels is not None and found.labels.tolist() == numbers and found.classes == classes
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([0.5, 1.0], r"^Labels must be texts or whole numbers, got 0.5 \(float\)$"),
+        ([b"a", b"b"], r"^Labels must be texts or whole numbers, got b'a' \(bytes\)$"),
+        (np.eye(2), r"^Labels must be one for each row, got shape \(2, 2\)$"),
+        (torch.zeros(2, 1, dtype=torch.int64), r"^Labels must be one for each row, got shape \(2, 1\)$"),
+        (["a", 1], "^Label '1' is none of the classes a$"),
+    ],
+)
+def test_labels_that_cannot_be_meant_are_refused(labels, message):
+    with pytest.raises(AtlasError, match=message):
+        Vectors.of(rows(2), labels=labels)
+
+
+@pytest.mark.parametrize(
+    "ids", [torch.tensor([7, 8]), np.array([7, 8], np.uint16), list(np.array([7, 8])), list(torch.tensor([7, 8]))]
+)
+def test_whole_numbers_are_ids(ids):
+    assert Vectors.of(rows(2), ids=ids).ids == ["7", "8"]
+
+
+@pytest.mark.parametrize(
+    ("ids", "shown"),
+    [
+        (["a", None], r"None \(NoneType\)"),
+        (["a", math.nan], r"nan \(float\)"),
+        (torch.tensor([1.0, 2.0]), r"1.0 \(float\)"),
+        ([b"a", b"b"], r"b'a' \(bytes\)"),
+        (torch.zeros(2, 2, dtype=torch.int64), r"\[0, 0\] \(list\)"),
+    ],
+)
+def test_ids_that_are_neither_text_nor_numbers_are_refused(ids, shown):
+    with pytest.raises(AtlasError, match=f"^Ids must be texts or whole numbers, got {shown}$"):
+        Vectors.of(rows(2), ids=ids)
+
+
+def test_masked_vectors_are_refused():
+    with pytest.raises(AtlasError, match=r"^Vectors has 4 values that are masked - remove those rows, or fill them$"):
+        Vectors.of(np.ma.masked_array(np.eye(4), mask=np.eye(4) > 0))
+
+
+def test_longdouble_and_views_of_lists_in_files_are_read(tmp_path):
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    np.save(tmp_path / "a.npy", np.arange(6, dtype=np.longdouble).reshape(2, 3))
+    assert read_vectors(tmp_path / "a.npy").data.tolist() == [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]
+    column = pa.array([[1.0, 2.0], [3.0, 4.0]], pa.list_view(pa.float32()))
+    parquet.write_table(pa.table({"id": ["a", "b"], "vector": column}), tmp_path / "a.parquet")
+    found = read_vectors(tmp_path / "a.parquet")
+    assert found.ids == ["a", "b"] and found.data.tolist() == [[1.0, 2.0], [3.0, 4.0]]
+    column = pa.FixedShapeTensorArray.from_numpy_ndarray(np.eye(3))
+    parquet.write_table(pa.table({"vector": column}), tmp_path / "a.parquet")
+    assert torch.equal(read_vectors(tmp_path / "a.parquet").data, torch.eye(3))
 
 
 def test_take_keeps_ids_and_labels_with_their_rows():

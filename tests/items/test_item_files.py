@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch.testing import assert_close
 
-from atlas.errors import AtlasError, CardError, NotFoundError
+from atlas.errors import AtlasError, AtlasWarning, CardError, NotFoundError
 from atlas.items.files import read_items
 from atlas.storage.item_ids import pack_ids
 
@@ -42,8 +43,17 @@ def test_images_at_the_top_have_no_classes(tmp_path) -> None:
 def test_hidden_files_and_other_files_are_left_out(tmp_path) -> None:
     for name in ("x.png", ".y.png", ".hidden/z.png"):
         picture(tmp_path / name)
-    (tmp_path / "notes.txt").write_text("not an image")
-    assert list(read_items(tmp_path).ids) == ["x.png"]
+    for name in ("notes.txt", "b.heic"):
+        (tmp_path / name).write_text("not an image")
+    os.mkfifo(tmp_path / "a.png")
+    with pytest.warns(
+        AtlasWarning, match=r": 3 files are left out, the first is 'a.png' - known endings: .apng, .avif"
+    ):
+        assert list(read_items(tmp_path).ids) == ["x.png"]
+    (tmp_path / "a.png").unlink()
+    (tmp_path / "notes.txt").unlink()
+    with pytest.warns(AtlasWarning, match=r": 1 file is left out: 'b.heic' - known endings"):
+        assert list(read_items(tmp_path).ids) == ["x.png"]
 
 
 def test_links_to_folders_are_followed_but_not_in_circles(tmp_path) -> None:
@@ -52,6 +62,73 @@ def test_links_to_folders_are_followed_but_not_in_circles(tmp_path) -> None:
     (tmp_path / "set" / "b").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "set" / "a" / "loop").symlink_to(tmp_path / "set")
     assert list(read_items(tmp_path / "set").ids) == ["b/x.png"]
+
+
+def test_folders_that_link_to_one_another_are_read_once_each_by_its_own_path(tmp_path) -> None:
+    for folder, other in itertools.permutations("abc", 2):
+        picture(tmp_path / folder / "x.png")
+        (tmp_path / folder / f"to-{other}").symlink_to(tmp_path / other)
+    (tmp_path / "a" / "again.png").symlink_to(tmp_path / "b" / "x.png")
+    (tmp_path / "c" / "self").symlink_to(tmp_path / "c" / "self")
+    with pytest.warns(AtlasWarning, match="1 file is left out: 'c/self'"):
+        items = read_items(tmp_path)
+    assert (list(items.ids), items.labels) == (["a/x.png", "b/x.png", "c/x.png"], ["a", "b", "c"])
+
+
+def test_a_folder_behind_two_links_is_read_by_the_first(tmp_path) -> None:
+    picture(tmp_path / "elsewhere" / "deep" / "x.png")
+    (tmp_path / "set").mkdir()
+    for name in ("q", "p"):
+        (tmp_path / "set" / name).symlink_to(tmp_path / "elsewhere")
+    assert list(read_items(tmp_path / "set").ids) == ["p/deep/x.png"]
+
+
+def test_links_to_one_file_elsewhere_are_items_each(tmp_path) -> None:
+    # In the Hub's cache every file is a link, and equal files link to the same.
+    picture(tmp_path / "blobs" / "one.png")
+    (tmp_path / "blobs" / "one.png").rename(tmp_path / "blobs" / "one")
+    (tmp_path / "set").mkdir()
+    for name in ("a.png", "b.png"):
+        (tmp_path / "set" / name).symlink_to(tmp_path / "blobs" / "one")
+    items = read_items(tmp_path / "set")
+    assert list(items.ids) == ["a.png", "b.png"] and items[:].shape == (2, 3, 4, 4)
+
+
+def test_a_folder_of_other_things_is_not_read_to_its_end(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("atlas.items.files.MOST_OTHERS", 10)
+    picture(tmp_path / "x.png")
+    for i in range(11):
+        (tmp_path / f"{i}.txt").touch()
+    with pytest.raises(AtlasError, match=r"over 10 files that are no images - give the images' own folder"):
+        read_items(tmp_path)
+    for i in range(12):
+        picture(tmp_path / f"{i}.png")
+    with pytest.warns(AtlasWarning, match="11 files are left out"):
+        assert len(read_items(tmp_path)) == 13
+
+
+@pytest.mark.parametrize("ending", [".jfif", ".avif", ".jp2", ".qoi", ".webp", ".bmp", ".tiff"])
+def test_images_of_many_formats_are_read(tmp_path, ending: str) -> None:
+    form = {".jfif": "JPEG", ".jp2": "JPEG2000"}.get(ending, ending[1:].upper())
+    Image.new("RGB", (16, 16), (255, 0, 0)).save(tmp_path / f"a{ending}", format=form)
+    red = read_items(tmp_path)[0].mean((1, 2))
+    assert_close(red, torch.tensor([1.0, 0.0, 0.0]), rtol=0, atol=0.02)
+
+
+def test_an_image_of_too_many_pixels_is_refused_before_it_is_decoded(tmp_path) -> None:
+    Image.new("1", (8200, 8200)).save(tmp_path / "a.png")
+    assert (tmp_path / "a.png").stat().st_size < 20_000
+    with pytest.raises(AtlasError, match=r"a.png: 8200 x 8200 pixels are more than the 67108864 that are read - make"):
+        read_items(tmp_path)[:]
+
+
+@pytest.mark.parametrize("name", ["x", "x.npy", "x.csv", "x.txt", "x.png"])
+def test_a_pipe_or_a_device_is_refused_at_once(tmp_path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    (tmp_path / f"zero-{name}").symlink_to("/dev/zero")
+    for path in (tmp_path / name, tmp_path / f"zero-{name}"):
+        with pytest.raises(AtlasError, match=f"^'{path}' is a device or a pipe - give a file or a folder$"):
+            read_items(path)
 
 
 def test_images_are_decoded_when_they_are_asked_for(tmp_path) -> None:
@@ -70,7 +147,7 @@ def test_one_image_is_a_data_set_of_one(tmp_path) -> None:
 
 
 def test_a_folder_without_images_says_what_endings_are_known(tmp_path) -> None:
-    with pytest.raises(AtlasError, match=r": there are no images in the folder - known endings: .bmp, .*\.webp$"):
+    with pytest.raises(AtlasError, match=r": there are no images in the folder - known endings: .apng, .*\.webp$"):
         read_items(tmp_path)
 
 
@@ -125,6 +202,18 @@ def test_lines_keep_the_number_they_have_in_the_file(tmp_path) -> None:
 def test_a_text_without_a_line_is_refused(tmp_path, text: str) -> None:
     (tmp_path / "a.txt").write_text(text)
     with pytest.raises(AtlasError, match=r"a.txt: the input has no items$"):
+        read_items(tmp_path / "a.txt")
+
+
+def test_lines_may_end_in_cr_alone(tmp_path) -> None:
+    (tmp_path / "a.txt").write_bytes(b"one\rtwo\r\rthree\r")
+    items = read_items(tmp_path / "a.txt")
+    assert (items[:], list(items.ids)) == (["one", "two", "three"], ["0", "1", "3"])
+
+
+def test_utf_16_without_its_mark_is_told_of(tmp_path) -> None:
+    (tmp_path / "a.txt").write_bytes("one\ntwo\n".encode("utf-16-le"))
+    with pytest.raises(AtlasError, match=r"a.txt: a zero byte in line 1, as UTF-16 has many - save the file as UTF-8$"):
         read_items(tmp_path / "a.txt")
 
 
@@ -199,6 +288,15 @@ def test_a_safetensors_file_may_hold_ids_and_labels_beside_its_arrays(tmp_path) 
     items = read_items(tmp_path / "a.safetensors")
     assert_close(items[:2], images[:2], rtol=0, atol=0)
     assert (list(items.ids), items.labels, items.classes) == (["x", "y", "z"], ["2", "0", "2"], ("0", "2"))
+
+
+def test_a_label_of_minus_one_in_a_safetensors_file_is_unknown(tmp_path) -> None:
+    save_file({"a": torch.ones(3, 2), "labels": torch.tensor([0, -1, 1])}, tmp_path / "a.safetensors")
+    items = read_items(tmp_path / "a.safetensors")
+    assert (items.labels, items.classes) == (["0", "", "1"], ("0", "1"))
+    save_file({"a": torch.ones(3, 2), "labels": torch.tensor([0.0, 1.0, 1.5])}, tmp_path / "a.safetensors")
+    with pytest.raises(AtlasError, match=r"a.safetensors: 'labels' must be whole numbers, is F32$"):
+        read_items(tmp_path / "a.safetensors")
 
 
 def test_a_safetensors_file_of_several_arrays_needs_a_name(tmp_path) -> None:

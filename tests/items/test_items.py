@@ -120,9 +120,15 @@ def test_a_tensor_is_an_image_too() -> None:
     assert decode(grey.float()).max() == 5
 
 
-@pytest.mark.parametrize("mode", ["L", "1", "P", "RGBA", "LA", "CMYK"])
+@pytest.mark.parametrize("mode", ["L", "1", "P", "RGBA", "LA", "CMYK", "HSV"])
 def test_every_mode_of_8_bits_becomes_rgb(mode: str) -> None:
     assert decode(Image.fromarray(checkerboard()).convert(mode)).shape == (3, 4, 6)
+
+
+@pytest.mark.parametrize("mode", ["La", "RGBa"])
+def test_colours_that_alpha_was_multiplied_into_become_rgb(mode: str) -> None:
+    grey = Image.new(mode.replace("a", "A"), (6, 4), (128,) * (len(mode) - 1) + (255,))
+    assert_close(decode(grey.convert(mode)), torch.full((3, 4, 6), 128 / 255))
 
 
 def test_a_palette_with_transparency_is_read_without_a_warning(tmp_path) -> None:

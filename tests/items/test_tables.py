@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import sys
+import time
 
 import numpy as np
 import pyarrow as pa
 import pytest
 import torch
 from pyarrow import parquet
+from torch.testing import assert_close
 
 from atlas.errors import AtlasError
 from atlas.items.files import read_items
@@ -30,6 +32,39 @@ def test_a_tsv_file_is_split_at_tabs(tmp_path) -> None:
     items = read_items(written(tmp_path / "a.TSV", "question\tanswer\nwho, me?\tyes\n"))
     assert items[:] == ["who, me?"]
     assert (list(items.ids), items.labels) == (["0"], None)
+
+
+def test_a_lone_quote_in_a_tsv_is_a_letter(tmp_path) -> None:
+    text = 'id\ttext\n1\t"hello\n2\tworld\n3\tbye"\n4\t"all" of it\n'
+    assert read_items(written(tmp_path / "a.tsv", text))[:] == ['"hello', "world", 'bye"', '"all" of it']
+
+
+def test_quotes_that_pair_in_every_line_of_a_tsv_are_its_syntax(tmp_path) -> None:
+    text = 'id\ttext\n1\t"say ""hi"""\n2\ta 5" disk\n3\t"' + "x" * 200_000 + '"\n'
+    assert read_items(written(tmp_path / "a.tsv", text))[:] == ['say "hi"', 'a 5" disk', "x" * 200_000]
+
+
+@pytest.mark.parametrize(
+    ("name", "header", "message"),
+    [
+        ("a.csv", "id;text", "its columns seem to be separated by ';' - separate them by ','"),
+        ("a.csv", "id\ttext", r"its columns seem to be separated by '\\t' - call the file .tsv"),
+        ("a.tsv", "id,text", "its columns seem to be separated by ',' - call the file .csv"),
+    ],
+)
+def test_another_separator_is_told_of(tmp_path, name: str, header: str, message: str) -> None:
+    with pytest.raises(AtlasError, match=f"{name}: {message}$"):
+        read_items(written(tmp_path / name, f"{header}\n1;x, y\n"))
+
+
+def test_a_header_of_many_columns_is_read_in_one_pass(tmp_path) -> None:
+    names = [f"c{i}" for i in range(50_000)]
+    begin = time.process_time()
+    with pytest.raises(AtlasError, match="two columns are called 'c0' - rename one"):
+        read_items(written(tmp_path / "a.csv", ",".join([*names, "c0"]) + "\n"))
+    with pytest.raises(AtlasError, match=r"there are 'c0', .*'c19', \.\.\. - say which"):
+        read_items(written(tmp_path / "a.csv", ",".join(names) + "\n"))
+    assert time.process_time() - begin < 2
 
 
 def test_columns_of_other_names_are_found_when_they_are_said(tmp_path) -> None:
@@ -157,6 +192,23 @@ def test_a_parquet_file_may_hold_arrays(tmp_path, fixed: bool) -> None:
     assert (items.kind, list(items.ids)) == ("arrays", ["w", "x", "y", "z"])
 
 
+@pytest.mark.parametrize("kind", [pa.list_view, pa.large_list_view, lambda of: pa.list_(pa.list_view(of), 1)])
+def test_views_of_lists_are_arrays_too(tmp_path, kind) -> None:
+    nested = not isinstance(kind(pa.float32()), (pa.ListViewType, pa.LargeListViewType))
+    values = [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]
+    column = pa.array([[row] for row in values] if nested else values, kind(pa.float32()))
+    parquet.write_table(pa.table({"vector": column}), tmp_path / "a.parquet")
+    expected = torch.tensor(values)
+    assert_close(read_items(tmp_path / "a.parquet")[:], expected[:, None] if nested else expected)
+
+
+def test_fixed_shape_tensors_are_arrays(tmp_path) -> None:
+    values = np.arange(24.0).reshape(4, 2, 3)
+    column = pa.FixedShapeTensorArray.from_numpy_ndarray(values)
+    parquet.write_table(pa.table({"image": column}), tmp_path / "a.parquet")
+    assert_close(read_items(tmp_path / "a.parquet")[1:], torch.from_numpy(values[1:]))
+
+
 @pytest.mark.parametrize("values", [[[1.0], [1.0, 2.0]], [[1.0], None], [[1.0], [None]], [[[1], [2, 3]]], [None]])
 def test_arrays_of_different_shapes_are_refused(tmp_path, values) -> None:
     depth = pa.list_(pa.list_(pa.int64())) if values[0] and isinstance(values[0][0], list) else pa.list_(pa.float64())
@@ -191,7 +243,5 @@ def test_a_truncated_parquet_file_is_refused(tmp_path) -> None:
 def test_parquet_without_pyarrow_says_what_to_install(tmp_path, monkeypatch) -> None:
     written(tmp_path / "a.parquet", "")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(
-        AtlasError, match=r"reading .parquet files needs pyarrow - pip install 'latent-atlas\[parquet\]'"
-    ):
+    with pytest.raises(AtlasError, match=r"a .parquet file needs pyarrow - pip install 'latent-atlas\[parquet\]'"):
         read_items(tmp_path / "a.parquet")
