@@ -163,17 +163,22 @@ class NetworkHead(HeadModel):
         self._net = network.load(layers, frozen_state)
         self._state = frozen_state
         self._read_layers = layers
-        self._known: dict[int, int] = {}
+        self._known: dict[int, tuple[int, int]] = {}
 
     def outputs(self, d: int) -> int:
         """Return how many scores a vector of d numbers gets, or raise `AtlasError` if the layers do not take it."""
+        return self._reads(d)[0]
+
+    def _reads(self, d: int) -> tuple[int, int]:
+        """Return how many scores a vector of d numbers gets, and how many vectors may be read at once."""
         if self.state and d not in self._known:
-            self._known[d] = math.prod(network.output_shape(self._read_layers, (d,)))
+            layers = self._read_layers
+            self._known[d] = math.prod(network.output_shape(layers, (d,))), network.batch_rows(layers, (d,))
         return self._known[d]
 
     def _scores(self, X: Tensor) -> Tensor:
         net = self._net if (X.dtype, X.device.type) == (torch.float32, "cpu") else copy.deepcopy(self._net).to(X)
-        return net(X).flatten(1)
+        return network.in_parts(net, X, self._reads(X.shape[1])[1]).flatten(1)
 
 
 @dataclass

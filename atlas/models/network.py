@@ -28,6 +28,8 @@ MAX_LAYERS = 2_000
 MAX_DEPTH = 8
 MAX_PARAMETERS = 2**30
 MAX_ITEM = 2**24
+# Numbers that a layer makes of a batch, at most: 256 MB.
+MAX_BATCH = 2**26
 
 
 def check(layers: Any) -> list[dict[str, Any]]:
@@ -166,6 +168,26 @@ def output_shape(layers: Any, input_shape: Sequence[int]) -> tuple[int, ...]:
         AtlasError: what `build` raises, or the first layer that does not take what reaches it, or that makes items of
             more than `MAX_ITEM` numbers.
     """
+    return _shapes(layers, input_shape)[-1]
+
+
+def batch_rows(layers: Any, input_shape: Sequence[int]) -> int:
+    """Return how many items may go through the network at once, so that no layer makes more than `MAX_BATCH` numbers.
+
+    A few hundred bytes may describe a layer that pads each item to millions of zeros.
+    """
+    return max(1, MAX_BATCH // max(math.prod(shape) for shape in _shapes(layers, input_shape)))
+
+
+def in_parts(net: nn.Module, X: Tensor, rows: int) -> Tensor:
+    """Return what the network makes of X, so many rows at a time; a loop would fix the rows of what is traced."""
+    if len(X) <= rows or torch.compiler.is_compiling():
+        return net(X)
+    return torch.cat([net(part) for part in X.split(rows)])
+
+
+def _shapes(layers: Any, input_shape: Sequence[int]) -> list[tuple[int, ...]]:
+    """Return the shape of one item before and after each layer, also those within others."""
     layers = check(layers)
     if not all(type(size) is int and size > 0 for size in input_shape) or math.prod(input_shape) > MAX_ITEM:
         raise AtlasError(f"The shape of an item must be whole numbers from 1, got {shown(tuple(input_shape))}")
@@ -174,20 +196,25 @@ def output_shape(layers: Any, input_shape: Sequence[int]) -> tuple[int, ...]:
     net = build(layers)
     zeros = {name: torch.zeros((), dtype=slot.dtype).expand(slot.shape) for name, slot in net.state_dict().items()}
     net.load_state_dict(zeros, assign=True)
-    return tuple(_trace(layers, net, torch.empty(0, *input_shape), "").shape[1:])
+    shapes = [tuple(input_shape)]
+    _trace(layers, net, torch.empty(0, *input_shape), "", shapes)
+    return shapes
 
 
-def _trace(layers: Sequence[Mapping[str, Any]], net: Any, x: Tensor, prefix: str) -> Tensor:
+def _trace(
+    layers: Sequence[Mapping[str, Any]], net: Any, x: Tensor, prefix: str, shapes: list[tuple[int, ...]]
+) -> Tensor:
     for i, layer in enumerate(layers):
         name = f"{prefix}{i}"
         try:
-            x = _step(layer, net[i], x, name)
+            x = _step(layer, net[i], x, name, shapes)
         except (RuntimeError, ValueError, IndexError) as error:
             refusal = f"Layer {name} ({layer['type']}) does not take items of shape {tuple(x.shape[1:])}"
             raise AtlasError(f"{refusal}: {first_line(error)}") from None
         if math.prod(x.shape[1:]) > MAX_ITEM:
             result = f"Layer {name} ({layer['type']}) makes items of shape {tuple(x.shape[1:])}"
             raise AtlasError(f"{result} - at most {MAX_ITEM} numbers")
+        shapes.append(tuple(x.shape[1:]))
     return x
 
 
@@ -208,7 +235,7 @@ def _convolved(module: nn.Conv2d | nn.ConvTranspose2d, x: Tensor) -> Tensor:
     return x.new_empty(0, module.out_channels, *sizes)
 
 
-def _step(layer: Mapping[str, Any], module: Any, x: Tensor, name: str) -> Tensor:
+def _step(layer: Mapping[str, Any], module: Any, x: Tensor, name: str, shapes: list[tuple[int, ...]]) -> Tensor:
     takes = LAYERS[layer["type"]].takes
     if takes is not None and x.ndim != takes + 1:
         raise ValueError("it takes " + ("vectors" if takes == 1 else "images (channels, height, width)"))
@@ -218,6 +245,6 @@ def _step(layer: Mapping[str, Any], module: Any, x: Tensor, name: str) -> Tensor
         raise ValueError(f"it takes {len(module.weight)} channels")
     if layer["type"] != "residual":
         return module(x)
-    body = _trace(layer["body"], module.body, x, f"{name}.body.")
-    shortcut = _trace(layer.get("shortcut", []), module.shortcut, x, f"{name}.shortcut.")
+    body = _trace(layer["body"], module.body, x, f"{name}.body.", shapes)
+    shortcut = _trace(layer.get("shortcut", []), module.shortcut, x, f"{name}.shortcut.", shapes)
     return module.join(body, shortcut)

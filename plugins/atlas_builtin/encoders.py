@@ -186,12 +186,13 @@ class Network(atlas.Encoder):
         X = as_real(batch.to(device))
         if X.shape[1:] != tuple(self.input_shape):
             raise self.fail(f"takes items of shape {tuple(self.input_shape)}, got {tuple(X.shape[1:])}")
-        return self.module().to(device)(X)
+        return network.in_parts(self.module().to(device), X, self._rows)
 
     def module(self) -> torch.nn.Module:
         """Return the network, from real numbers of the input shape to vectors."""
         if "_built" not in vars(self):
             self._built = network.load(self.layers, self.state)
+            self._rows = network.batch_rows(self.layers, self.input_shape)
         return self._built
 
 

@@ -185,6 +185,18 @@ def test_a_network_of_images_needs_their_shape_and_divides_bytes_by_255() -> Non
     assert_close(vectors(encoder, [Image.fromarray(image) for image in pictures()]), expected)
 
 
+def test_a_small_network_of_large_images_takes_little_memory() -> None:
+    layers = [
+        {"type": "conv", "in_channels": 1, "out_channels": 1, "kernel_size": 1, "padding": 850},
+        {"type": "global-avg-pool"},
+    ]
+    encoder = create(Encoder, "network", layers=layers, input_shape=[1, 4, 4]).load_state_dict(weights(layers))
+    seen: list[int] = []
+    encoder.module().register_forward_hook(lambda module, given, made: seen.append(len(made)))
+    assert vectors(encoder, torch.zeros(60, 1, 4, 4)).shape == (60, 1)
+    assert sum(seen) == 60 and max(seen) * 1704**2 <= network.MAX_BATCH
+
+
 def test_equal_networks_make_equal_spaces_wherever_their_weights_lie(tmp_path) -> None:
     spelt_out = [{**LAYERS[0], "bias": True}, {"type": "relu"}]
     spaces, configs = [], []

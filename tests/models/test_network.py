@@ -446,6 +446,20 @@ def test_shapes_are_checked_without_the_memory_the_network_would_take():
     assert network.output_shape([layer], (1, 4, 5)) == (1, 4, 5)
 
 
+def test_a_batch_is_split_where_a_layer_would_make_too_much_of_it():
+    padded = [{**CONV, "in_channels": 1, "out_channels": 1, "padding": 100}, {"type": "global-avg-pool"}]
+    # 4 + 2 * 100 - 2 in each direction
+    assert network.batch_rows(padded, (1, 4, 4)) == network.MAX_BATCH // 202**2
+    inside = [{"type": "residual", "body": [padded[0], {"type": "avg-pool", "kernel_size": 199, "stride": 199}]}]
+    assert network.batch_rows([*inside, {"type": "flatten"}], (1, 1, 1)) == network.MAX_BATCH // 199**2
+    net = network.initialise(padded).eval()
+    X = torch.randn(7, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    seen: list[int] = []
+    net.register_forward_hook(lambda module, given, made: seen.append(len(made)))
+    torch.testing.assert_close(network.in_parts(net, X, 3), net(X))
+    assert seen == [3, 3, 1, 7]
+
+
 def test_initialise_refuses_more_parameters_than_fit():
     layers = [{**LINEAR, "in_features": 2**24, "out_features": 2**24}]
     with pytest.raises(AtlasError, match=r"^The network has 281474993487872 parameters - at most 1073741824$"):
