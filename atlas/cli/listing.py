@@ -63,9 +63,7 @@ def row(entry: Entry) -> list[Any]:
     """Return what a listing says of an entry."""
     card, spaces = entry.card, entry.spaces
     space = getattr(card, "target", None) or getattr(card, "space", None)
-    made_by = card.space.encoder if card.kind == "space" else ""  # type: ignore[attr-defined]
-    methods = (getattr(card, name, "") for name in ("aligner", "head", "aggregator", "sampler"))
-    method = made_by or next((name for name in methods if name), "")
+    method = space.encoder if space and card.kind == "space" else card.method
     came_from = spaces.get("source") or (spaces.get("space") if card.kind in ("head", "vectors") else "")
     n = getattr(card, "n", None) or getattr(card, "n_pairs", None)
     return [card.kind, card.id, came_from, spaces.get("target", ""), method, space.dim if space else None, n]
