@@ -7,12 +7,11 @@ import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from atlas.cards.names import sha256_of
 from atlas.errors import AtlasError, first_line
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
 # The next wider type, where torch does not have the array's own.
@@ -56,6 +55,7 @@ def check_device(device: str) -> str:
 
 def tensor_of(array: np.ndarray) -> Tensor:
     """Return an array of numbers as a tensor, which shares its memory where torch has its type, order and strides."""
+    import numpy as np
     import torch
 
     own = array.dtype.newbyteorder("=")
@@ -70,6 +70,7 @@ def tensor_of(array: np.ndarray) -> Tensor:
 
 def _as_tensor(X: Any, what: str) -> Tensor:
     """Return what was given as a tensor of real numbers."""
+    import numpy as np
     import torch
 
     if np.ma.is_masked(X):

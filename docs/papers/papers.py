@@ -27,7 +27,7 @@ from atlas.cards.names import sha256_of
 from atlas.cli.errors import explained
 from atlas.cli.output import say
 from atlas.models.heads import HeadModel
-from atlas.progress import bar as progress
+from atlas.progress import bar
 from atlas.recipes.reading import read_recipe
 from atlas.recipes.running import Runner
 from atlas.storage.files import sha256_file, whole_file
@@ -84,9 +84,9 @@ class Report:
         name = name or path.stem
         read = read_recipe(path, values)
         runner = Runner(read, self.out / name)
-        bar = iter(progress(range(len(read.jobs)), len(read.jobs), name))
-        found = runner.run(report=lambda *_: next(bar, None))
-        list(bar)
+        left = iter(bar(range(len(read.jobs)), len(read.jobs), name))
+        found = runner.run(report=lambda *_: next(left, None))
+        list(left)
         self.results += [{"recipe": name, **plain(figure)} for figure in found["results"]]
         runner.draw(found)
         return runner.made
@@ -109,7 +109,7 @@ class Report:
         try:
             with ThreadPoolExecutor(os.cpu_count()) as pool:
                 found = pool.map(lambda case: self._measured(time.thread_time, name, measure, *case), cases)
-                for part in progress(found, len(cases), name):
+                for part in bar(found, len(cases), name):
                     self._take(part)
         finally:
             torch.set_num_threads(threads)

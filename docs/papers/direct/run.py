@@ -27,7 +27,7 @@ from papers import Report
 
 import atlas
 from atlas.models.heads import HEADS, HeadModel
-from atlas.progress import bar as progress
+from atlas.progress import bar
 
 Figures = Iterator[dict[str, Any]]
 Method = tuple[str, dict[str, Any]]
@@ -115,7 +115,7 @@ def main(report: Report, data: Path, models: Path) -> None:
     found = Networks(report.out / "networks", read(report, data), SMALL if report.small else Scale())
     found.train()
     jobs = list(itertools.product(found.scale.dims, found.scale.seeds))
-    for dim, seed in progress(jobs, len(jobs), "alignments"):
+    for dim, seed in bar(jobs, len(jobs), "alignments"):
         report.part("pairs", pairs, found, dim=dim, seed=seed)
         report.part("class-means", class_means, found, dim=dim, seed=seed)
     for (dim, n), seed in itertools.product(found.scale.relative, found.scale.seeds):
@@ -176,7 +176,7 @@ class Networks:
     def train(self) -> None:
         """Train those that are not there yet."""
         jobs = list(itertools.product(self.scale.dims, self.scale.seeds, KINDS))
-        for dim, seed, kind in progress(jobs, len(jobs), "autoencoders"):
+        for dim, seed, kind in bar(jobs, len(jobs), "autoencoders"):
             if not self.path(kind, dim, seed).is_dir():
                 self._train(kind, dim, seed)
 
