@@ -183,7 +183,7 @@ def options_are_in_the_space(encoder: Encoder, items: Any = None) -> None:
         for value in other_values(opt, getattr(encoder, opt.name)):
             try:
                 other = type(encoder).from_config({**encoder.config(), opt.name: value})
-                X = vectors(encode_as(other, encoder, items), items)
+                X = vectors(encode_as(other, encoder, items), items).to(whole.dtype)
             except AtlasError:
                 continue
             same = X.shape == whole.shape and torch.allclose(X, whole, rtol=1e-4, atol=1e-5 * float(whole.abs().max()))
