@@ -44,6 +44,8 @@ class Option:
         if value is None and self.optional:
             return None
         value = of_type(self.type, value, f"Option '{self.name}' of {owner}", self.type_name)
+        if value != value:
+            raise AtlasError(f"Option '{self.name}' of {owner} must be a number, got nan")
         if self.choices and value not in self.choices:
             raise AtlasError(f"Option '{self.name}' of {owner} must be one of {', '.join(self.choices)}, got '{value}'")
         return value

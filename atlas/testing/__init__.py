@@ -11,17 +11,21 @@ A broken promise raises `AssertionError` with one sentence. `ALIGNER_CHECKS`, `E
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from atlas.components.aggregator import Aggregator
 from atlas.components.aligner import Aligner
 from atlas.components.encoder import Encoder
 from atlas.components.exporter import Exporter
+from atlas.components.options import Component
 from atlas.components.sampler import Sampler
 from atlas.testing.aggregators import AGGREGATOR_CHECKS
 from atlas.testing.aligners import ALIGNER_CHECKS
 from atlas.testing.encoders import ENCODER_CHECKS
-from atlas.testing.exporters import EXPORTER_CHECKS
+from atlas.testing.exporters import EXPORTER_CHECKS, applies_the_same
+from atlas.testing.promises import attempt
 from atlas.testing.samplers import SAMPLER_CHECKS
 
 if TYPE_CHECKING:
@@ -50,10 +54,15 @@ __all__ = [
 ]
 
 
+def _run(checks: tuple[Callable[..., None], ...], component: Component, *about: Any) -> None:
+    for check in checks:
+        promise = " ".join((check.__doc__ or check.__name__).split()).removesuffix(".")
+        attempt(lambda check=check: check(component, *about), component, f"breaks a promise ({promise})")  # type: ignore[misc]
+
+
 def check_aligner(aligner: Aligner) -> None:
     """Run every check on an aligner; it is not changed, only its options are read."""
-    for check in ALIGNER_CHECKS:
-        check(aligner)
+    _run(ALIGNER_CHECKS, aligner)
 
 
 def check_encoder(encoder: Encoder, items: Any = None) -> None:
@@ -63,28 +72,30 @@ def check_encoder(encoder: Encoder, items: Any = None) -> None:
         encoder: one that can encode, or that learns from items.
         items: a list of texts, or a tensor of images or arrays, eight or more; by default a dozen made-up ones.
     """
-    for check in ENCODER_CHECKS:
-        check(encoder, items)
+    _run(ENCODER_CHECKS, encoder, items)
 
 
 def check_sampler(sampler: Sampler) -> None:
     """Run every check on a sampler; it is not changed."""
-    for check in SAMPLER_CHECKS:
-        check(sampler)
+    _run(SAMPLER_CHECKS, sampler)
 
 
 def check_aggregator(aggregator: Aggregator) -> None:
     """Run every check on an aggregator; it is not changed, only its options are read."""
-    for check in AGGREGATOR_CHECKS:
-        check(aggregator)
+    _run(AGGREGATOR_CHECKS, aggregator)
 
 
-def check_exporter(exporter: Exporter, alignment: Alignment | None = None) -> None:
+def check_exporter(
+    exporter: Exporter, alignment: Alignment | None = None, apply: Callable[[Path, Any], Any] | None = None
+) -> None:
     """Run every check on an exporter; neither it nor the alignment is changed.
 
     Args:
         exporter: what to check.
         alignment: one that it can write; by default a small affine one between spaces of which nothing is known.
+        apply: a function that reads what was written from its path and applies it to vectors (n, d_source), an array of
+            float32: it must map them as the alignment does.
     """
-    for check in EXPORTER_CHECKS:
-        check(exporter, alignment)
+    _run(EXPORTER_CHECKS, exporter, alignment)
+    if apply is not None:
+        _run((applies_the_same,), exporter, alignment, apply)

@@ -10,14 +10,17 @@ from torch import Tensor
 from atlas.cards.names import canonical
 from atlas.components.aggregator import Aggregator
 from atlas.errors import AtlasError
-from atlas.testing.chance import ensure_seeded
+from atlas.testing.chance import global_chance
+from atlas.testing.elsewhere import elsewhere
 from atlas.testing.promises import (
+    attempt,
     ensure,
     ensure_close,
+    ensure_plain,
     ensure_refused,
-    ensure_storable,
     equal_states,
     fresh,
+    options_are_used_or_refused,
     options_survive,
     saved_and_loaded,
 )
@@ -96,10 +99,24 @@ def rows_are_alone(aggregator: Aggregator) -> None:
     whole = fitted.combine(rows, present)
     alone = fitted.combine(rows[40:41], present[40:41])
     ensure_close(alone, whole[40:41], aggregator, "must combine an item alone as among others")
-    odd = rows.clone()
-    odd[::2, 1] = 1e6
+    odd = torch.where(present[..., None], rows, 1e6)
     promise = "must not count a chart in which an item is not present"
-    ensure_close(fitted._combine(torch.where(present[..., None], odd, 0), present), whole, aggregator, promise)
+    ensure_close(fitted.combine(odd, present), whole, aggregator, promise)
+
+
+def absent_charts_do_not_count(aggregator: Aggregator) -> None:
+    """Where all charts say the same of an item, it is the same in however many spaces: unless they stand in a row."""
+    [X, *_] = views_of(aggregator).values()
+    views = dict.fromkeys(DIMS, X)
+    fitted = fresh(aggregator).fit(views)
+    rows, present = through(fitted, views)
+    if fitted.dim != rows.shape[2]:
+        return
+    whole = fitted.combine(rows, present)
+    for seen in ([True, False, False], [False, True, True]):
+        made = fitted.combine(rows, torch.tensor(seen).expand_as(present))
+        promise = "must not count a chart in which an item is not present: it is moved where all charts agree"
+        ensure_close(made, whole, aggregator, promise, 1e-3)
 
 
 def rows_are_paired_by_item(aggregator: Aggregator) -> None:
@@ -163,7 +180,7 @@ def state_survives(aggregator: Aggregator) -> None:
     views = views_of(aggregator)
     fitted = fresh(aggregator).fit(views)
     state = fitted.state_dict()
-    ensure_storable(state, aggregator)
+    ensure_plain(state, aggregator)
     loaded = fresh(aggregator).load_state_dict(saved_and_loaded(state), list(views))
     ensure(equal_states(loaded.state_dict(), state), aggregator, "must have the same tensors after saving and loading")
     made = [one.combine(*through(one, views)) for one in (fitted, loaded)]
@@ -177,7 +194,7 @@ def adding_leaves_the_rest(aggregator: Aggregator) -> None:
     views = views_of(aggregator)
     more = views.pop("three")
     fitted = fresh(aggregator).fit(views)
-    before = {space: fitted.chart(space).state_dict() for space in views}
+    before = {space: {k: t.clone() for k, t in fitted.chart(space).state_dict().items()} for space in views}
     try:
         added = fitted.add("three", more)
     except AtlasError:
@@ -202,12 +219,36 @@ def mistakes_are_told(aggregator: Aggregator) -> None:
 
 def chance_is_seeded(aggregator: Aggregator) -> None:
     """The global random state is neither read nor changed, and a fit is repeatable to the bit."""
+    with global_chance(1) as untouched:
+        first = fresh(aggregator).fit(views_of(aggregator))
+        rows = through(first, views_of(aggregator))
+        made = first.combine(*rows)
+    ensure(
+        untouched(), aggregator, "must leave the global random state alone - use a torch.Generator and an option seed"
+    )
+    with global_chance(2):
+        second = fresh(aggregator).fit(views_of(aggregator))
+        same = equal_states(first.state_dict(), second.state_dict()) and torch.equal(made, second.combine(*rows))
+    ensure(same, aggregator, "must give the same charts from the same data, whatever the global seed")
 
-    def make() -> dict[str, Tensor]:
-        fitted = fresh(aggregator).fit(views_of(aggregator))
-        return {**fitted.state_dict(), "": fitted.combine(*through(fitted, views_of(aggregator)))}
 
-    ensure_seeded(aggregator, make, "must give the same charts from the same data, whatever the global seed")
+def options_are_checked(aggregator: Aggregator) -> None:
+    """Any value of an option's type is used, or refused in words, for instance -1 and infinity."""
+    views = views_of(aggregator)
+    options_are_used_or_refused(aggregator, lambda one: (fitted := one.fit(views)).combine(*through(fitted, views)))
+
+
+def learned_on(aggregator: Aggregator, views: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return what is learned from vectors."""
+    return fresh(aggregator).fit(views).state_dict()
+
+
+def processes_agree(aggregator: Aggregator) -> None:
+    """Another process learns the same."""
+    views = views_of(aggregator)
+    promise = "must learn the same in another process - hash() and the order of sets are others there"
+    there = attempt(lambda: elsewhere(learned_on, aggregator, views), aggregator, promise)
+    ensure(there is None or equal_states(there, learned_on(aggregator, views)), aggregator, promise)
 
 
 AGGREGATOR_CHECKS: tuple[Callable[[Aggregator], None], ...] = (
@@ -215,6 +256,7 @@ AGGREGATOR_CHECKS: tuple[Callable[[Aggregator], None], ...] = (
     fits_charts,
     combines_rows,
     rows_are_alone,
+    absent_charts_do_not_count,
     rows_are_paired_by_item,
     partial_is_true,
     alone_is_true,
@@ -223,5 +265,7 @@ AGGREGATOR_CHECKS: tuple[Callable[[Aggregator], None], ...] = (
     state_survives,
     adding_leaves_the_rest,
     mistakes_are_told,
+    options_are_checked,
     chance_is_seeded,
+    processes_agree,
 )

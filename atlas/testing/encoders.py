@@ -10,14 +10,20 @@ from torch import Tensor
 
 from atlas.components.encoder import Encoder
 from atlas.errors import AtlasError
-from atlas.testing.chance import ensure_seeded
+from atlas.testing.chance import global_chance
+from atlas.testing.devices import ELSEWHERE, watched
+from atlas.testing.elsewhere import elsewhere
 from atlas.testing.promises import (
+    attempt,
     ensure,
     ensure_close,
     ensure_refused,
     equal_states,
     fresh,
+    options_are_used_or_refused,
+    other_values,
     saved_and_loaded,
+    unless_refused,
 )
 from atlas.testing.promises import options_survive as _options_survive
 
@@ -110,14 +116,20 @@ def state_survives(encoder: Encoder, items: Any = None) -> None:
     """What was learned or loaded, and nothing else, makes the vectors: they are the same, to the bit, from its file."""
     encoder, items = given(encoder, items)
     state = encoder.state_dict()
-    again = fresh(encoder)
+    again = with_state(encoder, saved_and_loaded(state) if state else {})
     if state:
-        again.load_state_dict(saved_and_loaded(state))
         ensure(equal_states(again.state_dict(), state), encoder, "must have the same tensors after saving and loading")
     same = again.space().fingerprint == encoder.space().fingerprint
     ensure(same, encoder, "must have the same space when it is made again from its options and tensors")
-    same = torch.equal(vectors(again, items), vectors(encoder, items))
-    ensure(same, encoder, "must make the same vectors when it is made again from its options and tensors")
+    promise = "must make the same vectors when it is made again from its options and tensors - keep all in its state"
+    made = attempt(lambda: vectors(again, items), encoder, promise)
+    ensure(torch.equal(made, vectors(encoder, items)), encoder, promise)
+
+
+def with_state(encoder: Encoder, state: dict[str, Tensor]) -> Encoder:
+    """Return an encoder of the same options and these tensors."""
+    again = fresh(encoder)
+    return again.load_state_dict(state) if state else again
 
 
 def learning_is_in_the_space(encoder: Encoder, items: Any = None) -> None:
@@ -136,26 +148,100 @@ def learning_is_in_the_space(encoder: Encoder, items: Any = None) -> None:
     ensure_refused(lambda: fresh(encoder).space(), "is not fitted", encoder, "an encoder that has learned nothing")
 
 
+def items_are_read(encoder: Encoder, items: Any = None) -> None:
+    """Items are read, and beyond their first values: not all have one vector, and few have that of their beginning."""
+    encoder, items = given(encoder, items)
+    X = vectors(encoder, items[:12])
+    ensure(len(X.unique(dim=0)) > 1, encoder, "must make different vectors of different items")
+    if isinstance(items, list) and encoder.takes == "text":
+        beginnings: Any = [text[:3] for text in items[:12]]
+    elif isinstance(items, Tensor):
+        flat = items[:12].clone().flatten(1)
+        flat[:, max(1, flat.shape[1] // 8) :] = 0
+        beginnings = flat.view_as(items[:12])
+    else:
+        return
+    moved = (vectors(encoder, beginnings) != X).any(1).double().mean()
+    ensure(moved > 0.5, encoder, "must read more of an item than its beginning, which has the same vector")
+
+
 def odd_texts_are_met(encoder: Encoder, items: Any = None) -> None:
     """An empty text and one of another script become finite vectors, or are refused in words: real data has them."""
     if encoder.takes != "text":
         return
     encoder, _ = given(encoder, items)
     for text in ("", " ", "日本語 ñ 🙂", "word " * 2000):
-        try:
-            vectors(encoder, ["space and map", text])
-        except AtlasError:
-            continue
-        except Exception as error:
-            reason = f"{type(error).__name__}: {error}"
-            ensure(False, encoder, f"must encode {text[:12]!r} or refuse it with an AtlasError, raised {reason}")
+        promise = f"must encode {text[:12]!r} or refuse it with an AtlasError"
+        unless_refused(lambda text=text: vectors(encoder, ["space and map", text]), encoder, promise)  # type: ignore[misc]
+
+
+def options_are_in_the_space(encoder: Encoder, items: Any = None) -> None:
+    """Another value of an option gives another space, unless the vectors are the same."""
+    encoder, items = given(encoder, items)
+    whole = vectors(encoder, items)
+    for opt in encoder.options():
+        for value in other_values(opt, getattr(encoder, opt.name)):
+            try:
+                other = type(encoder).from_config({**encoder.config(), opt.name: value})
+                X = vectors(encode_as(other, encoder, items), items).to(whole.dtype)
+            except AtlasError:
+                continue
+            same = X.shape == whole.shape and torch.allclose(X, whole, rtol=1e-4, atol=1e-5 * float(whole.abs().max()))
+            differs = other.space().fingerprint != encoder.space().fingerprint
+            promise = (
+                f"must have another space with {opt.name}={value}, which changes its vectors - put it in identity()"
+            )
+            ensure(same or differs, encoder, promise)
+
+
+def encode_as(other: Encoder, encoder: Encoder, items: Any) -> Encoder:
+    """Return an encoder of other options that can encode: fitted anew, or with the tensors the first was given."""
+    if other.fits:
+        return other.fit(items)
+    state = encoder.state_dict()
+    return other.load_state_dict(state) if state else other
+
+
+def options_are_checked(encoder: Encoder, items: Any = None) -> None:
+    """Any value of an option's type is used, or refused in words, for instance -1 and infinity."""
+    encoder, items = given(encoder, items)
+    options_are_used_or_refused(encoder, lambda one: vectors(encode_as(one, encoder, items), items))
+
+
+def devices_are_those_given(encoder: Encoder, items: Any = None) -> None:
+    """Encoding computes on the device that is asked for."""
+    encoder, items = given(encoder, items)
+    again = with_state(encoder, encoder.state_dict())
+    made, watch = watched(lambda: again._encode(again.ready(items)[:2], ELSEWHERE))
+    elsewhere_alone = not watch.mixed and (made is None or made.device.type == ELSEWHERE or not watch.products)
+    ensure(elsewhere_alone, encoder, "must compute on the device it is given - move batch and weights to it")
+
+
+def made_of(encoder: Encoder, items: Any, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the vectors of items, and what is learned from them."""
+    again = fresh(encoder).fit(items) if encoder.fits else with_state(encoder, state)
+    return {**again.state_dict(), "its vectors": vectors(again, items)}
+
+
+def processes_agree(encoder: Encoder, items: Any = None) -> None:
+    """Another process makes the same vectors."""
+    encoder, items = given(encoder, items)
+    state = {} if encoder.fits else encoder.state_dict()
+    promise = "must make the same vectors in another process - hash() and the order of sets are others there"
+    there = attempt(lambda: elsewhere(made_of, encoder, items, state), encoder, promise)
+    if there is not None:
+        ensure_close(there["its vectors"], made_of(encoder, items, state)["its vectors"], encoder, promise, 1e-4)
 
 
 def chance_is_left_alone(encoder: Encoder, items: Any = None) -> None:
     """The global random state is neither read nor changed."""
     encoder, items = given(encoder, items)
-    same = "must make the same vectors whatever the global seed"
-    ensure_seeded(encoder, lambda: {"vectors": vectors(encoder, items)}, same)
+    with global_chance(1) as untouched:
+        first = vectors(encoder, items)
+    ensure(untouched(), encoder, "must leave the global random state alone - use a torch.Generator and an option seed")
+    with global_chance(2):
+        same = torch.equal(first, vectors(encoder, items))
+    ensure(same, encoder, "must make the same vectors whatever the global seed")
 
 
 ENCODER_CHECKS: tuple[Callable[..., None], ...] = (
@@ -168,6 +254,11 @@ ENCODER_CHECKS: tuple[Callable[..., None], ...] = (
     space_is_fixed,
     state_survives,
     learning_is_in_the_space,
+    items_are_read,
     odd_texts_are_met,
+    options_are_in_the_space,
+    options_are_checked,
     chance_is_left_alone,
+    devices_are_those_given,
+    processes_agree,
 )

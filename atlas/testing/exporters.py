@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from atlas.artefacts.alignment import Alignment
 from atlas.cards.space import Space
@@ -15,15 +19,23 @@ from atlas.components.exporter import Exporter
 from atlas.components.linear import Affine
 from atlas.plugins.catalogue import create
 from atlas.testing.chance import global_chance
+from atlas.testing.elsewhere import elsewhere
 from atlas.testing.promises import (
     D_SOURCE,
     D_TARGET,
+    attempt,
     ensure,
+    ensure_close,
     ensure_refused,
     equal_states,
+    options_are_used_or_refused,
     options_survive,
     paired_data,
+    unless_refused,
 )
+
+# Applies what was written to vectors (n, d_source), read back from its path: only the author knows how.
+Applied = Callable[[Path, Any], Any]
 
 
 def affine() -> Alignment:
@@ -102,6 +114,56 @@ def model_stays(exporter: Exporter, alignment: Alignment | None = None) -> None:
     ensure(equal_states(before, given.tensors()), exporter, "must leave the alignment as it is")
 
 
+def other_maps_are_met(exporter: Exporter, alignment: Alignment | None = None) -> None:
+    """One that does not ask for a weight and a bias alone writes any map, or refuses it in words."""
+    if exporter.affine:
+        return
+    promise = "must write a map that is more than a weight and a bias, or set affine"
+    with place(exporter) as path:
+        unless_refused(lambda: exporter.export(not_affine(), path), exporter, promise)
+
+
+def written(exporter: Exporter, alignment: Alignment) -> dict[str, Tensor]:
+    """Return the bytes of every file that is written, by its path."""
+    with place(exporter) as path:
+        exporter.export(alignment, path)
+        files = [path] if path.is_file() else [other for other in path.rglob("*") if other.is_file()]
+        data = {file.relative_to(path).as_posix(): file.read_bytes() for file in files}
+    return {name: torch.frombuffer(bytearray(one or b"\0"), dtype=torch.uint8) for name, one in data.items()}
+
+
+def writes_the_same_again(exporter: Exporter, alignment: Alignment | None = None) -> None:
+    """The same alignment gives the same bytes, a second later and in another process."""
+    model = alignment or affine()
+    first = written(exporter, model)
+    time.sleep(1)
+    promise = "must write the same bytes a second later - leave out the time, and what else is not of the alignment"
+    ensure(equal_states(first, written(exporter, model)), exporter, promise)
+    promise = "must write the same bytes in another process - hash() and the order of sets are others there"
+    there = None if alignment else attempt(lambda: elsewhere(written, exporter, model), exporter, promise)
+    ensure(there is None or equal_states(first, there), exporter, promise)
+
+
+def options_are_checked(exporter: Exporter, alignment: Alignment | None = None) -> None:
+    """Any value of an option's type is used, or refused in words, for instance -1 and infinity."""
+
+    def works(one: Exporter) -> Tensor:
+        written(one, alignment or affine())
+        return torch.zeros(1)
+
+    options_are_used_or_refused(exporter, works)
+
+
+def applies_the_same(exporter: Exporter, alignment: Alignment | None, apply: Applied) -> None:
+    """What was written, read back by its author's function, maps as the alignment does."""
+    model = alignment or affine()
+    X = np.random.default_rng(0).normal(size=(7, model.source.dim)).astype("float32")
+    with place(exporter) as path:
+        exporter.export(model, path)
+        made = attempt(lambda: apply(path, X), exporter, "must write what can be read back and applied to vectors")
+    ensure_close(made, model(X), exporter, "must write the map of the alignment: read back, it maps otherwise", 1e-3)
+
+
 def options_of_exporter_survive(exporter: Exporter, alignment: Alignment | None = None) -> None:
     """Options come back from the mapping they are given as."""
     options_survive(exporter)
@@ -112,5 +174,8 @@ EXPORTER_CHECKS: tuple[Callable[..., None], ...] = (
     writes_what_it_says,
     nothing_is_replaced_unasked,
     other_models_are_refused,
+    other_maps_are_met,
     model_stays,
+    writes_the_same_again,
+    options_are_checked,
 )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from atlas.components.options import Component
-from atlas.errors import AtlasError
+from atlas.components.options import Component, Option
+from atlas.errors import AtlasError, AtlasWarning
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 N, D_SOURCE, D_TARGET = 160, 9, 12
@@ -22,6 +24,30 @@ def ensure(kept: Any, component: Component, promise: str) -> None:
     """Raise `AssertionError` unless a promise is kept."""
     if not kept:
         raise AssertionError(f"{component.label().capitalize()} {promise}")
+
+
+def attempt(function: Callable[[], Any], component: Component, promise: str) -> Any:
+    """Return what a call returns; raise `AssertionError` if it raises anything."""
+    try:
+        return function()
+    except AssertionError:
+        raise
+    except Exception as error:
+        said = " ".join(str(error).split())
+        raise AssertionError(
+            f"{component.label().capitalize()} {promise}, raised {type(error).__name__}: {said}"
+        ) from error
+
+
+def unless_refused(function: Callable[[], Any], component: Component, promise: str) -> Any:
+    """Return what a call returns, None if it refuses in words; raise `AssertionError` if it raises anything else."""
+    try:
+        return attempt(function, component, promise)
+    except AssertionError as error:
+        # The base classes tell authors of faults, and users of what is refused, with errors of one kind.
+        if isinstance(error.__cause__, AtlasError) and "report this to its author" not in str(error):
+            return None
+        raise
 
 
 def ensure_close(a: Any, b: Any, component: Component, promise: str, tolerance: float = 1e-5) -> None:
@@ -75,8 +101,8 @@ def equal_states(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> bool:
     return set(a) == set(b) and all(a[name].dtype == b[name].dtype and torch.equal(a[name], b[name]) for name in a)
 
 
-def ensure_storable(state: Mapping[str, Tensor], component: Component) -> None:
-    """Raise `AssertionError` unless tensors can be saved as they are."""
+def ensure_plain(state: Mapping[str, Tensor], component: Component) -> None:
+    """Raise `AssertionError` unless tensors are as they will be saved."""
     for name, tensor in state.items():
         plain = tensor.is_contiguous() and tensor.device.type == "cpu"
         plain = plain and (tensor.dtype == torch.float32 or not tensor.is_floating_point())
@@ -87,3 +113,39 @@ def options_survive(component: Component) -> None:
     """Options go through a card and come back."""
     again = fresh(component)
     ensure(again.config() == component.config(), component, "must come back from its config with the same options")
+
+
+def chosen(cls: type[Component], pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """Return, typed, those of some options, each a name and a text as given with `-o`, that a component has."""
+    known = {opt.name for opt in cls.options()}
+    return cls.parse_config([pair for pair in pairs if pair[0].replace("-", "_") in known])
+
+
+def other_values(opt: Option, value: Any) -> list[Any]:
+    """Return values that an option might as well have: the other choices, or one near its own."""
+    if opt.type is bool:
+        return [not value]
+    if opt.type is int:
+        return [1 if value is None else value + 1]
+    if opt.type is float:
+        return [0.5 * (value or 1.0)]
+    return [choice for choice in opt.choices if choice != value]
+
+
+def absurd_values(opt: Option) -> list[Any]:
+    """Return values of an option's type that hardly any option can make sense of."""
+    known: dict[type, list[Any]] = {int: [-1, 0], float: [-1.0, 0.0, math.inf]}
+    return known.get(opt.type, [])
+
+
+def options_are_used_or_refused(component: Component, works: Callable[[Any], Tensor]) -> None:
+    """Raise `AssertionError` if an absurd value of an option is neither refused in words nor gives finite numbers."""
+    for opt in component.options():
+        for value in absurd_values(opt):
+            config = {**component.config(), opt.name: value}
+            promise = f"must refuse option {opt.name}={value} with an AtlasError, or work with it"
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", AtlasWarning)
+                made = unless_refused(lambda c=config: works(type(component).from_config(c)), component, promise)  # type: ignore[misc]
+            finite = made is None or bool(torch.isfinite(made).all())
+            ensure(finite, component, f"{promise}: what it makes is NaN or infinite")

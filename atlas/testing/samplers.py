@@ -9,8 +9,17 @@ import torch
 from torch import Tensor
 
 from atlas.components.sampler import Sampler
-from atlas.testing.chance import ensure_seeded
-from atlas.testing.promises import DTYPES, ensure, ensure_refused, options_survive
+from atlas.errors import AtlasError
+from atlas.testing.chance import global_chance
+from atlas.testing.elsewhere import elsewhere
+from atlas.testing.promises import (
+    DTYPES,
+    attempt,
+    ensure,
+    ensure_refused,
+    options_are_used_or_refused,
+    options_survive,
+)
 
 N = 120
 
@@ -49,9 +58,12 @@ def seeds_decide(sampler: Sampler) -> None:
 def chance_is_left_alone(sampler: Sampler) -> None:
     """The global random state is neither read nor changed."""
     X, labels = data()
-    advice = "take all chance from the generator"
-    same = f"must draw the same rows whatever the global seed - {advice}"
-    ensure_seeded(sampler, lambda: {"rows": draw(sampler, X, 20, labels)}, same, advice)
+    with global_chance(1) as untouched:
+        first = draw(sampler, X, 20, labels)
+    ensure(untouched(), sampler, "must leave the global random state alone - take all chance from the generator")
+    with global_chance(2):
+        same = torch.equal(first, draw(sampler, X, 20, labels))
+    ensure(same, sampler, "must draw the same rows whatever the global seed - take all chance from the generator")
 
 
 def inputs_stay(sampler: Sampler) -> None:
@@ -100,13 +112,74 @@ def mistakes_are_told(sampler: Sampler) -> None:
     ensure_refused(lambda: sampler.sample(X, 20, labels=labels[1:]), "one label per vector", sampler, "missing labels")
 
 
+def any_row_is_drawn(sampler: Sampler) -> None:
+    """A row is drawn for what it holds, or by chance, and not for where it stands: any can be."""
+    X, labels = data()
+    drawn = set()
+    for seed in range(24):
+        order = torch.randperm(N, generator=torch.Generator().manual_seed(seed))
+        drawn |= set(draw(sampler, X[order], N // 2, labels[order], seed=seed).tolist())
+    never = sorted(set(range(N)) - drawn)
+    told = f"{len(never)} of {N} are never drawn, the first is row {never[0]}" if never else ""
+    ensure(not never, sampler, f"must choose rows for what they hold, wherever they stand: {told}")
+
+
+def seeds_matter(sampler: Sampler) -> None:
+    """The choice depends on the seed, or on nothing but what the rows hold."""
+    X, labels = data()
+    order = torch.randperm(N, generator=torch.Generator().manual_seed(1))
+    first = draw(sampler, X, 20, labels)
+    by_seed = any(not torch.equal(first, draw(sampler, X, 20, labels, seed=seed)) for seed in range(1, 6))
+    by_order = not torch.equal(first, order[draw(sampler, X[order], 20, labels[order])].sort().values)
+    ensure(
+        by_seed or not by_order,
+        sampler,
+        "must draw other rows for another seed, as it does in another order - take all chance from the generator",
+    )
+
+
+def labels_matter(sampler: Sampler) -> None:
+    """One that refuses vectors without labels makes use of labels."""
+    X, labels = data()
+    try:
+        draw(sampler, X, 20, None)
+    except AtlasError:
+        others = (draw(sampler, X, 20, (torch.arange(N) * k // N) % 5) for k in (5, 50))
+        used = any(not torch.equal(draw(sampler, X, 20, labels), rows) for rows in others)
+        ensure(used, sampler, "must make use of labels, as it refuses vectors without them")
+
+
+def options_are_checked(sampler: Sampler) -> None:
+    """Any value of an option's type is used, or refused in words, for instance -1 and infinity."""
+    X, labels = data()
+    options_are_used_or_refused(sampler, lambda one: draw(one, X, 20, labels))
+
+
+def drawn_from(sampler: Sampler, X: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    """Return the rows that are drawn."""
+    return {"rows": draw(sampler, X, 20, labels)}
+
+
+def processes_agree(sampler: Sampler) -> None:
+    """Another process draws the same rows."""
+    promise = "must draw the same rows in another process - hash() and the order of sets are others there"
+    there = attempt(lambda: elsewhere(drawn_from, sampler, *data()), sampler, promise)
+    same = there is None or torch.equal(there["rows"], drawn_from(sampler, *data())["rows"])
+    ensure(same, sampler, promise)
+
+
 SAMPLER_CHECKS: tuple[Callable[[Sampler], None], ...] = (
     options_survive,
     draws_rows,
+    inputs_stay,
     seeds_decide,
     chance_is_left_alone,
-    inputs_stay,
+    seeds_matter,
+    any_row_is_drawn,
+    labels_matter,
     arrays_are_as_tensors,
     hard_data_is_met,
     mistakes_are_told,
+    options_are_checked,
+    processes_agree,
 )
