@@ -55,7 +55,8 @@ def run_command(
         return
     total = len(read.jobs)
     found = runner.run(
-        force=force, report=lambda number, job, state: say(f"[{number}/{total}] {job.verb} {job} {state}")
+        force=force,
+        report=lambda number, job, state: say(f"[{number}/{total}] {job.verb} {job} {state}"),
     )
     if as_json:
         put_json(found)
