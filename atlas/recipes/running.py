@@ -28,6 +28,7 @@ from atlas.plugins.catalogue import components, create, provider
 from atlas.progress import Progress, silent
 from atlas.recipes.reading import TAKES, VERBS, Job, Recipe
 from atlas.recipes.tables import draw, figure, located, summarise
+from atlas.recipes.threads import side_by_side
 from atlas.storage.files import sha256_file, whole_file
 from atlas.verbs.arguments import encoder_of, items_of, stored
 from atlas.verbs.signatures import SCALARS
@@ -35,6 +36,8 @@ from atlas.verbs.signatures import SCALARS
 STAMPS = ".steps"
 # Letters of the name of a picture.
 LONGEST = 80
+# What is told of a job that is at work when another fails.
+FINISHING = "is finished before the failure of another is told"
 # Arguments that do not change the result: where to compute, and in what batches.
 HOW = ("batch_size", "device")
 # A head, or a space whose encoder carries one.
@@ -78,23 +81,34 @@ class Runner:
             with located(f"{recipe.path}: step {job}"):
                 self._keys[id(job)] = self._key(job)
 
-    def run(self, *, force: bool = False, report: Callable[[int, Job, str], None] = quiet) -> dict[str, Any]:
+    def run(
+        self, *, force: bool = False, at_once: int = 1, report: Callable[[int, Job, str], None] = quiet
+    ) -> dict[str, Any]:
         """Do what has not been done, and return all figures and tables, which are in OUT/results.json too.
 
         The pictures that the recipe asks for are drawn by `draw`.
 
         Args:
             force: do everything again.
-            report: is told of every job: its number, from 1, the job, and 'cached' or 'to do'.
+            at_once: how many jobs are done side by side, which does not change the results.
+            report: is told of every job, in order: its number, from 1, the job, and 'cached' or 'to do'; and of a job
+                at work when another fails.
 
         Raises:
             AtlasError: a job cannot be done; what the jobs before it made is kept.
         """
-        for number, job in enumerate(self.recipe.jobs, 1):
-            state = "to do" if force else self.state(job)
-            report(number, job, state)
-            if state != "cached":
-                self._do(job)
+        if at_once > 1:
+            # Bars of several jobs would overwrite each other.
+            self.progress = silent
+        numbers = {id(job): number for number, job in enumerate(self.recipe.jobs, 1)}
+        with side_by_side(at_once, lambda job: report(numbers[id(job)], job, FINISHING)) as threads:
+            for job in self.recipe.jobs:
+                state = "to do" if force else self.state(job)
+                if state != "cached":
+                    threads.wait_for([given for given in _listed(job.arguments.values()) if isinstance(given, Job)])
+                report(numbers[id(job)], job, state)
+                if state != "cached":
+                    threads.begin(job, functools.partial(self._do, job))
         results = list(self.results())
         tables = {summary.name: summarise(summary, results) for summary in self.recipe.summaries}
         found = {"results": results, "tables": tables}
