@@ -47,7 +47,8 @@ class Derived(params.Spread):
         self.words = words
         # Words of which some may be left out are dealt out once it is known how many there are.
         self.dealt = not all(word.required for word in words)
-        arguments = [_dealt(words)] if self.dealt else [_argument(word) for word in words]
+        dealt = click.Argument(["words"], nargs=-1, required=True, metavar=_shown(words))
+        arguments = [dealt] if self.dealt else [_argument(word) for word in words]
         text = f"{verb.summary}\n\n{verb.description}"
         run = functools.partial(run_verb, verb)
         super().__init__(verb.name, params=[*arguments, *options], help=text, callback=run)
@@ -78,10 +79,6 @@ def metavar(parameter: Parameter) -> str:
 def _argument(word: Parameter) -> click.Argument:
     several = word.many or word.kind == "model"
     return click.Argument([word.name], nargs=-1 if several else 1, required=True, metavar=metavar(word))
-
-
-def _dealt(words: Sequence[Parameter]) -> click.Argument:
-    return click.Argument(["words"], nargs=-1, required=True, metavar=_shown(words))
 
 
 def _shown(words: Sequence[Parameter]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from atlas.cards.kinds import Metric
@@ -12,21 +12,19 @@ from atlas.cli.params import count, wrote
 
 if TYPE_CHECKING:
     from atlas.artefacts.artefact import Artefact
-    from atlas.verbs.compare import Comparison
     from atlas.verbs.signatures import Verb
 
 # What may be done next with what a verb made.
 NEXT = {"fit": "atlas apply {} VECTORS", "aggregate": "atlas apply {} VECTORS..."}
-METRICS = {
-    "metric": "name",
-    "value": "value",
-    "low": "low",
-    "high": "high",
-    "target's own": "native",
-    "no alignment": "floor",
-    "n": "n",
-}
-COMPARISONS = {"metric": "metric", "of": "a", "and": "b", "value": "value", "by chance": "chance", "note": "note"}
+# Of each table, the headers of its columns and the attributes they show.
+METRICS = (
+    ["metric", "value", "low", "high", "target's own", "no alignment", "n"],
+    ["name", "value", "low", "high", "native", "floor", "n"],
+)
+COMPARISONS = (
+    ["metric", "of", "and", "value", "by chance", "note"],
+    ["metric", "a", "b", "value", "chance", "note"],
+)
 
 
 def tell(verb: Verb, made: Any, values: Mapping[str, Any], given: Mapping[str, Any]) -> None:
@@ -53,7 +51,7 @@ def tell(verb: Verb, made: Any, values: Mapping[str, Any], given: Mapping[str, A
         if values.get("save"):
             record(given["artefact"], made)
         empty = "The items have no classes to compare with" if verb.name == "stitch" else "Nothing was measured"
-        put_figures(made, METRICS if verb.name != "compare" else COMPARISONS, values["as_json"], empty)
+        put_figures(made, values["as_json"], empty)
 
 
 def described(made: Any) -> str:
@@ -85,19 +83,10 @@ def record(ref: str, found: Iterable[Metric]) -> None:
     wrote("the figures", folder)
 
 
-def put_figures(
-    found: Iterable[Metric | Comparison], columns: Mapping[str, str], as_json: bool, empty: str = ""
-) -> None:
-    """Print figures as a table, or as JSON.
-
-    Args:
-        found: the figures.
-        columns: header of each column of the table, and the attribute it shows.
-        as_json: print JSON.
-        empty: what to say if there are none.
-    """
+def put_figures(found: Sequence[Any], as_json: bool, empty: str) -> None:
+    """Print figures as a table, or as JSON; `empty` is said if there are none."""
     if as_json:
         put_json([dataclasses.asdict(figure) for figure in found])
     else:
-        rows = [[getattr(figure, name) for name in columns.values()] for figure in found]
-        put_table(list(columns), rows, empty)
+        header, names = METRICS if all(isinstance(figure, Metric) for figure in found) else COMPARISONS
+        put_table(header, [[getattr(figure, name) for name in names] for figure in found], empty)

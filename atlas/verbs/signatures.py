@@ -16,37 +16,18 @@ from typing import Any
 
 from atlas.progress import Progress, silent
 
-# Name of each verb, and the module and function of this package that it stands for.
-VERBS = {
-    "encode": ("encode", "encode"),
-    "sample": ("sample", "sample"),
-    "fit": ("fit", "fit"),
-    "train": ("train", "train"),
-    "compose": ("compose", "compose"),
-    "aggregate": ("aggregate", "aggregate"),
-    "extend": ("aggregate", "extend"),
-    "chart": ("aggregate", "chart"),
-    "apply": ("apply", "apply"),
-    "stitch": ("stitch", "predict"),
-    "export": ("export", "export"),
-    "evaluate": ("evaluate", "evaluate"),
-    "compare": ("compare", "compare"),
-}
-# The types that parameters and results have in the source, and what they are: something stored is named by its kind,
-# alternatives joined by '|'. The first that an annotation names counts.
+# Each verb is the function of its name in the module of its name, but for these.
+_ELSEWHERE = {"extend": ("aggregate", "extend"), "chart": ("aggregate", "chart"), "stitch": ("stitch", "predict")}
+_NAMES = "encode sample fit train compose aggregate extend chart apply stitch export evaluate compare"
+VERBS = {name: _ELSEWHERE.get(name, (name, name)) for name in _NAMES.split()}
+_NOUNS = ("Aligner", "Sampler", "Aggregator", "Exporter", "Items", "Vectors", "Anchors", "Alignment", "Atlas")
+# The types of parameters, and what they are: something stored is named by its kind, alternatives joined by '|'. The
+# first that an annotation names counts.
 KINDS = {
     "Stitched": "model",
-    "AlignerLike": "aligner",
-    "SamplerLike": "sampler",
-    "AggregatorLike": "aggregator",
-    "ExporterLike": "exporter",
+    **{f"{noun}Like": noun.lower() for noun in _NOUNS},
     "HeadModelLike": "head model",
     "EncoderLike": "space",
-    "ItemsLike": "items",
-    "VectorsLike": "vectors",
-    "AnchorsLike": "anchors",
-    "AlignmentLike": "alignment",
-    "AtlasLike": "atlas",
     "HeadLike": "head|space",
     "MappingLike": "alignment|atlas",
     "MeasuredLike": "alignment|head|atlas",
@@ -59,16 +40,8 @@ KINDS = {
     "str": "text",
     "Any": "options",
 }
-MAKES = {
-    "Vectors": "vectors",
-    "Anchors": "anchors",
-    "Alignment": "alignment",
-    "Head": "head",
-    "Atlas": "atlas",
-    "Metric": "figures",
-    "Comparison": "figures",
-    "Path": "file",
-}
+# What a verb makes that is no artefact, by the type it returns.
+_MAKES = {"Path": "file", "tuple": "figures", "list": "figures"}
 # Kinds of value that are written down as they are: everything else is a reference to something stored.
 SCALARS: dict[str, type] = {
     **dict.fromkeys(("aligner", "sampler", "aggregator", "exporter", "head model", "text"), str),
@@ -168,8 +141,8 @@ def verb(name: str) -> Verb:
     }
     parameters = {p.name: p for p in _parameters(node.args, helps)}
     assert node.returns is not None
-    makes = next(MAKES[word] for word in re.findall(r"\w+", ast.unparse(node.returns)) if word in MAKES)
-    return Verb(name, parameters, makes, " ".join(summary.split()), description)
+    returned = ast.unparse(node.returns).partition("[")[0]
+    return Verb(name, parameters, _MAKES.get(returned, returned.lower()), " ".join(summary.split()), description)
 
 
 def _parameters(args: ast.arguments, helps: Mapping[str, str]) -> list[Parameter]:
