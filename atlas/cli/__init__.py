@@ -18,27 +18,28 @@ import click
 
 from atlas._version import __version__
 
-# Section -> command -> (module of this package, what it does). A command is the object of its name in that module.
+# Section -> command -> (module of this package, what it does). A command is the object of its name in that module;
+# those of the verbs are made there.
 COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "Begin": {
         "demo": ("demo", "Stitch networks trained apart on handwritten digits, here and now."),
     },
     "Make": {
-        "encode": ("make", "Turn items into vectors."),
-        "sample": ("make", "Draw anchors from vectors."),
-        "fit": ("make", "Fit an alignment between two spaces."),
-        "train": ("make", "Train a head on labelled vectors."),
-        "compose": ("make", "Chain alignments into one."),
-        "aggregate": ("atlases", "Fit an atlas of several spaces."),
-        "extend": ("atlases", "Add spaces to an atlas."),
-        "chart": ("atlases", "Take one map out of an atlas."),
+        "encode": ("derived", "Turn items into vectors."),
+        "sample": ("derived", "Draw anchors from vectors."),
+        "fit": ("derived", "Fit a map from one space to another."),
+        "train": ("derived", "Train a head on labelled vectors."),
+        "compose": ("derived", "Chain alignments into one."),
+        "aggregate": ("derived", "Fit an atlas of several spaces."),
+        "extend": ("derived", "Add spaces to an atlas."),
+        "chart": ("derived", "Take one map out of an atlas."),
     },
     "Use and measure": {
-        "apply": ("use", "Map vectors through an alignment or an atlas."),
-        "stitch": ("use", "Run one model's encoder with another model's head."),
-        "export": ("use", "Write an alignment for another program."),
-        "evaluate": ("measure", "Measure an alignment on paired vectors."),
-        "compare": ("measure", "Measure how alike spaces are."),
+        "apply": ("derived", "Map vectors through an alignment or an atlas."),
+        "stitch": ("derived", "Run one model's encoder with another model's head."),
+        "export": ("derived", "Write an alignment for another program."),
+        "evaluate": ("derived", "Measure an alignment, a head or an atlas."),
+        "compare": ("derived", "Measure how alike spaces are."),
         "run": ("run", "Run a recipe: these commands, composed in a file."),
     },
     "Find": {
@@ -85,7 +86,8 @@ class LazyGroup(click.Group):
         for section in COMMANDS.values():
             if cmd_name in section:
                 module = importlib.import_module(f"atlas.cli.{section[cmd_name][0]}")
-                return getattr(module, cmd_name.replace("-", "_") + "_command")
+                made = getattr(module, f"{cmd_name}_command", None)
+                return made or module.command(cmd_name)
         return None
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:

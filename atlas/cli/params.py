@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,6 @@ from atlas.cli.output import say
 
 if TYPE_CHECKING:
     from atlas.artefacts.vectors import Vectors
-    from atlas.components.options import Component
 
 F = Callable[..., Any]
 
@@ -62,18 +61,6 @@ values = click.option(
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 overwrite = click.option("--overwrite", is_flag=True, help="Replace what is at --out.")
-seed = click.option(
-    "--seed",
-    type=click.IntRange(0, 2**63 - 1),
-    default=0,
-    show_default=True,
-    metavar="N",
-    help="Seed of the random choices.",
-)
-device = click.option("--device", default="cpu", show_default=True, help="Where to compute: cpu, cuda, mps...")
-batch_size = click.option(
-    "--batch-size", type=click.IntRange(1), default=256, show_default=True, metavar="N", help="Items in a batch."
-)
 options = click.option(
     "-o", "--option", "options", nargs=2, multiple=True, metavar="KEY VALUE", help="Set an option; may be repeated."
 )
@@ -87,9 +74,10 @@ class Spread(click.Command):
     """A command in which `--on A B` means `--on A --on B`, for options that are `Several`."""
 
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
-        """Show the options last, since such an option takes what follows it."""
+        """Show the options last where one of them takes what follows it."""
         options, *arguments = super().collect_usage_pieces(ctx)
-        return [*arguments, options]
+        spread = any(isinstance(param, Several) for param in self.params)
+        return [*arguments, options] if spread else [options, *arguments]
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Repeat the name of such an option before each of its values, which end at the next option."""
@@ -110,19 +98,9 @@ def out(what: str, required: bool = True) -> Callable[[F], F]:
     return click.option("--out", required=required, metavar="PATH", type=click.Path(path_type=Path), help=what)
 
 
-def columns(command: F) -> F:
-    """Add the options that say which columns of a table hold what."""
-    for name, what in (("id", "ids"), ("label", "classes"), ("text", "items")):
-        help = f"Column that holds the {what}; the one with a common name unless given" + (
-            ", '' for none." if name != "text" else "."
-        )
-        command = click.option(f"--{name}-column", metavar="NAME", help=help)(command)
-    return command
-
-
-def config_of(component: type[Component], pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
-    """Return the options given with -o, each of the type its component declares."""
-    return component.parse_config(list(pairs))
+def option(decorator: Callable[[F], F]) -> click.Parameter:
+    """Return the option that a decorator adds to a command."""
+    return decorator(lambda: None).__click_params__[0]  # type: ignore[attr-defined]
 
 
 def read_all(*refs: str) -> list[Vectors]:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 @click.argument("recipe", type=click.Path(path_type=Path), metavar="RECIPE.yaml")
 @params.out("Folder for what the steps make; that of a run before is taken up again.")
 @params.values
+@click.option(
+    "-j", "--jobs", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Do N jobs side by side."
+)
 @click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
 @click.option("--force", is_flag=True, help="Do everything again.")
 @click.option("--locked", is_flag=True, help="Take from the Hub what the lock file names, or fail with what differs.")
@@ -56,7 +59,9 @@ def run_command(
         return
     total = len(read.jobs)
     found = runner.run(
-        force=force, report=lambda number, job, state: say(f"[{number}/{total}] {job.verb} {job} {state}")
+        force=force,
+        at_once=rest["jobs"],
+        report=lambda number, job, state: say(f"[{number}/{total}] {job.verb} {job} {state}"),
     )
     if as_json:
         put_json(found)

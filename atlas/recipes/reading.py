@@ -15,7 +15,7 @@
         ...
         source: {step: vectors, space: "${source}", split: train}
 
-Nothing in a recipe is executed: a verb is one of those below, and what it is given is data.
+Nothing in a recipe is executed: a verb is one of those of Atlas, and what it is given is data.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,8 @@ from atlas.cards.schema import of_type
 from atlas.cards.yaml import read_yaml
 from atlas.errors import AtlasError, unknown
 from atlas.recipes.tables import RESERVED, Summary, check_fields, located, mapping, read_summary
+from atlas.verbs import signatures
+from atlas.verbs.signatures import SCALARS, Parameter, Verb, verb
 
 FORMAT = 1
 # Letters of the name of a step, and of the values in the name of what it makes: an id has 96 at most.
@@ -39,53 +41,24 @@ LONGEST = 42
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _VARIABLE_NAME = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
-_SCALARS: dict[str, type] = {"text": str, "int": int, "truth": bool, "options": dict}
+# Arguments of verbs that are not of a step: where it writes is told by its name.
+_NONE = ("out", "overwrite", "progress", "save_space", "split")
+# What an argument may also be called.
+_ALSO = {("evaluate", "alignment"): "artefact"}
 
 
-@dataclass(frozen=True)
-class Verb:
-    """What a verb makes ("figures", or the kind of an artefact) and what it takes.
-
-    Each argument is a scalar (text, int, truth, options), or something stored, named by its kind; alternatives are
-    joined by '|'. A '?' marks what may be left out, '+' and '*' what takes one or more, or any number.
-    """
-
-    makes: str
-    takes: Mapping[str, str]
+def _takes(verb: Verb) -> dict[str, Parameter]:
+    """Return the arguments of a verb in a recipe, by name."""
+    takes = {name: parameter for name, parameter in verb.parameters.items() if name not in _NONE}
+    if verb.name == "compose":
+        # Those that are run backwards may also stand alone, after the others.
+        takes["alignments"] = replace(takes["alignments"], required=False)
+        takes["backwards"] = Parameter("backwards", "alignment", many=True)
+    return takes
 
 
-_OPTIONS = {"options": "options?", "id": "text?"}
-_ITEMS = {
-    "encoder": "space",
-    "input": "items",
-    "options": "options?",
-    "text_column": "text?",
-    "label_column": "text?",
-    "id_column": "text?",
-    # Where to compute and in what batches, which does not change the result.
-    "batch_size": "int?",
-    "device": "text?",
-}
-_PAIR = {"source": "vectors", "target": "vectors"}
-VERBS = {
-    "encode": Verb("vectors", {**_ITEMS, "id": "text?"}),
-    "sample": Verb(
-        "anchors", {"sampler": "text", "vectors": "vectors", "n": "int", "seed": "int?", "also": "vectors*", **_OPTIONS}
-    ),
-    "fit": Verb(
-        "alignment",
-        {"aligner": "text", "source": "vectors", "target": "vectors?", "anchors": "anchors?", **_OPTIONS},
-    ),
-    "train": Verb("head", {"head": "text", "vectors": "vectors", "seed": "int?", **_OPTIONS}),
-    "compose": Verb("alignment", {"alignments": "alignment*", "backwards": "alignment*", "id": "text?"}),
-    "aggregate": Verb("atlas", {"aggregator": "text", "vectors": "vectors+", "anchors": "anchors?", **_OPTIONS}),
-    "extend": Verb("atlas", {"atlas": "atlas", "vectors": "vectors+", "id": "text?"}),
-    "chart": Verb("alignment", {"atlas": "atlas", "space": "text", "id": "text?"}),
-    "apply": Verb("vectors", {"mapping": "alignment|atlas", "vectors": "vectors+", "inverse": "truth?"}),
-    "evaluate": Verb("figures", {"alignment": "alignment", **_PAIR, "head": "head|space?", "metrics": "text*"}),
-    "compare": Verb("figures", {"vectors": "vectors+", "metrics": "text*"}),
-    "stitch": Verb("figures", {**_ITEMS, "alignment": "alignment?", "head": "head|space"}),
-}
+VERBS = {name: verb(name) for name in signatures.VERBS if verb(name).makes != "file"}
+TAKES = {name: _takes(verb) for name, verb in VERBS.items()}
 
 
 @dataclass(frozen=True)
@@ -178,6 +151,9 @@ def read_recipe(path: str | Path, values: Mapping[str, Any] | None = None) -> Re
     return Recipe(path, jobs, summaries, _pictures(path, data.get("pictures", {}), known, done))
 
 
+_PANEL = Parameter("panel", "vectors")
+
+
 def _pictures(path: Path, data: Any, values: Mapping[str, Any], done: Any) -> dict[str, dict[str, Job | str]]:
     """Return the panels of each picture, jobs in place of references."""
     pictures: dict[str, dict[str, Job | str]] = {}
@@ -186,7 +162,7 @@ def _pictures(path: Path, data: Any, values: Mapping[str, Any], done: Any) -> di
         pictures[str(title)] = {}
         for name, reference in mapping(where, panels).items():
             with located(f"{where}: '{name}'"):
-                pictures[str(title)][str(name)] = _argument("vectors", substitute(reference, values), values, done)
+                pictures[str(title)][str(name)] = _argument(_PANEL, substitute(reference, values), values, done)
         if not panels:
             raise AtlasError(f"{where} has no panels - give each a name and vectors")
     return pictures
@@ -198,12 +174,14 @@ def _expand(name: str, step: Any, values: Mapping[str, Any], done: Mapping[str, 
     each, verb = step.pop("each", {}), step.pop("verb", None)
     if verb not in VERBS:
         raise AtlasError(unknown("verb", verb, VERBS))
-    takes = VERBS[verb].takes
-    for argument in step:
-        if argument not in takes:
-            raise AtlasError(unknown(f"argument of {verb}", argument, takes))
+    given = {_ALSO.get((verb, argument), argument): value for argument, value in step.items()}
+    if len(given) < len(step):
+        raise AtlasError(f"{verb} is given one argument under two names")
+    for argument in given:
+        if argument not in TAKES[verb]:
+            raise AtlasError(unknown(f"argument of {verb}", argument, TAKES[verb]))
     scopes = list(_scopes(mapping("each", each), values, done))
-    found = [_job(name, verb, scope, step, {**values, **scope}, done) for scope in scopes]
+    found = [_job(name, verb, scope, given, {**values, **scope}, done) for scope in scopes]
     return _labelled(found)
 
 
@@ -211,26 +189,24 @@ def _job(
     name: str, verb: str, scope: Mapping[str, Any], step: Mapping[str, Any], values: Mapping[str, Any], done: Any
 ) -> Job:
     arguments = {}
-    for argument, kind in VERBS[verb].takes.items():
-        if argument not in step:
-            if kind[-1] not in "?*":
-                raise AtlasError(f"{verb} needs '{argument}'")
-            continue
-        with located(f"'{argument}'"):
-            arguments[argument] = _argument(kind, substitute(step[argument], values), values, done)
+    for argument, parameter in TAKES[verb].items():
+        if argument in step:
+            with located(f"'{argument}'"):
+                arguments[argument] = _argument(parameter, substitute(step[argument], values), values, done)
+        elif parameter.required:
+            raise AtlasError(f"{verb} needs '{argument}'")
     return Job(name, verb, scope, arguments)
 
 
-def _argument(kind: str, value: Any, values: Mapping[str, Any], done: Mapping[str, list[Job]]) -> Any:
+def _argument(parameter: Parameter, value: Any, values: Mapping[str, Any], done: Mapping[str, list[Job]]) -> Any:
     """Return the value of an argument, jobs in place of references, or say what it should have been."""
-    many, kind = kind[-1] in "+*", kind.rstrip("?+*")
-    if many:
+    if parameter.many:
         listed = value if isinstance(value, list) else [value]
-        result = [found for item in listed for found in _values(kind, item, values, done)]
+        result = [found for item in listed for found in _values(parameter.kind, item, values, done)]
         if not result:
             raise AtlasError("must not be empty")
         return result
-    result = _values(kind, value, values, done)
+    result = _values(parameter.kind, value, values, done)
     if len(result) != 1:
         names = ", ".join(result[0].scope) if result else ""
         raise AtlasError(f"stands for {len(result)} results of step '{value['step']}' - say which: {names}")
@@ -238,8 +214,8 @@ def _argument(kind: str, value: Any, values: Mapping[str, Any], done: Mapping[st
 
 
 def _values(kind: str, value: Any, values: Mapping[str, Any], done: Mapping[str, list[Job]]) -> list[Any]:
-    if kind in _SCALARS:
-        return [of_type(_SCALARS[kind], value, "")]
+    if kind in SCALARS:
+        return [of_type(SCALARS[kind], value, "")]
     if isinstance(value, str) and value:
         return [value]
     if not isinstance(value, dict) or "step" not in value:

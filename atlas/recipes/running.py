@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from atlas._version import __version__
-from atlas.artefacts.loading import load, read_vectors, save
+from atlas.artefacts.loading import save
 from atlas.cards.folder import CARD
 from atlas.cards.names import sha256_of, slug
 from atlas.components.encoder import Encoder
@@ -26,19 +26,22 @@ from atlas.pictures import plots
 from atlas.pictures.projections import projected
 from atlas.plugins.catalogue import components, create, provider
 from atlas.progress import Progress, silent
-from atlas.recipes.reading import VERBS, Job, Recipe
-from atlas.recipes.steps import DO, HOW
-from atlas.recipes.tables import draw, located, summarise
+from atlas.recipes.reading import TAKES, VERBS, Job, Recipe
+from atlas.recipes.tables import draw, figure, located, summarise
+from atlas.recipes.threads import side_by_side
 from atlas.storage.files import sha256_file, whole_file
-from atlas.verbs.arguments import find_encoder, find_head, find_items
+from atlas.verbs.arguments import encoder_of, items_of, stored
+from atlas.verbs.signatures import SCALARS
 
 STAMPS = ".steps"
 # Letters of the name of a picture.
 LONGEST = 80
-PLAIN = ("text", "int", "truth", "options")
+# What is told of a job that is at work when another fails.
+FINISHING = "is finished before the failure of another is told"
+# Arguments that do not change the result: where to compute, and in what batches.
+HOW = ("batch_size", "device")
 # A head, or a space whose encoder carries one.
 HEAD = "head|space"
-Given = Mapping[str, Any]
 
 
 def quiet(number: int, job: Job, state: str) -> None:
@@ -71,30 +74,41 @@ class Runner:
         if self.out.exists() and not (self.out / STAMPS).is_dir() and (self.out.is_file() or any(self.out.iterdir())):
             raise AtlasError(f"'{out}' is not the folder of a run - choose another name")
         self._content = functools.cache(content_hash)
-        self._load = functools.lru_cache(maxsize=32)(load_stored)
+        # The key tells two makings of the same thing apart.
+        self._load = functools.lru_cache(maxsize=32)(lambda where, kind, key: stored(kind, where))
         self._keys: dict[int, str] = {}
         for job in recipe.jobs:
             with located(f"{recipe.path}: step {job}"):
                 self._keys[id(job)] = self._key(job)
 
-    def run(self, *, force: bool = False, report: Callable[[int, Job, str], None] = quiet) -> dict[str, Any]:
+    def run(
+        self, *, force: bool = False, at_once: int = 1, report: Callable[[int, Job, str], None] = quiet
+    ) -> dict[str, Any]:
         """Do what has not been done, and return all figures and tables, which are in OUT/results.json too.
 
         The pictures that the recipe asks for are drawn by `draw`.
 
         Args:
             force: do everything again.
-            report: is told of every job: its number, from 1, the job, and 'cached' or 'to do'.
+            at_once: how many jobs are done side by side, which does not change the results.
+            report: is told of every job, in order: its number, from 1, the job, and 'cached' or 'to do'; and of a job
+                at work when another fails.
 
         Raises:
             AtlasError: a job cannot be done; what the jobs before it made is kept.
         """
-        for number, job in enumerate(self.recipe.jobs, 1):
-            state = "to do" if force else self.state(job)
-            report(number, job, state)
-            if state != "cached":
-                with located(f"{self.recipe.path}: step {job}"):
-                    self._do(job)
+        if at_once > 1:
+            # Bars of several jobs would overwrite each other.
+            self.progress = silent
+        numbers = {id(job): number for number, job in enumerate(self.recipe.jobs, 1)}
+        with side_by_side(at_once, lambda job: report(numbers[id(job)], job, FINISHING)) as threads:
+            for job in self.recipe.jobs:
+                state = "to do" if force else self.state(job)
+                if state != "cached":
+                    threads.wait_for([given for given in _listed(job.arguments.values()) if isinstance(given, Job)])
+                report(numbers[id(job)], job, state)
+                if state != "cached":
+                    threads.begin(job, functools.partial(self._do, job))
         results = list(self.results())
         tables = {summary.name: summarise(summary, results) for summary in self.recipe.summaries}
         found = {"results": results, "tables": tables}
@@ -158,8 +172,8 @@ class Runner:
     def results(self) -> Iterator[dict[str, Any]]:
         """Yield every figure that has been measured, with the step and the variables it was measured under."""
         for job in self.recipe.jobs:
-            for figure in self.figures(job) or []:
-                yield {"step": job.step, **job.scope, **figure}
+            for one in self.figures(job) or []:
+                yield {"step": job.step, **job.scope, **one}
 
     def figures(self, job: Job) -> list[dict[str, Any]] | None:
         """Return the figures of a job that has been done ([] if it makes something else), None if it has not been."""
@@ -193,16 +207,16 @@ class Runner:
 
     def _key(self, job: Job) -> str:
         """Return the hash of everything that goes into a job."""
-        takes = {name: VERBS[job.verb].takes[name].rstrip("?+*") for name in job.arguments if name not in HOW}
+        takes = {name: TAKES[job.verb][name].kind for name in job.arguments if name not in HOW}
         arguments = {name: self._plain(job.arguments[name], kind) for name, kind in takes.items()}
-        return sha256_of([__version__, job.verb, check_component(job.arguments), arguments])
+        return sha256_of([__version__, job.verb, check_component(job), arguments])
 
     def _plain(self, value: Any, kind: str) -> Any:
         if isinstance(value, list):
             return [self._plain(item, kind) for item in value]
         if isinstance(value, Job):
             return {"job": self._keys[id(value)]}
-        if kind in PLAIN or (kind == "space" and value in components(Encoder)):
+        if kind in SCALARS or (kind == "space" and value in components(Encoder)):
             return value
         return {"content": self._content(self.path(value), ("vectors",) if kind == "items" else (*kind.split("|"),))}
 
@@ -214,39 +228,45 @@ class Runner:
         return [sha256_file(f / CARD) if (f / CARD).is_file() else "" for f in folders]
 
     def _do(self, job: Job) -> None:
-        given = self._given(job)
-        figures = DO[job.verb](given, self.target(job), self.progress)
-        if makes_space(job):
-            save(given["encoder"], self.space(job), overwrite=True)
-        stamp = {"key": self._keys[id(job)], "cards": self._cards(job), "figures": figures or []}
-        with whole_file(self.stamp(job)) as temporary:
-            temporary.write_text(json.dumps(stamp, indent=1), encoding="utf-8")
+        with located(f"{self.recipe.path}: step {job}"):
+            given = self._given(job)
+            out = self.target(job) if VERBS[job.verb].stores else None
+            made = VERBS[job.verb].make(given, out, overwrite=True, progress=self.progress)
+            if makes_space(job):
+                given["encoder"].stored_id = made.space.id
+                save(given["encoder"], self.space(job), overwrite=True)
+            figures = [figure(one) for one in made] if job.makes == "figures" else []
+            stamp = {"key": self._keys[id(job)], "cards": self._cards(job), "figures": figures}
+            with whole_file(self.stamp(job)) as temporary:
+                temporary.write_text(json.dumps(stamp, indent=1), encoding="utf-8")
 
     def _given(self, job: Job) -> dict[str, Any]:
         """Return the arguments of a job with everything they stand for in place of its name."""
-        given: dict[str, Any] = {"id": job.name} if "id" in VERBS[job.verb].takes and job.verb != "encode" else {}
+        given: dict[str, Any] = {"id": job.name} if "id" in TAKES[job.verb] and job.verb != "encode" else {}
         for name, value in job.arguments.items():
-            kind = VERBS[job.verb].takes[name].rstrip("?+*")
-            given[name] = [self._find(item, kind, job) for item in value] if isinstance(value, list) else value
-            if not isinstance(value, list) and kind not in PLAIN:
-                given[name] = self._find(value, kind, job)
+            kind = TAKES[job.verb][name].kind
+            found = [self._find(item, kind, job) for item in _listed([value])]
+            given[name] = found if isinstance(value, list) else found[0]
+        if "backwards" in given:
+            turned = [alignment.inverse() for alignment in given.pop("backwards")]
+            given["alignments"] = [*given.get("alignments", ()), *turned]
         return given
 
     def _find(self, value: Any, kind: str, job: Job) -> Any:
-        if kind in PLAIN:
+        if kind in SCALARS:
             return value
         if kind == "space":
             encoder = self.space(value) if isinstance(value, Job) else value
             known = isinstance(encoder, str) and encoder in components(Encoder)
-            return find_encoder(encoder if known else self.path(str(encoder)), job.arguments.get("options"))
+            return encoder_of(encoder if known else self.path(str(encoder)), job.arguments.get("options"))
         if kind == "items":
             columns = {name: text for name, text in job.arguments.items() if name.endswith("_column")}
-            stored = isinstance(value, Job)
-            return find_items(self._find(value, "vectors", job) if stored else self.path(value), **columns)
+            made = isinstance(value, Job)
+            return items_of(self._find(value, "vectors", job) if made else self.path(value), **columns)
         if isinstance(value, Job):
             # A space is wanted of an encoding where its encoder's own head is to read vectors.
-            made = self.space(value) if kind == HEAD and value.makes == "vectors" else self.target(value)
-            return self._load(made, kind, self._keys[id(value)])
+            where = self.space(value) if kind == HEAD and value.makes == "vectors" else self.target(value)
+            return self._load(where, kind, self._keys[id(value)])
         return self._load(self.path(value), kind, "")
 
 
@@ -256,15 +276,15 @@ def makes_space(job: Job) -> bool:
     return job.verb == "encode" and isinstance(encoder, str) and encoder in components(Encoder)
 
 
-def check_component(arguments: Given) -> str:
-    """Return what provides the component that arguments name, or raise `AtlasError` if it is not as they say."""
-    options = arguments.get("options", {})
-    for kind, cls in KINDS.items():
-        name = arguments.get(kind)
-        if isinstance(name, str) and (kind != "encoder" or name in components(Encoder)):
-            return provider(type(create(cls, name, options)))
-    if "vectors" in arguments and isinstance(arguments.get("head"), str):
-        create_head(arguments["head"], options)
+def check_component(job: Job) -> str:
+    """Return what provides the component that a job names, or raise `AtlasError` if it is not as its options say."""
+    options = job.arguments.get("options", {})
+    for name, parameter in TAKES[job.verb].items():
+        given = job.arguments.get(name)
+        if parameter.kind == "head model":
+            create_head(str(given), options)
+        elif name in KINDS and isinstance(given, str) and (name != "encoder" or given in components(Encoder)):
+            return provider(type(create(KINDS[name], given, options)))
     return ""
 
 
@@ -281,8 +301,5 @@ def content_hash(ref: Path | str, kinds: tuple[str, ...]) -> str:
     return sha256_file(path)
 
 
-def load_stored(where: Path | str, kind: str, key: str) -> Any:
-    """Load what a job made, or what a recipe names; the key tells two makings of it apart."""
-    if kind == HEAD:
-        return find_head(where)
-    return read_vectors(where) if kind == "vectors" else load(where, kind.split("|"))
+def _listed(values: Iterable[Any]) -> list[Any]:
+    return [item for value in values for item in (value if isinstance(value, list) else [value])]

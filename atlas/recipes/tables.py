@@ -5,13 +5,17 @@ from __future__ import annotations
 import contextlib
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from atlas.cards.schema import check_names, of_type
 from atlas.errors import AtlasError, unknown
 from atlas.pictures import plots
+
+if TYPE_CHECKING:
+    from atlas.cards.kinds import Metric
+    from atlas.verbs.compare import Comparison
 
 # What is told of a figure beside the variables of its step, which have other names.
 FIGURES = ("value", "low", "high", "native", "floor", "chance")
@@ -20,6 +24,16 @@ PICTURES = ("lines", "heat-map")
 # What a table may say, each a text, and what is meant if it does not.
 TEXTS = {"metric": "", "figure": "value", "columns": "", "picture": ""}
 RESERVED = (*FIELDS, "mean", "sd", "count")
+
+
+# A variable of a recipe may well be called n.
+RENAMED = {"name": "metric", "n": "items"}
+
+
+def figure(measured: Metric | Comparison) -> dict[str, Any]:
+    """Return a figure as plain data under the names of `FIELDS`, what is not known of it left out."""
+    renamed = {RENAMED.get(name, name): value for name, value in asdict(measured).items()}
+    return {name: renamed[name] for name in FIELDS if renamed.get(name) not in (None, "")}
 
 
 @contextlib.contextmanager

@@ -9,15 +9,7 @@ from typing import Any
 
 from atlas.cards.kinds import Card, Metric
 from atlas.errors import AtlasError
-
-# What each kind of artefact must be given, in words.
-NEEDS = {
-    "alignment": "vectors of its source and of its target, and perhaps a head of the target",
-    "head": "vectors of its space",
-    "atlas": "vectors of one or more of its spaces, and a head of the shared one",
-}
-# The options that give it.
-OPTIONS = {"alignment": "--source and --target", "head": "--vectors", "atlas": "--vectors and --head"}
+from atlas.verbs.evaluate import NEEDS, evaluate
 
 
 def check_measured(card: Card) -> None:
@@ -83,14 +75,6 @@ def figures(folder: Path, card: Card, found: Mapping[str, Any], names: Sequence[
         names: of an alignment's metrics; none: those of `atlas.evaluate`. Of others, the accuracy is measured.
         split: what part of the data set this is, for the record.
     """
-    from atlas.artefacts.loading import load
-    from atlas.verbs.evaluate import evaluate, evaluate_head
-
-    artefact = load(folder, card.kind)
-    if card.kind == "alignment":
-        views = {part: found.get(part) for part in ("source", "target", "head")}
-        return list(evaluate(artefact, **views, metrics=names or None, split=split))  # type: ignore[arg-type]
-    if card.kind == "head":
-        return [evaluate_head(artefact, found["vectors"], split=split)]
-    shared = artefact(*(view for part, view in found.items() if part.startswith("vectors")))
-    return [evaluate_head(found["head"], shared, split=split)]
+    given = {part: found[part] for part in ("source", "target", "head") if part in found}
+    given["vectors"] = [view for part, view in found.items() if part.startswith("vectors")]
+    return list(evaluate(folder, **given, metrics=names if card.kind == "alignment" else (), split=split))

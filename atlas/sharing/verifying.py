@@ -13,8 +13,9 @@ from atlas.errors import AtlasError
 from atlas.hub.cache import SCHEME
 from atlas.hub.pulling import locate
 from atlas.hub.pushing import not_finite
-from atlas.sharing.parts import NEEDS, OPTIONS, check_measured, figures, load_parts, plays, required
+from atlas.sharing.parts import check_measured, figures, load_parts, plays, required
 from atlas.storage.checks import check_file
+from atlas.verbs.evaluate import NEEDS, OPTIONS
 
 TOLERANCE = 1e-3
 ILL_CONDITIONED = 1e6

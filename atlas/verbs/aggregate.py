@@ -1,74 +1,102 @@
-"""Vectors of several spaces to an atlas, and an atlas with more spaces."""
+"""Vectors of several spaces to an atlas; an atlas with more spaces, and taken apart."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 
-from atlas.artefacts.anchors import Anchors
+from atlas.artefacts.alignment import Alignment
 from atlas.artefacts.atlas import Atlas
-from atlas.artefacts.vectors import Vectors
 from atlas.cards.names import slug
 from atlas.cards.space import Space
 from atlas.components.aggregator import Aggregator
-from atlas.plugins.catalogue import create
 from atlas.storage.item_ids import hash_ids
+from atlas.verbs.arguments import (
+    AggregatorLike,
+    AnchorsLike,
+    AtlasLike,
+    VectorsLike,
+    anchors_of,
+    artefact_of,
+    component_of,
+    vectors_of,
+)
 
 
 def aggregate(
-    aggregator: str | Aggregator,
-    *vectors: Vectors,
-    anchors: Anchors | Sequence[str] | None = None,
+    aggregator: AggregatorLike,
+    *vectors: VectorsLike,
+    anchors: AnchorsLike | None = None,
     id: str = "",
     **options: Any,
 ) -> Atlas:
-    """Fit an atlas: one chart into a shared space for each set of vectors.
+    """Fit an atlas of several spaces.
+
+    An atlas is a map of each space into a shared one, and the rule that combines them.
 
     Args:
-        aggregator: a component, or its name with `options`.
-        *vectors: one for each space.
-        anchors: the items to fit on; None: every item that the method can make use of, which for most must be in all
-            spaces, or in two of them.
-        id: of the atlas; '' makes one of the method and its spaces.
-        **options: of the aggregator.
+        aggregator: the method; `atlas aggregators` lists them.
+        *vectors: vectors of two or more spaces.
+        anchors: fit on these items alone; by default on all that the method can make use of, which for most must be in
+            all spaces, or in two of them.
+        id: id of the atlas; by default made of its spaces and method.
+        **options: options of the aggregator.
     """
-    model = aggregator if isinstance(aggregator, Aggregator) else create(Aggregator, aggregator, options)
-    names = [v.space.id for v in vectors]
+    model = component_of(Aggregator, aggregator, options)
+    views = [vectors_of(given) for given in vectors]
+    names = [v.space.id for v in views]
     if len(set(names)) != len(names):
         raise model.fail(f"needs vectors of different spaces, got {', '.join(names)}")
     counts: dict[str, int] = {}
-    for item in (item for v in vectors for item in v.ids):
+    for item in (item for v in views for item in v.ids):
         counts[item] = counts.get(item, 0) + 1
-    least = 1 if model.alone else 2 if model.partial else len(vectors)
+    least = 1 if model.alone else 2 if model.partial else len(views)
     shared = [item for item, count in counts.items() if count >= least]
-    order = shared if anchors is None else list(anchors.ids if isinstance(anchors, Anchors) else anchors)
+    only, name = anchors_of(anchors)
+    order = shared if only is None else list(only)
     if not order:
         where = "two" if model.partial else "all"
         raise model.fail(f"found no item that is in {where} of the spaces - give anchors encoded in all of them")
     number = {item: i for i, item in enumerate(order)}
-    rows = {v.space.id: [i for i, item in enumerate(v.ids) if item in number] for v in vectors}
-    views = {v.space.id: v.data[rows[v.space.id]] for v in vectors}
-    items = {v.space.id: torch.tensor([number[v.ids[i]] for i in rows[v.space.id]]) for v in vectors}
-    model.fit(views, items)
+    rows = {v.space.id: [i for i, item in enumerate(v.ids) if item in number] for v in views}
+    chosen = {v.space.id: v.data[rows[v.space.id]] for v in views}
+    items = {v.space.id: torch.tensor([number[v.ids[i]] for i in rows[v.space.id]]) for v in views}
+    model.fit(chosen, items)
     identity = {"anchors": hash_ids(order), **model.identity()}
     made_by = str(identity.pop("encoder", model.name))
     space = Space(slug(id or f"{model.name}-{identity['anchors'][:8]}"), model.dim, made_by, identity)
-    name = anchors.id if isinstance(anchors, Anchors) else ""
     atlas_id = id or slug(f"{'-'.join(names)}__{model.name}"[:96])
-    spaces = [v.space for v in vectors]
-    return Atlas.of(model, space, spaces, order, id=atlas_id, anchors=name, dataset=vectors[0].dataset)
+    spaces = [v.space for v in views]
+    return Atlas.of(model, space, spaces, order, id=atlas_id, anchors=name, dataset=views[0].dataset)
 
 
-def extend(atlas: Atlas, *vectors: Vectors, id: str = "") -> Atlas:
-    """Add a chart to an atlas for each set of vectors; the others, and the shared space, are untouched.
+def extend(atlas: AtlasLike, *vectors: VectorsLike, id: str = "") -> Atlas:
+    """Add spaces to an atlas.
+
+    The maps it holds already, and the shared space, are untouched.
 
     Args:
-        atlas: what to extend.
-        *vectors: one for each new space, of items the atlas was fitted on.
-        id: of the new atlas; '' keeps the id.
+        atlas: the atlas to extend.
+        *vectors: vectors of one or more new spaces, of items the atlas was fitted on.
+        id: id of the extended atlas; by default that of the old one.
     """
+    made = artefact_of(atlas, Atlas)
     for view in vectors:
-        atlas = atlas.add(view)
-    return atlas.with_card(id=id or atlas.id)
+        made = made.add(vectors_of(view))
+    return made.with_card(id=id or made.id)
+
+
+def chart(atlas: AtlasLike, space: str, *, id: str = "") -> Alignment:
+    """Take one map out of an atlas.
+
+    It is an alignment of its own, from one space to the shared one. `atlas compose A B --inverse B` with two of them
+    maps one space to the other, through the shared one.
+
+    Args:
+        atlas: the atlas to take it out of.
+        space: id of the space.
+        id: id of the alignment; by default made of those of the atlas and the space.
+    """
+    made = artefact_of(atlas, Atlas).chart(space)
+    return made.with_card(id=id or made.id)

@@ -14,41 +14,48 @@ from atlas.errors import AtlasError
 from atlas.numerics.arrays import check_finite
 from atlas.progress import Progress, silent
 from atlas.storage.files import check_target
+from atlas.verbs.arguments import MappingLike, VectorsLike, artefact_of, vectors_of
 from atlas.verbs.fit import check_rows
 
 
 def apply(
-    mapping: Alignment | Atlas,
-    *vectors: Vectors,
+    mapping: MappingLike,
+    *vectors: VectorsLike,
     out: str | Path | None = None,
     inverse: bool = False,
     overwrite: bool = False,
     progress: Progress = silent,
 ) -> Vectors:
-    """Map vectors of the source to the target, or, through an atlas, vectors of several spaces to the shared one.
+    """Map vectors through an alignment or an atlas.
 
     Args:
-        mapping: an alignment, or an atlas.
-        *vectors: of the source (of the target, if `inverse`); of any of its spaces for an atlas.
-        out: where to write the result, batch by batch; None: it is kept in memory.
-        inverse: run the alignment backwards.
+        mapping: an alignment, which maps vectors of its source to its target, or an atlas, which maps those of its
+            spaces to the shared one.
+        *vectors: vectors of the source; for an atlas, of one or more of its spaces.
+        out: folder for the vectors, or a .npy, .safetensors or .parquet file, written batch by batch.
+        inverse: run the alignment backwards: vectors of the target to the source.
         overwrite: replace what is at `out`.
         progress: shows how far it is.
+
+    Returns:
+        The vectors, in memory if they are written nowhere.
     """
     if out is not None:
         check_target(out, overwrite)
-    if isinstance(mapping, Atlas):
+    found: Alignment | Atlas = artefact_of(mapping, Alignment, Atlas)  # type: ignore[assignment]
+    views = [vectors_of(given) for given in vectors]
+    if isinstance(found, Atlas):
         if inverse:
-            raise AtlasError(f"Atlas '{mapping.id}' cannot be run backwards - invert one of its charts")
-        for view in vectors:
+            raise AtlasError(f"Atlas '{found.id}' cannot be run backwards - invert one of its charts")
+        for view in views:
             check_finite(view.data, f"Vectors of '{view.space.id}'")
-        result = mapping(*vectors)
+        result = found(*views)
         if out is not None:
             result.save_pretrained(out, overwrite=overwrite)
         return result
-    if len(vectors) != 1:
-        raise AtlasError(f"Alignment '{mapping.id}' maps one set of vectors, got {len(vectors)}")
-    return _apply_rows(mapping.inverse() if inverse else mapping, vectors[0], out, overwrite, progress)
+    if len(views) != 1:
+        raise AtlasError(f"Alignment '{found.id}' maps one set of vectors, got {len(views)}")
+    return _apply_rows(found.inverse() if inverse else found, views[0], out, overwrite, progress)
 
 
 def _apply_rows(

@@ -1,60 +1,123 @@
-"""What the arguments of commands and recipes stand for: encoders, heads and items, by name, id, folder or reference."""
+"""What may be given to verbs, and what it stands for.
+
+An artefact, encoder or head can be given itself, or as text: its folder, its id in a registry, or 'hf://owner/name'.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias, TypeVar
 
+import numpy as np
+from torch import Tensor
+
+from atlas.artefacts.alignment import Alignment
+from atlas.artefacts.anchors import Anchors
+from atlas.artefacts.artefact import Artefact
+from atlas.artefacts.atlas import Atlas
 from atlas.artefacts.head import Head
 from atlas.artefacts.loading import load, read_vectors
 from atlas.artefacts.vectors import Vectors
 from atlas.cards.folder import CARD
+from atlas.components.aggregator import Aggregator
+from atlas.components.aligner import Aligner
 from atlas.components.encoder import Encoder
+from atlas.components.exporter import Exporter
+from atlas.components.head import HeadModel
+from atlas.components.options import Component
+from atlas.components.sampler import Sampler
 from atlas.errors import AtlasError, NotFoundError, unknown
 from atlas.items.batches import Items, as_items
 from atlas.items.files import read_items
 from atlas.plugins.catalogue import components, create
 from atlas.storage.registry import Registry
 
+AlignerLike: TypeAlias = Aligner | str
+SamplerLike: TypeAlias = Sampler | str
+AggregatorLike: TypeAlias = Aggregator | str
+ExporterLike: TypeAlias = Exporter | str
+HeadModelLike: TypeAlias = HeadModel | str
+EncoderLike: TypeAlias = Encoder | str | Path
+ItemsLike: TypeAlias = Items | Vectors | Tensor | np.ndarray | Sequence[Any] | str | Path
+VectorsLike: TypeAlias = Vectors | str | Path
+AnchorsLike: TypeAlias = Anchors | Sequence[str] | str | Path
+AlignmentLike: TypeAlias = Alignment | str | Path
+AtlasLike: TypeAlias = Atlas | str | Path
+HeadLike: TypeAlias = Head | str | Path
+MappingLike: TypeAlias = Alignment | Atlas | str | Path
+MeasuredLike: TypeAlias = Alignment | Head | Atlas | str | Path
+Seed: TypeAlias = int
+BatchSize: TypeAlias = int
 
-def find_encoder(name: str | Path | Encoder, config: Mapping[str, Any] | None = None) -> Encoder:
+A = TypeVar("A", bound=Artefact)
+C = TypeVar("C", bound=Component)
+CLASSES: dict[str, type[Artefact]] = {cls.kind: cls for cls in (Anchors, Vectors, Alignment, Head, Atlas)}
+
+
+def component_of(kind: type[C], given: C | str, options: Mapping[str, Any]) -> C:
+    """Return a component, given itself or by its name and options."""
+    return create(kind, given, options) if isinstance(given, str) else given
+
+
+def artefact_of(given: A | str | Path, *classes: type[A]) -> A:
+    """Return an artefact of one of some classes, given itself or by where it is."""
+    if isinstance(given, classes):
+        return given
+    if isinstance(given, (str, Path)):
+        return load(given, [cls.kind for cls in classes])
+    kinds = " or ".join(cls.kind for cls in classes)
+    raise AtlasError(f"Expected {kinds}, got {type(given).__name__} - give it, its folder, its id or a reference")
+
+
+def vectors_of(given: VectorsLike) -> Vectors:
+    """Return vectors, given themselves or by where they are."""
+    return read_vectors(given) if isinstance(given, (str, Path)) else artefact_of(given, Vectors)
+
+
+def anchors_of(given: AnchorsLike | None) -> tuple[Sequence[str] | None, str]:
+    """Return the items of anchors and the id of these, '' for a list of items; None if none are given."""
+    found = load(given, "anchors") if isinstance(given, (str, Path)) else given
+    return (found.ids, found.id) if isinstance(found, Anchors) else (found if found is None else list(found), "")
+
+
+def encoder_of(given: EncoderLike, options: Mapping[str, Any] | None = None) -> Encoder:
     """Return an encoder: a component's name with options, or the folder or registry id of a stored space."""
-    if isinstance(name, Encoder):
-        return name
+    if isinstance(given, Encoder):
+        return given
     known = components(Encoder)
-    if str(name) in known:
-        return create(Encoder, str(name), config)
+    if str(given) in known:
+        return create(Encoder, str(given), options)
     try:
-        stored = load(name, "space")
+        stored = load(given, "space")
     except NotFoundError:
-        if "/" in str(name) or str(name).startswith("."):
+        if "/" in str(given) or str(given).startswith("."):
             raise
         ids = [entry.card.id for entry in Registry().list(kind="space")]
-        raise AtlasError(unknown("encoder or space", name, [*known, *ids])) from None
-    if config:
-        raise AtlasError(f"Options are those of the stored space '{name}' - leave out {', '.join(sorted(config))}")
+        raise AtlasError(unknown("encoder or space", given, [*known, *ids])) from None
+    if options:
+        raise AtlasError(f"Options are those of the stored space '{given}' - leave out {', '.join(sorted(options))}")
     return stored
 
 
-def find_head(ref: str | Path | Head) -> Head:
-    """Return a head: the folder, reference or registry id of one, or of a stored space whose encoder carries one."""
-    if isinstance(ref, Head):
-        return ref
-    found = load(ref, ("head", "space"))
+def head_of(given: HeadLike) -> Head:
+    """Return a head: itself, or by where it is; that of a stored space is the one its encoder carries."""
+    if not isinstance(given, (str, Path)):
+        return artefact_of(given, Head)
+    found = load(given, ("head", "space"))
     return Head.of_encoder(found) if isinstance(found, Encoder) else found
 
 
-def find_items(source: Any, **columns: str | None) -> Items:
+def items_of(given: ItemsLike, **columns: str | None) -> Items:
     """Return the items of a path, of stored vectors (as arrays), or of a list, tensor or array."""
-    if isinstance(source, Vectors):
-        return _rows_as_items(source)
-    if not isinstance(source, (str, Path)):
-        return as_items(source)
-    path = Path(source)
-    bare_id = not path.exists() and "/" not in str(source) and not path.suffix
-    if (path / CARD).is_file() or bare_id or str(source).startswith("hf://"):
-        return _rows_as_items(read_vectors(source))
+    if isinstance(given, Vectors):
+        return _rows_as_items(given)
+    if not isinstance(given, (str, Path)):
+        return as_items(given)
+    path = Path(given)
+    bare_id = not path.exists() and "/" not in str(given) and not path.suffix
+    if (path / CARD).is_file() or bare_id or str(given).startswith("hf://"):
+        return _rows_as_items(read_vectors(given))
     return read_items(path, **columns)
 
 
@@ -71,3 +134,16 @@ def make_ready(encoder: Encoder, items: Items) -> None:
     """Let an encoder learn from the items what it must, if it has not yet."""
     if not encoder.fitted:
         encoder.fit(items)
+
+
+def check_seed(seed: Seed) -> None:
+    """Raise `AtlasError` if a seed is none that generators and cards can hold."""
+    if not 0 <= seed < 2**63:
+        raise AtlasError(f"A seed must be from 0 to 2**63 - 1, got {seed}")
+
+
+def stored(kind: str, where: str | Path) -> Any:
+    """Return what lies somewhere, as the kind that a parameter of a verb has."""
+    if kind == "head|space":
+        return head_of(where)
+    return vectors_of(where) if kind == "vectors" else artefact_of(where, *(CLASSES[k] for k in kind.split("|")))

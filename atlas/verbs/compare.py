@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from atlas.artefacts.vectors import Vectors, paired
 from atlas.errors import AtlasError
 from atlas.metrics import Measure, find
+from atlas.verbs.arguments import VectorsLike, vectors_of
 from atlas.verbs.evaluate import _labels
 
 
@@ -35,26 +36,29 @@ class Comparison:
     note: str = ""
 
 
-def compare(*vectors: Vectors, metrics: Sequence[str] = ("cka",)) -> list[Comparison]:
-    """Measure how alike every two of several spaces are, on the items both have.
+def compare(*vectors: VectorsLike, metrics: Sequence[str] = ("cka",)) -> list[Comparison]:
+    """Measure how alike spaces are.
+
+    Every two of them are compared, on the items both have.
 
     Args:
-        *vectors: two or more (one will do for a metric of one space), rows paired by item id.
-        metrics: names of metrics.
+        *vectors: vectors of two or more spaces (one will do for a metric of one space), paired by item id.
+        metrics: what to measure, by default linear CKA; `atlas metrics` lists what can be.
 
     Raises:
         AtlasError: an unknown metric, one that needs a head, or items that do not overlap.
     """
+    views = [vectors_of(given) for given in vectors]
     found = []
     for measure in map(find, metrics):
         if measure.takes == "classes":
             raise AtlasError(f"Metric '{measure.name}' reads predictions - measure it with evaluate and a head")
         if measure.takes == "labelled":
-            found += [_of_one(measure, view) for view in vectors]
-        elif len(vectors) < 2:
+            found += [_of_one(measure, view) for view in views]
+        elif len(views) < 2:
             raise AtlasError(f"Metric '{measure.name}' compares spaces - give the vectors of two or more")
         else:
-            found += [_of_two(measure, *pair) for pair in itertools.combinations(vectors, 2)]
+            found += [_of_two(measure, *pair) for pair in itertools.combinations(views, 2)]
     return found
 
 

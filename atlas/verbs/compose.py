@@ -3,20 +3,48 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
+from pathlib import Path
 
 from atlas.artefacts.alignment import Alignment
 from atlas.artefacts.composed import Composed
-from atlas.errors import AtlasError
+from atlas.errors import AtlasError, unknown
+from atlas.verbs.arguments import AlignmentLike, artefact_of
 
 
-def compose(*alignments: Alignment, id: str = "") -> Alignment:
-    """Apply alignments one after another, as one: each must reach the space the next one maps from."""
+def compose(*alignments: AlignmentLike, inverse: Sequence[AlignmentLike] = (), id: str = "") -> Alignment:
+    """Chain alignments into one.
+
+    Each must reach the space the next one maps from. `atlas compose A B --inverse B` with two `relative` alignments on
+    the same anchors maps A's space to B's.
+
+    Args:
+        *alignments: one or more alignments, in the order in which they are applied.
+        inverse: run these of them backwards.
+        id: id of the alignment; by default made of its spaces.
+    """
     if not alignments:
         raise AtlasError("Composing needs at least one alignment, got none")
-    for first, second in itertools.pairwise(alignments):
+    for given in inverse:
+        if not _is_one(given, alignments):
+            raise AtlasError(unknown("alignment to run backwards", _name(given), map(_name, alignments)))
+    found = [(given, artefact_of(given, Alignment)) for given in alignments]
+    parts = [part.inverse() if _is_one(given, inverse) else part for given, part in found]
+    for first, second in itertools.pairwise(parts):
         second.source.require(first.target, f"Alignment '{second.id}' maps from", f"the vectors '{first.id}' makes")
-    aligner = Composed.of([(alignment.aligner, False) for alignment in alignments])
-    pairs = min(alignment.n_pairs for alignment in alignments)
-    names = {alignment.anchors for alignment in alignments}
+    aligner = Composed.of([(part.aligner, False) for part in parts])
+    pairs = min(part.n_pairs for part in parts)
+    names = {part.anchors for part in parts}
     anchors = names.pop() if len(names) == 1 else ""
-    return Alignment.of(aligner, alignments[0].source, alignments[-1].target, id, n_pairs=pairs, anchors=anchors)
+    return Alignment.of(aligner, parts[0].source, parts[-1].target, id, n_pairs=pairs, anchors=anchors)
+
+
+def _name(given: AlignmentLike) -> str:
+    return str(given) if isinstance(given, (str, Path)) else given.id
+
+
+def _is_one(given: AlignmentLike, others: Sequence[AlignmentLike]) -> bool:
+    """Whether something is among others: the very same alignment, or the same reference to one."""
+    if isinstance(given, (str, Path)):
+        return str(given) in [str(other) for other in others if isinstance(other, (str, Path))]
+    return any(given is other for other in others)

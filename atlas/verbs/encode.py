@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from atlas.artefacts.loading import read_vectors
+from atlas.artefacts.loading import read_vectors, save
 from atlas.artefacts.vectors import Vectors, encode_labels, writer
+from atlas.cards.names import slug
 from atlas.components.encoder import Encoder
+from atlas.items.batches import Items
 from atlas.progress import Progress, silent
 from atlas.storage.files import check_target
 from atlas.storage.rows import Rows
-from atlas.verbs.arguments import find_encoder, find_items, make_ready
+from atlas.verbs.arguments import BatchSize, EncoderLike, ItemsLike, encoder_of, items_of, make_ready
 
 
 def encode(
-    encoder: str | Path | Encoder,
-    items: Any,
+    encoder: EncoderLike,
+    input: ItemsLike,
     *,
     out: str | Path | None = None,
     id: str | None = None,
-    batch_size: int = 256,
+    save_space: str | Path | None = None,
+    text_column: str | None = None,
+    label_column: str | None = None,
+    id_column: str | None = None,
+    batch_size: BatchSize = 256,
     device: str = "cpu",
     overwrite: bool = False,
     progress: Progress = silent,
@@ -31,27 +39,45 @@ def encode(
     """Turn items into vectors.
 
     Args:
-        encoder: a component, its name (with `options`), or a stored space.
-        items: a path, stored vectors, or a list, tensor or array.
-        out: where to write the vectors, batch by batch; None: they are kept in memory.
-        id: of the space, if it is not stored under one.
+        encoder: a component (`atlas encoders` lists them), or a stored space: its folder, or its id in a registry.
+        input: a folder of images (subfolders name the classes), a .txt, .csv, .tsv, .jsonl or .parquet file of texts, a
+            .npy or .safetensors file of arrays, or stored vectors.
+        out: folder for the vectors, or a .npy, .safetensors or .parquet file, written batch by batch.
+        id: id of the space; by default that of the stored space, or one made of the options.
+        save_space: store the encoder in this folder, too.
+        text_column: column that holds the items; the one with a common name unless given.
+        label_column: column that holds the classes; the one with a common name unless given, '' for none.
+        id_column: column that holds the ids; the one with a common name unless given, '' for none.
         batch_size: items in a batch.
-        device: where to compute.
+        device: where to compute: cpu, cuda, mps...
         overwrite: replace what is at `out`.
         progress: shows how far it is.
-        **options: of the encoder.
+        **options: options of the encoder.
 
     Returns:
-        Vectors with the items' ids and labels.
+        The vectors, with ids and labels of the items; in memory if they are written nowhere.
     """
-    if out is not None:
-        check_target(out, overwrite)
-    model = find_encoder(encoder, options)
-    items = find_items(items)
+    for path in (out, save_space):
+        if path is not None:
+            check_target(path, overwrite)
+    id = slug(Path(save_space).name) if save_space and not id else id
+    model = encoder_of(encoder, options)
+    items = items_of(input, text_column=text_column, label_column=label_column, id_column=id_column)
     make_ready(model, items)
     batches = progress(
         model.encode(items, batch_size=batch_size, device=device), -(-len(items) // batch_size), "Encoding"
     )
+    made = _written(model, items, batches, id, out, overwrite)
+    if save_space:
+        model.stored_id = made.space.id
+        save(model, save_space, overwrite=overwrite)
+    return made
+
+
+def _written(
+    model: Encoder, items: Items, batches: Iterable[Tensor], id: str | None, out: str | Path | None, overwrite: bool
+) -> Vectors:
+    """Return the vectors, written to `out` batch by batch if it is given."""
     labels, classes = encode_labels(items.labels, ())
     if out is None:
         data = torch.cat(list(batches))

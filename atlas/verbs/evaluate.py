@@ -1,4 +1,4 @@
-"""Figures with what gives them meaning: an alignment beside its ceiling and its floor; how alike spaces are.
+"""Figures with what gives them meaning: an alignment beside its ceiling and its floor; heads and atlases.
 
 The ceiling is the target's own vectors; the floor is no alignment at all, the source's vectors padded with zeros or cut
 to the target's dimension.
@@ -6,7 +6,8 @@ to the target's dimension.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,43 +15,100 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from atlas.artefacts.alignment import Alignment
+from atlas.artefacts.artefact import Artefact
+from atlas.artefacts.atlas import Atlas
 from atlas.artefacts.head import Head
 from atlas.artefacts.vectors import Vectors, paired
 from atlas.cards.kinds import Metric
 from atlas.errors import AtlasError
 from atlas.metrics import Measure, agreement, bootstrap, find
 from atlas.numerics.arrays import as_matrix, check_finite
+from atlas.verbs.arguments import HeadLike, MeasuredLike, VectorsLike, artefact_of, head_of, vectors_of
 
 DEFAULT = ("cosine", "r2", "recall@1", "recall@10", "mrr")
 
 
+# What each kind of artefact is measured on.
+NEEDS = {
+    "alignment": "vectors of its source and of its target, and perhaps a head of the target",
+    "head": "vectors of its space",
+    "atlas": "vectors of one or more of its spaces, and a head of the shared one",
+}
+# The arguments that give it.
+OPTIONS = {"alignment": "--source and --target", "head": "--vectors", "atlas": "--vectors and --head"}
+
+
 def evaluate(
-    alignment: Alignment,
+    artefact: MeasuredLike,
     *,
-    source: Vectors,
-    target: Vectors,
-    head: Head | None = None,
+    source: VectorsLike | None = None,
+    target: VectorsLike | None = None,
+    vectors: VectorsLike | Sequence[VectorsLike] = (),
+    head: HeadLike | None = None,
     metrics: Sequence[str] | None = None,
     split: str = "",
 ) -> tuple[Metric, ...]:
-    """Measure an alignment on paired vectors, which should not be those it was fitted on.
+    """Measure an alignment, a head or an atlas.
+
+    The vectors should not be those it was fitted on. Each figure of an alignment stands beside the same figure for the
+    target's own vectors, and for no alignment at all: the source's vectors cut or padded with zeros to the target's
+    dimension. Of a head or an atlas, the accuracy is measured, beside that of always naming the commonest class.
 
     Args:
-        alignment: what to measure.
-        source: vectors of its source.
-        target: vectors of its target; rows are paired with the source's by item id.
-        head: a head of the target; None: no accuracy.
-        metrics: names of metrics; None: cosine, R2, recall and reciprocal rank, and accuracy if there is a head.
-        split: what part of the data set this is, for the record.
+        artefact: what to measure.
+        source: for an alignment: vectors of the space it maps from.
+        target: for an alignment: vectors of the space it maps to, of the same items.
+        vectors: for a head: vectors of the space it reads; for an atlas: of one or more of its spaces.
+        head: for an alignment: measure the accuracy of this head of the target, too; for an atlas: a head of the shared
+            space.
+        metrics: what to measure of an alignment; by default cosine, R2, recall and reciprocal rank, and accuracy if
+            there is a head.
+        split: what part of the data set this is, for the card.
 
     Returns:
-        One figure for each metric, with a 95 % bootstrap interval where it is a mean over rows, and beside it the same
-        figure for the target's own vectors (`native`) and for no alignment (`floor`).
+        One figure for each metric, with a 95 % bootstrap interval where it is a mean over rows, and beside it, as far
+        as there are such, that of the target's own vectors (`native`) and of no alignment or no vectors (`floor`).
 
     Raises:
         SpaceMismatchError: vectors or a head of another space.
-        AtlasError: an unknown metric, items that do not overlap, or labels that are missing.
+        AtlasError: an unknown metric, items that do not overlap, labels that are missing, a head that is no classifier,
+            or an artefact that is not measured on what was given.
     """
+    found: Alignment | Head | Atlas = artefact_of(artefact, Alignment, Head, Atlas)  # type: ignore[assignment]
+    views = [vectors_of(v) for v in ([vectors] if isinstance(vectors, (Vectors, str, Path)) else vectors)]
+    reader = None if head is None else head_of(head)
+    _check_given(found, {"source": source, "target": target, "vectors": views, "head": reader}, metrics)
+    if isinstance(found, Alignment) and source is not None and target is not None:
+        return _of_alignment(found, vectors_of(source), vectors_of(target), reader, metrics, split)
+    if isinstance(found, Atlas) and reader is not None:
+        return (_of_head(reader, found(*views), split),)
+    assert isinstance(found, Head)
+    return (_of_head(found, views[0], split),)
+
+
+def _check_given(measured: Artefact, given: Mapping[str, Any], metrics: Sequence[str] | None) -> None:
+    """Raise `AtlasError` unless an artefact is measured on what was given."""
+    kind, about = measured.kind, f"{measured.kind.capitalize()} '{measured.id}'"
+    names = {name for name, value in given.items() if value not in (None, [])}
+    fits = {
+        "alignment": names - {"head"} == {"source", "target"},
+        "head": names == {"vectors"} and len(given["vectors"]) == 1,
+        "atlas": names == {"vectors", "head"},
+    }
+    if not fits[kind]:
+        raise AtlasError(f"{about} is measured on {NEEDS[kind]} - give {OPTIONS[kind]}")
+    if kind != "alignment" and set(metrics or ()) - {"accuracy"}:
+        raise AtlasError(f"{about} is measured by its accuracy alone, got {', '.join(metrics or ())}")
+
+
+def _of_alignment(
+    alignment: Alignment,
+    source: Vectors,
+    target: Vectors,
+    head: Head | None,
+    metrics: Sequence[str] | None,
+    split: str,
+) -> tuple[Metric, ...]:
     alignment.source.require(source.space, f"Alignment '{alignment.id}' maps from", "the source vectors")
     alignment.target.require(target.space, f"Alignment '{alignment.id}' maps to", "the target vectors")
     if head is not None:
@@ -63,7 +121,7 @@ def evaluate(
         "floor": cut_or_padded(_working(source.data), target.space.dim),
     }
     figures = []
-    for name in metrics if metrics is not None else _default_metrics(head, len(source)):
+    for name in metrics or _default_metrics(head, len(source)):
         measure = find(name)
         reader = _reader(measure, head, target if target.labels is not None else source)
         found = {view: _figure(measure, *reader(X, views["native"])) for view, X in views.items()}
@@ -83,20 +141,10 @@ def evaluate(
     return tuple(figures)
 
 
-def evaluate_head(head: Head, vectors: Vectors, *, split: str = "") -> Metric:
-    """Measure the accuracy of a classifier on labelled vectors, which should not be those it was trained on.
+def _of_head(head: Head, vectors: Vectors, split: str) -> Metric:
+    """Return the accuracy of a classifier on labelled vectors, those of unknown class left out.
 
-    Args:
-        head: what to measure.
-        vectors: of the space it reads; rows of unknown class are left out.
-        split: what part of the data set this is, for the record.
-
-    Returns:
-        The accuracy, with a 95 % bootstrap interval, and as its `floor` that of always naming the commonest class.
-
-    Raises:
-        SpaceMismatchError: vectors of another space.
-        AtlasError: a head that is no classifier, or labels that are missing.
+    Its floor is the accuracy of always naming the commonest class.
     """
     if not head.classes:
         raise AtlasError(f"Head '{head.id}' is no classifier - there is no accuracy to measure")

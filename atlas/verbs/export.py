@@ -7,27 +7,32 @@ from typing import Any
 
 from atlas.artefacts.alignment import Alignment
 from atlas.components.exporter import Exporter
-from atlas.plugins.catalogue import create
+from atlas.verbs.arguments import AlignmentLike, ExporterLike, artefact_of, component_of
 from atlas.verbs.stitch import Stitched
 
 
 def export(
-    exporter: str | Exporter,
-    model: Alignment | Stitched,
+    exporter: ExporterLike,
+    model: AlignmentLike | Stitched,
     out: str | Path,
     /,
     *,
     overwrite: bool = False,
     **options: Any,
 ) -> Path:
-    """Write an alignment, or a stitched model, in the form that another program reads, and return where it is.
+    """Write an alignment for another program.
 
     Args:
-        exporter: a component, or its name with `options`.
-        model: an alignment, or what `atlas.stitch` returns.
-        out: the file or the folder.
-        overwrite: replace a file that is there.
-        **options: of the exporter.
+        exporter: the form; `atlas exporters` lists them.
+        model: an alignment, or a stitched model: its encoder, alignment and head; in Python, what `atlas.stitch`
+            returns.
+        out: the file, or a new folder.
+        overwrite: replace what is at `out`.
+        **options: options of the exporter.
+
+    Returns:
+        Where it was written.
     """
-    made = exporter if isinstance(exporter, Exporter) else create(Exporter, exporter, options)
-    return made.export(model, out, overwrite=overwrite)
+    made = component_of(Exporter, exporter, options)
+    given = model if isinstance(model, Stitched) else artefact_of(model, Alignment)
+    return made.export(given, out, overwrite=overwrite)

@@ -8,57 +8,59 @@ from typing import Any
 import torch
 
 from atlas.artefacts.alignment import Alignment
-from atlas.artefacts.anchors import Anchors
 from atlas.artefacts.vectors import Vectors, paired, seeds
 from atlas.cards.names import slug
 from atlas.cards.space import Space
 from atlas.components.aligner import Aligner
 from atlas.errors import AtlasError
 from atlas.numerics.arrays import not_finite
-from atlas.plugins.catalogue import create
 from atlas.progress import Progress, silent
 from atlas.storage.item_ids import hash_ids
 from atlas.storage.rows import Rows
+from atlas.verbs.arguments import AlignerLike, AnchorsLike, VectorsLike, anchors_of, component_of, vectors_of
 
 
 def fit(
-    aligner: str | Aligner,
+    aligner: AlignerLike,
     *,
-    source: Vectors,
-    target: Vectors | None = None,
-    anchors: Anchors | Sequence[str] | None = None,
+    source: VectorsLike,
+    target: VectorsLike | None = None,
+    anchors: AnchorsLike | None = None,
     id: str = "",
     progress: Progress = silent,
     **options: Any,
 ) -> Alignment:
     """Fit a map from one space to another.
 
+    Rows are paired by item id. A method that fits on the source alone, such as `relative`, takes no target. One that
+    fits on seeds takes the items of the anchors, or all that both have, as pairs, and all other vectors of either side
+    without a partner.
+
     Args:
-        aligner: a component, or its name with `options`.
+        aligner: the method; `atlas aligners` lists them.
         source: vectors of the space to map from.
-        target: vectors of the space to map to; rows are paired with the source's by item id. None for an aligner that
-            fits on the source alone, such as 'relative'.
-        anchors: the items to fit on, all of which must be in both; None: every item both have. For an aligner that fits
-            on seeds, these are the pairs it knows, and all other rows of either are given to it without a partner.
-        id: of the alignment; '' makes one of its spaces and method.
+        target: vectors of the space to map to, of the same items.
+        anchors: fit on these items alone, all of which must be in both; by default on all that both have.
+        id: id of the alignment; by default made of its spaces and method.
         progress: shows how far it is.
-        **options: of the aligner.
+        **options: options of the aligner.
 
     Raises:
         AtlasError: items that do not overlap, anchors that are missing, or a fit the method cannot do.
     """
-    model = aligner if isinstance(aligner, Aligner) else create(Aligner, aligner, options)
-    only = None if anchors is None else anchors.ids if isinstance(anchors, Anchors) else list(anchors)
-    name = anchors.id if isinstance(anchors, Anchors) else ""
+    model = component_of(Aligner, aligner, options)
+    only, name = anchors_of(anchors)
+    X = vectors_of(source)
     if model.fits_on == "source":
         if target is not None:
             raise model.fail("fits on the source alone - leave out the target, and fit the target's half by itself")
-        return _fit_half(model, source if only is None else source.of_items(only), anchors, name, id)
+        return _fit_half(model, X if only is None else X.of_items(only), name, id)
     if target is None:
         raise model.fail("needs the vectors of both spaces - give a target")
-    seen = _fit_both(model, source, target, only, progress)
-    dataset = source.dataset if source.dataset == target.dataset else ""
-    return Alignment.of(model, source.space, target.space, id, **seen, anchors=name, dataset=dataset)
+    Y = vectors_of(target)
+    seen = _fit_both(model, X, Y, only, progress)
+    dataset = X.dataset if X.dataset == Y.dataset else ""
+    return Alignment.of(model, X.space, Y.space, id, **seen, anchors=name, dataset=dataset)
 
 
 def _fit_both(
@@ -108,7 +110,7 @@ def check_rows(rows: Rows, what: str) -> None:
         raise not_finite(what, count, first)
 
 
-def _fit_half(model: Aligner, chosen: Vectors, anchors: Any, name: str, id: str) -> Alignment:
+def _fit_half(model: Aligner, chosen: Vectors, name: str, id: str) -> Alignment:
     """Fit an aligner that needs the source alone: its target is the space that the anchors define."""
     model.fit(chosen.data)
     items = hash_ids(chosen.ids)

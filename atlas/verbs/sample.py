@@ -2,38 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from atlas.artefacts.anchors import Anchors
-from atlas.artefacts.vectors import Vectors
 from atlas.cards.names import slug
 from atlas.components.sampler import Sampler
-from atlas.errors import AtlasError
-from atlas.plugins.catalogue import create
+from atlas.verbs.arguments import SamplerLike, Seed, VectorsLike, check_seed, component_of, vectors_of
 
 
-def sample(sampler: str | Sampler, vectors: Vectors, n: int, *, seed: int = 0, id: str = "", **options: Any) -> Anchors:
-    """Draw anchors from vectors, and keep their vectors.
+def sample(
+    sampler: SamplerLike,
+    vectors: VectorsLike,
+    n: int,
+    *,
+    seed: Seed = 0,
+    also: Sequence[VectorsLike] = (),
+    id: str = "",
+    **options: Any,
+) -> Anchors:
+    """Draw anchors from vectors.
+
+    Anchors are the items on which spaces are aligned.
 
     Args:
-        sampler: a component, or its name with `options`.
-        vectors: to draw from.
-        n: how many.
-        seed: of the random choices.
-        id: of the anchors; '' makes one of data set, sampler, number and seed.
-        **options: of the sampler.
+        sampler: the method; `atlas samplers` lists them.
+        vectors: vectors to draw from; those of the anchors are kept.
+        n: how many anchors.
+        seed: seed of the random choices.
+        also: keep the anchors' vectors in this space, too.
+        id: id of the anchors; by default made of data set, sampler, number and seed.
+        **options: options of the sampler.
     """
     check_seed(seed)
-    model = sampler if isinstance(sampler, Sampler) else create(Sampler, sampler, options)
-    rows = model.sample(vectors.data, n, seed=seed, labels=vectors.labels)
-    chosen = vectors.take(rows)
-    name = id or slug(f"{vectors.dataset or vectors.space.id}-{model.name}-{n}-s{seed}")
+    model = component_of(Sampler, sampler, options)
+    X = vectors_of(vectors)
+    chosen = X.take(model.sample(X.data, n, seed=seed, labels=X.labels))
+    name = id or slug(f"{X.dataset or X.space.id}-{model.name}-{n}-s{seed}")
     about = {"sampler": model.name, "config": model.config(), "seed": seed}
-    return Anchors.of(name, chosen.ids, chosen, **about, drawn_in=vectors.space.id, dataset=vectors.dataset)
-
-
-def check_seed(seed: int) -> int:
-    """Return a seed, or raise `AtlasError` if it is none that generators and cards can hold."""
-    if not 0 <= seed < 2**63:
-        raise AtlasError(f"A seed must be from 0 to 2**63 - 1, got {seed}")
-    return seed
+    views = [chosen, *(vectors_of(given) for given in also)]
+    return Anchors.of(name, chosen.ids, *views, **about, drawn_in=X.space.id, dataset=X.dataset)

@@ -1,8 +1,12 @@
-"""Encoder, alignment and head as one model that is used like any other."""
+"""Encoder, alignment and head as one model that is used like any other, and measured."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import csv
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,8 +14,30 @@ from torch import Tensor, nn
 
 from atlas.artefacts.alignment import Alignment
 from atlas.artefacts.head import Head
+from atlas.artefacts.vectors import Vectors
+from atlas.cards.kinds import Metric
+from atlas.cards.names import slug
 from atlas.components.encoder import Encoder
 from atlas.errors import AtlasError
+from atlas.items.batches import Items
+from atlas.metrics.agreement import bootstrap
+from atlas.progress import Progress, silent
+from atlas.storage.files import check_target, whole_file
+from atlas.verbs.arguments import (
+    AlignmentLike,
+    BatchSize,
+    EncoderLike,
+    HeadLike,
+    ItemsLike,
+    artefact_of,
+    encoder_of,
+    head_of,
+    items_of,
+    make_ready,
+)
+from atlas.verbs.evaluate import cut_or_padded
+
+ENDINGS = (".csv", ".jsonl")
 
 
 class Stitched(nn.Module):
@@ -49,22 +75,165 @@ class Stitched(nn.Module):
         return [self.classes[i] for i in self.forward(items).argmax(1).tolist()]
 
 
-def stitch(encoder: Encoder, alignment: Alignment | None, head: Head) -> Stitched:
+def stitch(encoder: EncoderLike, alignment: AlignmentLike | None, head: HeadLike) -> Stitched:
     """Attach the head of one model to the encoder of another.
 
     Args:
-        encoder: of the source.
+        encoder: that of the source.
         alignment: from the encoder's space to the head's; None if they are the same.
-        head: of the target.
+        head: that of the target; of a stored space, the one its encoder carries.
 
     Raises:
         SpaceMismatchError: encoder, alignment and head do not meet.
     """
-    space = encoder.space()
-    if alignment is not None:
-        alignment.source.require(space, f"Alignment '{alignment.id}' maps from", "the encoder's vectors")
-        space = alignment.target
-        head.space.require(space, f"Head '{head.id}' reads", f"the vectors alignment '{alignment.id}' makes")
-    else:
-        head.space.require(space, f"Head '{head.id}' reads", "the encoder's vectors")
-    return Stitched(encoder, alignment, head)
+    model, reader = encoder_of(encoder), head_of(head)
+    space, made = model.space(), "the encoder's vectors"
+    mapping = None if alignment is None else artefact_of(alignment, Alignment)
+    if mapping is not None:
+        mapping.source.require(space, f"Alignment '{mapping.id}' maps from", made)
+        space, made = mapping.target, f"the vectors alignment '{mapping.id}' makes"
+    reader.space.require(space, f"Head '{reader.id}' reads", made)
+    return Stitched(model, mapping, reader)
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """The class each item was given.
+
+    Attributes:
+        ids: of the items.
+        classes: their names, in the order of the head's scores.
+        predicted: (n,) the number of the class with the largest score.
+        scores: (n,) that score.
+        labels: the true class of each item, '' where unknown; or None.
+    """
+
+    ids: Sequence[str]
+    classes: tuple[str, ...]
+    predicted: Tensor
+    scores: Tensor
+    labels: Sequence[str] | None
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Yield what there is to say of each item."""
+        labels = self.labels or [""] * len(self.ids)
+        for id, k, score, label in zip(self.ids, self.predicted.tolist(), self.scores.tolist(), labels, strict=True):
+            yield {"id": id, "predicted": self.classes[k], "label": label, "score": score}
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> None:
+        """Write a .csv or .jsonl file, whole or not at all."""
+        target = check_predictions(path, overwrite)
+        with whole_file(target) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+            if target.suffix == ".csv":
+                table = csv.DictWriter(file, ["id", "predicted", "label", "score"])
+                table.writeheader()
+                table.writerows(self.rows())
+            else:
+                file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in self.rows())
+
+
+def check_predictions(path: str | Path, overwrite: bool) -> Path:
+    """Return the path to write predictions to, or raise `AtlasError` saying why it cannot be."""
+    target = check_target(path, overwrite)
+    if target.suffix not in ENDINGS:
+        raise AtlasError(f"'{path}' must end in {' or '.join(ENDINGS)} - predictions are a table")
+    return target
+
+
+def predict(
+    encoder: EncoderLike,
+    alignment: AlignmentLike | None,
+    head: HeadLike,
+    input: ItemsLike,
+    *,
+    out: str | Path | None = None,
+    text_column: str | None = None,
+    label_column: str | None = None,
+    id_column: str | None = None,
+    batch_size: BatchSize = 256,
+    device: str = "cpu",
+    overwrite: bool = False,
+    progress: Progress = silent,
+    **options: Any,
+) -> tuple[Metric, ...]:
+    """Run one model's encoder with another model's head.
+
+    The accuracy is measured if the items have classes.
+
+    Args:
+        encoder: a component (`atlas encoders` lists them), or a stored space: its folder, or its id in a registry.
+        alignment: the map from its space to the one the head reads; without one, the encoder's vectors go to the head
+            as they are.
+        head: the head of the other model; of a stored space, the one its encoder carries.
+        input: the items, as `atlas encode` takes them.
+        out: write the predictions here: a .csv or .jsonl file; vectors, if the head is no classifier.
+        text_column: column that holds the items; the one with a common name unless given.
+        label_column: column that holds the classes; the one with a common name unless given, '' for none.
+        id_column: column that holds the ids; the one with a common name unless given, '' for none.
+        batch_size: items in a batch.
+        device: where to compute: cpu, cuda, mps...
+        overwrite: replace what is at `out`.
+        progress: shows how far it is.
+        **options: options of the encoder.
+
+    Returns:
+        The accuracy, beside that without the alignment; nothing if no item has a class, or the head is no classifier.
+    """
+    found = encoder_of(encoder, options)
+    items = items_of(input, text_column=text_column, label_column=label_column, id_column=id_column)
+    make_ready(found, items)
+    model = stitch(found, alignment, head)
+    if model.classes and out is not None:
+        check_predictions(out, overwrite)
+    batches = model.encoder.encode(items, batch_size=batch_size, device=device)
+    counted = progress(batches, -(-len(items) // batch_size), "Stitching")
+    with torch.no_grad():
+        if not model.classes:
+            _save_outputs(model, items, counted, out, overwrite)
+            return ()
+        said, unaligned = _classify(model, items, counted)
+    if out is not None:
+        said.save(out, overwrite=overwrite)
+    return _accuracy(said, unaligned, items.name)
+
+
+def _classify(model: Stitched, items: Items, batches: Iterable[Tensor]) -> tuple[Predictions, Tensor | None]:
+    """Return the predictions, and the numbers of the classes without the alignment; None if there is none."""
+    scores, predicted, unaligned = [], [], []
+    for X in batches:
+        best = model.head(X if model.alignment is None else model.alignment(X)).max(1)
+        scores.append(best.values)
+        predicted.append(best.indices)
+        if model.alignment is not None:
+            unaligned.append(model.head(cut_or_padded(X, model.head.space.dim)).argmax(1))
+    found = Predictions(items.ids, model.classes, torch.cat(predicted), torch.cat(scores), items.labels)
+    return found, torch.cat(unaligned) if unaligned else None
+
+
+def _accuracy(found: Predictions, unaligned: Tensor | None, dataset: str) -> tuple[Metric, ...]:
+    number = {name: k for k, name in enumerate(found.classes)}
+    labelled = [(i, label) for i, label in enumerate(found.labels or ()) if label]
+    if not labelled:
+        return ()
+    if not any(label in number for _, label in labelled):
+        theirs, ours = ", ".join(sorted({label for _, label in labelled})[:5]), ", ".join(found.classes[:5])
+        raise AtlasError(f"The head knows none of the items' classes ({theirs}) - its own are {ours}")
+    rows = torch.tensor([i for i, _ in labelled])
+    truth = torch.tensor([number.get(label, -1) for _, label in labelled])
+    right = (found.predicted[rows] == truth).double()
+    low, high = bootstrap(right)
+    floor = None if unaligned is None else float((unaligned[rows] == truth).double().mean())
+    return (Metric("accuracy", float(right.mean()), low=low, high=high, floor=floor, dataset=dataset, n=len(rows)),)
+
+
+def _save_outputs(
+    model: Stitched, items: Items, batches: Iterable[Tensor], out: str | Path | None, overwrite: bool
+) -> None:
+    """Write what a regressor or a decoder says of each item."""
+    if out is None:
+        raise AtlasError(
+            f"Head '{model.head.id}' is no classifier: what it says is vectors - give a place to write them"
+        )
+    outputs = [model.head(X if model.alignment is None else model.alignment(X)) for X in batches]
+    name = slug(f"{model.head.id}-output")
+    Vectors.of(torch.cat(outputs), name, ids=items.ids, dataset=items.name).save_pretrained(out, overwrite=overwrite)

@@ -115,6 +115,13 @@ def test_an_inverse_relative_projection_is_composed(stored, atlas_command, pair)
     assert found[0]["value"] > 0.9
 
 
+def test_only_what_is_composed_is_run_backwards(zoo, atlas_command):
+    said = atlas_command("compose", "map", "--inverse", "mpa", "--out", "back", status=1).stderr
+    assert said == "Error: Unknown alignment to run backwards 'mpa' - did you mean 'map'? known: map\n"
+    said = atlas_command("compose", "map", "--inverse", "map", "--out", "back").stderr
+    assert said == "Wrote alignment 'b__a__affine' (8 to 8 dimensions, fitted on 60 items) to back\n"
+
+
 def test_an_atlas_is_aggregated_and_applied(stored, atlas_command):
     result = atlas_command("aggregate", "generalized-procrustes", "a", "b", "--id", "both", "--out", "both")
     assert result.stderr.startswith("Wrote atlas 'both' of 2 spaces (8 dimensions) to both - next: atlas apply both")
@@ -207,6 +214,27 @@ def test_evaluate_as_json_and_in_the_card(zoo, atlas_command):
     )
     assert "recall@5" in atlas_command("show", "map").stdout
     assert atlas_command("check", ".").stderr == "5 artefacts checked, none with problems\n"
+
+
+def test_heads_and_atlases_are_evaluated(zoo, atlas_command):
+    found = json.loads(atlas_command("evaluate", "head", "--vectors", "b", "--json").stdout)
+    assert [figure["name"] for figure in found] == ["accuracy"] and found[0]["value"] > 0.9
+    said = atlas_command("evaluate", "head", "--vectors", "b", "--save", "--split", "test").stderr
+    assert said == "Wrote the figures to head\n"
+    assert [(m.name, m.split) for m in load("./head").card.metrics] == [("accuracy", "test")]
+    atlas_command("aggregate", "generalized-procrustes", "a", "b", "--out", "both")
+    atlas_command("apply", "both", "a", "b", "--out", "joint")
+    atlas_command("train", "nearest-mean", "joint", "--out", "reader")
+    atlas_command("evaluate", "both", "--vectors", "a", "b", "--head", "reader", "--save")
+    assert load("./both").card.metrics[0].value > 0.9
+    assert atlas_command("check", ".").stderr == "8 artefacts checked, none with problems\n"
+
+
+@pytest.mark.parametrize("given", [("--source", "a"), ("--vectors", "a"), ()])
+def test_an_alignment_is_measured_on_source_and_target(zoo, atlas_command, given):
+    said = atlas_command("evaluate", "map", *given, status=1).stderr
+    needs = "vectors of its source and of its target, and perhaps a head of the target"
+    assert said == f"Error: Alignment 'a__b__procrustes' is measured on {needs} - give --source and --target\n"
 
 
 def test_compare_two_or_more_spaces(zoo, atlas_command):

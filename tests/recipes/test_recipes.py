@@ -236,13 +236,17 @@ def test_every_verb_composes(folder):
   head: {verb: train, head: nearest-mean, vectors: {step: encode, space: a}}
   stitched: {verb: stitch, encoder: {step: encode, space: a}, head: {step: head}, input: data/a}
   measured: {verb: evaluate, alignment: {step: through}, source: data/a, target: data/b, metrics: [cosine]}
+  read: {verb: evaluate, artefact: {step: head}, vectors: {step: encode, space: a}}
+  same: {verb: compose, alignments: [{step: half, space: a}, {step: half, space: b}], inverse: {step: half, space: b}}
+  mapped: {verb: evaluate, artefact: {step: same}, source: data/a, target: data/b, metrics: [cosine]}
   compared: {verb: compare, vectors: {step: encode}, metrics: [cka]}
 """.replace("  back:", "  relative: {verb: apply, mapping: {step: half, space: a}, vectors: data/a}\n  back:")
     )
     found, _ = run("x.yaml")
     figures = {r["step"]: r for r in found["results"]}
     assert figures["stitched"]["value"] > 0.95 and figures["stitched"]["items"] == 90
-    assert figures["measured"]["value"] > 0.95
+    assert figures["measured"]["value"] > 0.95 and figures["mapped"]["value"] == figures["measured"]["value"]
+    assert figures["read"]["metric"] == "accuracy" and figures["read"]["value"] > 0.95
     assert figures["compared"]["value"] == pytest.approx(1, abs=1e-3) and figures["compared"]["a"] == "a-pixels"
     assert run("x.yaml")[1] == []
     for name in ("encode__a", "encode__a.space", "through", "atlas", "together", "head"):
@@ -378,6 +382,10 @@ MANY = '  m: {each: {k: [1, 2]}, verb: sample, sampler: uniform, vectors: data/a
         (MANY.replace("{k: [1, 2]}", "{step: z}"), "step 'm': each: 'step': Unknown earlier step 'z'"),
         (MANY.replace("{k: [1, 2]}", "3"), "step 'm': each must be a mapping, got 3"),
         ("  s: {verb: compare, vectors: []}", "step 's': 'vectors': must not be empty"),
+        (
+            "  s: {verb: evaluate, artefact: ./m, alignment: ./m}",
+            "step 's': evaluate is given one argument under two names",
+        ),
         (
             "  s: {verb: encode, encoder: pixels, input: data/a, options: {sise: 1}}",
             "step 's': Unknown option 'sise' of encoder 'pixels' - did you mean 'size'",

@@ -17,7 +17,7 @@ from atlas.errors import AtlasError, SpaceMismatchError
 from atlas.hub.pulling import pull
 from atlas.sharing.publishing import push
 from atlas.sharing.verifying import verify
-from atlas.verbs.evaluate import evaluate_head
+from atlas.verbs.evaluate import evaluate
 
 pytest_plugins = ["hub_fixtures"]
 pytestmark = CLIENT_WARNS
@@ -45,7 +45,7 @@ def test_a_head_is_measured_beside_the_commonest_class(pair) -> None:
     chosen.labels[-1] = -1
     noise = torch.randn(chosen.data.shape, generator=torch.Generator().manual_seed(0))
     noisy = replace(chosen, rows=type(chosen.rows)(chosen.data + 4 * noise))
-    found = evaluate_head(head, noisy, split="test")
+    [found] = evaluate(head, vectors=noisy, split="test")
     right = by_hand(head, noisy.take(torch.arange(len(rows) - 1)))
     assert found.value == pytest.approx(sum(right) / len(right))
     assert (found.name, found.n, found.dataset, found.split, found.native) == ("accuracy", 22, "toy", "test", None)
@@ -56,14 +56,14 @@ def test_a_head_is_measured_beside_the_commonest_class(pair) -> None:
 def test_what_has_no_accuracy_is_told(pair) -> None:
     head = atlas.train("nearest-mean", pair.source)
     with pytest.raises(SpaceMismatchError, match="Head 'a__nearest-mean' reads 'a', but the vectors are of 'b'"):
-        evaluate_head(head, pair.target)
+        evaluate(head, vectors=pair.target)
     with pytest.raises(AtlasError, match="'accuracy' needs labels, and the vectors have none"):
-        evaluate_head(head, atlas.Vectors.of(pair.source.data, pair.source.space))
+        evaluate(head, vectors=atlas.Vectors.of(pair.source.data, pair.source.space))
     others = atlas.Vectors.of(pair.source.data, pair.source.space, labels=["dog"] * 120)
     with pytest.raises(AtlasError, match=r"knows none of the vectors' classes \(dog\) - its own are ant, bee, cat"):
-        evaluate_head(head, others)
+        evaluate(head, vectors=others)
     with pytest.raises(AtlasError, match="'a__nearest-mean' is no classifier - there is no accuracy to measure"):
-        evaluate_head(head.with_card(classes=()), pair.source)
+        evaluate(head.with_card(classes=()), vectors=pair.source)
 
 
 @pytest.fixture
@@ -114,7 +114,7 @@ def test_a_figure_that_does_not_hold_is_told(hub, repo: str, pair, head: Path, t
 
 def test_a_card_cannot_have_local_files_read(hub, repo: str, pair, head: Path, tmp_path: Path) -> None:
     pair.source.save_pretrained(tmp_path / "own")
-    figure = evaluate_head(atlas.load(head), pair.source)
+    [figure] = evaluate(head, vectors=pair.source)
     card: Any = read_card(head)
     for evaluation in ({"vectors": str(tmp_path / "own")}, {"charm": f"hf://{repo}-test"}):
         (head / CARD).write_text(dump_card(replace(card, metrics=(figure,), evaluation=evaluation)))

@@ -127,3 +127,29 @@ def test_a_metric_of_one_space_takes_one():
         compare(X)
     with pytest.raises(atlas.AtlasError, match="'accuracy' reads predictions - measure it with evaluate and a head"):
         compare(X, X, metrics=["accuracy"])
+
+
+def test_an_atlas_is_measured_with_a_head_of_its_space():
+    X, Y = views()
+    joint = atlas.aggregate("generalized-procrustes", X, Y)
+    head = atlas.train("nearest-mean", atlas.apply(joint, X, Y))
+    [found] = evaluate(joint, vectors=[X, Y], head=head, split="test")
+    [alone] = evaluate(head, vectors=atlas.apply(joint, X, Y), split="test")
+    assert found == alone and found.value > 0.9 > found.floor
+    assert evaluate(joint, vectors=Y, head=head)[0].n == 300
+
+
+def test_what_an_artefact_is_not_measured_on_is_told():
+    X, Y = views()
+    fitted, head = atlas.fit("procrustes", source=X, target=Y), atlas.train("nearest-mean", X)
+    for given in ({"source": X}, {"vectors": X}, {"source": X, "target": Y, "vectors": X}, {}):
+        with pytest.raises(atlas.AtlasError, match="is measured on vectors of its source and of its target, and per"):
+            evaluate(fitted, **given)
+    for given in ({"vectors": [X, X]}, {"source": X, "target": Y}, {"vectors": X, "head": head}, {}):
+        with pytest.raises(atlas.AtlasError, match=r"Head '.*' is measured on vectors of its space - give --vectors"):
+            evaluate(head, **given)
+    with pytest.raises(atlas.AtlasError, match=r"Head '.*' is measured by its accuracy alone, got cosine, r2"):
+        evaluate(head, vectors=X, metrics=["cosine", "r2"])
+    joint = atlas.aggregate("generalized-procrustes", X, Y)
+    with pytest.raises(atlas.AtlasError, match=r"Atlas '.*' is measured on .*, and a head of the shared one - give"):
+        evaluate(joint, vectors=[X, Y])

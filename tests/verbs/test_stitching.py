@@ -16,11 +16,10 @@ from atlas.errors import AtlasError, SpaceMismatchError
 from atlas.items.batches import Items, as_items
 from atlas.models.heads import create_head
 from atlas.plugins.catalogue import create
-from atlas.verbs.arguments import find_items
+from atlas.verbs.arguments import items_of
 from atlas.verbs.encode import encode
 from atlas.verbs.fit import fit
-from atlas.verbs.predict import predict
-from atlas.verbs.stitch import Stitched, stitch
+from atlas.verbs.stitch import Stitched, predict, stitch
 from atlas.verbs.train import train
 
 
@@ -30,11 +29,12 @@ class Model:
     def __init__(self, pair: Planted) -> None:
         self.pair = pair
         self.encoder = create(Encoder, "precomputed", model="a")
-        self.items = find_items(pair.source)
+        self.items = items_of(pair.source)
         self.made = encode(self.encoder, self.items)
         self.alignment: Alignment = fit("procrustes", source=self.made, target=pair.target)
         self.head: Head = train("nearest-mean", pair.target)
-        self.stitched: Stitched = stitch(self.encoder, self.alignment, self.head)
+        self.parts = (self.encoder, self.alignment, self.head)
+        self.stitched: Stitched = stitch(*self.parts)
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def test_a_head_without_classes_names_none(model):
 
 
 def test_predictions_are_measured_against_labels_and_no_alignment(model):
-    [metric] = predict(model.stitched, model.items, batch_size=50)
+    [metric] = predict(*model.parts, model.items, batch_size=50)
     truth = model.pair.source.labels
     right = (model.stitched(model.pair.source.data).argmax(1) == truth).double().mean()
     straight = (model.head(model.pair.source.data).argmax(1) == truth).double().mean()
@@ -102,13 +102,13 @@ def test_items_of_unknown_class_do_not_count_and_those_the_head_does_not_know_ar
     data = model.pair.source.data[:6]
     said = model.stitched.predict(data)
     labels = [said[0], said[1], "", "dog", "", said[5]]
-    [metric] = predict(model.stitched, labelled(data, labels))
+    [metric] = predict(*model.parts, labelled(data, labels))
     assert metric.n == 4 and metric.value == pytest.approx(0.75)
 
 
 def test_without_labels_there_is_no_figure(model):
-    assert predict(model.stitched, as_items(model.pair.source.data)) == ()
-    assert predict(model.stitched, labelled(model.pair.source.data[:2], ["", ""])) == ()
+    assert predict(*model.parts, as_items(model.pair.source.data)) == ()
+    assert predict(*model.parts, labelled(model.pair.source.data[:2], ["", ""])) == ()
 
 
 def test_classes_of_another_kind_are_told(model):
@@ -116,13 +116,13 @@ def test_classes_of_another_kind_are_told(model):
     with pytest.raises(
         AtlasError, match=r"The head knows none of the items' classes \(0, 1\) - its own are ant, bee, cat"
     ):
-        predict(model.stitched, items)
+        predict(*model.parts, items)
 
 
 @pytest.mark.parametrize("ending", [".csv", ".jsonl"])
 def test_predictions_are_written(model, tmp_path, ending):
     path = tmp_path / f"p{ending}"
-    predict(model.stitched, model.items, out=path)
+    predict(*model.parts, model.items, out=path)
     text = path.read_text()
     rows = list(csv.DictReader(text.splitlines())) if ending == ".csv" else [json.loads(x) for x in text.splitlines()]
     assert [row["id"] for row in rows] == list(model.pair.source.ids)
@@ -142,28 +142,28 @@ def test_predictions_are_written_whole_or_not_at_all(model, tmp_path):
             return torch.zeros(len(rows), 8)
 
     with pytest.raises(KeyboardInterrupt):
-        predict(model.stitched, Broken(100), out=tmp_path / "p.csv", batch_size=50)
+        predict(*model.parts, Broken(100), out=tmp_path / "p.csv", batch_size=50)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_where_predictions_cannot_be_written_is_told_first(model, tmp_path):
     (tmp_path / "p.csv").write_text("old")
     with pytest.raises(AtlasError, match=r"'.*p\.csv' exists - choose another name"):
-        predict(model.stitched, model.items, out=tmp_path / "p.csv")
+        predict(*model.parts, model.items, out=tmp_path / "p.csv")
     with pytest.raises(AtlasError, match=r"'.*p\.txt' must end in \.csv or \.jsonl - predictions are a table"):
-        predict(model.stitched, model.items, out=tmp_path / "p.txt")
+        predict(*model.parts, model.items, out=tmp_path / "p.txt")
 
 
 def test_what_a_decoder_says_is_vectors(tmp_path):
     model = Model(planted(60))
     decoder = create_decoder(model)
     stitched = stitch(model.encoder, model.alignment, decoder)
-    assert predict(stitched, model.items, out=tmp_path / "d.safetensors") == ()
+    assert predict(model.encoder, model.alignment, decoder, model.items, out=tmp_path / "d.safetensors") == ()
     written = read_vectors(tmp_path / "d.safetensors")
     assert list(written.ids) == list(model.pair.source.ids)
     assert torch.allclose(written.data, stitched(model.pair.source.data), atol=1e-6)
     with pytest.raises(AtlasError, match="is no classifier: what it says is vectors - give a place to write them"):
-        predict(stitched, model.items)
+        predict(model.encoder, model.alignment, decoder, model.items)
 
 
 def create_decoder(model: Model) -> Head:
@@ -174,6 +174,6 @@ def create_decoder(model: Model) -> Head:
 
 
 def test_items_that_are_vectors_keep_their_ids(pair):
-    items = find_items(pair.source)
+    items = items_of(pair.source)
     assert list(items.ids) == list(pair.source.ids) and items.labels is not None
     assert isinstance(items, Items) and isinstance(pair.source, Vectors)

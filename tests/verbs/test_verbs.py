@@ -15,11 +15,13 @@ from atlas.components.encoder import Encoder
 from atlas.errors import AtlasError, SpaceMismatchError
 from atlas.plugins.catalogue import create
 from atlas.storage.rows import Rows
-from atlas.verbs.aggregate import aggregate
+from atlas.verbs.aggregate import aggregate, chart, extend
 from atlas.verbs.apply import apply
-from atlas.verbs.arguments import find_encoder
+from atlas.verbs.arguments import encoder_of
+from atlas.verbs.compare import compare
 from atlas.verbs.compose import compose
 from atlas.verbs.encode import encode
+from atlas.verbs.evaluate import evaluate
 from atlas.verbs.fit import fit
 from atlas.verbs.sample import sample
 from atlas.verbs.train import train
@@ -77,12 +79,12 @@ def test_the_id_of_a_space_can_be_chosen():
 
 def test_an_encoder_is_found_by_name_folder_or_not_at_all(tmp_path):
     encoder = create(Encoder, "pixels")
-    assert find_encoder(encoder) is encoder
-    assert find_encoder("tfidf-svd", {"dim": 3}).config()["dim"] == 3
+    assert encoder_of(encoder) is encoder
+    assert encoder_of("tfidf-svd", {"dim": 3}).config()["dim"] == 3
     with pytest.raises(AtlasError, match="Unknown encoder or space 'pixles' - did you mean 'pixels'"):
-        find_encoder("pixles")
+        encoder_of("pixles")
     with pytest.raises(AtlasError, match=r"There is no folder './none'|There is no folder 'none'"):
-        find_encoder("./none")
+        encoder_of("./none")
 
 
 def test_an_existing_target_is_told_before_the_work(tmp_path):
@@ -308,6 +310,55 @@ def test_what_does_not_meet_is_not_composed(pair):
     )
     with pytest.raises(SpaceMismatchError, match=r"anchors is [0-9a-f]{12}... there, [0-9a-f]{12}... here"):
         compose(few, other.inverse())
+
+
+def test_parts_of_a_composition_are_run_backwards(pair, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    anchors = sample("uniform", pair.source, 60)
+    here, there = (fit("relative", source=v, anchors=anchors) for v in (pair.source, pair.target))
+    here.save_pretrained("here")
+    there.save_pretrained("there")
+    expected = compose(here, there.inverse())(pair.source.data)
+    assert torch.equal(compose(here, there, inverse=[there])(pair.source.data), expected)
+    assert torch.equal(compose("./here", "./there", inverse=["./there"])(pair.source.data), expected)
+    with pytest.raises(AtlasError, match=r"Unknown alignment to run backwards 'b__.*' - known: \./here"):
+        compose("./here", inverse=[there])
+
+
+# references
+
+
+def test_what_is_stored_is_taken_by_where_it_is(stored, pair):
+    anchors = sample("uniform", "a", 60, also=["b"])
+    assert [space.id for space in anchors.spaces] == ["a", "b"]
+    anchors.save_pretrained("anchors")
+    made = fit("procrustes", source="a", target=Path("b"), anchors="anchors")
+    assert made.n_pairs == 60 and made.anchors == anchors.id
+    made.save_pretrained("map")
+    assert torch.equal(apply("map", "a").data, apply(made, pair.source).data)
+    train("nearest-mean", "b").save_pretrained("head")
+    assert evaluate("map", source="a", target="b", head="head") == evaluate(
+        made, source=pair.source, target=pair.target, head=train("nearest-mean", pair.target)
+    )
+    aggregate("generalized-procrustes", "a", "b", id="both").save_pretrained("both")
+    assert chart("both", "a").id == "both__a" and chart("both", "a", id="mine").id == "mine"
+    renamed = Vectors.of(pair.source.data, "c", ids=pair.source.ids)
+    assert [space.id for space in extend("both", renamed).charts] == ["a", "b", "c"]
+    assert compare("a", "b") == compare(pair.source, pair.target)
+
+
+def test_anything_else_in_place_of_an_artefact_is_refused(pair):
+    with pytest.raises(AtlasError, match="Expected vectors, got Tensor - give it, its folder, its id or a reference"):
+        fit("procrustes", source=torch.rand(4, 3), target=pair.target)
+    with pytest.raises(AtlasError, match="Expected alignment or atlas, got Vectors"):
+        apply(pair.source, pair.source)
+
+
+def test_an_encoder_is_stored_with_what_it_makes(tmp_path, pair):
+    made = encode("pixels", pair.source, save_space=tmp_path / "mine", out=tmp_path / "v")
+    assert made.space.id == "mine" and encode(tmp_path / "mine", pair.source).space == made.space
+    with pytest.raises(AtlasError, match="exists - choose another name"):
+        encode("pixels", pair.source, save_space=tmp_path / "mine")
 
 
 # aggregate

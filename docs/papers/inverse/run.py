@@ -26,7 +26,7 @@ from papers import Made, Report
 import atlas
 from atlas.pictures import plots
 from atlas.pictures.projections import projected
-from atlas.verbs.arguments import find_items
+from atlas.verbs.arguments import items_of
 
 RECIPE = HERE / "translation.yaml"
 Figures = Iterator[dict[str, Any]]
@@ -116,7 +116,7 @@ def scales(made: Made, names: Sequence[str], n: int, seed: int) -> Figures:
 
 def write_captions(folder: Path, split: str, images: Any) -> Path:
     """Write a text about each image, made of the name of its class: they stand in for what a person would write."""
-    items = find_items(images) if isinstance(images, str) else atlas.read_items(images)
+    items = items_of(images) if isinstance(images, str) else atlas.read_items(images)
     path = folder / f"captions-{split}.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8") as file:

@@ -1,0 +1,92 @@
+"""What is printed of what a verb made: one line for an artefact, a table for figures."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from atlas.cards.kinds import Metric
+from atlas.cli.output import put_json, put_table
+from atlas.cli.params import count, wrote
+
+if TYPE_CHECKING:
+    from atlas.artefacts.artefact import Artefact
+    from atlas.verbs.signatures import Verb
+
+# What may be done next with what a verb made.
+NEXT = {"fit": "atlas apply {} VECTORS", "aggregate": "atlas apply {} VECTORS..."}
+# Of each table, the headers of its columns and the attributes they show.
+METRICS = (
+    ["metric", "value", "low", "high", "target's own", "no alignment", "n"],
+    ["name", "value", "low", "high", "native", "floor", "n"],
+)
+COMPARISONS = (
+    ["metric", "of", "and", "value", "by chance", "note"],
+    ["metric", "a", "b", "value", "chance", "note"],
+)
+
+
+def tell(verb: Verb, made: Any, values: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """Print what a verb made.
+
+    Args:
+        verb: what was done.
+        made: what came of it.
+        values: what its command was given, as words.
+        given: what these stand for.
+    """
+    out: Any = values.get("out")
+    if verb.stores:
+        wrote(described(made), out, NEXT.get(verb.name, "").format(out))
+        if values.get("save_space"):
+            wrote(f"space '{made.space.id}'", values["save_space"])
+    elif verb.makes == "file":
+        alignment = getattr(given["model"], "alignment", given["model"])
+        stitched = "stitched model with " * (alignment is not given["model"])
+        wrote(f"{stitched}alignment '{alignment.id}' for {given['exporter']}", made)
+    else:
+        if out:
+            wrote("the predictions", out)
+        if values.get("save"):
+            record(given["artefact"], made)
+        empty = "The items have no classes to compare with" if verb.name == "stitch" else "Nothing was measured"
+        put_figures(made, values["as_json"], empty)
+
+
+def described(made: Any) -> str:
+    """Return in one line what an artefact is."""
+    if made.kind == "vectors":
+        return f"{count(len(made), 'vector')} of '{made.space.id}' ({made.space.dim} dimensions)"
+    if made.kind == "anchors":
+        return f"{count(len(made), 'anchor')} '{made.id}'"
+    if made.kind == "head":
+        return f"head '{made.id}' of '{made.space.id}' ({count(len(made.classes), 'class')})"
+    if made.kind == "atlas":
+        return f"atlas '{made.id}' of {count(len(made.charts), 'space')} ({made.space.dim} dimensions)"
+    seen = [count(made.n_pairs, "item")] if made.n_pairs else []
+    seen += [f"{count(made.n_unpaired, 'vector')} without a known partner"] if made.n_unpaired else []
+    fitted = f", fitted on {' and '.join(seen)}" if seen else ""
+    return f"alignment '{made.id}' ({made.source.dim} to {made.target.dim} dimensions{fitted})"
+
+
+def record(ref: str, found: Iterable[Metric]) -> None:
+    """Write figures into the card of an artefact, in place of those of the same name, data set and split."""
+    from atlas.artefacts.loading import load, save
+    from atlas.hub.pulling import locate
+
+    folder = locate(ref, ["alignment", "head", "atlas"])
+    measured: Artefact = load(folder)
+    figures = (*measured.card.metrics, *found)
+    kept = {(metric.name, metric.dataset, metric.split): metric for metric in figures}
+    save(measured.with_card(metrics=tuple(kept.values())), folder, overwrite=True)
+    wrote("the figures", folder)
+
+
+def put_figures(found: Sequence[Any], as_json: bool, empty: str) -> None:
+    """Print figures as a table, or as JSON; `empty` is said if there are none."""
+    if as_json:
+        put_json([dataclasses.asdict(figure) for figure in found])
+    else:
+        header, names = METRICS if all(isinstance(figure, Metric) for figure in found) else COMPARISONS
+        put_table(header, [[getattr(figure, name) for name in names] for figure in found], empty)
