@@ -81,13 +81,14 @@ def push_command(
         raise click.UsageError("--head and --fitted-on go with --evaluated-on")
     if not sys.stderr.isatty():
         quiet()
-    on = [*evaluated_on, *([head] if head else [])]
     how["fitted_on"] = how["fitted_on"] or ()
-    done = push(folder, repo, dry_run=dry_run, evaluated_on=on, **how)
+    done = push(folder, repo, dry_run=dry_run, evaluated_on=evaluated_on, head=head or "", **how)
     for name in sorted({*ITEMS} & {*done.files}):
         say(f"{name} holds raw items: whoever can read the repository can read them")
     if not done.license:
         say("The card names no licence - name one with --license, such as cc-by-4.0")
+    if done.told:
+        params.wrote("the figures", done.told)
     if as_json:
         put_json({**_plain(done), "dry_run": dry_run})
     elif dry_run:

@@ -53,15 +53,12 @@ def evaluate_command(
 def record(mapping: Any, ref: str, found: Iterable[Metric]) -> None:
     """Write figures into the card of an alignment, in place of those of the same name, data set and split."""
     from atlas.artefacts.loading import save
+    from atlas.cards.kinds import merged
     from atlas.cli.params import wrote
     from atlas.hub.pulling import locate
 
-    def key(metric: Metric) -> tuple[str, str, str]:
-        return metric.name, metric.dataset, metric.split
-
-    kept = {key(metric): metric for metric in (*mapping.metrics, *found)}
     folder = locate(ref, ["alignment"])
-    save(mapping.with_card(metrics=tuple(kept.values())), folder, overwrite=True)
+    save(mapping.with_card(metrics=merged(mapping.metrics, found)), folder, overwrite=True)
     wrote("the figures", folder)
 
 
