@@ -59,3 +59,15 @@ def unquoted(value: object) -> str:
     except ValueError:
         return ""
     return " - write it without quotes"
+
+
+def in_a_line(text: object, limit: int = 1000) -> str:
+    """Return text of others as one line that can be printed: every character can be seen, and there are not too many.
+
+    Args:
+        text: what is to be printed.
+        limit: how many characters are kept.
+    """
+    plain = " ".join(str(text).split())
+    plain = plain if len(plain) <= limit else plain[: limit - 3] + "..."
+    return "".join(char if char.isprintable() else "?" for char in plain)

@@ -40,7 +40,7 @@ STARTERS = ["atlas.__main__"]
 # What a plugin is; its tests and examples may look at anything.
 BESIDE = {"tests", "examples", "benchmarks"}
 # Beside the standard library, what some packages alone may import.
-OWNERS = {"click": {"cli"}, "yaml": {"cards"}, "huggingface_hub": {"hub"}, "pluggy": {"plugins"}}
+OWNERS = {"click": {"cli"}, "yaml": {"cards"}, "huggingface_hub": {"hub"}, "jinja2": {"hub"}, "pluggy": {"plugins"}}
 
 
 def module_of(path: Path) -> str:

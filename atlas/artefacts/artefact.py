@@ -132,6 +132,7 @@ class Artefact:
         tag: str = "",
         license: str = "",
         with_items: str | Path | None = None,
+        dry_run: bool = False,
     ) -> Push:
         """Publish the artefact as one commit, and return it: `.commit`, and `.pinned` to load it by.
 
@@ -147,6 +148,7 @@ class Artefact:
             tag: a name for the commit; it must be new.
             license: to publish it under, such as cc-by-4.0; '': its own.
             with_items: a .txt, .csv, .tsv, .jsonl or .parquet file of raw items to publish, as items.txt...
+            dry_run: change nothing, and return what would be pushed.
         """
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary) / slug(repo.split("/")[-1])
@@ -162,6 +164,7 @@ class Artefact:
                 token=token,
                 license=license,
                 with_items=with_items,
+                dry_run=dry_run,
             )
 
 

@@ -6,7 +6,7 @@ A card is everything about an artefact but its tensors. Nothing here imports tor
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, ClassVar
 
@@ -45,6 +45,11 @@ class Metric:
     dataset: str = ""
     split: str = ""
     n: int = 0
+
+
+def merged(old: Iterable[Metric], new: Iterable[Metric]) -> tuple[Metric, ...]:
+    """Return figures with new ones in place of those of the same name, data set and split."""
+    return tuple({(one.name, one.dataset, one.split): one for one in (*old, *new)}.values())
 
 
 @dataclass(frozen=True)

@@ -81,13 +81,14 @@ def push_command(
         raise click.UsageError("--head and --fitted-on go with --evaluated-on")
     if not sys.stderr.isatty():
         quiet()
-    on = [*evaluated_on, *([head] if head else [])]
     how["fitted_on"] = how["fitted_on"] or ()
-    done = push(folder, repo, dry_run=dry_run, evaluated_on=on, **how)
+    done = push(folder, repo, dry_run=dry_run, evaluated_on=evaluated_on, head=head or "", **how)
     for name in sorted({*ITEMS} & {*done.files}):
         say(f"{name} holds raw items: whoever can read the repository can read them")
     if not done.license:
         say("The card names no licence - name one with --license, such as cc-by-4.0")
+    if done.told:
+        params.wrote("the figures", done.told)
     if as_json:
         put_json({**_plain(done), "dry_run": dry_run})
     elif dry_run:
@@ -184,16 +185,17 @@ def verify_command(
 @click.option(
     "--registry", required=True, metavar="FOLDER", type=click.Path(path_type=Path), help="Registry to rebuild."
 )
+@click.option("--remove-all", is_flag=True, help="Remove all entries of AUTHOR even if the Hub lists nothing.")
 @params.as_json
 @click.pass_context
-def index_command(ctx: click.Context, author: str, registry: Path, as_json: bool) -> None:
+def index_command(ctx: click.Context, author: str, registry: Path, remove_all: bool, as_json: bool) -> None:
     """Rebuild the entries of a registry that stand for what AUTHOR, a user or organisation, has on the Hub.
 
     Each entry is a card pinned to a commit; its tensors are pulled when they are used.
     """
     from atlas.hub.searching import index
 
-    done = index(author, registry)
+    done = index(author, registry, remove_all=remove_all)
     if as_json:
         put_json(
             {"written": [*map(str, done.written)], "removed": [*map(str, done.removed)], "skipped": dict(done.skipped)}

@@ -9,6 +9,7 @@ import click
 
 from atlas.cli import params
 from atlas.cli.output import cell, put, put_json, put_table, say, table
+from atlas.errors import in_a_line
 
 if TYPE_CHECKING:
     from atlas.storage.registry import Entry
@@ -112,7 +113,7 @@ def put_fields(shown: dict[str, Any]) -> None:
     for name, value in fields.items():
         values = value if isinstance(value, list) and value and isinstance(value[0], dict) else [value]
         for i, item in enumerate(values):
-            put(f"  {name if i == 0 else '':{width}}  {in_words(name, item)}")
+            put(f"  {name if i == 0 else '':{width}}  {in_a_line(in_words(name, item), 5000)}")
     if metrics:
         header = list(dict.fromkeys(key for metric in metrics for key in metric))
         text = table(header, [[metric.get(key) for key in header] for metric in metrics])
@@ -154,7 +155,7 @@ def check_command(ctx: click.Context, paths: tuple[Path, ...], as_json: bool, **
     if as_json:
         put_json({str(folder): problems for folder, problems in found.items()})
     for problem in [] if as_json else [problem for problems in wrong.values() for problem in problems]:
-        put(problem)
+        put(in_a_line(problem))
     said = "1 artefact" if len(found) == 1 else f"{len(found)} artefacts"
     say(f"{said} checked, {len(wrong) or 'none'} with problems")
     ctx.exit(1 if wrong else 0)

@@ -6,9 +6,10 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from atlas.cards.kinds import Metric
+from atlas.cards.kinds import Metric, merged
 from atlas.cli.output import put_json, put_table
 from atlas.cli.params import count, wrote
+from atlas.errors import AtlasError
 
 if TYPE_CHECKING:
     from atlas.artefacts.artefact import Artefact
@@ -75,11 +76,11 @@ def record(ref: str, found: Iterable[Metric]) -> None:
     from atlas.artefacts.loading import load, save
     from atlas.hub.pulling import locate
 
+    if ref.startswith("hf://"):
+        raise AtlasError(f"'{ref}' is not yours to write to - pull it with 'atlas pull {ref} --to FOLDER' first")
     folder = locate(ref, ["alignment", "head", "atlas"])
     measured: Artefact = load(folder)
-    figures = (*measured.card.metrics, *found)
-    kept = {(metric.name, metric.dataset, metric.split): metric for metric in figures}
-    save(measured.with_card(metrics=tuple(kept.values())), folder, overwrite=True)
+    save(measured.with_card(metrics=merged(measured.card.metrics, found)), folder, overwrite=True)
     wrote("the figures", folder)
 
 

@@ -9,24 +9,29 @@ from typing import Any
 
 import click
 
+from atlas.errors import in_a_line
 from atlas.progress import clear_bars
+
+# What is not printable for Python, and yet does no harm.
+SPACES = "\n\t\u00a0\u3000"
 
 
 def say(text: str) -> None:
-    """Print a line on stderr, above a progress bar if one is shown."""
+    """Print one line on stderr, above a progress bar if one is shown."""
     clear_bars()
-    click.echo(text, err=True)
+    click.echo(in_a_line(text, 2000), err=True)
 
 
 def put(text: str) -> None:
-    """Print a result on stdout."""
+    """Print a result of one line or more on stdout, without what moves the cursor or cannot be seen."""
     clear_bars()
-    click.echo(text)
+    click.echo("".join(char if char in SPACES or char.isprintable() else "?" for char in text))
 
 
 def put_json(data: Any) -> None:
     """Print data as JSON on stdout; what is not finite becomes null."""
-    put(json.dumps(_finite(data), indent=2, ensure_ascii=False))
+    text = json.dumps(_finite(data), indent=2, ensure_ascii=False)
+    put("".join(char if char in SPACES or char.isprintable() else json.dumps(char)[1:-1] for char in text))
 
 
 def _finite(data: Any) -> Any:
@@ -67,4 +72,4 @@ def cell(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e5 else f"{value:.3e}"
-    return str(value)
+    return in_a_line(value)

@@ -1,7 +1,7 @@
 """The Hugging Face Hub: what others published is pulled and checked, what you made is pushed as one commit.
 
-`client` and `xet` make the Hub's own client patient, yet bounded in time; `cache` and `target` are a repository as it
-is read and as it is written; `card` and `text` make the model card; the others do the work.
+`client` makes the Hub's own client patient, yet bounded; `cache` and `repository` are a repository as it is read and as
+it is written; `model_card` and `model_card_text` make the model card; the others do the work.
 """
 
 from __future__ import annotations

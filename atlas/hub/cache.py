@@ -257,8 +257,11 @@ class Source:
         elif not self.force:
             return folder
         for _ in range(2):
-            if patiently(lambda: self._download(commit, name, expected), self.ref, self.token):
-                return folder
+            try:
+                if self._download(commit, name, expected):
+                    return folder
+            except OSError as error:
+                raise AtlasError(complaint(error, str(self.ref))) from None
         raise AtlasError(
             f"{name} of '{self.ref}' arrived damaged twice: its hash is not the one {endpoint()} lists; "
             "nothing of it was kept - try again, or over another connection"
@@ -269,12 +272,24 @@ class Source:
         blob = self.cache.blob(expected)
         if self.force or not expected.fits(blob):
             with self.cache.arriving(expected) as path:
-                receive(self.ref.repo, commit, name, expected.digest, expected.size, path, self.token)
+                self._receive(commit, name, expected, path)
                 if not expected.fits(path):
                     return False
                 path.replace(blob)
         self.cache.show(expected, commit, name)
         return True
+
+    def _receive(self, commit: str, name: str, expected: Listed, path: Path) -> None:
+        """Bring one file to a path; where a connection is lost, go on from there as long as that leads any further."""
+        what = (self.ref.repo, commit, name, expected.digest, expected.size, path, self.token)
+        had = -1
+        while (have := path.stat().st_size if path.exists() else 0) > had:
+            had = have
+            try:
+                return patiently(lambda: receive(*what), self.ref, self.token, most=expected.size)
+            except AtlasError as error:
+                lost = error
+        raise lost
 
     def _check_room(self, expected: Listed) -> None:
         with contextlib.suppress(OSError):

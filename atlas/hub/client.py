@@ -1,17 +1,17 @@
-"""The Hub's own client, made patient, bounded in time, and understandable when it fails."""
+"""The Hub's own client, made patient, bounded in time and in memory, and understandable when it fails."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import re
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from atlas.errors import AtlasError, NotFoundError
-from atlas.hub.xet import Watch, over_http
+from atlas.errors import AtlasError, NotFoundError, in_a_line
 
 T = TypeVar("T")
 
@@ -20,17 +20,13 @@ PAUSE = 1.0
 LONGEST_PAUSE = 60.0
 # How long to wait for an answer, in seconds; the client waits for ever for most of them.
 WAIT = 60.0
-_TRANSIENT = (408, 429, 500, 502, 503, 504)
+# How many bytes of an answer are read: a page of a listing has a few million at most.
+MOST = 32 * 2**20
+_TRANSIENT = (408, 409, 429, 500, 502, 503, 504)
+# What the client raises where an answer is not what it expects.
+_MALFORMED = (TypeError, AttributeError, LookupError, OverflowError, RecursionError)
+_PORTS = {"http": 80, "https": 443}
 _TOKEN = re.compile(r"\b(hf|api)_[A-Za-z0-9_-]{3,}|(?<=://)[^/@\s]+(?=@)")
-
-
-class LostError(AtlasError):
-    """A request failed in a way that leaves open whether the Hub acted on it.
-
-    `wait` is how many seconds to wait before trying again.
-    """
-
-    wait: float = 0.0
 
 
 def client(token: str | bool | None = None) -> Any:
@@ -73,9 +69,7 @@ def clean(text: object, token: str | bool | None = None, limit: int = 300) -> st
     plain = str(text)
     if isinstance(token, str) and token:
         plain = plain.replace(token, "***")
-    plain = " ".join(_TOKEN.sub("***", plain).split())
-    plain = "".join(char if char.isprintable() else "?" for char in plain)
-    return plain if len(plain) <= limit else plain[: limit - 3] + "..."
+    return in_a_line(_TOKEN.sub("***", plain), limit)
 
 
 def patiently(
@@ -84,7 +78,8 @@ def patiently(
     token: str | bool | None = None,
     *,
     tries: int | None = None,
-    write: bool = False,
+    most: int = 0,
+    lost: str = "",
 ) -> T:
     """Return what a call of the client returns; try again what may pass, and explain what does not.
 
@@ -93,34 +88,29 @@ def patiently(
         what: the reference it is about, the start of the message.
         token: kept out of messages.
         tries: how often to try; None: three times.
-        write: whether the call changes anything; what cannot be repeated blindly is then raised as `LostError`.
+        most: how many bytes an answer may have, where it may have more than others.
+        lost: what to say where it is not known what came of the request.
 
     Raises:
         NotFoundError: the repository, revision or file is not there.
-        LostError: a write whose fate is unknown.
         AtlasError: anything else, in one sentence.
     """
     failures = _failures()
-    left = TRIES if tries is None else tries
-    pause = PAUSE
+    left, pause = TRIES if tries is None else tries, PAUSE
     while True:
         left -= 1
-        watch = Watch(WAIT)
         try:
-            with _bounded(), watch:
+            with _bounded(max(most, MOST)):
                 return call()
+        except _MALFORMED as error:
+            said = clean(f"{type(error).__name__}: {error}", token, 160)
+            raise AtlasError(f"{endpoint()} answers for '{what}' in a form that no Hub has ({said})") from None
         except failures as error:
             wait = _pause(error, pause)
-            if watch.used and wait is not None and not isinstance(error, _http_errors()):
-                over_http("stood still" if watch.still else f"failed ({type(error).__name__})")
-            if left > 0 and wait is not None:
-                time.sleep(wait)
-                pause *= 2
-                continue
-            raised = _kind(error, write)(complaint(error, what, token))
-            if isinstance(raised, LostError):
-                raised.wait = pause if wait is None else wait
-            raise raised from None
+            if left <= 0 or wait is None:
+                raise _kind(error)(complaint(error, what, token, lost)) from None
+            time.sleep(wait)
+            pause *= 2
 
 
 def _failures() -> tuple[type[Exception], ...]:
@@ -134,11 +124,9 @@ def _http_errors() -> tuple[type[Exception], ...]:
     return (errors.HfHubHTTPError, errors.HfHubHTTPError.__bases__[0])
 
 
-def _kind(error: Exception, write: bool) -> type[AtlasError]:
+def _kind(error: Exception) -> type[AtlasError]:
     from huggingface_hub import errors
 
-    if write and (_pause(error, 0.0) is not None or _status(error) in (409, 412)):
-        return LostError
     missing = (errors.RepositoryNotFoundError, errors.RevisionNotFoundError, errors.EntryNotFoundError)
     return NotFoundError if isinstance(error, missing) else AtlasError
 
@@ -156,7 +144,7 @@ def _pause(error: Exception, pause: float) -> float | None:
     status = _status(error)
     if status:
         asked = error.response.headers.get("Retry-After", "")  # type: ignore[attr-defined]
-        wait = float(asked) if asked.isdigit() else pause
+        wait = float(asked) if re.fullmatch("[0-9]{1,9}", asked) else pause
         return wait if status in _TRANSIENT and wait <= LONGEST_PAUSE else None
     if isinstance(error, (ConnectionError, TimeoutError, errors.LocalEntryNotFoundError)):
         return pause
@@ -167,13 +155,14 @@ def _pause(error: Exception, pause: float) -> float | None:
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def complaint(error: Exception, what: object, token: str | bool | None = None) -> str:
+def complaint(error: Exception, what: object, token: str | bool | None = None, lost: str = "") -> str:
     """Return what went wrong and what to do about it, in one sentence without secrets.
 
     Args:
         error: what the client raised.
         what: the reference it is about.
         token: kept out of the sentence.
+        lost: what to say where it is not known what came of the request.
     """
     from huggingface_hub import errors
 
@@ -189,18 +178,16 @@ def complaint(error: Exception, what: object, token: str | bool | None = None) -
     if isinstance(error, errors.EntryNotFoundError) and not isinstance(error, errors.LocalEntryNotFoundError):
         return f"'{what}' does not hold the file that was asked for"
     if status := _status(error):
-        return _answer(error, status, what, token)
+        return _answer(error, status, what, token, lost)
     if getattr(error, "errno", None) in _FULL:
         return f"'{what}' cannot be stored: {error.strerror} - free some space, or set HF_HOME"  # type: ignore[attr-defined]
     if _pause(error, 0.0) is None:
         return f"'{what}' failed: {clean(error, token)}"
-    return (
-        f"'{what}': the connection to {host()} failed ({clean(type(error).__name__)}) - try again; "
-        "what was pulled before works with HF_HUB_OFFLINE=1"
-    )
+    advice = lost or " - try again; what was pulled before works with HF_HUB_OFFLINE=1"
+    return f"'{what}': the connection to {host()} failed ({clean(type(error).__name__)}){advice}"
 
 
-def _answer(error: Exception, status: int, what: object, token: str | bool | None) -> str:
+def _answer(error: Exception, status: int, what: object, token: str | bool | None, lost: str) -> str:
     """Say what an HTTP status means here."""
     from huggingface_hub import errors
 
@@ -221,25 +208,71 @@ def _answer(error: Exception, status: int, what: object, token: str | bool | Non
         after = error.response.headers.get("Retry-After")  # type: ignore[attr-defined]
         return f"'{what}': {host()} asks for fewer requests - try again in {clean(after or '60')} seconds"
     if status >= 500:
-        return f"'{what}': {host()} has a problem of its own (status {status}) - try again later"
+        return f"'{what}': {host()} has a problem of its own (status {status}){lost or ' - try again later'}"
     return f"'{what}': {host()} refuses the request (status {status}){note}"
 
 
 @contextlib.contextmanager
-def _bounded() -> Iterator[None]:
-    """Let no request of the client wait for ever."""
+def _bounded(most: int) -> Iterator[None]:
+    """Let no request of the client wait for ever or take a token elsewhere, and no answer go on without end."""
+    from huggingface_hub import constants
     from huggingface_hub.utils import get_session
+
+    home = origin(constants.ENDPOINT)
 
     def bound(request: Any) -> None:
         timeout = request.extensions.setdefault("timeout", {})
-        for part in ("connect", "read", "write", "pool"):
-            if timeout.get(part) is None:
-                timeout[part] = WAIT
+        timeout |= {part: WAIT for part in ("connect", "read", "write", "pool") if timeout.get(part) is None}
+        # Bytes are counted as they come; a small compressed answer may be a large one.
+        request.headers["Accept-Encoding"] = "identity"
+        # The next page of a listing, or where to report an upload, may be anywhere.
+        if origin(str(request.url)) != home and request.headers.get("Authorization", "").startswith("Bearer "):
+            del request.headers["Authorization"]
 
-    hooks = get_session().event_hooks["request"]
-    hooks.append(bound)
+    def count(response: Any) -> None:
+        if response.headers.get("Content-Encoding", "identity") != "identity":
+            raise AtlasError(f"{host()} answers compressed, which was not asked for - is there a proxy between?")
+        response.stream = _counted(type(response.stream).__mro__[1])(response.stream, most)
+
+    hooks = get_session().event_hooks
+    hooks["request"].append(bound)
+    hooks["response"].append(count)
     try:
         yield
     finally:
-        with contextlib.suppress(ValueError):
-            hooks.remove(bound)
+        for name, hook in (("request", bound), ("response", count)):
+            with contextlib.suppress(ValueError):
+                hooks[name].remove(hook)
+
+
+@functools.cache
+def _counted(base: Any) -> Any:
+    """Return the class of streams of bytes that end with an error, derived from that of the HTTP library in use."""
+
+    class Counted(base):
+        def __init__(self, stream: Any, most: int) -> None:
+            self.stream, self.left = stream, most
+
+        def __iter__(self) -> Iterator[bytes]:
+            for chunk in self.stream:
+                self.left -= len(chunk)
+                if self.left < 0:
+                    raise AtlasError(f"{host()} answers without end - is it a Hub?")
+                yield chunk
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.stream, name)
+
+        def close(self) -> None:
+            self.stream.close()
+
+    return Counted
+
+
+def origin(url: str) -> tuple[str, str, int]:
+    """Return the scheme, host and port of an address; ('', '', 0) if it is none."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme, parts.hostname or "", parts.port or _PORTS.get(parts.scheme, 0)
+    except ValueError:
+        return "", "", 0

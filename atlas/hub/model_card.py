@@ -32,11 +32,6 @@ _LICENSES = (
 LICENSES = frozenset(_LICENSES.split())
 
 
-def method_of(card: Card) -> str:
-    """Return the name of the component that made an artefact; '' if none did."""
-    return next((m for m in (getattr(card, n, "") for n in ("aligner", "head", "aggregator", "sampler")) if m), "")
-
-
 def spaces_of(card: Card) -> dict[str, list[Space]]:
     """Return the spaces an artefact is about, by the part they play: source, target or space."""
     if card.kind == "alignment":
@@ -57,7 +52,7 @@ def tags(card: Card) -> list[str]:
     """Return the tags an artefact is found by."""
     found = [*(ALIGNMENT_TAGS if card.kind in ("alignment", "atlas") else ("embeddings",)), f"{TAG}kind:{card.kind}"]
     found += [f"{TAG}{part}:{space.id}" for part, spaces in spaces_of(card).items() for space in spaces]
-    return found + ([f"{TAG}method:{method_of(card)}"] if method_of(card) else [])
+    return found + ([f"{TAG}method:{card.method}"] if card.method else [])
 
 
 def metadata(card: Card, base_models: Sequence[str] = ()) -> dict[str, Any]:
@@ -120,7 +115,8 @@ def readme(old: str, before: Mapping[str, Any], after: Mapping[str, Any], body: 
         raise CardError(f"{where}: the metadata must be a mapping, got {type(present).__name__}")
     for key, value in changes(present, before, after).items():
         block = _set(block, key, value)
-    marked = f"{BEGIN}\n{body.strip()}\n{END}"
+    # A mark that stands in the text itself, as in a recipe, would be taken for Atlas's own by the next push.
+    marked = f"{BEGIN}\n{body.strip().replace('<!-- atlas:', '<!--atlas:')}\n{END}"
     if _MARKS.search(rest):
         rest = _MARKS.sub(lambda _: marked, rest, count=1)
     elif "<!-- atlas:begin" in rest or "<!-- atlas:end" in rest:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from atlas.cards.folder import CARD, MODEL, dump_card, read_card
-from atlas.cards.kinds import Card
+from atlas.cards.kinds import Card, TensorInfo
 from atlas.cards.yaml import parse_yaml
 from atlas.errors import AtlasError, CardError, NotFoundError
 from atlas.hub.cache import Ref
@@ -92,14 +92,12 @@ def sound_card(folder: Path, license: str = "", given: Card | None = None) -> Ca
     A licence takes the place of the card's; the Hub knows those it lists in lower case only. A card that is given takes
     the place of that in the folder.
     """
-    from atlas.storage.tensors import load_tensors
-
     card = replace(given or read_card(folder), hub="")
     if license:
         card = replace(card, license=license.lower() if license.lower() in LICENSES else license)
     if card.sha256:
         check_file(folder, card)
-        if bad := not_finite(load_tensors(folder / MODEL)):
+        if bad := not_finite(folder / MODEL):
             raise CardError(f"{folder / MODEL}: NaN or infinity in {', '.join(bad)} - publish finite numbers only")
     elif (folder / MODEL).exists():
         raise CardError(f"{folder / MODEL}: the card does not list it")
@@ -109,9 +107,19 @@ def sound_card(folder: Path, license: str = "", given: Card | None = None) -> Ca
     return card
 
 
-def not_finite(tensors: Mapping[str, Any]) -> list[str]:
-    """Return the names of the tensors that hold NaN or infinity."""
-    return [name for name, t in tensors.items() if t.is_floating_point() and not bool(t.isfinite().all())]
+def not_finite(path: Path) -> list[str]:
+    """Return the names of the tensors of a file that hold NaN or infinity; it is read by batches."""
+    from atlas.storage.rows import Rows
+    from atlas.storage.tensors import DTYPES, read_header, size_of
+
+    infos, starts = read_header(path)
+    found = []
+    for name, info in infos.items():
+        if (dtype := DTYPES[info.dtype]).is_floating_point:
+            flat = TensorInfo(info.dtype, (size_of(info) // dtype.itemsize, 1))
+            if not all(bool(batch.isfinite().all()) for batch in Rows.map(path, starts[name], flat).batches()):
+                found.append(name)
+    return found
 
 
 def _texts(value: Any, name: str = "") -> Iterator[tuple[str, str]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 from atlas.cards.folder import CARD, MODEL
 from atlas.errors import AtlasError, NotFoundError
 from atlas.hub.cache import Cache, Listed, Ref, Source, commit_of, listed
-from atlas.hub.client import TRIES, LostError, clean, client, patiently
+from atlas.hub.client import clean, client, endpoint, patiently
 
 README = "README.md"
 # Files that may lie beside a card and are published with it.
@@ -33,6 +32,7 @@ class Push:
         commit: what the branch holds afterwards; '' before it was pushed.
         url: the page of a pull request; '' if none was opened.
         license: what the card names; '' if it names none.
+        told: the folder whose own card got the figures that were measured; '' if none did.
     """
 
     ref: Ref
@@ -44,6 +44,7 @@ class Push:
     url: str = ""
     sizes: dict[str, int] = field(default_factory=dict)
     license: str = ""
+    told: str = ""
 
     @property
     def pinned(self) -> str:
@@ -115,27 +116,15 @@ class Target:
     def commit(self, plan: Push, message: str, create_pr: bool) -> Push:
         """Make one commit on top of the head that was looked at.
 
-        An answer that is lost does not say whether the commit was made, so the branch is looked at before it is tried
-        again, and before anything is said.
+        It is refused where the branch is not at that head any more, so trying again never makes two; of pull requests,
+        it would.
         """
-        left = TRIES
-        while True:
-            left -= 1
-            try:
-                info = self.ask(lambda: self._send(plan, message, create_pr), tries=1, write=True)
-                return replace(plan, commit=commit_of(info.oid, self.ref), url=clean(info.pr_url or ""))
-            except LostError as error:
-                if found := self._landed(plan, message, create_pr):
-                    return found
-                head = self._head()
-                if head != plan.parent:
-                    raise AtlasError(
-                        f"'{self.ref}' was changed by somebody else in the meantime, it is at {head[:12]} now; "
-                        "nothing was published - push again to build on it"
-                    ) from None
-                if left == 0:
-                    raise AtlasError(f"{error}; nothing was published") from None
-                time.sleep(error.wait)
+        if create_pr:
+            lost = f"; whether it was opened is not known - look at {endpoint()}/{self.ref.repo}/discussions first"
+        else:
+            lost = "; whether it was published is not known - push again, which does nothing if it was"
+        info = self.ask(lambda: self._send(plan, message, create_pr), tries=1 if create_pr else None, lost=lost)
+        return replace(plan, commit=commit_of(info.oid, self.ref), url=clean(info.pr_url or ""))
 
     def _send(self, plan: Push, message: str, create_pr: bool) -> Any:
         from huggingface_hub import CommitOperationAdd
@@ -150,28 +139,6 @@ class Target:
             parent_commit=plan.parent,
             create_pr=create_pr,
         )
-
-    def _head(self, revision: str = "") -> str:
-        info = self.ask(
-            lambda: self.api.model_info(self.ref.repo, revision=revision or self.ref.revision, expand=["sha"])
-        )
-        return commit_of(info.sha, self.ref)
-
-    def _landed(self, plan: Push, message: str, create_pr: bool) -> Push | None:
-        """Return the push if its commit is there after all."""
-        if not create_pr:
-            head = self._head()
-            return replace(plan, commit=head) if head != plan.parent and self._holds(plan, head) else None
-        requests = self.ask(lambda: list(self.api.get_repo_discussions(self.ref.repo, discussion_type="pull_request")))
-        for request in requests[:10]:
-            revision = f"refs/pr/{request.num}"
-            if request.title == message and request.status in ("open", "draft") and self._holds(plan, revision):
-                return replace(plan, commit=self._head(revision), url=clean(request.url))
-        return None
-
-    def _holds(self, plan: Push, revision: str) -> bool:
-        there = self.listing(revision)
-        return all(name in there and same(plan.files[name], there[name]) for name in plan.files)
 
     def tag(self, name: str, commit: str) -> None:
         """Give a commit a name; raise `AtlasError` if another commit has it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,8 +10,9 @@ from typing import Any
 
 from atlas.cards.folder import CARD, MODEL, dump_card, read_card
 from atlas.cards.kinds import Card
-from atlas.errors import AtlasError, unknown
-from atlas.hub.client import clean, client, endpoint, offline, patiently
+from atlas.errors import AtlasError, NotFoundError, unknown
+from atlas.hub.cache import Ref
+from atlas.hub.client import clean, client, endpoint, host, offline, patiently
 from atlas.hub.model_card import LIBRARY, TAG
 from atlas.hub.pulling import pull
 from atlas.storage.registry import FOLDERS
@@ -66,12 +67,8 @@ def search(
     wanted = {"kind": kind, "source": source, "target": target, "method": method}
     tags = [LIBRARY, *(f"{TAG}{name}:{value}" for name, value in wanted.items() if value)]
     api = client(token)
-    rows = patiently(
-        lambda: list(api.list_models(filter=tags, author=author or None, expand=_FIELDS, limit=LIMIT)),
-        endpoint(),
-        token,
-    )
-    found = [_found(row) for row in rows]
+    listing = {"filter": tags, "author": author or None, "expand": _FIELDS, "limit": LIMIT}
+    found = patiently(lambda: [_found(row) for row in api.list_models(**listing)], endpoint(), token)
     words = query.lower().split()
     kept = [one for one in found if one.kind and all(word in _text(one) for word in words)]
     return sorted(kept, key=_order(sort))
@@ -94,8 +91,8 @@ def _found(row: Any) -> Found:
     """Return what a row of a listing says; all of it was written by others."""
     named: dict[str, str] = {}
     for tag in row.tags or []:
-        if tag.startswith(TAG):
-            name, _, value = tag.removeprefix(TAG).partition(":")
+        if str(tag).startswith(TAG):
+            name, _, value = str(tag).removeprefix(TAG).partition(":")
             named[name] = f"{named[name]}, {clean(value)}" if name in named else clean(value, limit=100)
     data = row.card_data.to_dict() if row.card_data else {}
     return Found(
@@ -126,28 +123,40 @@ def _metrics(index: Any) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Indexed:
-    """What became of a registry: entries written and removed, and repositories left out with the reason."""
+    """What became of a registry: entries written and removed, and repositories left as they were with the reason."""
 
     written: tuple[Path, ...]
     removed: tuple[Path, ...]
     skipped: Mapping[str, str]
 
 
-def index(author: str, folder: str | Path, *, token: str | bool | None = None) -> Indexed:
+def index(author: str, folder: str | Path, *, remove_all: bool = False, token: str | bool | None = None) -> Indexed:
     """Rebuild the entries of a registry that stand for what an author has on the Hub.
 
     Each entry is a card that points to a commit; tensors are pulled when they are used. Entries of repositories that
-    are gone are removed; entries that hold tensors, and those of others, are left alone.
+    the Hub says are gone are removed, once the others are written; entries that hold tensors, those of others, and
+    those whose repository could not be read are left alone.
 
     Args:
         author: user or organisation.
         folder: of the registry.
+        remove_all: remove all entries of the author even if the Hub lists nothing.
         token: None for the one you are logged in with.
+
+    Raises:
+        AtlasError: the Hub cannot be searched, or it lists nothing of an author who has entries.
     """
     root = Path(folder)
+    listed = sorted(search(author=author, token=token), key=lambda one: one.repo)
+    entries = _entries(root, author)
+    if entries and not listed and not remove_all:
+        raise AtlasError(
+            f"{host()} lists nothing of '{author}', whose entries in '{root}' are {len(entries)} - log in if they are "
+            "private; to remove them all, pass --remove-all (remove_all=True)"
+        )
     wanted: dict[Path, Card] = {}
     skipped: dict[str, str] = {}
-    for one in sorted(search(author=author, token=token), key=lambda one: one.repo):
+    for one in listed:
         try:
             found = pull(f"{one.repo}@{one.commit}", tensors=False, token=token)
             # The commit that was pulled: what a listing calls one may be a branch.
@@ -161,20 +170,41 @@ def index(author: str, folder: str | Path, *, token: str | bool | None = None) -
             skipped[one.repo] = f"{card.kind} '{card.id}' is that of '{taken.hub or entry}' already"
         else:
             wanted[entry] = card
-    removed = [entry for entry in _entries(root, author) if entry not in wanted]
+    written = tuple(_write(entry, card) for entry, card in wanted.items())
+    read = {one.repo for one in listed} - {*skipped}
+    left = {entry: repo for entry, repo in entries.items() if entry not in wanted and repo not in skipped}
+    removed = tuple(entry for entry, repo in left.items() if repo in read or _gone(repo, token, skipped))
     for entry in removed:
-        shutil.rmtree(entry)
-    return Indexed(tuple(_write(entry, card) for entry, card in wanted.items()), tuple(removed), skipped)
+        _remove(entry)
+    return Indexed(written, removed, skipped)
 
 
-def _entries(root: Path, author: str) -> list[Path]:
-    """Return the entries that stand for repositories of an author."""
+def _entries(root: Path, author: str) -> dict[Path, str]:
+    """Return the entries that stand for repositories of an author, and these."""
     from atlas.storage.registry import Registry
 
-    if not root.is_dir():
-        return []
-    folders = [entry.folder for entry in Registry(root).entries() if entry.card.hub.startswith(f"{author}/")]
-    return [folder for folder in folders if not (folder / MODEL).exists()]
+    cards = {entry.folder: entry.card.hub for entry in Registry(root).entries()} if root.is_dir() else {}
+    mine = {folder: hub.partition("@")[0] for folder, hub in cards.items() if hub.startswith(f"{author}/")}
+    return {folder: repo for folder, repo in mine.items() if not (folder / MODEL).exists()}
+
+
+def _gone(repo: str, token: str | bool | None, skipped: dict[str, str]) -> bool:
+    """Whether the Hub says that a repository which it does not list is not there; note what it says otherwise."""
+    try:
+        patiently(lambda: client(token).model_info(repo, expand=["sha"]), Ref(repo), token)
+        skipped[repo] = "the Hub has it, but does not list it as an artefact of Atlas"
+    except NotFoundError:
+        return True
+    except AtlasError as error:
+        skipped[repo] = str(error)
+    return False
+
+
+def _remove(entry: Path) -> None:
+    """Remove an entry's card, and its folder where nothing else is in it."""
+    (entry / CARD).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        entry.rmdir()
 
 
 def _other(entry: Path, author: str) -> Card | None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from atlas.cards.kinds import AlignmentCard, Card, Metric
+from atlas.cards.kinds import AlignmentCard, Card, Metric, merged
 from atlas.errors import AtlasError
 from atlas.hub.cache import SCHEME
 from atlas.hub.pulling import pull
@@ -50,28 +50,37 @@ def measured(
     """
     evaluation, found = _reached(card, evaluated_on, token)
     known: Sequence[Metric] = getattr(card, "metrics", ())
-    names = list(dict.fromkeys(metric.name for metric in known))
+    names = measurable(known, found)
     if names and "head" in found and "accuracy" not in names:
         names = ["accuracy", *names]
-    dataset = next(held for part, held in found.items() if part != "head").dataset
-    splits = {metric.split for metric in known if metric.dataset == dataset}
-    measures = figures(folder, card, found, names, splits.pop() if len(splits) == 1 else "")
-    card = replace(card, metrics=tuple(measures), evaluation=evaluation)  # type: ignore[call-arg]
-    return card, _drawn(card, found, fitted_on) if isinstance(card, AlignmentCard) else {}
+    measures = figures(folder, card, found, names)
+    # Figures of as many items of the same data set are of the same part of it.
+    alike = {(one.name, one.dataset, one.n) for one in measures}
+    splits = {one.split for one in known if (one.name, one.dataset, one.n) in alike}
+    measures = [replace(one, split=splits.copy().pop() if len(splits) == 1 else "") for one in measures]
+    card = replace(card, metrics=merged(known, measures), evaluation=evaluation)  # type: ignore[call-arg]
+    return card, _drawn(card, measures, found, fitted_on) if isinstance(card, AlignmentCard) else {}
 
 
-def _drawn(card: AlignmentCard, views: dict[str, Any], fitted_on: Sequence[str]) -> dict[str, bytes]:
+def measurable(known: Sequence[Metric], found: Mapping[str, Any]) -> list[str]:
+    """Return the names of figures that can be measured on what was found: an accuracy needs a head."""
+    return list(dict.fromkeys(one.name for one in known if one.name != "accuracy" or "head" in found))
+
+
+def _drawn(
+    card: AlignmentCard, measures: Sequence[Metric], views: dict[str, Any], fitted_on: Sequence[str]
+) -> dict[str, bytes]:
     """Return what is shown of an alignment's figures: how few pairs would do, and a picture."""
     from atlas.artefacts.loading import read_vectors
 
     points: list[Point] = []
-    metric = _chosen(card.metrics)
+    metric = _chosen(measures)
     if fitted_on:
         pairs = [read_vectors(ref) for ref in fitted_on]
         _check_apart(pairs[0], views["source"])
         points = list(curve(card, pairs, views, metric.name))
     made = {CURVE: table(points, metric.name).encode()} if points else {}
-    if picture := png(card.metrics, points, metric):
+    if picture := png(measures, points, metric):
         made[PICTURE] = picture
     return made
 

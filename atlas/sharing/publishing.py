@@ -4,62 +4,102 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from atlas.artefacts.artefact import Artefact
 from atlas.artefacts.loading import save
+from atlas.cards.folder import CARD, dump_card, read_card
 from atlas.cards.names import slug
 from atlas.components.encoder import Encoder
 from atlas.errors import AtlasError
+from atlas.hub.cache import Cache
 from atlas.hub.pushing import push_folder, sound_card
 from atlas.hub.repository import Push
 from atlas.sharing.measuring import measured
+from atlas.storage.files import whole_file
 
 
 def push(
     artefact: str | Path | Artefact | Encoder,
     repo: str,
     *,
-    evaluated_on: Sequence[str] = (),
+    evaluated_on: str | Sequence[str] = (),
+    head: str = "",
     fitted_on: Sequence[str] = (),
-    **how: Any,
+    private: bool | None = None,
+    revision: str | None = None,
+    tag: str = "",
+    create_pr: bool = False,
+    commit_message: str = "",
+    token: str | bool | None = None,
+    dry_run: bool = False,
+    license: str = "",
+    with_items: str | Path | None = None,
 ) -> Push:
     """Publish an artefact as one commit, measured before on what others can reach, and return it.
+
+    Figures take the place of those on the card of the same name, data set and split; the others stay. Where a folder is
+    published, its own card gets the figures, too.
 
     Args:
         artefact: an artefact, an encoder (as the card of its space), or the folder of either.
         repo: owner/name; it is made if it is not there.
-        evaluated_on: references to the Hub. For an alignment, vectors of its source and of its target, and perhaps a
-            head of the target; for a head, vectors of its space; for an atlas, vectors of one or more of its spaces,
-            and a head of the shared one. Figures are measured on them, and written into the card with the commits.
+        evaluated_on: references to the Hub, to vectors that figures are measured on. For an alignment, those of its
+            source and of its target; for a head, those of its space; for an atlas, those of one or more of its spaces.
+            The commits they mean now are written into the card.
+        head: a reference to a head of an alignment's target or of an atlas's space, to measure its accuracy.
         fitted_on: vectors of the source and of the target that an alignment was fitted on: paths, ids or references.
             The same method is fitted on fewer and fewer of them, to show how few would do; nothing else is published.
-        **how: as for `push_to_hub`, and `dry_run`: change nothing, and return what would be pushed.
+        private: whether to make it private.
+        revision: the branch to commit to, which is made if it is not there; None: main.
+        tag: a name for the commit; it must be new.
+        create_pr: open a pull request instead.
+        commit_message: '': one made of kind and id.
+        token: None for the one you are logged in with.
+        dry_run: change nothing, and return what would be pushed.
+        license: to publish it under, such as cc-by-4.0; '': the one that the card names.
+        with_items: a .txt, .csv, .tsv, .jsonl or .parquet file of raw items to publish, as items.txt and so on.
 
     Raises:
         CardError: the folder is not sound, or would publish a local path.
         AtlasError: it cannot be measured, the Hub refuses, or the connection is lost.
     """
+    how: dict[str, Any] = {"private": private, "revision": revision, "tag": tag, "create_pr": create_pr}
+    how |= {"commit_message": commit_message, "token": token, "dry_run": dry_run, "with_items": with_items}
+    on = [evaluated_on] if isinstance(evaluated_on, str) else [*evaluated_on]
     if isinstance(artefact, (str, Path)):
-        return _push_measured(Path(artefact), repo, evaluated_on, fitted_on, how)
+        return _push(Path(artefact), repo, on + [head] * bool(head), fitted_on, license, how)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / slug(repo.split("/")[-1])
         save(artefact, folder)
-        return _push_measured(folder, repo, evaluated_on, fitted_on, how)
+        return replace(_push(folder, repo, on + [head] * bool(head), fitted_on, license, how), told="")
 
 
-def _push_measured(
-    folder: Path, repo: str, evaluated_on: Sequence[str], fitted_on: Sequence[str], how: dict[str, Any]
+def _push(
+    folder: Path, repo: str, on: Sequence[str], fitted_on: Sequence[str], license: str, how: dict[str, Any]
 ) -> Push:
-    card = sound_card(folder, how.get("license", ""))
-    made: dict[str, bytes] = {}
-    if fitted_on and (len(fitted_on) != 2 or not evaluated_on or card.kind != "alignment"):
+    card = sound_card(folder, license)
+    if fitted_on and (len(fitted_on) != 2 or not on or card.kind != "alignment"):
         raise AtlasError(
             "A learning curve is that of an alignment, and needs vectors of the source and of the target that it was "
             "fitted on, and others to measure on"
         )
-    if evaluated_on:
-        refs = [evaluated_on] if isinstance(evaluated_on, str) else evaluated_on
-        card, made = measured(folder, card, refs, fitted_on, how.get("token"))
-    return push_folder(folder, repo, card=card, made=made, **how)
+    if not on:
+        return push_folder(folder, repo, card=card, **how)
+    card, made = measured(folder, card, on, fitted_on, how["token"])
+    done = push_folder(folder, repo, card=card, made=made, **how)
+    return done if how["dry_run"] else replace(done, told=_tell(folder, card, Cache(done.ref).root))
+
+
+def _tell(folder: Path, measured: Any, cache: Path) -> str:
+    """Write what was measured into a folder's own card, and return the folder; '' where nothing was written."""
+    own: Any = read_card(folder)
+    card = replace(own, metrics=measured.metrics, evaluation=measured.evaluation)
+    # What lies in the Hub's cache is as it was pulled.
+    if card == own or cache.resolve() in folder.resolve().parents:
+        return ""
+    with whole_file(folder / CARD) as temporary:
+        temporary.write_text(dump_card(card), encoding="utf-8")
+    return str(folder)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,15 @@ from atlas.errors import AtlasError
 from atlas.hub.cache import SCHEME
 from atlas.hub.pulling import locate
 from atlas.hub.pushing import not_finite
+from atlas.sharing.measuring import measurable
 from atlas.sharing.parts import check_measured, figures, load_parts, plays, required
 from atlas.storage.checks import check_file
 from atlas.verbs.evaluate import NEEDS, OPTIONS
 
 TOLERANCE = 1e-3
 ILL_CONDITIONED = 1e6
+# The tensors of a map that is applied without Atlas.
+PLAIN = {"weight", "bias"}
 
 
 @dataclass(frozen=True)
@@ -72,15 +76,14 @@ def _numbers(folder: Path, card: Card) -> Iterator[Check]:
     """Look for numbers that are none, and for a map that loses directions."""
     import torch
 
-    from atlas.storage.tensors import load_tensors
+    from atlas.storage.tensors import DTYPES, load_tensors
 
-    tensors = load_tensors(folder / MODEL)
-    bad = not_finite(tensors)
-    count = sum(tensor.numel() for tensor in tensors.values() if tensor.is_floating_point())
+    bad = not_finite(folder / MODEL)
+    count = sum(math.prod(i.shape) for i in card.tensors.values() if DTYPES[i.dtype].is_floating_point)
     said = f"NaN or infinity in {', '.join(bad)}" if bad else f"all {count:,} are finite"
     yield Check("numbers", not bad, said)
-    if card.kind == "alignment" and set(tensors) == {"weight", "bias"} and not bad and tensors["weight"].ndim == 2:
-        values = torch.linalg.svdvals(tensors["weight"].double())
+    if card.kind == "alignment" and {*card.tensors} == PLAIN and not bad and len(card.tensors["weight"].shape) == 2:
+        values = torch.linalg.svdvals(load_tensors(folder / MODEL)["weight"].double())
         condition = float(values[0] / values[-1]) if float(values[-1]) > 0 else float("inf")
         note = " - some directions are lost, do not run it backwards" if condition > ILL_CONDITIONED else ""
         yield Check("condition", None if note else True, f"condition number {condition:.3g}{note}")
@@ -106,7 +109,7 @@ def _plugin(folder: Path, card: Card) -> Check:
     if not card.plugin:
         return Check("plugin", True, "needs none")
     advice = outdated(card.plugin)
-    if advice and set(card.tensors) == {"weight", "bias"}:
+    if advice and {*card.tensors} == PLAIN:
         return Check("plugin", True, f"{card.plugin} is not needed: the map is a weight and a bias")
     return Check("plugin", not advice, advice or f"{card.plugin} is installed")
 
@@ -129,20 +132,39 @@ def _figures(folder: Path, card: Any, data: dict[str, str]) -> Iterator[Check]:
         yield Check("figures", None, f"the card does not say on which vectors - give {OPTIONS[card.kind]}")
         return
     try:
-        names = list(dict.fromkeys(metric.name for metric in card.metrics))
-        found = {metric.name: metric for metric in figures(folder, card, load_parts(data), names)}
+        views = load_parts(data)
+        found = {metric.name: metric for metric in figures(folder, card, views, measurable(card.metrics, views))}
     except AtlasError as error:
         yield Check("figures", None, f"could not be measured again: {error}")
         return
     for metric in card.metrics:
-        yield _compared(metric, found.get(metric.name))
+        yield _compared(metric, found.get(metric.name), card.metrics)
 
 
-def _compared(said: Metric, found: Metric | None) -> Check:
+def _compared(said: Metric, found: Metric | None, metrics: Sequence[Metric]) -> Check:
+    """Compare a figure with the one measured now.
+
+    A card may hold figures of several parts of a data set: those of as many items, if there are any, and of these the
+    one that holds, are of the vectors measured on now, and the others are of others.
+    """
     if found is None:
         return Check(said.name, None, "is not one that can be measured again")
-    if said.dataset and found.dataset and said.dataset != found.dataset:
+    if not _same(said.dataset, found.dataset):
         return Check(said.name, None, f"the card says it of {said.dataset}, the vectors are of {found.dataset}")
-    ok = abs(found.value - said.value) <= TOLERANCE * max(1.0, abs(said.value))
+    alike = [one for one in metrics if one.name == said.name and _same(one.dataset, found.dataset)]
+    alike = [one for one in alike if one.n == found.n] or alike
+    meant = [one for one in alike if _holds(one, found)] or alike
+    if said not in meant:
+        return Check(said.name, None, f"the card says it of other vectors: {said.n:,} items {said.split}".rstrip())
+    ok = _holds(said, found)
     verdict = "holds" if ok else "does not hold"
     return Check(said.name, ok, f"{verdict}: the card says {said.value:.4f}, measured again {found.value:.4f}")
+
+
+def _same(one: str, other: str) -> bool:
+    """Whether two data sets may be the same; one without a name may be any."""
+    return not one or not other or one == other
+
+
+def _holds(said: Metric, found: Metric) -> bool:
+    return abs(found.value - said.value) <= TOLERANCE * max(1.0, abs(said.value))

@@ -9,8 +9,7 @@ import pytest
 from hubtools import CLIENT_WARNS, make_alignment, sha256, upload
 
 from atlas.cards.folder import CARD, MODEL
-from atlas.errors import AtlasError, AtlasWarning
-from atlas.hub import client as hubclient
+from atlas.errors import AtlasError
 from atlas.hub.cache import Cache, Listed, Ref
 from atlas.hub.pulling import pull
 from atlas.sharing.publishing import push
@@ -216,41 +215,6 @@ def test_a_redirect_that_leads_nowhere_is_one_sentence(hub, repo: str, tmp_path:
     with pytest.raises(AtlasError, match="failed") as caught:
         pull(repo)
     assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("hub", ["xet"], indirect=True)
-@pytest.mark.parametrize("text", [f"{UP}victim.pth", "/victim.pth", "g" * 64, "a" * 63, ""])
-def test_a_hash_of_xet_that_is_none_is_refused(
-    hub, repo: str, tmp_path: Path, victim: Path, atlas_command, text: str
-) -> None:
-    upload(repo, tmp_path / "a")
-    hub.faults.add(kind="head", path=resolve(MODEL), action="set-headers", headers={"X-Xet-Hash": text})
-    assert "names no file of Xet for model.safetensors" in refused(atlas_command, "pull", f"hf://{repo}")
-
-
-@pytest.mark.parametrize("hub", ["xet"], indirect=True)
-def test_the_token_for_xet_is_asked_of_the_hub_alone(hub, repo: str, tmp_path: Path, atlas_command) -> None:
-    upload(repo, make_alignment(tmp_path / "a", seed=3, d_source=300, d_target=200))
-    elsewhere = hub.url.replace("127.0.0.1", "localhost")
-    headers = {"Link": f'<{elsewhere}/steal>; rel="xet-auth"', "X-Xet-Refresh-Route": f"{elsewhere}/steal"}
-    hub.faults.add(kind="head", path=resolve(MODEL), action="set-headers", headers=headers)
-    hub.clear_requests()
-    assert "names no file of Xet for model.safetensors" in refused(atlas_command, "pull", f"hf://{repo}")
-    assert not [r.path for r in hub.requests if "steal" in r.path]
-
-
-@pytest.mark.parametrize("hub", ["xet"], indirect=True)
-@pytest.mark.parametrize("address", ["{path}", "http://{path}", "{hub}/{path}", "file://{path}", "http://..%2f..%2fx"])
-@pytest.mark.parametrize("how", ["relative", "absolute"])
-def test_an_address_of_xet_never_becomes_a_path(
-    hub, repo: str, tmp_path: Path, victim: Path, address: str, how: str, monkeypatch
-) -> None:
-    upload(repo, tmp_path / "a")
-    monkeypatch.setattr(hubclient, "WAIT", 0.6)
-    text = address.format(path=UP + victim.name if how == "relative" else victim, hub=hub.url)
-    hub.faults.add(path="/xet-read-token/", action="set-headers", headers={"X-Xet-Cas-Url": text})
-    with pytest.warns(AtlasWarning, match="Moving files over Xet"):
-        pull(repo)
 
 
 @pytest.mark.parametrize("name", ["main", "../x", "0" * 39, ""])

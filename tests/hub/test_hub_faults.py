@@ -192,6 +192,7 @@ def test_a_copy_that_fails_leaves_nothing(hub, repo: str, tmp_path: Path) -> Non
     assert not list(tmp_path.glob(".b*"))
 
 
+LOST = "; whether it was published is not known - push again, which does nothing if it was"
 PUSHING = [
     {"kind": "commit", "action": "drop-response"},
     {"kind": "commit", "action": "drop-response", "how": "reset"},
@@ -200,7 +201,6 @@ PUSHING = [
     {"kind": "commit", "action": "status", "status": 500},
     {"kind": "commit", "action": "status", "status": 503},
     {"kind": "commit", "action": "status", "status": 409},
-    {"kind": "commit", "action": "status", "status": 412},
     {"kind": "commit", "action": "status", "status": 429, "headers": {"Retry-After": "0"}},
     {"kind": "commit", "action": "kill-upload", "after_bytes": 100},
     {"kind": "upload", "action": "kill-upload", "after_bytes": 50},
@@ -240,15 +240,31 @@ def test_a_lost_answer_is_not_a_second_pull_request(hub, repo: str, tmp_path: Pa
 
     push(make_alignment(tmp_path / "a"), repo)
     hub.faults.add(kind="commit", action="drop-response", times=1)
-    done = push(make_alignment(tmp_path / "b", seed=1), repo, create_pr=True)
+    with pytest.raises(AtlasError, match=f"whether it was opened is not known - look at {hub.url}/{repo}/discussions"):
+        push(make_alignment(tmp_path / "b", seed=1), repo, create_pr=True)
     assert len(list(HfApi(endpoint=hub.url).get_repo_discussions(repo))) == 1
-    assert done.url.endswith("/discussions/1")
-    assert pull(repo, revision="refs/pr/1").commit == done.commit
+
+
+def test_where_no_answer_arrives_it_is_not_known_and_pushing_again_does_nothing(
+    hub, repo: str, tmp_path: Path, monkeypatch
+) -> None:
+    from huggingface_hub import HfApi
+
+    monkeypatch.setattr(hubclient, "TRIES", 1)
+    push(make_alignment(tmp_path / "a"), repo)
+    folder = make_alignment(tmp_path / "b", seed=1)
+    hub.faults.add(kind="commit", action="drop-response", times=1)
+    with pytest.raises(AtlasError, match=LOST):
+        push(folder, repo)
+    assert push(folder, repo).changed == ()
+    assert len(HfApi(endpoint=hub.url).list_repo_commits(repo)) == 3
+    whole(repo, folder)
 
 
 FAILING = [
-    ({"action": "status", "status": 503}, r"status 503\) - try again later; nothing was published"),
-    ({"action": "close"}, r"the connection to .* failed .*; nothing was published"),
+    ({"action": "status", "status": 503}, rf"status 503\){LOST}"),
+    ({"action": "close"}, rf"the connection to .* failed .*{LOST}"),
+    ({"action": "status", "status": 412}, "was changed by somebody else in the meantime - push again to build on"),
     ({"action": "status", "status": 403}, "the token does not allow this"),
     ({"action": "status", "status": 400, "message": "bad metadata hf_abcdefgh"}, r"bad metadata \*\*\*"),
 ]

@@ -13,6 +13,7 @@ import pytest
 import torch
 from hubtools import CLIENT_WARNS, environment, make_alignment, upload
 
+from atlas.artefacts.artefact import Artefact
 from atlas.cards.folder import CARD, MODEL, dump_card, read_card
 from atlas.cards.kinds import Metric
 from atlas.cards.space import Space
@@ -234,8 +235,7 @@ def test_a_push_of_another_in_the_meantime_is_seen(hub, repo: str, tmp_path: Pat
     third = push(make_alignment(tmp_path / "c", seed=2), repo)
     said = slow.communicate(timeout=30)[1]
     assert slow.returncode == 1
-    assert f"was changed by somebody else in the meantime, it is at {third.commit[:12]} now" in said
-    assert "push again to build on it" in said
+    assert "was changed by somebody else in the meantime - push again to build on their commit" in said
     assert pull(repo).commit == third.commit
     assert push(tmp_path / "b", repo).commit == pull(repo).commit
     assert pull(repo).card == read_card(tmp_path / "b")
@@ -244,3 +244,13 @@ def test_a_push_of_another_in_the_meantime_is_seen(hub, repo: str, tmp_path: Pat
 def test_the_card_survives_its_round_trip(tmp_path: Path) -> None:
     card = read_card(make_alignment(tmp_path / "a", metrics=METRICS))
     assert parse_yaml(dump_card(card), "x") == dataclasses.replace(card).to_dict()
+
+
+def test_the_two_ways_of_pushing_agree_on_their_keywords(hub, repo: str, pair) -> None:
+    two, one = (inspect.signature(call).parameters for call in (push, Artefact.push_to_hub))
+    mine = {"artefact", "evaluated_on", "head", "fitted_on"}
+    assert {name: two[name].default for name in {*two} - mine} == {
+        name: one[name].default for name in {*one} - {"self"}
+    }
+    assert pair.source.push_to_hub(repo, dry_run=True).commit == ""
+    assert not api(hub).repo_exists(repo)

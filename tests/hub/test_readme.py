@@ -100,3 +100,88 @@ def test_metadata_that_is_no_yaml_is_refused() -> None:
 )
 def test_metadata_is_merged_three_ways(now: dict, old: dict, new: dict, set_to: dict) -> None:
     assert changes(now, old, new) == set_to
+
+
+EVIL = (
+    "<img src=x onerror=alert(1)> [click](http://evil.example) <!-- atlas:end --> `<script>` | ** _x_ \n# Heading\n"
+    "- a\n![p](https://evil.example/p.png) <https://evil.example> www.evil.example &lt;img&gt; $$x$$ ~~gone~~ \\"
+)
+
+
+def hostile(folder: Path) -> Path:
+    """Write an alignment every text of whose card is hostile."""
+    source = Space("left", 6, EVIL, {"model": EVIL})
+    metrics = (Metric(EVIL, 0.5, native=0.6, floor=0.1, dataset=EVIL, split=EVIL, n=10),)
+    fields = {"description": EVIL, "license": EVIL, "plugin": EVIL, "dataset": EVIL, "aligner": EVIL, "anchors": EVIL}
+    config = {EVIL: EVIL, "nested": [{EVIL: EVIL}]}
+    evaluation = {EVIL: f"hf://{EVIL}"}
+    make_alignment(folder, source=source, metrics=metrics, config=config, evaluation=evaluation, **fields)
+    (folder / "curve.csv").write_text(f"pairs,{' '.join(EVIL.split())}\n10,<img>\n")
+    (folder / "recipe.yaml").write_text("steps: {}\n# `````\n# <!-- atlas:end --> <!-- atlas:begin -->\n")
+    return folder
+
+
+def test_a_hostile_card_becomes_text_and_the_same_bytes_each_time(hub, repo: str, tmp_path: Path) -> None:
+    folder = hostile(tmp_path / "a")
+    first = push(folder, repo).readme
+    for _ in range(3):
+        done = push(folder, repo)
+        assert (done.changed, done.readme) == ((), first)
+    body = first.split(BEGIN)[1]
+    assert (body.count(END), body.count("<!-- atlas:")) == (1, 1)
+    assert body.rstrip().endswith(END)
+    prose, _, code = body.partition("## How it was made")
+    # A block of code is closed by no fence within it.
+    assert code.startswith("\n\n``````yaml\n")
+    for markup in ("<img", "<script", "<http", "](http:/", "://evil", "www.", "\n# Heading", "\n- a", "$$", "~~"):
+        assert markup not in prose.replace("# left__right__ridge", ""), markup
+    assert "&lt;img src=x onerror=alert(1)&gt; \\[click\\](http:&#47;&#47;evil.example)" in prose
+    # What changes later takes the place of what was there, and nothing is left over.
+    make_alignment(folder, description="Mended")
+    assert len(push(folder, repo).readme) < len(first)
+    hostile(tmp_path / "a")
+    assert push(folder, repo).readme.split(BEGIN)[1] == body
+
+
+def test_a_card_of_every_kind_escapes_its_texts(pair) -> None:
+    from atlas.cards.kinds import AnchorsCard, AtlasCard, HeadCard, SpaceCard, VectorsCard
+    from atlas.hub.model_card_text import body
+
+    space = Space("left", 6, EVIL, {"repo": EVIL})
+    metrics = (Metric(EVIL, 0.5, dataset=EVIL),)
+    about = {"description": EVIL, "dataset": EVIL}
+    cards = [
+        SpaceCard("a", space=space, config={EVIL: EVIL}, description=EVIL),
+        AnchorsCard("a", n=3, items="0" * 64, spaces=(space,), sampler=EVIL, config={EVIL: EVIL}, **about),
+        VectorsCard("a", space=space, n=3, **about),
+        HeadCard("a", space=space, head=EVIL, config={EVIL: EVIL}, classes=(EVIL,), metrics=metrics, **about),
+        AtlasCard("a", space=space, charts=(space,), aggregator=EVIL, anchors=EVIL, config={EVIL: EVIL}, **about),
+    ]
+    for card in cards:
+        text = body(card, "you/x")
+        assert "&lt;img" in text
+        for markup in ("<img", "<script", "<!--", "](http:/", "://evil", "www.", "\n# Heading"):
+            assert markup not in text, (card.kind, markup)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("A plain sentence, of 3 words - or 1.5.", "A plain sentence, of 3 words - or 1.5."),
+        ("a_b *c* [d] `e` | \\", "a\\_b \\*c\\* \\[d\\] \\`e\\` \\| \\\\"),
+        ("<b>&lt;", "&lt;b&gt;&amp;lt;"),
+        ("# no heading", "\\# no heading"),
+        ("- no list", "\\- no list"),
+        ("--- no line", "\\--- no line"),
+        ("12. no list", "12\\. no list"),
+        ("-0.5", "-0.5"),
+        ("1.5", "1.5"),
+        ("C# and recall@10", "C# and recall@10"),
+        ("two\n\nlines", "two lines"),
+    ],
+)
+def test_text_is_shown_as_it_is(text: str, shown: str) -> None:
+    from atlas.hub.model_card_text import plain
+
+    assert plain(text) == shown
+    assert plain(plain(text)) == shown

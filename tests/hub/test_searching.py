@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 from hubtools import CLIENT_WARNS, make_alignment, upload
 
 import atlas
-from atlas.cards.folder import CARD, MODEL, dump_card, read_card
+from atlas.cards.folder import CARD, MODEL, read_card
 from atlas.cards.kinds import Metric
 from atlas.cards.space import Space
 from atlas.errors import AtlasError
 from atlas.hub.searching import index, search
 from atlas.sharing.publishing import push
-from atlas.sharing.verifying import verify
-from atlas.storage.files import sha256_file
 from atlas.storage.registry import Registry
-from atlas.storage.tensors import save_tensors
 
 pytest_plugins = ["hub_fixtures"]
 pytestmark = CLIENT_WARNS
@@ -118,6 +114,93 @@ def test_a_registry_is_rebuilt_from_the_hub(hub, tmp_path: Path, monkeypatch) ->
     assert own.exists()
 
 
+@pytest.fixture
+def indexed(hub, repo: str, tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """The beginning of the names of two alignments of one author, and a registry that has an entry for each."""
+    from huggingface_hub import HfApi
+
+    owner = f"other/{repo.split('/')[1]}"
+    for i, name in enumerate(["one", "two"]):
+        push(make_alignment(tmp_path / name, seed=i, id=name), f"{owner}-{name}", token="hf_other_write")
+    index("other", tmp_path / "registry")
+    yield owner, tmp_path / "registry" / "alignments"
+    hub.faults.clear()
+    for name in ("one", "two", "new"):
+        HfApi(endpoint=hub.url, token="hf_other_write").delete_repo(f"{owner}-{name}", missing_ok=True)
+
+
+def test_what_could_not_be_read_is_kept(hub, indexed: tuple[str, Path], tmp_path: Path) -> None:
+    owner, folder = indexed
+    push(make_alignment(tmp_path / "one", seed=9, id="one"), f"{owner}-one", token="hf_other_write")
+    before = (folder / "one" / CARD).read_bytes()
+    hub.faults.add(path=f"{owner}-one/paths-info/", action="status", status=500)
+    done = index("other", folder.parent)
+    assert "has a problem of its own" in done.skipped[f"{owner}-one"]
+    assert done.removed == ()
+    assert (folder / "one" / CARD).read_bytes() == before
+
+
+def test_what_is_there_but_not_listed_is_kept(hub, indexed: tuple[str, Path]) -> None:
+    owner, folder = indexed
+    upload(f"{owner}-one", {"README.md": b"---\nlicense: mit\n---\n"}, token="hf_other_write")
+    done = index("other", folder.parent)
+    assert done.skipped[f"{owner}-one"] == "the Hub has it, but does not list it as an artefact of Atlas"
+    upload(f"{owner}-two", {"README.md": b"---\nlicense: mit\n---\n"}, token="hf_other_write")
+    hub.faults.add(path=f"/api/models/{owner}-one$", action="status", status=500)
+    done = index("other", folder.parent, remove_all=True)
+    assert done.removed == ()
+    assert "has a problem of its own" in done.skipped[f"{owner}-one"]
+    assert {path.name for path in folder.iterdir()} >= {"one", "two"}
+
+
+def test_of_what_is_gone_only_the_card_is_removed(hub, indexed: tuple[str, Path]) -> None:
+    from huggingface_hub import HfApi
+
+    owner, folder = indexed
+    (folder / "one" / "NOTES.md").write_text("mine")
+    make_alignment(folder / "one" / "nested", id="nested")
+    for name in ("one", "two"):
+        HfApi(endpoint=hub.url, token="hf_other_write").delete_repo(f"{owner}-{name}")
+    done = index("other", folder.parent, remove_all=True)
+    assert {path.name for path in done.removed} == {"one", "two"}
+    assert (folder / "one" / "NOTES.md").read_text() == "mine"
+    assert read_card(folder / "one" / "nested").id == "nested"
+    assert not (folder / "one" / CARD).exists()
+    assert not (folder / "two").exists()
+
+
+def test_an_empty_listing_removes_nothing_unasked(hub, indexed: tuple[str, Path], atlas_command) -> None:
+    folder = indexed[1]
+    count = len(list(folder.iterdir()))
+    hub.faults.add(path="/api/models$", action="rewrite", old=r"(?s)\A.*\Z", new="[]")
+    said = atlas_command("index", "other", "--registry", folder.parent, status=1).stderr
+    assert f"lists nothing of 'other', whose entries in '{folder.parent}' are {count} - log in if they are" in said
+    assert "to remove them all, pass --remove-all (remove_all=True)" in said
+    # Even then, what the Hub still has stays.
+    said = atlas_command("index", "other", "--registry", folder.parent, "--remove-all", status=1).stderr
+    assert "Left out" in said
+    assert f"Wrote 0 entries, removed 0, left out {count}" in said
+    assert len(list(folder.iterdir())) == count
+
+
+def test_entries_are_written_before_any_is_removed(hub, indexed: tuple[str, Path], tmp_path: Path, monkeypatch) -> None:
+    from huggingface_hub import HfApi
+
+    from atlas.hub import searching
+
+    owner, folder = indexed
+    push(make_alignment(tmp_path / "new", seed=5, id="new"), f"{owner}-new", token="hf_other_write")
+    HfApi(endpoint=hub.url, token="hf_other_write").delete_repo(f"{owner}-one")
+
+    def killed(entry: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(searching, "_remove", killed)
+    with pytest.raises(KeyboardInterrupt):
+        index("other", folder.parent)
+    assert {"one", "two", "new"} <= {path.name for path in folder.iterdir()}
+
+
 def test_two_repositories_of_one_id_are_told_apart(hub, repo: str, tmp_path: Path) -> None:
     folder = make_alignment(tmp_path / "a", id="the__same__id")
     push(folder, f"other/{repo.split('/')[1]}-1", token="hf_other_write")
@@ -125,88 +208,6 @@ def test_two_repositories_of_one_id_are_told_apart(hub, repo: str, tmp_path: Pat
     done = index("other", tmp_path / "registry")
     assert len(done.written) == 1
     assert [reason for reason in done.skipped.values() if "alignment 'the__same__id' is that of 'other/" in reason]
-
-
-def verdicts(checks) -> dict[str, bool | None]:
-    """Return what each check decided."""
-    return {check.name: check.ok for check in checks}
-
-
-def test_figures_are_measured_again(hub, repo: str, pair, tmp_path: Path) -> None:
-    source, target = pair.source.push_to_hub(f"{repo}-x"), pair.target.push_to_hub(f"{repo}-y")
-    fitted = atlas.fit("procrustes", source=pair.source, target=pair.target)
-    figures = atlas.evaluate(fitted, source=pair.source, target=pair.target)
-    atlas.save(fitted.with_card(metrics=figures), tmp_path / "a")
-    done = push(tmp_path / "a", repo, evaluated_on=[f"hf://{repo}-x", f"hf://{repo}-y"])
-    assert atlas.pull(repo).card.evaluation == {"source": source.pinned, "target": target.pinned}
-    checks = verify(done.pinned)
-    assert set(verdicts(checks).values()) == {True}
-    assert {"format", "hashes", "numbers", "condition", "plugin", "cosine", "recall@10"} <= set(verdicts(checks))
-    wrong = atlas.load(done.pinned).with_card(metrics=(replace(figures[0], value=figures[0].value - 0.1),))
-    assert wrong.evaluation == {"source": source.pinned, "target": target.pinned}
-    atlas.save(wrong, tmp_path / "b")
-    assert verdicts(verify(tmp_path / "b"))[figures[0].name] is False
-    assert "does not hold: the card says" in verify(tmp_path / "b")[-1].said
-    with pytest.raises(AtlasError, match=r"cannot be reached by others - push it, and give its hf:// reference"):
-        push(tmp_path / "a", repo, evaluated_on=["a", "b"])
-
-
-def test_what_cannot_be_measured_says_why(tmp_path: Path) -> None:
-    folder = make_alignment(tmp_path / "a")
-    assert verify(folder)[-1].said == "the card has none"
-    make_alignment(tmp_path / "a", metrics=(Metric("cosine", 0.5),))
-    assert verify(folder)[-1].said == "the card does not say on which vectors - give --source and --target"
-    last = verify(folder, {"source": str(tmp_path / "x"), "target": str(tmp_path / "y")})[-1]
-    assert (last.ok, last.said.startswith("could not be measured again: There is no")) == (None, True)
-
-
-@pytest.mark.parametrize(
-    ("plugin", "ok", "said"),
-    [
-        ("", True, "needs none"),
-        ("latent-atlas 0.0.1", True, "latent-atlas 0.0.1 is installed"),
-        ("latent-atlas 999.0", False, "it was made with latent-atlas 999.0, installed is"),
-        (
-            "latent-atlas-pot 1.0",
-            False,
-            "it comes with latent-atlas-pot 1.0, which is not installed: pip install latent-atlas-pot",
-        ),
-        ("evil; rm -rf / 1.0", False, "does not say which plugin it needs in a way that can be read"),
-    ],
-)
-def test_the_plugin_is_looked_for(tmp_path: Path, plugin: str, ok: bool, said: str) -> None:
-    folder = make_alignment(tmp_path / "a", plugin=plugin)
-    retold(folder, {"map": torch.eye(3)})
-    check = next(check for check in verify(folder) if check.name == "plugin")
-    assert (check.ok, said in check.said) == (ok, True)
-
-
-def retold(folder: Path, tensors: dict[str, torch.Tensor]) -> None:
-    """Replace an artefact's tensors, with a card that agrees."""
-    infos = save_tensors(folder / MODEL, tensors)
-    card = replace(read_card(folder), tensors=infos, sha256=sha256_file(folder / MODEL))
-    (folder / CARD).write_text(dump_card(card))
-
-
-def test_a_map_that_needs_no_plugin_is_sound_without(tmp_path: Path) -> None:
-    folder = make_alignment(tmp_path / "a", plugin="latent-atlas-pot 1.0")
-    assert "is not needed: the map is a weight and a bias" in str(verify(folder))
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_numbers_that_are_none_are_found(tmp_path: Path, value: float) -> None:
-    folder = make_alignment(tmp_path / "a")
-    retold(folder, {"weight": torch.full((6, 4), value), "bias": torch.zeros(4)})
-    assert "NaN or infinity in weight" in str(verify(folder))
-    assert verdicts(verify(folder))["numbers"] is False
-
-
-def test_a_map_that_loses_directions_is_told(tmp_path: Path) -> None:
-    folder = make_alignment(tmp_path / "a")
-    retold(folder, {"weight": torch.ones(6, 4), "bias": torch.zeros(4)})
-    check = next(check for check in verify(folder) if check.name == "condition")
-    assert check.ok is None
-    assert "some directions are lost" in check.said
 
 
 def test_the_commands(hub, repo: str, tmp_path: Path, atlas_command, monkeypatch) -> None:

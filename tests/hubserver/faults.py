@@ -24,6 +24,7 @@ Action (``action``) and its parameters:
 ``ignore-range``  answer 200 with the whole file although a Range was asked for
 ``strip-headers`` remove the response headers listed in ``headers``
 ``set-headers``   answer with the headers in ``headers``, whatever the server would have said
+``endless``       send the body, and then spaces for as long as the client takes them (10 GB at most)
 ``rewrite``       put ``new`` in place of what the regular expression ``old`` finds in a response body kept in memory
 """
 
@@ -50,6 +51,7 @@ ACTIONS = (
     "ignore-range",
     "strip-headers",
     "set-headers",
+    "endless",
     "rewrite",
 )
 

@@ -283,13 +283,18 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Date", self.date_time_string())
         for name, value in headers.items():
             self.send_header(name, value)
-        if response.status not in (204, 304):
+        endless = any(rule["action"] == "endless" for rule in request.rules)
+        if endless:
+            self.send_header("Connection", "close")
+        elif response.status not in (204, 304):
             self.send_header("Content-Length", str(response.length))
         self.end_headers()
         if self.command != "HEAD":
             for chunk in self._faulty(request.rules, response):
                 self.wfile.write(chunk)
                 record.bytes_out += len(chunk)
+            while endless and record.bytes_out < 10**10:
+                record.bytes_out += self.wfile.write(b" " * BLOCK)
         self.wfile.flush()
 
     def _faulty(self, rules: list[dict], response: Response) -> Iterator[bytes]:
