@@ -22,6 +22,6 @@ from atlas.numerics.arrays import frozen as frozen
 from atlas.numerics.arrays import hash_of as hash_of
 from atlas.storage.files import explained as explained
 from atlas.storage.files import sha256_file as sha256_file
+from atlas.storage.header import read_header as read_header
 from atlas.storage.tensors import load_tensors as load_tensors
-from atlas.storage.tensors import read_header as read_header
 from atlas.verbs.stitch import Stitched as Stitched

@@ -22,10 +22,11 @@ from atlas.cli.params import config_of, count, read_all, wrote
 def apply_command(mapping: str, vectors: tuple[str, ...], out: Path, inverse: bool, overwrite: bool, **_: Any) -> None:
     """Map VECTORS of the source to the target, or VECTORS of several spaces through an atlas to the shared one."""
     from atlas.artefacts.loading import load
+    from atlas.cards.folder import BARE
     from atlas.storage.files import check_target
     from atlas.verbs.apply import apply
 
-    check_target(out, overwrite)
+    check_target(out, overwrite, BARE)
     found = load(mapping, ("alignment", "atlas"))
     views = read_all(*vectors)
     made = apply(found, *views, out=out, inverse=inverse, overwrite=overwrite, progress=progress)

@@ -15,6 +15,7 @@ from atlas.errors import AtlasError, NotFoundError, unknown
 from atlas.items.batches import Items, as_items
 from atlas.items.files import read_items
 from atlas.plugins.catalogue import components, create
+from atlas.storage.files import as_path
 from atlas.storage.registry import Registry
 
 
@@ -51,7 +52,7 @@ def find_items(source: Any, **columns: str | None) -> Items:
         return _rows_as_items(source)
     if not isinstance(source, (str, Path)):
         return as_items(source)
-    path = Path(source)
+    path = as_path(source)
     bare_id = not path.exists() and "/" not in str(source) and not path.suffix
     if (path / CARD).is_file() or bare_id or str(source).startswith("hf://"):
         return _rows_as_items(read_vectors(source))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from atlas.artefacts.loading import read_vectors
-from atlas.artefacts.vectors import Vectors, encode_labels, writer
+from atlas.artefacts.vectors import Vectors, encode_labels, written
+from atlas.cards.folder import BARE
 from atlas.components.encoder import Encoder
 from atlas.progress import Progress, silent
 from atlas.storage.files import check_target
@@ -45,7 +46,7 @@ def encode(
         Vectors with the items' ids and labels.
     """
     if out is not None:
-        check_target(out, overwrite)
+        check_target(out, overwrite, BARE)
     model = find_encoder(encoder, options)
     items = find_items(items)
     make_ready(model, items)
@@ -62,8 +63,4 @@ def encode(
     space = model.space(id)
     shape = Rows(first.new_empty(1, 1).expand(len(items), space.dim))
     like = Vectors.made(space, shape, items.ids, labels, classes=classes, dataset=items.name)
-    with writer(out, like, len(items), first.dtype, overwrite=overwrite) as write:
-        write(first)
-        for batch in iterator:
-            write(batch)
-    return read_vectors(out)
+    return written(out, like, chain([first], iterator), first.dtype, overwrite=overwrite)
