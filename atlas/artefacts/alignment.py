@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -18,6 +17,7 @@ from atlas.cards.space import Space
 from atlas.components.aligner import Aligner
 from atlas.errors import CardError
 from atlas.plugins.catalogue import provider
+from atlas.storage.header import TensorFile
 
 
 @dataclass(frozen=True)
@@ -88,12 +88,12 @@ class Alignment(Artefact):
         return self.aligner.state_dict()
 
     @classmethod
-    def from_card(cls, card: AlignmentCard, folder: Path) -> Alignment:
-        """Return the alignment of an artefact's folder, whose file has been checked."""
-        aligner = restored(card.aligner, card.config, finite_tensors(folder), card.plugin)
+    def from_card(cls, card: AlignmentCard, file: TensorFile) -> Alignment:
+        """Return the alignment of a card and its file, which has been checked."""
+        aligner = restored(card.aligner, card.config, finite_tensors(file), card.plugin)
         if (aligner.d_source, aligner.d_target) != (card.source.dim, card.target.dim):
             raise CardError(
-                f"{folder}: the tensors map {aligner.d_source} to {aligner.d_target} dimensions, "
+                f"{file.path.parent}: the tensors map {aligner.d_source} to {aligner.d_target} dimensions, "
                 f"the card says {card.source.dim} to {card.target.dim}"
             )
         return cls(card, aligner)

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from atlas.artefacts.artefact import Artefact, OnCard
 from atlas.artefacts.vectors import Vectors
-from atlas.cards.folder import MODEL
 from atlas.cards.kinds import AnchorsCard
 from atlas.cards.space import Space
 from atlas.errors import AtlasError, CardError
 from atlas.numerics.arrays import check_finite
+from atlas.storage.header import TensorFile
 from atlas.storage.item_ids import RowNumbers, check_ids, hash_ids, pack_ids, unpack_ids
 from atlas.storage.rows import Rows
 from atlas.storage.tensors import load_tensors
@@ -98,14 +97,14 @@ class Anchors(Artefact):
         return {**pack_ids(ids), **{f"space.{name}": view for name, view in self.views.items()}}
 
     @classmethod
-    def from_card(cls, card: AnchorsCard, folder: Path) -> Anchors:
-        """Return the anchors of an artefact's folder, whose file has been checked."""
-        tensors = load_tensors(folder / MODEL)
-        ids = unpack_ids(tensors, card.n, str(folder / MODEL))
+    def from_card(cls, card: AnchorsCard, file: TensorFile) -> Anchors:
+        """Return the anchors of a card and its file, which has been checked."""
+        tensors = load_tensors(file)
+        ids = unpack_ids(tensors, card.n, str(file.path))
         if hash_ids(ids) != card.items:
-            raise CardError(f"{folder / MODEL}: the ids are not those of the card ({card.items[:12]}...)")
+            raise CardError(f"{file.path}: the ids are not those of the card ({card.items[:12]}...)")
         missing = [space.id for space in card.spaces if f"space.{space.id}" not in tensors]
         if missing:
-            raise CardError(f"{folder / MODEL}: holds no vectors for space '{missing[0]}'")
+            raise CardError(f"{file.path}: holds no vectors for space '{missing[0]}'")
         views = {space.id: tensors[f"space.{space.id}"] for space in card.spaces}
         return cls(card, list(ids), views)

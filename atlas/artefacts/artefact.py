@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +21,9 @@ from atlas.hub.pushing import push_folder
 from atlas.hub.repository import Push
 from atlas.numerics.arrays import check_finite
 from atlas.storage.checks import check_file
-from atlas.storage.files import check_target, sha256_file, whole_folder
+from atlas.storage.files import check_target, whole_folder
+from atlas.storage.hashes import known_sha256
+from atlas.storage.header import TensorFile
 from atlas.storage.tensors import load_tensors, save_tensors
 
 T = TypeVar("T")
@@ -88,8 +91,8 @@ class Artefact:
         write(self.card, self.tensors(), folder, overwrite=overwrite)
 
     @classmethod
-    def from_card(cls, card: Any, folder: Path) -> Self:
-        """Return the artefact of a folder, whose file of tensors has been checked against its card."""
+    def from_card(cls, card: Any, file: TensorFile) -> Self:
+        """Return the artefact of a card and its file of tensors, which has been checked against it."""
         raise NotImplementedError
 
     @classmethod
@@ -172,14 +175,16 @@ def write(card: Card, tensors: dict[str, Tensor], folder: str | Path, *, overwri
     """Write a card and the tensors it is of to a folder, whole or not at all."""
     path = check_target(folder, overwrite)
     with whole_folder(path) as temporary:
-        infos = save_tensors(temporary / MODEL, tensors) if tensors else {}
-        digest = sha256_file(temporary / MODEL) if tensors else ""
-        stored = replace(card, tensors=infos, sha256=digest, hub="")
+        digest = hashlib.sha256()
+        infos = save_tensors(temporary / MODEL, tensors, digest) if tensors else {}
+        stored = replace(card, tensors=infos, sha256=digest.hexdigest() if tensors else "", hub="")
         (temporary / CARD).write_text(dump_card(stored), encoding="utf-8")
 
 
-def opened(ref: str | Path, kinds: Sequence[str] = (), **hub: Any) -> tuple[Any, Path]:
-    """Return the card and the folder of an artefact, whose file of tensors has been checked.
+def opened(ref: str | Path, kinds: Sequence[str] = (), **hub: Any) -> tuple[Any, TensorFile]:
+    """Return the card and the file of tensors of an artefact, checked against each other.
+
+    A large file is hashed when it is first seen, and again if it was touched since (`atlas.storage.hashes`).
 
     Args:
         ref: a folder, the id of a registry entry, or 'hf://owner/name[@revision]'.
@@ -195,17 +200,17 @@ def opened(ref: str | Path, kinds: Sequence[str] = (), **hub: Any) -> tuple[Any,
     if kinds and card.kind not in kinds:
         raise AtlasError(f"'{folder}' is of kind {card.kind} - expected {' or '.join(kinds)}")
     # What a reference to the Hub means was checked by the pull above, in this very call.
-    if card.sha256 and not str(ref).startswith(SCHEME):
-        check_file(folder, card)
-    return card, folder
+    if not card.sha256 or str(ref).startswith(SCHEME):
+        return card, TensorFile(folder / MODEL)
+    return card, check_file(folder, card, known_sha256(folder / MODEL))
 
 
-def finite_tensors(folder: Path) -> dict[str, Tensor]:
-    """Return the tensors of an artefact's folder, or raise `AtlasError` if any holds NaN or infinity."""
-    tensors = load_tensors(folder / MODEL)
+def finite_tensors(file: TensorFile) -> dict[str, Tensor]:
+    """Return the tensors of an artefact's file, or raise `AtlasError` if any holds NaN or infinity."""
+    tensors = load_tensors(file)
     for name, tensor in tensors.items():
         if tensor.is_floating_point():
-            check_finite(tensor.reshape(len(tensor) if tensor.ndim else 1, -1), f"{folder / MODEL}: tensor '{name}'")
+            check_finite(tensor.reshape(len(tensor) if tensor.ndim else 1, -1), f"{file.path}: tensor '{name}'")
     return tensors
 
 

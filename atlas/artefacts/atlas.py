@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,7 +12,6 @@ from torch import Tensor
 from atlas.artefacts.alignment import Alignment
 from atlas.artefacts.artefact import Artefact, OnCard, finite_tensors
 from atlas.artefacts.vectors import Vectors
-from atlas.cards.folder import MODEL
 from atlas.cards.kinds import AtlasCard, Metric
 from atlas.cards.names import slug
 from atlas.cards.space import Space
@@ -21,6 +19,7 @@ from atlas.components.aggregator import Aggregator
 from atlas.errors import AtlasError
 from atlas.plugins.catalogue import create, provider
 from atlas.plugins.provenance import made_by
+from atlas.storage.header import TensorFile
 from atlas.storage.item_ids import pack_ids, unpack_ids
 from atlas.storage.rows import Rows
 
@@ -147,11 +146,11 @@ class Atlas(Artefact):
         return {**self.aggregator.state_dict(), **pack_ids(list(self.items))}
 
     @classmethod
-    def from_card(cls, card: AtlasCard, folder: Path) -> Atlas:
-        """Return the atlas of an artefact's folder, whose file has been checked."""
-        state = finite_tensors(folder)
+    def from_card(cls, card: AtlasCard, file: TensorFile) -> Atlas:
+        """Return the atlas of a card and its file, which has been checked."""
+        state = finite_tensors(file)
         kept = {name: state.pop(name) for name in ITEMS if name in state}
-        items = unpack_ids(kept, len(kept.get("ids.ends", kept.get("ids", ()))), str(folder / MODEL))
+        items = unpack_ids(kept, len(kept.get("ids.ends", kept.get("ids", ()))), str(file.path))
         with made_by(Aggregator, card.aggregator, card.plugin):
             aggregator = create(Aggregator, card.aggregator, card.config)
             aggregator.load_state_dict(state, [chart.id for chart in card.charts])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -19,6 +18,7 @@ from atlas.components.encoder import Encoder
 from atlas.components.head import HeadModel
 from atlas.errors import CardError
 from atlas.models.heads import HEADS
+from atlas.storage.header import TensorFile
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,10 @@ class Head(Artefact):
         return self.model.state_dict()
 
     @classmethod
-    def from_card(cls, card: HeadCard, folder: Path) -> Head:
-        """Return the head of an artefact's folder, whose file has been checked."""
+    def from_card(cls, card: HeadCard, file: TensorFile) -> Head:
+        """Return the head of a card and its file, which has been checked."""
         if card.head not in HEADS:
-            raise CardError(f"{folder / CARD}: unknown head '{card.head}' - known: {', '.join(sorted(HEADS))}")
-        return cls(card, HEADS[card.head].from_config(card.config).load_state_dict(finite_tensors(folder)))
+            raise CardError(
+                f"{file.path.with_name(CARD)}: unknown head '{card.head}' - known: {', '.join(sorted(HEADS))}"
+            )
+        return cls(card, HEADS[card.head].from_config(card.config).load_state_dict(finite_tensors(file)))

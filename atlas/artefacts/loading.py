@@ -13,7 +13,7 @@ from atlas.artefacts.atlas import Atlas
 from atlas.artefacts.head import Head
 from atlas.artefacts.vector_files import read_matrix, read_parquet
 from atlas.artefacts.vectors import Vectors
-from atlas.cards.folder import BARE, CARD, MODEL
+from atlas.cards.folder import BARE, CARD
 from atlas.cards.kinds import SpaceCard
 from atlas.cards.names import slug
 from atlas.cards.space import Space
@@ -22,6 +22,8 @@ from atlas.errors import AtlasError
 from atlas.hub.pulling import locate
 from atlas.plugins.catalogue import create, provider
 from atlas.plugins.provenance import made_by
+from atlas.storage.files import as_path
+from atlas.storage.header import TensorFile
 from atlas.storage.item_ids import RowNumbers
 from atlas.storage.rows import map_npy
 from atlas.storage.tensors import load_tensors
@@ -51,13 +53,13 @@ def space_card(encoder: Encoder, id: str, **fields: Any) -> SpaceCard:
     return SpaceCard(id, space=encoder.space(id), config=encoder.config(), plugin=provider(type(encoder)), **fields)
 
 
-def _encoder_from(card: SpaceCard, folder: Path) -> Encoder:
+def _encoder_from(card: SpaceCard, file: TensorFile) -> Encoder:
     with made_by(Encoder, card.space.encoder, card.plugin):
         encoder = create(Encoder, card.space.encoder, card.config)
         if card.tensors:
-            encoder.load_state_dict(load_tensors(folder / MODEL))
+            encoder.load_state_dict(load_tensors(file))
     encoder.stored_id = card.space.id
-    card.space.require(encoder.space(card.id), f"{folder / CARD}: the card is of", "the weights")
+    card.space.require(encoder.space(card.id), f"{file.path.with_name(CARD)}: the card is of", "the weights")
     return encoder
 
 
@@ -74,8 +76,8 @@ def load(ref: str | Path, kind: str | Sequence[str] = "", **hub: Any) -> Any:
         CardError: the card is malformed, or the tensors are not the ones it describes.
     """
     kinds = (kind,) if isinstance(kind, str) else tuple(kind)
-    card, folder = opened(ref, tuple(k for k in kinds if k), **hub)
-    return _LOADERS[card.kind](card, folder)
+    card, file = opened(ref, tuple(k for k in kinds if k), **hub)
+    return _LOADERS[card.kind](card, file)
 
 
 _LOADERS: dict[str, Any] = {
@@ -96,13 +98,13 @@ def read_bare(path: str | Path) -> Vectors:
     Ids are its `id` column (.parquet) or its `ids` tensors (.safetensors), else row numbers. A .safetensors file holds
     one matrix of floating-point numbers, or one called `vectors`.
     """
-    path = Path(path)
+    path = as_path(path)
     ids: Sequence[str] | None = None
     labels = None
     if path.suffix == ".npy":
         rows = map_npy(path)
     elif path.suffix == ".safetensors":
-        rows, ids, labels = read_matrix(path)
+        rows, ids, labels = read_matrix(TensorFile(path))
     else:
         rows, ids = read_parquet(path)
     if 0 in rows.tensor.shape:

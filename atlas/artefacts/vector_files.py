@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,17 +12,17 @@ from atlas.cards.kinds import TensorInfo
 from atlas.errors import AtlasError, CardError, NotFoundError
 from atlas.items import tables
 from atlas.items.files import named
+from atlas.storage.header import TensorFile
 from atlas.storage.item_ids import check_ids, unpack_ids
 from atlas.storage.rows import Rows
-from atlas.storage.tensors import read_header
 
 # More than any data set has; a file that claims more is damaged.
 MAX_CLASSES = 1_000_000
 
 
-def read_matrix(path: Path) -> tuple[Rows, Sequence[str] | None, Tensor | None]:
+def read_matrix(file: TensorFile) -> tuple[Rows, Sequence[str] | None, Tensor | None]:
     """Return the one matrix of floats of a .safetensors file, or that called 'vectors', and its ids and labels."""
-    infos, starts = read_header(path)
+    infos, starts, path = file.infos, file.starts, file.path
     floats = [n for n, i in infos.items() if len(i.shape) == 2 and i.dtype in ("F64", "F32", "F16", "BF16")]
     if "vectors" in floats:
         floats = ["vectors"]
@@ -71,21 +69,16 @@ def read_parquet(path: Path) -> tuple[Rows, Sequence[str] | None]:
     return Rows(kept), None if ids is None else check_ids(ids, len(X), str(path))
 
 
-@contextlib.contextmanager
-def parquet_writer(path: Path, ids: Sequence[str], n: int, dim: int) -> Iterator[Any]:
-    """Yield a function that appends a batch of rows to a .parquet file of ids and vectors."""
+def write_parquet(path: Path, batches: Iterable[Tensor], ids: Sequence[str], dim: int) -> None:
+    """Write ids and batches of vectors to a .parquet file."""
     pa, parquet = tables.arrow()
     schema = pa.schema([("id", pa.string()), ("vector", pa.list_(pa.float32(), dim))])
     done = 0
     with parquet.ParquetWriter(path, schema) as file:
-
-        def write(batch: Tensor) -> None:
-            nonlocal done
+        for batch in batches:
             flat = pa.array(batch.to(torch.float32).contiguous().reshape(-1).numpy())
             names = pa.array(list(ids[done : done + len(batch)]), pa.string())
             done += len(batch)
             file.write_batch(pa.record_batch([names, pa.FixedSizeListArray.from_arrays(flat, dim)], schema=schema))
-
-        yield write
-    if done != n:
-        raise AtlasError(f"Expected {n} rows to write, got {done}")
+    if done != len(ids):
+        raise AtlasError(f"Expected {len(ids)} rows to write, got {done}")

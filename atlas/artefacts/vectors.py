@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
+import hashlib
 import operator
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from atlas.artefacts.artefact import Artefact, OnCard
-from atlas.artefacts.vector_files import parquet_writer, read_matrix
+from atlas.artefacts.vector_files import read_matrix, read_parquet, write_parquet
 from atlas.cards.folder import BARE, CARD, MODEL, dump_card
 from atlas.cards.kinds import VectorsCard
 from atlas.cards.names import slug
@@ -22,10 +22,11 @@ from atlas.cards.space import Space
 from atlas.errors import AtlasError, CardError
 from atlas.numerics.arrays import as_matrix
 from atlas.storage.files import check_target, whole_file, whole_folder
+from atlas.storage.hashes import note_sha256
+from atlas.storage.header import TensorFile
 from atlas.storage.item_ids import RowNumbers, check_ids, match, pack_ids
 from atlas.storage.rows import Rows
-from atlas.storage.tensors import read_header
-from atlas.storage.writers import MatrixWriter
+from atlas.storage.writers import Matrix
 
 
 @dataclass(frozen=True)
@@ -135,20 +136,18 @@ class Vectors(Artefact):
 
     def save_pretrained(self, folder: str | Path, *, overwrite: bool = False) -> None:
         """Write a folder (card and tensors), or a bare file if the name ends in .npy, .safetensors or .parquet."""
-        with writer(folder, self, len(self), self.data.dtype, overwrite=overwrite) as write:
-            for batch in self.rows.batches():
-                write(batch)
+        written(folder, self, self.rows.batches(), self.data.dtype, overwrite=overwrite)
 
     @classmethod
-    def from_card(cls, card: VectorsCard, folder: Path) -> Vectors:
-        """Return the vectors of an artefact's folder, whose file has been checked; the matrix is read as it is used."""
-        infos, _ = read_header(folder / MODEL)
+    def from_card(cls, card: VectorsCard, file: TensorFile) -> Vectors:
+        """Return the vectors of a card and its file, which has been checked; the matrix is read as it is used."""
+        infos = file.infos
         if "vectors" not in infos or len(infos["vectors"].shape) != 2 or infos["vectors"].shape[0] != card.n:
-            raise CardError(f"{folder / MODEL}: must hold a matrix 'vectors' of {card.n} rows")
-        rows, ids, labels = read_matrix(folder / MODEL)
+            raise CardError(f"{file.path}: must hold a matrix 'vectors' of {card.n} rows")
+        rows, ids, labels = read_matrix(file)
         if labels is not None and int(labels.max()) >= len(card.classes):
             raise CardError(
-                f"{folder / MODEL}: labels go up to {int(labels.max())}, the card lists {len(card.classes)} classes"
+                f"{file.path}: labels go up to {int(labels.max())}, the card lists {len(card.classes)} classes"
             )
         found = RowNumbers(card.n) if ids is None else ids
         return cls(card, rows, found, labels)
@@ -243,52 +242,45 @@ def _shared(source: Vectors, target: Vectors) -> tuple[Tensor, Tensor] | None:
     return index
 
 
-@contextlib.contextmanager
-def writer(
+def written(
     target: str | Path,
     like: Vectors,
-    n: int,
+    batches: Iterable[Tensor],
     dtype: torch.dtype,
     *,
     space: Space | None = None,
     overwrite: bool = False,
-) -> Iterator[Any]:
-    """Yield a function that appends a batch of rows; the file or folder appears when all n are there, or not at all.
+) -> Vectors:
+    """Write vectors batch by batch, and return them as they lie there; the file or folder appears whole or not at all.
+
+    Nothing is read back, except from .parquet files, which are compressed.
 
     Args:
         target: a folder, or a name that ends in .npy, .safetensors or .parquet.
         like: vectors whose ids, labels, classes and data set the new ones have.
-        n: how many rows there will be.
+        batches: of rows, as many in all as `like` has.
         dtype: of the rows.
         space: of the new vectors; None: that of `like`.
         overwrite: replace what is there.
     """
-    path = check_target(target, overwrite)
-    space = space or like.space
+    path = check_target(target, overwrite, BARE)
+    card = replace(like.card, space=space or like.space, hub="")
     if path.suffix == ".parquet":
-        with whole_file(path) as temporary, parquet_writer(temporary, like.ids, n, space.dim) as write:
-            yield write
-    elif path.suffix in BARE:
-        others = None if path.suffix == ".npy" else like.tensors()
-        with whole_file(path) as temporary, _matrix(temporary, dtype, (n, space.dim), others, False) as matrix:
-            yield matrix.write
-            matrix.close()
-    else:
-        card = replace(like.card, id=slug(path.name), space=space, n=n, hub="")
-        # A card that cannot be stored is better told of before the work than after it.
-        dump_card(card)
-        with whole_folder(path) as folder, _matrix(folder / MODEL, dtype, (n, space.dim), like.tensors()) as matrix:
-            yield matrix.write
-            card = replace(card, sha256=matrix.close(), tensors=matrix.infos)
-            (folder / CARD).write_text(dump_card(card), encoding="utf-8")
-
-
-@contextlib.contextmanager
-def _matrix(
-    path: Path, dtype: torch.dtype, shape: tuple[int, int], others: Mapping[str, Tensor] | None, hashed: bool = True
-) -> Iterator[MatrixWriter]:
-    matrix = MatrixWriter(path, dtype, shape, others, hashed=hashed)
-    try:
-        yield matrix
-    finally:
-        matrix.abandon()
+        with whole_file(path) as temporary:
+            write_parquet(temporary, batches, like.ids, card.space.dim)
+        return replace(like, card=card, rows=read_parquet(path)[0])
+    matrix = Matrix(dtype, (len(like), card.space.dim), None if path.suffix == ".npy" else like.tensors())
+    if path.suffix in BARE:
+        with whole_file(path) as temporary:
+            matrix.write(temporary, batches)
+        return replace(like, card=card, rows=matrix.rows(path))
+    card = replace(card, id=slug(path.name))
+    # A card that cannot be stored is better told of before the work than after it.
+    dump_card(card)
+    with whole_folder(path) as folder:
+        digest = hashlib.sha256()
+        matrix.write(folder / MODEL, batches, digest)
+        stored = replace(card, sha256=digest.hexdigest(), tensors=matrix.infos)
+        (folder / CARD).write_text(dump_card(stored), encoding="utf-8")
+    note_sha256(path / MODEL, stored.sha256)
+    return replace(like, card=card, rows=matrix.rows(path / MODEL))

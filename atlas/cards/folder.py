@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from atlas.cards.kinds import Card
@@ -9,11 +10,19 @@ from atlas.cards.yaml import dump_yaml, parse_yaml, read_yaml
 from atlas.errors import CardError, NotFoundError
 
 CARD = "config.yaml"
+MODEL = "model.safetensors"
 
 MODEL = "model.safetensors"
 
 # Endings of bare files of vectors: a name that has one is a path, never an id.
 BARE = (".npy", ".safetensors", ".parquet")
+
+
+def spelled_out(text: str | Path) -> Path:
+    """Return a path in which '~' is the user's home."""
+    with contextlib.suppress(RuntimeError):
+        return Path(text).expanduser()
+    return Path(text)
 
 
 def read_card(folder: str | Path) -> Card:
@@ -23,7 +32,7 @@ def read_card(folder: str | Path) -> Card:
         NotFoundError: no such folder, or no card in it.
         CardError: the card is malformed; the message begins with its path.
     """
-    folder = Path(folder)
+    folder = spelled_out(folder)
     if folder.is_file():
         raise NotFoundError(
             f"'{folder}' is a file, not the folder of an artefact - vectors are read from {', '.join(BARE)}"

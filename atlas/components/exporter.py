@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from atlas.components.options import Component
 from atlas.errors import AtlasError
-from atlas.storage.files import whole_file, whole_folder
+from atlas.storage.files import as_path, whole_file, whole_folder
 
 
 class Exporter(Component):
@@ -35,7 +35,7 @@ class Exporter(Component):
         Raises:
             AtlasError: a model this exporter cannot write, something is there already, or it cannot be written.
         """
-        path = self.target(Path(out), overwrite)
+        path = self.target(as_path(out), overwrite)
         self._check(model)
         with whole_file(path) if self.writes else whole_folder(path) as temporary:
             self._export(model, temporary)

@@ -22,6 +22,8 @@ from atlas.errors import AtlasError, CardError, NotFoundError
 from atlas.hub.cache import SCHEME, Cache, Listed, Ref, Source, digest_of
 from atlas.hub.client import clean, offline
 from atlas.storage.checks import check_file
+from atlas.storage.hashes import known_sha256
+from atlas.storage.header import MAX_HEADER, SIZES, size_of
 from atlas.storage.registry import find_local
 
 # While a lock file holds, what a reference means there.
@@ -105,7 +107,7 @@ def _cached(ref: Ref, cache: Cache, tensors: bool) -> Pulled:
     if tensors and card.sha256:
         if not (folder / MODEL).is_file():
             raise NotFoundError(f"Of '{ref}' only the card was pulled - pull it once while online")
-        _checked(folder, card, ref.at(commit))
+        _checked(folder, card, ref.at(commit), known_sha256(folder / MODEL))
     return Pulled(ref, commit, folder, card)
 
 
@@ -140,13 +142,11 @@ def _named(folder: Path, ref: Ref) -> Iterator[None]:
 
 def _check_listed(expected: Listed | None, card: Card, ref: Ref) -> Listed:
     """Return what the Hub lists of a file of tensors, or refuse it by that, before it is downloaded."""
-    from atlas.storage.tensors import DTYPES, MAX_HEADER, size_of
-
     if expected is None:
         raise CardError(f"{ref}: there is no {MODEL} - the card lists {len(card.tensors)} tensors")
     size = 0
     for name, info in card.tensors.items():
-        if info.dtype not in DTYPES or len(info.shape) > 16:
+        if info.dtype not in SIZES or len(info.shape) > 16:
             what = f"{info.dtype} {list(info.shape)[:17]}"
             raise CardError(f"{ref}: tensor {name!r} is {what}, which Atlas does not read")
         size += size_of(info)

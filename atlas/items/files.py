@@ -22,9 +22,10 @@ from atlas.cards.names import slug
 from atlas.errors import AtlasError, AtlasWarning, NotFoundError
 from atlas.items.batches import ArrayItems, ImageItems, Items, TextItems, as_items
 from atlas.items.tables import find_column, lines_of, read_csv, read_jsonl, read_parquet
+from atlas.storage.files import as_path
+from atlas.storage.header import read_header, size_of
 from atlas.storage.item_ids import unpack_ids
 from atlas.storage.rows import Rows
-from atlas.storage.tensors import read_header, size_of
 
 __all__ = ["Items", "as_items", "read_items"]
 
@@ -69,7 +70,7 @@ def read_items(
         NotFoundError: nothing is there.
         AtlasError: it cannot be read, holds no items, has no such column, or ids are given more than once.
     """
-    path = Path(path)
+    path = as_path(path)
     if not path.exists():
         raise NotFoundError(f"There is no file or folder '{path}'")
     if not path.is_file() and not path.is_dir():

@@ -15,7 +15,7 @@ from typing import Any
 
 from atlas._version import __version__
 from atlas.artefacts.loading import save
-from atlas.cards.folder import CARD
+from atlas.cards.folder import CARD, MODEL
 from atlas.cards.names import sha256_of, slug
 from atlas.components.encoder import Encoder
 from atlas.components.kinds import KINDS
@@ -29,7 +29,7 @@ from atlas.progress import Progress, silent
 from atlas.recipes.reading import TAKES, VERBS, Job, Recipe
 from atlas.recipes.tables import draw, figure, located, summarise
 from atlas.recipes.threads import side_by_side
-from atlas.storage.files import sha256_file, whole_file
+from atlas.storage.files import sha256_file, size, whole_file
 from atlas.verbs.arguments import encoder_of, items_of, stored
 from atlas.verbs.signatures import SCALARS
 
@@ -221,11 +221,11 @@ class Runner:
         return {"content": self._content(self.path(value), ("vectors",) if kind == "items" else (*kind.split("|"),))}
 
     def _cards(self, job: Job) -> list[str]:
-        """Return the hashes of the cards a job writes; '' for one that is not there."""
+        """Return what tells the artefacts a job writes from others: hashes of cards, and sizes of files of tensors."""
         folders = [] if job.makes == "figures" else [self.target(job)]
         if makes_space(job):
             folders.append(Path(self.space(job)))
-        return [sha256_file(f / CARD) if (f / CARD).is_file() else "" for f in folders]
+        return [f"{sha256_file(f / CARD)} {size(f / MODEL)}" if (f / CARD).is_file() else "" for f in folders]
 
     def _do(self, job: Job) -> None:
         with located(f"{self.recipe.path}: step {job}"):

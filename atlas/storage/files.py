@@ -6,38 +6,56 @@ import contextlib
 import errno
 import hashlib
 import os
-import secrets
-import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from atlas.cards.folder import BARE, CARD, MODEL
+from atlas.cards.folder import BARE, CARD, spelled_out
 from atlas.errors import AtlasError
+from atlas.storage.places import alone, bring_back, keep_others, remove, sync, take_place, temporary_name, tidy
 
-# Endings of what is written as one file.
-FILES = (*BARE, ".csv", ".jsonl")
+# Endings that people give to files: no folder is called so by intention.
+FILES = (
+    *(*BARE, ".csv", ".jsonl", ".json", ".tsv", ".txt", ".npz", ".h5", ".hdf5", ".pt", ".pth", ".bin", ".pkl"),
+    *(".yaml", ".yml", ".onnx", ".png", ".svg", ".pdf", ".md", ".html", ".zip", ".gz", ".tar", ".arrow", ".feather"),
+)
 
 
-def check_target(path: str | Path, overwrite: bool) -> Path:
-    """Return the path to write to, or raise `AtlasError` if something is there that must not be replaced.
+def as_path(text: str | Path) -> Path:
+    """Return the path a text means: '~' is the user's home, and what a killed write put aside there comes back."""
+    path = spelled_out(text)
+    bring_back(path)
+    return path
 
-    What becomes of it is told by its ending: a file for those of bare files and of tables, else a folder. A folder is
-    replaced only if it is an artefact (it holds a card), whatever was asked for.
+
+def check_target(path: str | Path, overwrite: bool, files: Sequence[str] = ()) -> Path:
+    """Return the path to write to, or raise `AtlasError` if nothing must be written there.
+
+    A folder is replaced only if it is an artefact (it holds a card), whatever was asked for.
+
+    Args:
+        path: a folder, or a file of one of the endings.
+        overwrite: whether an artefact or a file that is there may be replaced.
+        files: the endings that make it a file.
     """
-    path = Path(path)
-    if not path.exists():
-        return path
-    if path.suffix in FILES:
+    path = as_path(path)
+    if path.name in ("", ".."):
+        raise AtlasError(f"'{path}' gives no name to what is written - add one")
+    if path.suffix.lower() in FILES and path.suffix not in files:
+        ways = f"a name that ends in {', '.join(files)}, or in none of a file" if files else "a name without it"
+        raise AtlasError(f"'{path}' ends in {path.suffix}, but what is written is a folder - choose {ways}")
+    if path.suffix in files:
         if path.is_dir():
             raise AtlasError(f"'{path}' is a folder, not a file - choose another name")
-    elif not path.is_dir():
+    elif path.is_symlink():
+        raise AtlasError(f"'{path}' is a link, which is not followed - give the path of the folder itself")
+    elif path.exists() and not path.is_dir():
         raise AtlasError(f"'{path}' is a file, not the folder of an artefact - choose another name")
-    elif not any(path.iterdir()):
+    elif not path.exists() or not any(path.iterdir()):
         return path
     elif not (path / CARD).is_file():
         raise AtlasError(f"'{path}' is a folder of something else - choose another name")
-    if not overwrite:
+    if path.exists() and not overwrite:
         raise AtlasError(f"'{path}' exists - choose another name, or pass --overwrite (overwrite=True) to replace it")
     return path
 
@@ -57,38 +75,39 @@ def explained(path: Path, doing: str = "written") -> Iterator[None]:
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Yield a temporary name beside `path`, and rename it to `path` if all goes well; otherwise leave nothing."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    temporary = temporary_name(path)
     try:
         with explained(path):
             path.parent.mkdir(parents=True, exist_ok=True)
+            tidy(path)
             yield temporary
+            if path.exists():
+                sync(temporary)
             temporary.replace(path)
     finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+        remove(temporary)
 
 
 @contextlib.contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """Yield a temporary folder whose files become those of `path` if all goes well; otherwise leave nothing.
+    """Yield a temporary folder that becomes `path` if all goes well; otherwise leave nothing.
 
-    A new folder appears in one rename. In a folder that exists, its files are replaced one by one, the card last, and
-    files of other names stay: until the card is there, its sha256 refuses the tensors beside it.
+    It appears, or takes the place of the folder that is there, in one step: whenever the process is killed, the old
+    artefact or the new one is whole. Files of other names stay.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    temporary = temporary_name(path)
     try:
         with explained(path):
+            tidy(path)
             temporary.mkdir(parents=True)
             yield temporary
-            if path.is_dir():
-                if not (temporary / MODEL).exists():
-                    (path / MODEL).unlink(missing_ok=True)
-                for file in sorted(temporary.iterdir(), key=lambda file: file.name == CARD):
-                    file.replace(path / file.name)
-            else:
-                temporary.rename(path)
+            with alone(path.parent):
+                if path.is_dir():
+                    sync(*temporary.iterdir())
+                    keep_others(path, temporary)
+                take_place(temporary, path)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        remove(temporary)
 
 
 def sha256_file(path: str | Path) -> str:
@@ -99,6 +118,11 @@ def sha256_file(path: str | Path) -> str:
         while count := file.readinto(buffer):
             digest.update(memoryview(buffer)[:count])
     return digest.hexdigest()
+
+
+def size(path: Path) -> int:
+    """Return the size of a file in bytes; -1 if there is none."""
+    return path.stat().st_size if path.is_file() else -1
 
 
 def write_all(file: Any, data: memoryview | bytes) -> None:

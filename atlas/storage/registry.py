@@ -19,6 +19,8 @@ from atlas.cards.folder import BARE, CARD, read_card
 from atlas.cards.kinds import Card
 from atlas.errors import AtlasError, NotFoundError, unknown
 from atlas.storage.checks import problems
+from atlas.storage.files import as_path
+from atlas.storage.places import leftovers, restored
 
 FOLDERS = {
     "space": "spaces",
@@ -35,7 +37,7 @@ _first: ContextVar[tuple[Path, ...]] = ContextVar("_first", default=())
 @contextlib.contextmanager
 def searched_first(folders: Iterable[str | Path]) -> Iterator[None]:
     """Make every `Registry()` look in these folders before it looks elsewhere."""
-    token = _first.set(tuple(map(Path, folders)))
+    token = _first.set(tuple(map(as_path, folders)))
     try:
         yield
     finally:
@@ -70,9 +72,9 @@ class Registry:
     def __init__(self, *folders: str | Path) -> None:
         """Open folders, in order of precedence; none: those in ATLAS_REGISTRY, then the one shipped with Atlas."""
         if not folders:
-            given = [Path(part) for part in os.environ.get("ATLAS_REGISTRY", "").split(os.pathsep) if part]
+            given = [part for part in os.environ.get("ATLAS_REGISTRY", "").split(os.pathsep) if part]
             folders = (*_first.get(), *given, shipped())
-        self.folders = [Path(folder) for folder in folders]
+        self.folders = [as_path(folder) for folder in folders]
         # What the last listing left out.
         self.unreadable: list[Path] = []
 
@@ -84,8 +86,9 @@ class Registry:
                     f"'{folder}' is a file, not a folder" if folder.exists() else f"There is no folder '{folder}'"
                 )
             for root, names, files in os.walk(folder):
+                back = restored(Path(root)) if any(name.endswith(".old") for name in names) else []
                 # Temporary folders of a write in progress, and whatever else is hidden, are not entries.
-                names[:] = sorted(name for name in names if not name.startswith("."))
+                names[:] = sorted({name for name in [*names, *back] if not name.startswith(".")})
                 if CARD in files:
                     names[:] = []
                     yield Path(root)
@@ -172,7 +175,15 @@ class Registry:
                 other = first.setdefault((card.kind, card.id), folder)
                 if other != folder:
                     found[folder].append(f"{folder / CARD}: {card.kind} '{card.id}' is in '{other}' too")
+        for left, meant in self._left_behind():
+            found.setdefault(meant, []).append(f"{left}: left by a write that was killed - remove it")
         return found
+
+    def _left_behind(self) -> Iterator[tuple[Path, Path]]:
+        for folder in self.folders:
+            for root, names, _ in os.walk(folder):
+                names[:] = [name for name in names if not name.startswith(".")]
+                yield from leftovers(Path(root))
 
 
 def _text(entry: Entry) -> str:
@@ -183,6 +194,6 @@ def _text(entry: Entry) -> str:
 
 def find_local(ref: str | Path, kinds: Sequence[str] = ()) -> Path:
     """Return the folder or file a reference means: a path if one is there or it looks like one, else a registry id."""
-    text, path = str(ref), Path(ref)
-    looks_like_path = isinstance(ref, Path) or "/" in text or text.startswith(".") or path.suffix in BARE
+    text, path = str(ref), as_path(ref)
+    looks_like_path = isinstance(ref, Path) or "/" in text or text.startswith((".", "~")) or path.suffix in BARE
     return path if looks_like_path or path.exists() else Registry().find(text, kinds)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import mmap
+import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +16,8 @@ from atlas.cards.kinds import TensorInfo
 from atlas.errors import CardError, NotFoundError
 from atlas.numerics.arrays import tensor_of
 from atlas.storage.files import explained
-from atlas.storage.tensors import DTYPES, size_of
+from atlas.storage.header import size_of
+from atlas.storage.tensors import DTYPES
 
 BATCH_BYTES = 32 * 2**20
 
@@ -22,10 +25,18 @@ BATCH_BYTES = 32 * 2**20
 class Rows:
     """A matrix, in memory or in a file, whose batches leave no trace in memory once they have been used."""
 
-    def __init__(self, tensor: Tensor, mapping: mmap.mmap | None = None, start: int = 0) -> None:
+    def __init__(
+        self, tensor: Tensor, mapping: mmap.mmap | None = None, start: int = 0, source: tuple[Any, ...] = ()
+    ) -> None:
         self.tensor = tensor
         self._mapping = mapping
         self._start = start
+        # From what `mapped_again` maps it in another process.
+        self._source = source
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle a matrix in a file by its place there: the rows are not copied."""
+        return (mapped_again, self._source) if self._source else (Rows, (self.tensor,))
 
     @classmethod
     def map(cls, path: Path, start: int, info: TensorInfo) -> Rows:
@@ -39,6 +50,7 @@ class Rows:
         with explained(path, "read"), path.open("rb") as file:
             # A private mapping, so that nothing written to the tensor could reach the file.
             mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+            state = os.fstat(file.fileno())
         count = size_of(info) // DTYPES[info.dtype].itemsize
         if not count:
             return cls(torch.empty(info.shape, dtype=DTYPES[info.dtype]))
@@ -46,7 +58,8 @@ class Rows:
             raw = bytearray(mapping[start : start + size_of(info)])
             return cls(torch.frombuffer(raw, dtype=DTYPES[info.dtype]).reshape(info.shape))
         flat = torch.frombuffer(mapping, dtype=DTYPES[info.dtype], count=count, offset=start)
-        return cls(flat.reshape(info.shape), mapping, start)
+        source = (path.absolute(), start, info, (state.st_size, state.st_mtime_ns))
+        return cls(flat.reshape(info.shape), mapping, start, source)
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -80,6 +93,14 @@ class Rows:
         width = self.tensor.shape[1] * self.tensor.dtype.itemsize
         first = (self._start + start * width) // mmap.PAGESIZE * mmap.PAGESIZE
         self._mapping.madvise(mmap.MADV_DONTNEED, first, self._start + stop * width - first)
+
+
+def mapped_again(path: Path, start: int, info: TensorInfo, state: tuple[int, int]) -> Rows:
+    """Return a matrix that was pickled, from the file it lies in."""
+    rows = Rows.map(path, start, info)
+    if rows.__reduce__()[1][3] != state:
+        raise CardError(f"{path}: the file has changed since these vectors were pickled - read it again")
+    return rows
 
 
 def map_npy(path: Path) -> Rows:

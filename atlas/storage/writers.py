@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,37 +14,28 @@ from torch import Tensor
 from atlas.cards.kinds import TensorInfo
 from atlas.errors import AtlasError
 from atlas.storage.files import write_all
-from atlas.storage.tensors import NAMES, bytes_of, header_of, info_of
+from atlas.storage.header import header_of
+from atlas.storage.rows import Rows
+from atlas.storage.tensors import NAMES, bytes_of, info_of
 
 
-class MatrixWriter:
-    """Writes a matrix to a file batch by batch, with other tensors around it (safetensors) or alone (.npy).
+class Matrix:
+    """A matrix in a file that is to be written, with other tensors around it (safetensors) or alone (.npy).
 
-    Hashing and writing run in a thread of their own, one batch behind: beside a matrix product they cost little.
+    Attributes:
+        infos: the tensors of the file, in its order.
+        start: at which byte the matrix begins.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        dtype: torch.dtype,
-        shape: tuple[int, int],
-        others: Mapping[str, Tensor] | None,
-        *,
-        hashed: bool = True,
-    ) -> None:
-        """Open a file for n rows of d numbers.
+    def __init__(self, dtype: torch.dtype, shape: tuple[int, int], others: Mapping[str, Tensor] | None) -> None:
+        """Plan a file.
 
         Args:
-            path: the file.
             dtype: of the rows.
             shape: (n, d).
             others: tensors to store beside the matrix, in a safetensors file; None: a .npy file.
-            hashed: whether `close` returns the sha256, which takes as long as writing does.
         """
-        self.n, self.d = shape
         self.dtype = dtype
-        self._written = 0
-        self._digest = hashlib.sha256() if hashed else None
         # Eight-byte numbers first and bytes last, so that every tensor begins at a multiple of its own size.
         first = {name: t for name, t in (others or {}).items() if t.dtype.itemsize == 8}
         self._last = {name: t for name, t in (others or {}).items() if t.dtype.itemsize != 8}
@@ -52,43 +43,46 @@ class MatrixWriter:
         self.infos["vectors"] = TensorInfo(NAMES[dtype], shape)
         self.infos.update({name: info_of(t) for name, t in self._last.items()})
         header = npy_header(dtype, shape) if others is None else header_of(self.infos)
-        self._file = path.open("wb", buffering=0)
-        self._thread = ThreadPoolExecutor(1)
-        self._pending: Future[None] | None = None
-        self._put(header)
-        for tensor in first.values():
-            self._put(bytes_of(tensor))
+        self._first = [memoryview(header), *map(bytes_of, first.values())]
+        self.start = sum(map(len, self._first))
 
-    def write(self, batch: Tensor) -> None:
-        """Append rows (b, d), which must not change afterwards."""
-        self._written += len(batch)
-        data = bytes_of(batch.to(self.dtype))
-        self._wait()
-        self._pending = self._thread.submit(self._put, data)
+    def write(self, path: Path, batches: Iterable[Tensor], digest: Any = None) -> None:
+        """Write the file.
 
-    def close(self) -> str:
-        """Write what comes after the matrix, close the file and return its sha256; '' if it was not asked for."""
-        self._wait()
-        if self._written != self.n:
-            raise AtlasError(f"Expected {self.n} rows to write, got {self._written}")
-        for tensor in self._last.values():
-            self._put(bytes_of(tensor))
-        self.abandon()
-        return self._digest.hexdigest() if self._digest else ""
+        Hashing and writing run in a thread of their own, one batch behind: beside a matrix product they cost little.
 
-    def abandon(self) -> None:
-        """Close the file as it is."""
-        self._thread.shutdown()
-        self._file.close()
+        Args:
+            path: the file.
+            batches: rows (b, d), which must not change afterwards.
+            digest: a hash of hashlib's, which is given all that is written.
+        """
 
-    def _wait(self) -> None:
-        if self._pending is not None:
-            self._pending.result()
+        def put(data: memoryview) -> None:
+            if digest:
+                digest.update(data)
+            write_all(file, data)
 
-    def _put(self, data: memoryview | bytes) -> None:
-        if self._digest:
-            self._digest.update(data)
-        write_all(self._file, data)
+        pending: Future[None] | None = None
+        n, done = self.infos["vectors"].shape[0], 0
+        with path.open("wb", buffering=0) as file, ThreadPoolExecutor(1) as thread:
+            for data in self._first:
+                put(data)
+            for batch in batches:
+                done += len(batch)
+                data = bytes_of(batch.to(self.dtype))
+                if pending:
+                    pending.result()
+                pending = thread.submit(put, data)
+            if pending:
+                pending.result()
+            if done != n:
+                raise AtlasError(f"Expected {n} rows to write, got {done}")
+            for tensor in self._last.values():
+                put(bytes_of(tensor))
+
+    def rows(self, path: Path) -> Rows:
+        """Return the matrix of the file that was written, without reading it."""
+        return Rows.map(path, self.start, self.infos["vectors"])
 
 
 def npy_header(dtype: torch.dtype, shape: tuple[int, int]) -> bytes:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from atlas.artefacts.alignment import Alignment
 from atlas.artefacts.atlas import Atlas
-from atlas.artefacts.loading import read_vectors
-from atlas.artefacts.vectors import Vectors, writer
+from atlas.artefacts.vectors import Vectors, written
+from atlas.cards.folder import BARE
 from atlas.errors import AtlasError
 from atlas.numerics.arrays import check_finite
 from atlas.progress import Progress, silent
@@ -41,7 +43,7 @@ def apply(
         The vectors, in memory if they are written nowhere.
     """
     if out is not None:
-        check_target(out, overwrite)
+        check_target(out, overwrite, BARE)
     found: Alignment | Atlas = artefact_of(mapping, Alignment, Atlas)  # type: ignore[assignment]
     views = [vectors_of(given) for given in vectors]
     if isinstance(found, Atlas):
@@ -67,10 +69,11 @@ def _apply_rows(
     alignment.source.require(vectors.space, f"Alignment '{alignment.id}' maps from", "the vectors")
     # Small enough for what a batch makes to be in the cache still when it is written.
     size = max(256, vectors.rows.batch_rows() // 16)
-    dtype = vectors.data.dtype
-    with writer(out, vectors, len(vectors), dtype, space=alignment.target, overwrite=overwrite) as write:
+
+    def mapped() -> Iterator[Tensor]:
         for batch in progress(vectors.rows.batches(size), -(-len(vectors) // size), "Applying"):
             if not bool(torch.isfinite(batch.sum())):
                 check_rows(vectors.rows, "Vectors")
-            write(alignment.aligner.transform(batch))
-    return read_vectors(out)
+            yield alignment.aligner.transform(batch)
+
+    return written(out, vectors, mapped(), vectors.data.dtype, space=alignment.target, overwrite=overwrite)

@@ -31,6 +31,7 @@ from atlas.errors import AtlasError, NotFoundError, unknown
 from atlas.items.batches import Items, as_items
 from atlas.items.files import read_items
 from atlas.plugins.catalogue import components, create
+from atlas.storage.files import as_path
 from atlas.storage.registry import Registry
 
 AlignerLike: TypeAlias = Aligner | str
@@ -114,7 +115,7 @@ def items_of(given: ItemsLike, **columns: str | None) -> Items:
         return _rows_as_items(given)
     if not isinstance(given, (str, Path)):
         return as_items(given)
-    path = Path(given)
+    path = as_path(given)
     bare_id = not path.exists() and "/" not in str(given) and not path.suffix
     if (path / CARD).is_file() or bare_id or str(given).startswith("hf://"):
         return _rows_as_items(read_vectors(given))

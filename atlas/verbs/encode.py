@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from atlas.artefacts.loading import read_vectors, save
-from atlas.artefacts.vectors import Vectors, encode_labels, writer
+from atlas.artefacts.loading import save
+from atlas.artefacts.vectors import Vectors, encode_labels, written
+from atlas.cards.folder import BARE
 from atlas.cards.names import slug
 from atlas.components.encoder import Encoder
 from atlas.items.batches import Items
@@ -57,9 +59,10 @@ def encode(
     Returns:
         The vectors, with ids and labels of the items; in memory if they are written nowhere.
     """
-    for path in (out, save_space):
-        if path is not None:
-            check_target(path, overwrite)
+    if out is not None:
+        check_target(out, overwrite, BARE)
+    if save_space is not None:
+        check_target(save_space, overwrite)
     id = slug(Path(save_space).name) if save_space and not id else id
     model = encoder_of(encoder, options)
     items = items_of(input, text_column=text_column, label_column=label_column, id_column=id_column)
@@ -88,8 +91,4 @@ def _written(
     space = model.space(id)
     shape = Rows(first.new_empty(1, 1).expand(len(items), space.dim))
     like = Vectors.made(space, shape, items.ids, labels, classes=classes, dataset=items.name)
-    with writer(out, like, len(items), first.dtype, overwrite=overwrite) as write:
-        write(first)
-        for batch in iterator:
-            write(batch)
-    return read_vectors(out)
+    return written(out, like, chain([first], iterator), first.dtype, overwrite=overwrite)

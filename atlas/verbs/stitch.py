@@ -134,10 +134,9 @@ class Predictions:
 
 def check_predictions(path: str | Path, overwrite: bool) -> Path:
     """Return the path to write predictions to, or raise `AtlasError` saying why it cannot be."""
-    target = check_target(path, overwrite)
-    if target.suffix not in ENDINGS:
+    if Path(path).suffix not in ENDINGS:
         raise AtlasError(f"'{path}' must end in {' or '.join(ENDINGS)} - predictions are a table")
-    return target
+    return check_target(path, overwrite, ENDINGS)
 
 
 def predict(

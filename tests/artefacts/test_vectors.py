@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import copy
 import math
+import pickle
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +13,7 @@ import torch
 
 from atlas.artefacts.anchors import Anchors
 from atlas.artefacts.loading import load, read_bare, read_vectors
-from atlas.artefacts.vectors import Vectors, encode_labels, paired, writer
+from atlas.artefacts.vectors import Vectors, encode_labels, paired, written
 from atlas.cards.folder import CARD, MODEL
 from atlas.cards.kinds import AnchorsCard
 from atlas.cards.space import Space
@@ -235,30 +238,33 @@ def test_writing_that_fails_leaves_what_was_there(tmp_path, ending):
     path = tmp_path / f"v{ending}"
     labelled().save_pretrained(path)
     before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
-    with pytest.raises(ZeroDivisionError), writer(path, labelled(), 4, torch.float32, overwrite=True) as write:
-        write(rows(2))
+
+    def batches() -> Iterator[torch.Tensor]:
+        yield rows(2)
         raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        written(path, labelled(), batches(), torch.float32, overwrite=True)
     assert {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()} == before
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_a_writer_that_is_given_too_few_rows_writes_nothing(tmp_path, ending):
+def test_a_written_that_is_given_too_few_rows_writes_nothing(tmp_path, ending):
     path = tmp_path / f"v{ending}"
-    with (
-        pytest.raises(AtlasError, match="Expected 4 rows to write, got 3"),
-        writer(path, labelled(), 4, torch.float32) as write,
-    ):
-        write(rows(3))
+    with pytest.raises(AtlasError, match="Expected 4 rows to write, got 3"):
+        written(path, labelled(), [rows(3)], torch.float32)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_card_that_cannot_be_stored_is_told_of_before_the_work(tmp_path):
     vectors = Vectors.of(rows(2), SPACE, labels=["a\x07", "b"])
-    with (
-        pytest.raises(AtlasError, match=r"The card of vectors 'v' cannot be stored: .* cannot be printed"),
-        writer(tmp_path / "v", vectors, 2, torch.float32),
-    ):
+
+    def batches() -> Iterator[torch.Tensor]:
         pytest.fail("work was begun")
+        yield rows(2)
+
+    with pytest.raises(AtlasError, match=r"The card of vectors 'v' cannot be stored: .* cannot be printed"):
+        written(tmp_path / "v", vectors, batches(), torch.float32)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -391,3 +397,26 @@ def test_nothing_is_read_from_a_mapped_file_until_it_is_used(tmp_path):
         file.seek(128)
         file.write(np.ones(1, dtype=np.float32).tobytes())
     assert float(vectors.data[0, 0]) == 1
+
+
+@pytest.mark.parametrize("ending", ["", ".npy", ".safetensors"])
+def test_vectors_of_a_file_are_pickled_by_their_place(tmp_path, monkeypatch, ending):
+    big = Vectors.of(torch.randn(5000, 8, generator=torch.Generator().manual_seed(0)), Space("wide", 8, "toy"))
+    big.save_pretrained(tmp_path / f"v{ending}")
+    monkeypatch.chdir(tmp_path)
+    text = pickle.dumps(read_vectors(f"./v{ending}"))
+    monkeypatch.chdir("/")
+    again = pickle.loads(text)
+    assert len(text) < 2000 and torch.equal(again.data, big.data)
+    assert again.ids == big.ids and len(next(again.rows.batches(7))) == 7
+    assert torch.equal(copy.deepcopy(again).data, big.data)
+    big.save_pretrained(tmp_path / f"v{ending}", overwrite=True)
+    with pytest.raises(CardError, match=r"the file has changed since these vectors were pickled - read it again"):
+        pickle.loads(text)
+
+
+def test_vectors_in_memory_are_pickled_whole():
+    vectors = labelled()
+    again = pickle.loads(pickle.dumps(vectors))
+    assert torch.equal(again.data, vectors.data) and torch.equal(again.labels, vectors.labels)
+    assert (again.ids, again.card) == (vectors.ids, vectors.card)

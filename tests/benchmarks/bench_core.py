@@ -50,7 +50,7 @@ def bench_fit(folder: Path) -> None:
     C = (X[:5000].T @ Y[:5000]).double()
     S = (X[:5000].T @ X[:5000]).double()
 
-    def fit(name: str) -> None:
+    def fitted(name: str) -> None:
         source, target = read_bare(folder / "x.npy"), read_bare(folder / "y.npy")
         fit(name, source=source, target=target).tensors()
 
@@ -60,8 +60,8 @@ def bench_fit(folder: Path) -> None:
             "xy+xx": lambda: (X.T @ Y, X.T @ X),
             "svd": lambda: torch.linalg.svd(C),
             "eigh": lambda: torch.linalg.eigh(S),
-            "procrustes": lambda: fit("procrustes"),
-            "linear": lambda: fit("linear"),
+            "procrustes": lambda: fitted("procrustes"),
+            "linear": lambda: fitted("linear"),
         },
         rounds=3,
     )

@@ -91,7 +91,7 @@ def test_options_are_parsed_by_their_type(stored, atlas_command):
 def test_apply_there_and_back(zoo, atlas_command, pair):
     atlas_command("apply", "map", "a", "--out", "there")
     result = atlas_command("apply", "map", "there", "--inverse", "--out", "back.npy")
-    assert result.stderr == "Wrote 120 vectors of 'a' (8 dimensions) to back.npy\n".replace("of 'a'", "of 'back'")
+    assert result.stderr == "Wrote 120 vectors of 'a' (8 dimensions) to back.npy\n"
     assert np.allclose(np.load("back.npy"), pair.source.data, atol=1e-4)
 
 

@@ -37,8 +37,15 @@ def test_no_heavy_import(code):
     assert not modules(code) & set(HEAVY)
 
 
-def test_checking_needs_no_plugin():
-    assert not modules(command("check")) & {"pluggy", "atlas_builtin", "huggingface_hub", "atlas.artefacts"}
+def test_checking_needs_neither_torch_nor_plugins():
+    assert not modules(command("check")) & {
+        "torch",
+        "numpy",
+        "pluggy",
+        "atlas_builtin",
+        "huggingface_hub",
+        "atlas.artefacts",
+    }
 
 
 @pytest.mark.parametrize("name", ["encode", "fit", "apply", "stitch", "run", "list", "show", "aligners"])

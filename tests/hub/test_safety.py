@@ -29,7 +29,8 @@ from atlas.hub.pulling import copy, pull
 from atlas.recipes.locking import lock
 from atlas.sharing.publishing import push
 from atlas.storage.files import sha256_file
-from atlas.storage.tensors import load_tensors, read_header, save_tensors
+from atlas.storage.header import read_header
+from atlas.storage.tensors import load_tensors, save_tensors
 
 pytest_plugins = ["hub_fixtures"]
 pytestmark = CLIENT_WARNS

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from conftest import orthogonal, planted, space_of
 
 from atlas.artefacts.loading import save
 from atlas.artefacts.vectors import Vectors
-from atlas.cards.folder import CARD
+from atlas.cards.folder import CARD, MODEL
 from atlas.components.encoder import Encoder
 from atlas.errors import AtlasError
 from atlas.plugins.catalogue import create
@@ -198,6 +199,14 @@ def test_what_was_deleted_or_changed_is_made_again(folder):
     found, done = run()
     assert len(done) == 2 and all(job.startswith("'fit'") for job in done)
     assert len(found["results"]) == 32
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: os.truncate(path, 100)])
+def test_tensors_that_are_gone_or_cut_are_made_again(folder, damage):
+    run()
+    damage(next(Path("out").glob("fit__*")) / MODEL)
+    found, done = run()
+    assert len(done) == 1 and done[0].startswith("'fit'") and len(found["results"]) == 32
 
 
 def test_force_does_everything_again(folder):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import struct
@@ -13,9 +14,10 @@ import torch
 from atlas.cards.kinds import TensorInfo
 from atlas.errors import AtlasError, CardError, NotFoundError
 from atlas.storage.files import check_target, sha256_file, whole_file, whole_folder, write_all
+from atlas.storage.header import read_header
 from atlas.storage.rows import Rows, map_npy
-from atlas.storage.tensors import load_tensors, read_header, save_tensors
-from atlas.storage.writers import MatrixWriter
+from atlas.storage.tensors import load_tensors, save_tensors
+from atlas.storage.writers import Matrix
 
 TENSORS = {
     "weight": torch.arange(6, dtype=torch.float32).reshape(2, 3),
@@ -198,39 +200,36 @@ def test_batches_are_the_rows_in_order(tmp_path, mapped):
     assert torch.equal(torch.cat([b.clone() for b in rows.batches(2, index)]), X[index])
 
 
-def test_a_matrix_writer_writes_what_save_would(tmp_path):
+def test_a_matrix_writes_what_save_would(tmp_path):
     X = torch.randn(10, 3, generator=torch.Generator().manual_seed(0))
     others = {"labels": torch.arange(10), "ids.text": torch.arange(5, dtype=torch.uint8)}
-    writer = MatrixWriter(tmp_path / "x", torch.float32, (10, 3), others)
-    for batch in X.split(4):
-        writer.write(batch)
-    assert writer.close() == sha256_file(tmp_path / "x")
+    matrix, digest = Matrix(torch.float32, (10, 3), others), hashlib.sha256()
+    matrix.write(tmp_path / "x", X.split(4), digest)
+    assert digest.hexdigest() == sha256_file(tmp_path / "x")
+    assert torch.equal(matrix.rows(tmp_path / "x").tensor, X)
     again = safetensors.torch.load_file(tmp_path / "x")
     assert torch.equal(again["vectors"], X) and torch.equal(again["labels"], others["labels"])
     assert torch.equal(again["ids.text"], others["ids.text"])
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16])
-def test_a_matrix_writer_writes_npy(tmp_path, dtype):
+def test_a_matrix_writes_npy(tmp_path, dtype):
     X = torch.randn(10, 3, generator=torch.Generator().manual_seed(0)).to(dtype)
-    writer = MatrixWriter(tmp_path / "x.npy", dtype, (10, 3), None)
-    writer.write(X)
-    writer.close()
+    matrix = Matrix(dtype, (10, 3), None)
+    matrix.write(tmp_path / "x.npy", [X])
+    assert torch.equal(matrix.rows(tmp_path / "x.npy").tensor, X)
     assert torch.equal(torch.from_numpy(np.load(tmp_path / "x.npy")), X)
 
 
-def test_npy_cannot_hold_bfloat16(tmp_path):
+def test_npy_cannot_hold_bfloat16():
     with pytest.raises(AtlasError, match=r"A \.npy file cannot hold torch.bfloat16 - write \.safetensors instead"):
-        MatrixWriter(tmp_path / "x.npy", torch.bfloat16, (1, 1), None)
+        Matrix(torch.bfloat16, (1, 1), None)
 
 
 @pytest.mark.parametrize("given", [3, 5])
-def test_a_matrix_writer_misses_and_refuses_rows(tmp_path, given):
-    writer = MatrixWriter(tmp_path / "x", torch.float32, (4, 2), {})
-    writer.write(torch.zeros(given, 2))
+def test_a_matrix_misses_and_refuses_rows(tmp_path, given):
     with pytest.raises(AtlasError, match=f"Expected 4 rows to write, got {given}"):
-        writer.close()
-    writer.abandon()
+        Matrix(torch.float32, (4, 2), {}).write(tmp_path / "x", [torch.zeros(given, 2)])
 
 
 class Dribble(io.RawIOBase):
@@ -322,8 +321,8 @@ def test_a_full_disk_is_told_with_advice(tmp_path):
 def test_an_existing_target_is_refused_unless_asked(tmp_path):
     (tmp_path / "x.npy").write_text("")
     with pytest.raises(AtlasError, match=r"'.*x\.npy' exists - choose another name, or pass --overwrite"):
-        check_target(tmp_path / "x.npy", overwrite=False)
-    assert check_target(tmp_path / "x.npy", overwrite=True) == tmp_path / "x.npy"
+        check_target(tmp_path / "x.npy", overwrite=False, files=[".npy"])
+    assert check_target(tmp_path / "x.npy", overwrite=True, files=[".npy"]) == tmp_path / "x.npy"
 
 
 def test_a_folder_of_something_else_is_never_replaced(tmp_path):
@@ -344,4 +343,4 @@ def test_a_file_is_not_replaced_by_a_folder(tmp_path):
         check_target(tmp_path / "x", overwrite=True)
     (tmp_path / "y.npy").mkdir()
     with pytest.raises(AtlasError, match=r"'.*y\.npy' is a folder, not a file - choose another name"):
-        check_target(tmp_path / "y.npy", overwrite=True)
+        check_target(tmp_path / "y.npy", overwrite=True, files=[".npy"])
