@@ -90,7 +90,10 @@ class LinearAligner(Aligner):
         if seen is not None and shape != (len(seen.mean_x), len(seen.mean_y)):
             before = (len(seen.mean_x), len(seen.mean_y))
             raise self.fail(f"has been fitted on {before} dimensions, got batches of {shape}")
-        m = Moments.of(X, Y, self.needed(*shape), first_row=seen.n if seen else 0)
+        needs = set(self.needed(*shape))
+        # Once there are too many distinct rows to count, more batches change nothing.
+        needs -= {"rows"} if seen is not None and seen.rows is None else set()
+        m = Moments.of(X, Y, needs, first_row=seen.n if seen else 0)
         return self.fit_moments(m if seen is None else seen + m)
 
     def fit_moments(self, m: Moments) -> Self:

@@ -55,7 +55,8 @@ def cca_correlations(m: Moments, variance: float = 1.0) -> Tensor:
             and so are those whose standard deviation is below a thousandth of the largest.
 
     Raises:
-        AtlasError: no more rows than directions (every correlation would be 1), or rows that are all equal.
+        AtlasError: no more distinct rows than directions (every correlation would be 1; repeats are told by the
+            moment rows), or rows that are all equal.
     """
     Wx, Wy = _whitenings(m, variance)
     return torch.linalg.svdvals(Wx.T @ m.get("xy") @ Wy).clamp(max=1)
@@ -181,7 +182,7 @@ def _cka(xy: float, xx: float, yy: float) -> float:
     return min(1.0, xy / math.sqrt(xx * yy))
 
 
-def _moments(X: Any, Y: Any, needs: tuple[str, ...] = ALL) -> Moments:
+def _moments(X: Any, Y: Any, needs: tuple[str, ...] = (*ALL, "rows")) -> Moments:
     X, Y = matched(X, Y)
     return Moments.of(X, Y, needs)
 
@@ -201,10 +202,10 @@ def _whitenings(m: Moments, variance: float = 1.0) -> tuple[Tensor, Tensor]:
     _check_varied(m)
     Wx, Wy = (_whitening(m.get(name), variance) for name in ("xx", "yy"))
     r = max(Wx.shape[1], Wy.shape[1])
-    if m.n <= r + 1:
+    if m.n_distinct <= r + 1:
         raise AtlasError(
-            f"Canonical correlations of {m.n} rows in {r} directions are all 1 - give many more rows, or use metric "
-            f"'unbiased-cka'"
+            f"Canonical correlations of {m.n_distinct} rows in {r} directions are all 1 - give many more rows, or use "
+            f"metric 'unbiased-cka'"
         )
     return Wx, Wy
 

@@ -18,6 +18,10 @@ from atlas.numerics.arrays import as_matrix, check_finite
 
 # Large enough for a matrix product to run at full rate, small enough for a chunk to stay in the processor's cache.
 CHUNK = 2048
+# Distinct rows are told from repeats up to so many, and so many for each dimension; with more, repeats hardly matter.
+MOST_DISTINCT = 4096, 8
+# Rows are told apart by so many projections, to so many binary digits.
+PROJECTIONS, BITS = 4, 14
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,10 @@ class Moments:
     xy is the sum over rows of (x - mean_x)(y - mean_y)', shape (d_source, d_target); xx and yy likewise, or None if
     they were not asked for; ssx and ssy are the diagonals of xx and yy, always there. None is divided by n. eps is the
     resolution of the products: 1.2e-7 once float32 rows have been counted, 2.2e-16 if all were float64.
+
+    rows are hashes of the distinct pairs of rows, in order, (n_distinct,) int64, or None if they were not asked for, or
+    are more than `most_distinct`: a repeated pair adds to n but tells nothing new, and second moments alone cannot tell
+    it from another.
     """
 
     n: int
@@ -38,6 +46,12 @@ class Moments:
     xx: Tensor | None = None
     yy: Tensor | None = None
     eps: float = torch.finfo(torch.float64).eps
+    rows: Tensor | None = None
+
+    @property
+    def n_distinct(self) -> int:
+        """How many pairs there are without repeats; n where that is not known."""
+        return self.n if self.rows is None else len(self.rows)
 
     @classmethod
     def of(cls, X: Any, Y: Any, needs: Collection[str] = ("xy",), first_row: int = 0) -> Moments:
@@ -48,7 +62,8 @@ class Moments:
         Args:
             X: (n, d_source).
             Y: (n, d_target), row by row the same items.
-            needs: which of "xy", "xx", "yy" to compute: each is one matrix product, the whole cost.
+            needs: which of "xy", "xx", "yy" to compute: each is one matrix product, the whole cost; and "rows", which
+                is cheap, to tell repeated pairs.
             first_row: the number of the first row, for messages.
 
         Raises:
@@ -57,13 +72,14 @@ class Moments:
         X, Y = as_matrix(X, "X"), as_matrix(Y, "Y")
         if len(X) != len(Y):
             raise AtlasError(f"Moments need paired rows, got {len(X)} in X and {len(Y)} in Y")
+        products = [name for name in needs if name != "rows"]
         total: Moments | None = None
         for start in range(0, len(X), CHUNK):
             rows = slice(start, start + CHUNK)
-            part = _of_chunk(X[rows], Y[rows], needs, first_row + start)
+            part = _of_chunk(X[rows], Y[rows], products, first_row + start)
             total = part if total is None else total + part
         assert total is not None
-        return total
+        return replace(total, rows=distinct(X, Y)) if "rows" in needs else total
 
     def __add__(self, other: Moments) -> Moments:
         """Merge the moments of two disjoint sets of rows (Chan, Golub and LeVeque's update)."""
@@ -80,6 +96,9 @@ class Moments:
             xx=_merged(self.xx, other.xx, dx, dx, weight),
             yy=_merged(self.yy, other.yy, dy, dy, weight),
             eps=max(self.eps, other.eps),
+            rows=None
+            if self.rows is None or other.rows is None
+            else _united(self.rows, other.rows, most_distinct(len(dx))),
         )
 
     def get(self, name: str) -> Tensor:
@@ -115,6 +134,50 @@ class Moments:
             xx=None if self.xx is None else self.xx * torch.outer(x, x),
             yy=None if self.yy is None else self.yy * torch.outer(y, y),
         )
+
+
+def distinct(X: Tensor, Y: Tensor) -> Tensor | None:
+    """Return the hashes of distinct pairs of rows, in order, or None if they are more than `most_distinct`."""
+    most = most_distinct(X.shape[1])
+    found: Tensor | None = torch.empty(0, dtype=torch.int64)
+    # A few large parts, as each is sorted with all before it; of large data the first are enough.
+    for x, y in zip(X.split(most // 2), Y.split(most // 2), strict=True):
+        found = None if found is None else _united(found, hashes(x, 0) + hashes(y, 1), most)
+    return found
+
+
+def most_distinct(d_source: int) -> int:
+    """Return how many distinct rows are told from repeats."""
+    least, each = MOST_DISTINCT
+    return max(least, each * d_source)
+
+
+def hashes(X: Tensor, seed: int) -> Tensor:
+    """Return a number for each row of X (n, d), (n,) int64 on the CPU, equal for rows that are equal but for rounding.
+
+    A few random projections and the sum of each row, rounded. An encoder returns the same text's vector with slightly
+    other digits in another batch, of which few sums, unlike many values, rarely fall to different sides of a rounding.
+    The projections are blind to what is added to all columns, or it would hide what differs.
+    """
+    random = torch.Generator().manual_seed(seed)
+    R = torch.randn(PROJECTIONS + 1, X.shape[1], generator=random, dtype=torch.float64)
+    R = R.sub_(R.mean(1, keepdim=True)).index_fill_(0, torch.tensor([PROJECTIONS]), 1.0)
+    factors = torch.randint(-(2**62), 2**62, (PROJECTIONS + 3,), generator=random).mul_(2).add_(1)
+    return torch.cat([(_digits(R @ part.cpu().double().T) * factors[:, None]).sum(0) for part in X.split(CHUNK)])
+
+
+def _digits(P: Tensor) -> Tensor:
+    """Return projections and sums (k + 1, n) as whole numbers, and what they are multiples of: (k + 3, n) int64."""
+    large = torch.linalg.vector_norm(P, dim=0).frexp().exponent
+    # If the columns of a row are all but equal, projections are no more than the rounding of float64.
+    small = torch.linalg.vector_norm(P[:-1], dim=0).frexp().exponent.maximum(large - 26)
+    units = torch.stack([small] * PROJECTIONS + [large]) - BITS
+    return torch.cat([(P * torch.exp2(-units.double())).round().long(), small[None], large[None]])
+
+
+def _united(a: Tensor, b: Tensor, most: int) -> Tensor | None:
+    rows = torch.cat([a, b]).unique()
+    return rows if len(rows) <= most else None
 
 
 def _merged(a: Tensor | None, b: Tensor | None, dx: Tensor, dy: Tensor, weight: float) -> Tensor | None:

@@ -96,8 +96,8 @@ class LinearOrthogonal(Procrustes):
         check_ridge(self, self.ridge)
 
     def needed(self, d_source: int, d_target: int) -> Collection[str]:
-        """Return xy and xx."""
-        return ("xy", "xx")
+        """Return what the regression needs."""
+        return regression_needs(self.ridge)
 
     def rotation(self, m: atlas.Moments) -> Tensor:
         """Return the polar factor of the regression."""
@@ -113,8 +113,6 @@ class Linear(atlas.LinearAligner):
     """
 
     name = "linear"
-    needs = ("xy", "xx")
-
     bias: bool = atlas.option(True, help="Fit a constant, too: the mean of the source goes to the mean of the target")
     ridge: float | None = atlas.option(
         None, help="Penalty, as a fraction of the mean variance of the source; none: by cross-validation; 0: no penalty"
@@ -122,6 +120,10 @@ class Linear(atlas.LinearAligner):
 
     def __post_init__(self) -> None:
         check_ridge(self, self.ridge)
+
+    def needed(self, d_source: int, d_target: int) -> Collection[str]:
+        """Return what the regression needs."""
+        return regression_needs(self.ridge)
 
     def solve(self, m: atlas.Moments) -> Tensor:
         """Return the regression of the target on the source."""
@@ -144,8 +146,6 @@ class LowRank(atlas.LinearAligner):
     """
 
     name = "low-rank"
-    needs = ("xy", "xx")
-
     rank: int = atlas.option(64, help="Dimensions the map goes through, at most")
     ridge: float | None = atlas.option(
         None, help="Penalty, as a fraction of the mean variance of the source; none: by cross-validation; 0: no penalty"
@@ -154,6 +154,10 @@ class LowRank(atlas.LinearAligner):
     def __post_init__(self) -> None:
         check_rank(self, self.rank)
         check_ridge(self, self.ridge)
+
+    def needed(self, d_source: int, d_target: int) -> Collection[str]:
+        """Return what the regression needs."""
+        return regression_needs(self.ridge)
 
     def solve(self, m: atlas.Moments) -> Tensor:
         """Return the regression, reduced to the rank."""
@@ -219,12 +223,17 @@ def check_rank(aligner: atlas.Aligner, rank: int) -> None:
         raise aligner.fail(f"needs a rank of at least 1, got {rank}")
 
 
+def regression_needs(ridge: float | None) -> tuple[str, ...]:
+    """Return the moments of a regression: how many pairs are distinct decides on a penalty, and on a warning."""
+    return ("xy", "xx") if ridge else ("xy", "xx", "rows")
+
+
 def regression(aligner: atlas.Aligner, m: atlas.Moments, ridge: float | None, intercept: bool) -> Tensor:
     """Return the ridge-regression weight, with a warning where it is known to be mostly noise."""
     d = len(m.mean_x)
-    if ridge == 0 and m.n - intercept < 1.5 * d:
+    if ridge == 0 and m.n_distinct - intercept < 1.5 * d:
         warnings.warn(
-            f"{aligner.label().capitalize()} without a ridge fits noise: {m.n} pairs for {d} dimensions"
+            f"{aligner.label().capitalize()} without a ridge fits noise: {m.n_distinct} pairs for {d} dimensions"
             f" - leave ridge out, or use at least {4 * d} pairs",
             atlas.AtlasWarning,
             stacklevel=2,

@@ -160,7 +160,7 @@ class Start:
     @classmethod
     def of(cls, X: Tensor, Y: Tensor, residual: bool) -> Start:
         """Return the start for pairs: with 'residual', the linear map is the ridge regression that 'linear' fits."""
-        m = atlas.Moments.of(X, Y, ("xy", "xx"))
+        m = atlas.Moments.of(X, Y, ("xy", "xx", "rows"))
         linear = ridge_weight(m, None, True) if residual else torch.zeros_like(m.get("xy"))
         missed = Y - m.mean_y - (X - m.mean_x) @ linear
         scale, least = missed.square().mean().sqrt(), torch.finfo(torch.float32).eps * (m.ssy.mean() / m.n).sqrt()

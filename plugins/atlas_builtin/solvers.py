@@ -12,6 +12,8 @@ ROUNDINGS = 16
 # Each round of the search for a penalty looks at so many, and the next between the neighbours of the best.
 CANDIDATES = 64
 ROUNDS = 6
+# The part of the variance that may be the rounding of vectors: repeats of a row differ by no more.
+REPEATED = 1e-7
 
 
 def deviations(m: atlas.Moments) -> tuple[Tensor, Tensor]:
@@ -48,7 +50,8 @@ def ridge_weight(m: atlas.Moments, ridge: float | None, intercept: bool) -> Tens
     """Return the weight that minimises ||X W - Y||^2 + lambda ||W||^2, of smallest norm where lambda is 0.
 
     Args:
-        m: moments with xy and xx, about the means if there is an intercept, else about zero.
+        m: moments with xy and xx (and rows, for cross-validation), about the means if there is an intercept, else
+            about zero.
         ridge: lambda as a fraction of the mean of the diagonal of xx; None: by generalised cross-validation.
         intercept: whether the means were fitted, which costs one degree of freedom.
 
@@ -62,12 +65,36 @@ def ridge_weight(m: atlas.Moments, ridge: float | None, intercept: bool) -> Tens
     if ridge is not None:
         penalty = ridge * float(m.ssx.mean())
     elif len(values):
-        explained = along.square().sum(1) / values
-        residual = max(float(m.ssy.sum() - explained.sum()), 0.0)
-        penalty = best_penalty(values, explained, residual, max(m.n - intercept - len(values), 0))
+        penalty = automatic_penalty(m, values, along.square().sum(1) / values, intercept)
     else:
         penalty = 0.0
     return vectors @ (along / (values + penalty)[:, None])
+
+
+def automatic_penalty(m: atlas.Moments, values: Tensor, explained: Tensor, intercept: bool) -> float:
+    """Return the penalty of least cross-validation error for distinct rows.
+
+    A pair that is repeated is fitted as well as once, and tells nothing of the noise: counted twice, it would make a
+    map that fits noise look exact. So would one that is repeated but for rounding, where that is not found out: it
+    shows where rows do not fill the dimensions, yet all are fitted exactly. Then nothing is left to tell the noise by.
+
+    Args:
+        m: moments with the distinct rows, about the means if there is an intercept, else about zero.
+        values: (r,) eigenvalues of xx that are not zero, smallest first.
+        explained: (r,) the part of ||Y||^2 that least squares explains along each eigenvector.
+        intercept: whether the means were fitted.
+    """
+    total, rounding = float(m.ssy.sum()), max(REPEATED, ROUNDINGS * m.eps)
+    main = values.cumsum(0) > rounding * values.sum()
+    rank, missed = int(main.sum()), total - float(explained[main].sum())
+    # With more rows than that a map that fits all of them is exact.
+    if missed <= rounding * total and m.n_distinct - intercept < 2 * rank and rank < len(m.ssx):
+        return best_penalty(values[main], explained[main], 0.0, 0)
+    rank = len(values)
+    # Fewer distinct rows than directions are rows that differ, but too little beside their mean to be told apart.
+    n = m.n_distinct if m.n_distinct - intercept >= rank else m.n
+    spare = max(n - intercept - rank, 0)
+    return best_penalty(values, explained, max(total - float(explained.sum()), 0.0) if spare else 0.0, spare)
 
 
 def best_penalty(values: Tensor, explained: Tensor, residual: float, spare: int) -> float:

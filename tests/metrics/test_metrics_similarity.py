@@ -276,6 +276,8 @@ def test_cca_refuses_rows_that_cannot_tell(name):
         AtlasError, match=r"Canonical correlations of 30 rows in 2\d directions are all 1 - give many more"
     ):
         metrics.find(name)(X, Y)
+    with pytest.raises(AtlasError, match=r"Canonical correlations of 30 rows in 2\d directions are all 1"):
+        metrics.find(name)(X.repeat(3, 1), Y.repeat(3, 1))
 
 
 def test_cca_of_few_directions_in_many_dimensions_is_allowed():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from planted import EPS, centred, close, normal, turn
-from sklearn.linear_model import LinearRegression, Ridge
+from sklearn.linear_model import LinearRegression, Ridge, RidgeCV
 
 import atlas
 from atlas.components.aligner import Aligner
@@ -131,6 +131,68 @@ def test_penalty_has_the_least_cross_validation_error_by_definition():
     grid = torch.logspace(-8, 6, 400, dtype=torch.float64) * float(values[-1])
     assert error(found) <= min(error(float(p)) for p in grid)
     assert error(found) < 0.95 * min(error(found * 20), error(found / 20))
+
+
+def repeated(X, Y, how):
+    """Return rows with some of them repeated; 'rounded': as float32 has them."""
+    n = len(X)
+    rows = {"one": [0], "often": [0] * 50, "some": range(n // 10), "all": range(n), "rounded": range(n)}[how]
+    copies = X[list(rows)], Y[list(rows)]
+    return tuple(
+        torch.cat([t, copy.float().double() if how == "rounded" else copy])
+        for t, copy in zip((X, Y), copies, strict=True)
+    )
+
+
+@pytest.mark.parametrize("how", ["one", "often", "some", "all", "rounded"])
+@pytest.mark.parametrize("n", [30, 38, 44, 80])
+# A row that is there fifty times draws the mean and the scale of a rotation to itself, whatever the penalty.
+@pytest.mark.parametrize(("name", "most"), [("linear", 1.05), ("low-rank", 1.05), ("linear-orthogonal", 1.15)])
+def test_repeated_rows_fit_no_worse_than_dropped_ones(name, most, n, how):
+    for seed in (0, 10, 20):
+        fit, test = noisy(n, seed=seed)
+        once, again = (unexplained(create(name).fit(*rows), *test) for rows in (fit, repeated(*fit, how)))
+        assert again < most * once
+
+
+@pytest.mark.parametrize("n", [30, 44, 80])
+def test_repeated_rows_fit_as_well_as_the_leave_one_out_ridge_of_distinct_ones(n):
+    for seed in (0, 10, 20):
+        (X, Y), test = noisy(n, seed=seed)
+        alphas = np.logspace(-6, 3, 60) * float(centred(X).square().sum()) / X.shape[1]
+        oracle = torch.as_tensor(RidgeCV(alphas).fit(X.numpy(), Y.numpy()).predict(test[0].numpy()))
+        expected = float((oracle - test[1]).square().sum() / centred(test[1]).square().sum())
+        assert unexplained(create("linear").fit(*repeated(X, Y, "all")), *test) < 1.05 * expected
+
+
+def test_all_rows_repeated_are_the_same_map():
+    (X, Y), _ = noisy(44)
+    close(create("linear").fit(X.repeat(3, 1), Y.repeat(3, 1)).transform(X), create("linear").fit(X, Y).transform(X))
+    (X, Y), _ = noisy(100)
+    aligner = create("linear")
+    for x, y in zip(X.repeat(3, 1).split(70), Y.repeat(3, 1).split(70), strict=True):
+        aligner.partial_fit(x, y)
+    close(aligner.transform(X), create("linear").fit(X, Y).transform(X))
+
+
+@pytest.mark.parametrize("copies", [1, 3])
+def test_exact_data_of_lower_rank_are_left_alone(copies):
+    X = normal(60, 6) * torch.logspace(0, -2, 6, dtype=torch.float64)
+    X = torch.cat([X, X[:, :3]], 1).repeat(copies, 1)
+    close(create("linear").fit(X, X[:, 5:6]).transform(X), X[:, 5:6], 1e-5)
+
+
+def test_rows_too_near_their_mean_to_be_told_apart_are_counted_as_they_are():
+    (X, Y), _ = noisy(80, d=12)
+    offset = 1e7 * normal(1, 12, seed=5)
+    far = create("linear").fit(X + offset, Y + offset)
+    close(far.state_dict()["weight"], create("linear").fit(X, Y).state_dict()["weight"], 1e-5)
+
+
+def test_repeated_pairs_count_once_for_the_warning():
+    X, Y = (t.repeat(4, 1) for t in paired_data(64, 4, n=48))
+    with pytest.warns(AtlasWarning, match="'linear' without a ridge fits noise: 48 pairs for 64 dimensions"):
+        create("linear", ridge=0).fit(X, Y)
 
 
 def test_a_source_that_is_constant_maps_to_the_mean():

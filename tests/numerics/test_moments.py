@@ -164,3 +164,48 @@ def test_a_bad_value_is_named_with_its_row(data, small_chunks, bad, dtype):
 def test_unequal_lengths_are_refused(data):
     with pytest.raises(AtlasError, match="Moments need paired rows, got 500 in X and 499 in Y"):
         Moments.of(data[0], data[1][1:])
+
+
+ROWS = ("xy", "rows")
+
+
+@pytest.mark.parametrize("offset", [0.0, 100.0])
+def test_distinct_rows_are_counted_whatever_the_batches(data, small_chunks, offset):
+    X, Y = (torch.cat([t, t[:50], t[7:8].expand(30, -1)]) + offset for t in data)
+    m = Moments.of(X, Y, ROWS)
+    assert (m.n, m.n_distinct) == (580, 500)
+    parts = [Moments.of(x, y, ROWS) for x, y in zip(X.split(77), Y.split(77), strict=True)]
+    assert torch.equal(sum(parts[1:], parts[0]).rows, m.rows)
+    turned = Moments.of(X.flip(0), Y.flip(0), ROWS)
+    assert torch.equal(turned.rows, m.rows) and torch.equal(turned.scaled(X[0], Y[0]).about_zero().rows, m.rows)
+
+
+def test_rows_of_few_digits_or_one_column_are_told_apart():
+    X = torch.eye(300)
+    assert Moments.of(X, X, ROWS).n_distinct == 300
+    assert Moments.of(X, X[:, :1], ROWS).n_distinct == 300
+    column = torch.arange(300.0)[:, None]
+    assert Moments.of(column, torch.zeros(300, 1), ROWS).n_distinct == 300
+    assert Moments.of(column.expand(-1, 384), torch.zeros(300, 3), ROWS).n_distinct == 300
+    assert Moments.of(torch.zeros(9, 4), torch.zeros(9, 2), ROWS).n_distinct == 1
+
+
+def test_pairs_that_differ_on_one_side_are_distinct(data):
+    X, Y = data
+    assert Moments.of(X[:1].expand(500, -1), Y, ROWS).n_distinct == 500
+
+
+def test_rows_that_differ_by_rounding_are_repeats():
+    X = torch.randn(1000, 384, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    found = Moments.of(torch.cat([X, X.float().double()]), torch.cat([X, X.float().double()]), ROWS).n_distinct
+    assert 1000 <= found < 1010
+
+
+def test_too_many_distinct_rows_are_not_counted(data, monkeypatch):
+    X, Y = data
+    monkeypatch.setattr(moments, "MOST_DISTINCT", (100, 8))
+    few, many = Moments.of(X[:100], Y[:100], ROWS), Moments.of(X[:101], Y[:101], ROWS)
+    assert len(few.rows) == 100 and many.rows is None and many.n_distinct == 101
+    assert (few + Moments.of(X[50:100], Y[50:100], ROWS)).n_distinct == 100
+    assert (few + Moments.of(X[100:101], Y[100:101], ROWS)).rows is None
+    assert (few + Moments.of(X[:9], Y[:9])).n_distinct == 109
