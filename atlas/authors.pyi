@@ -16,9 +16,12 @@ from atlas.models.heads import LinearHead as LinearHead
 from atlas.models.heads import NearestNeighboursHead as NearestNeighboursHead
 from atlas.models.heads import create_head as create_head
 from atlas.models.heads import similarity as similarity
+from atlas.numerics.arrays import all_equal as all_equal
 from atlas.numerics.arrays import check_finite as check_finite
 from atlas.numerics.arrays import frozen as frozen
 from atlas.numerics.arrays import hash_of as hash_of
+from atlas.numerics.arrays import lengths as lengths
+from atlas.numerics.arrays import unit as unit
 from atlas.storage.files import explained as explained
 from atlas.storage.tensors import load_tensors as load_tensors
 from atlas.verbs.stitch import Stitched as Stitched

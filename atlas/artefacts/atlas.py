@@ -101,8 +101,10 @@ class Atlas(Artefact):
             if bool(present[:, k].any()):
                 raise AtlasError(f"Atlas '{self.id}' was given vectors of '{known[k]}' twice - join them first")
             index = torch.tensor([row[item] for item in view.ids])
-            mapped = self.aggregator.chart(known[k]).transform(view.data.float())
-            rows[index, k, : mapped.shape[1]] = mapped
+            # Far from zero, float64 vectors would lose their digits as float32.
+            X = view.data if view.data.dtype == torch.float64 else view.data.float()
+            mapped = self.aggregator.chart(known[k]).transform(X)
+            rows[index, k, : mapped.shape[1]] = mapped.float()
             present[index, k] = True
             if view.labels is not None:
                 renumber = torch.tensor([*(classes.index(name) for name in view.classes), -1])

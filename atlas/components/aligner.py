@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from atlas.components.options import Component
-from atlas.numerics.arrays import as_matrix, as_pairs, frozen, like
+from atlas.numerics.arrays import as_matrix, as_pairs, far_from_zero, frozen, is_finite, like
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -72,7 +73,23 @@ class Aligner(Component):
         if not self.affine and set(learned) == {"weight", "bias"}:
             raise self.fail("learns weight and bias, as affine maps do, and is not affine - give one another name")
         self._state = frozen(learned)
+        self._check_kept(X, y, learned)
         return self
+
+    def _check_kept(self, X: Tensor, Y: Tensor | None, learned: dict[str, Tensor]) -> None:
+        """Map some rows (n, d_source) with what was learned before and after it is rounded to float32, and compare."""
+        if not all(map(is_finite, learned.values())):
+            raise self.fail("found no finite map for these vectors - scale them")
+        rows, *targets = (t[:: max(len(t) // 32, 1)].double() for t in (X, Y) if t is not None)
+        if not any(map(far_from_zero, (rows, *targets))):
+            return
+        exact = copy.copy(self)
+        exact._state = learned
+        made = exact._transform(rows)
+        kept = self._transform(rows if X.element_size() == 8 else rows.float())
+        target = targets[0] if targets else made
+        size = (target - target.mean(0)).square().sum(1).mean()
+        self.check_rounding(float((kept - made).square().sum(1).mean()), float(size))
 
     def partial_fit(self, X: Any, Y: Any = None) -> Self:
         """Learn from more rows; any number of batches give the same map as one fit on all rows."""
@@ -131,7 +148,18 @@ class Aligner(Component):
         if given.shape[1] != d_in:
             raise self.fail(f"maps {d_in} to {d_out} dimensions, got X with shape {tuple(given.shape)}")
         working = given if given.dtype in (torch.float32, torch.float64) else given.float()
-        return like(function(working), X, given)
+        result = function(working).to(given.dtype)
+        if not torch.compiler.is_compiling() and not bool(torch.isfinite(result.sum())):
+            self._check_held(result, working)
+        return like(result, X, given)
+
+    def _check_held(self, result: Tensor, given: Tensor) -> None:
+        """Raise `AtlasError` if a result is not finite though what was given is."""
+        import torch
+
+        if is_finite(given) and not is_finite(result):
+            wider = "scale them" if result.dtype == torch.float64 else "give them in a wider type, such as float64"
+            raise self.fail(f"maps these vectors to numbers too large for {result.dtype} - {wider}")
 
     def _fit(self, X: Tensor, Y: Tensor | None) -> dict[str, Tensor]:
         """Return what is learned from X (n, d_source) and Y (n, d_target), both float64."""

@@ -60,6 +60,8 @@ class HeadModel(Component):
             raise self.fail(f"needs labels that are whole numbers, got {type(y).__name__}") from None
         if y.shape[:1] != (len(X),):
             raise self.fail(f"needs a label for each vector, got shape {tuple(y.shape)} for {len(X)} vectors")
+        if X.dtype == torch.float64:
+            self.check_rounding(float((X - X.float()).square().sum()), float((X - X.mean(0)).square().sum()))
         y = self._targets(y) if y.is_floating_point() else self._labels(y, classes)
         self._take(self._fit(X, y, y.shape[1] if y.ndim == 2 else int(y.max()) + 1, seed))
         return self
@@ -106,7 +108,10 @@ class HeadModel(Component):
         """Return the class of each vector (n, d), as (n,) int64; of equal scores the first wins."""
         X = as_matrix(X, "X", finite=True)
         with torch.no_grad():
-            return self.scores(X).argmax(1)
+            scores = self.scores(X)
+        if not bool(torch.isfinite(scores).all()):
+            raise self.fail(f"has no finite scores for these vectors in {X.dtype} - give float64, or scale them")
+        return scores.argmax(1)
 
     def outputs(self, d: int) -> int:
         """Return how many scores a vector of d numbers gets.
@@ -136,7 +141,7 @@ class HeadModel(Component):
         """Make tensors, learned or loaded, the state, or raise `AtlasError` saying why they cannot be."""
         self._sizes(state)
         for name, tensor in state.items():
-            if not bool(torch.isfinite(tensor).all()):
+            if not bool(torch.isfinite(tensor.to(torch.float32)).all()):
                 raise self.fail(f"has NaN or infinity in '{name}'")
         self._state = frozen(state)
 

@@ -60,10 +60,19 @@ class LinearAligner(Aligner):
         if m.n < 2:
             raise self.fail(f"needs at least 2 rows, got {m.n}")
         weight = self.solve(m)
-        state = {"weight": weight, "bias": self.offset(m, weight)}
-        if not all(bool(torch.isfinite(t).all()) for t in state.values()):
+        kept = weight.float().double()
+        # The bias of the weight that is saved: a mean far from zero would magnify the rounding of the weight.
+        bias = self.offset(m, kept)
+        if not bool(torch.isfinite(kept).all() and torch.isfinite(bias.float()).all()):
             raise self.fail("found no finite map for these vectors - scale them, or use a larger ridge")
-        return frozen(state)
+        moved = m.mean_x @ (kept - weight) + bias.float().double() - self.offset(m, weight)
+        error = moved.square() + m.ssx @ (kept - weight).square() / m.n
+        if m.eps > 2 * torch.finfo(torch.float64).eps:
+            # Rows of float32 are mapped in float32, which rounds every product.
+            terms = m.mean_x.square() @ kept.square() + bias.square()
+            error = error + terms * (torch.finfo(torch.float32).eps / 2) ** 2
+        self.check_rounding(float(error.sum()), float(m.deviations()[1].square().sum()))
+        return frozen({"weight": weight, "bias": bias})
 
     def fit(self, X: Any, Y: Any = None, pairs: Any = None) -> Self:
         """Learn the map from paired rows; whatever was learned before is forgotten. See `Aligner.fit`."""

@@ -7,12 +7,16 @@ import inspect
 import sys
 import types as pytypes
 import typing
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass
 from typing import Any, ClassVar, Self, Union
 
 from atlas.cards.schema import check_names, of_type
-from atlas.errors import AtlasError
+from atlas.errors import AtlasError, AtlasWarning
+
+# The share of the spread of vectors that rounding may move them by without a word, and at all.
+TOLD, REFUSED = 0.01, 0.5
 
 
 def option(default: Any = MISSING, *, help: str, choices: Sequence[str] = ()) -> Any:
@@ -121,6 +125,16 @@ class Component:
     def fail(self, reason: str) -> AtlasError:
         """Return an error that says which component met the reason."""
         return AtlasError(f"{self.label().capitalize()} {reason}")
+
+    def check_rounding(self, error: float, size: float) -> None:
+        """Warn, or raise `AtlasError`, where a squared error by rounding to float32 is large beside a squared size."""
+        lost = (error / size) ** 0.5 if size > 0 else 0.0
+        if lost > TOLD:
+            said = f"loses {lost:.0%} of the spread of these vectors when it is rounded to float32, as it is saved"
+            told = self.fail(f"{said} - subtract the mean of each space first, or change its unit")
+            if lost > REFUSED:
+                raise told
+            warnings.warn(str(told), AtlasWarning, stacklevel=2)
 
 
 def _hint(cls: type, f: dataclasses.Field) -> Any:

@@ -109,8 +109,9 @@ def sound_card(folder: Path, license: str = "", given: Card | None = None) -> Ca
 
 def not_finite(path: Path) -> list[str]:
     """Return the names of the tensors of a file that hold NaN or infinity; it is read by batches."""
+    from atlas.storage.header import read_header, size_of
     from atlas.storage.rows import Rows
-    from atlas.storage.tensors import DTYPES, read_header, size_of
+    from atlas.storage.tensors import DTYPES
 
     infos, starts = read_header(path)
     found = []

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from atlas.errors import AtlasError
 from atlas.metrics.pairs import blocks, class_numbers, mean_of, same_space
-from atlas.numerics.arrays import as_matrix
+from atlas.numerics.arrays import all_equal, as_matrix, unit
 
 # Resampled values held at once.
 _HELD = 2**22
@@ -70,23 +70,18 @@ def r2(X: Any, Y: Any) -> float:
         AtlasError: the rows of Y are all equal.
     """
     X, Y = same_space(X, Y, least=2)
+    if all_equal(Y):
+        raise AtlasError("R2 is undefined: the rows of Y are all equal")
     mean = mean_of(Y)
     error = sum(float((X[b].double() - Y[b].double()).square().sum()) for b in blocks(len(Y)))
     total = sum(float((Y[b].double() - mean).square().sum()) for b in blocks(len(Y)))
-    if total <= len(Y) * float(mean.square().sum()) * 1e-24:
-        raise AtlasError("R2 is undefined: the rows of Y are all equal")
     return 1 - error / total
 
 
 def cosines(X: Any, Y: Any) -> Tensor:
     """Return the cosine of each pair of rows, (n,) float64; 0 where one is a row of zeros."""
     X, Y = same_space(X, Y)
-    return torch.cat([_cosines(X[b].double(), Y[b].double()) for b in blocks(len(X))]).cpu()
-
-
-def _cosines(X: Tensor, Y: Tensor) -> Tensor:
-    norms = torch.linalg.vector_norm(X, dim=1) * torch.linalg.vector_norm(Y, dim=1)
-    return (X * Y).sum(1) / norms.clamp(min=1e-24)
+    return torch.cat([(unit(X[b].double()) * unit(Y[b].double())).sum(1) for b in blocks(len(X))]).cpu()
 
 
 def cosine(X: Any, Y: Any) -> float:

@@ -11,6 +11,7 @@ from torch import Tensor
 from atlas.errors import AtlasError
 from atlas.metrics.pairs import blocks, matched, mean_of, paired
 from atlas.metrics.similarity import ALL, by_grams, grams, squared_norms
+from atlas.numerics.arrays import lengths
 from atlas.numerics.moments import Moments
 
 # Kernel values held at once.
@@ -102,8 +103,7 @@ def _unbiased_hsics(X: Tensor, Y: Tensor) -> Tensor:
 def _square_lengths(X: Tensor, mean: Tensor) -> Tensor:
     """Return |x - mean|^2 for each row, float64; float32 rows are centred as such, like those of the moments."""
     centre = mean.to(X.device, torch.float64 if X.dtype == torch.float64 else torch.float32)
-    lengths = [torch.linalg.vector_norm(X[b] - centre, dim=1) for b in blocks(len(X))]
-    return torch.cat(lengths).cpu().double().square()
+    return torch.cat([lengths(X[b] - centre)[:, 0] for b in blocks(len(X))]).cpu().double().square()
 
 
 def _ratio(hsic: Tensor) -> float:

@@ -58,11 +58,9 @@ def blocks(n: int, size: int = BLOCK) -> Iterator[slice]:
     return (slice(start, min(start + size, n)) for start in range(0, n, size))
 
 
-def unit(X: Tensor) -> Tensor:
-    """Return the rows at length 1, in float32 or float64; a row of zeros stays one."""
-    X = X if X.dtype in (torch.float32, torch.float64) else X.float()
-    norms = torch.linalg.vector_norm(X, dim=1, keepdim=True)
-    return X / torch.where(norms < 1e-12, 1.0, norms)
+def working(X: Tensor) -> Tensor:
+    """Return vectors in float32 or float64."""
+    return X if X.dtype in (torch.float32, torch.float64) else X.float()
 
 
 def mean_of(X: Tensor) -> Tensor:

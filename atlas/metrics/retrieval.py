@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from atlas.errors import AtlasError
-from atlas.metrics.pairs import blocks, paired, same_space, unit
+from atlas.metrics.pairs import blocks, paired, same_space, working
+from atlas.numerics.arrays import unit
 
 # Similarities held at once: what fits into the processor's cache, and at least so many rows of them.
 _HELD, _ROWS = 2**22, 32
@@ -27,7 +28,7 @@ def ranks(queries: Any, targets: Any) -> Tensor:
         queries: (n, d).
         targets: (n, d); row i is the true match of query i.
     """
-    queries, targets = (unit(t) for t in same_space(queries, targets))
+    queries, targets = (unit(working(t)) for t in same_space(queries, targets))
     slack = 8 * torch.finfo(targets.dtype).eps
     found = []
     for block, similarity in _similarities(queries.to(targets), targets):
@@ -62,6 +63,9 @@ def mrr(queries: Any, targets: Any) -> float:
 def mutual_knns(X: Any, Y: Any, k: int = 10, similarity: str = "cosine") -> Tensor:
     """Return for each item the share of its k nearest neighbours in one space that are so in the other, (n,) float64.
 
+    Of rows that are as near as the k-th, up to rounding, the share is the one to expect of a draw: the order of the
+    rows does not count.
+
     Args:
         X: (n, d_x).
         Y: (n, d_y), the same items.
@@ -75,8 +79,13 @@ def mutual_knns(X: Any, Y: Any, k: int = 10, similarity: str = "cosine") -> Tens
     if similarity not in ("cosine", "dot"):
         raise AtlasError(f"similarity must be cosine or dot, got '{similarity}'")
     _check_k(k, len(X) - 1)
-    near = [_neighbours(unit(t) if similarity == "cosine" else _plain(t), k) for t in (X, Y)]
-    return _overlap(*near) / k
+    X, Y = (unit(working(t)) if similarity == "cosine" else working(t) for t in (X, Y))
+    shared = []
+    for block, near_x, near_y in _both((X, X), (Y, Y)):
+        for near in (near_x, near_y):
+            near.diagonal(block.start).fill_(-torch.inf)
+        shared.append(_shared(near_x, near_y, k))
+    return torch.cat(shared) / k
 
 
 def mutual_knn(X: Any, Y: Any, k: int = 10, similarity: str = "cosine") -> float:
@@ -87,18 +96,15 @@ def mutual_knn(X: Any, Y: Any, k: int = 10, similarity: str = "cosine") -> float
 def jaccards(X: Any, Y: Any, k: int = 10) -> Tensor:
     """Return for each item |A and B| / |A or B|, (n,) float64: A the k rows of Y nearest to x, B those nearest to y.
 
-    Cosine; y itself is among them, as in the search for a word's translation.
+    Cosine; y itself is among them, as in the search for a word's translation. Ties as in `mutual_knns`.
 
     Source: L. Moschella et al., Relative representations, 2023 (the authors' code).
     """
     X, Y = same_space(X, Y)
     _check_k(k, len(X))
-    index = unit(Y)
-    mapped, own = (
-        torch.cat([similarity.topk(k).indices for _, similarity in _similarities(rows, index)])
-        for rows in (unit(X).to(index), index)
-    )
-    shared = _overlap(mapped, own)
+    index = unit(working(Y))
+    both = _both((unit(working(X)).to(index), index), (index, index))
+    shared = torch.cat([_shared(mapped, own, k) for _, mapped, own in both])
     return shared / (2 * k - shared)
 
 
@@ -112,26 +118,49 @@ def _check_k(k: int, most: int) -> None:
         raise AtlasError(f"k must be from 1 to {most} for this many rows, got {k}")
 
 
-def _plain(X: Tensor) -> Tensor:
-    return X if X.dtype in (torch.float32, torch.float64) else X.float()
-
-
 def _similarities(queries: Tensor, targets: Tensor) -> Iterator[tuple[slice, Tensor]]:
     """Yield slices of the queries, and their similarities (b, n) to all targets."""
     for block in blocks(len(queries), max(_ROWS, _HELD // len(targets))):
         yield block, queries[block] @ targets.T
 
 
-def _neighbours(X: Tensor, k: int) -> Tensor:
-    """Return the k most similar other rows of each row, (n, k)."""
-    found = []
-    for block, similarity in _similarities(X, X):
-        similarity.diagonal(block.start).fill_(-torch.inf)
-        found.append(similarity.topk(k).indices)
-    return torch.cat(found)
+def _both(a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor]) -> Iterator[tuple[slice, Tensor, Tensor]]:
+    """Yield slices of the queries, and the similarities of two pairs of queries and targets."""
+    for (block, first), (_, second) in zip(_similarities(*a), _similarities(*b), strict=True):
+        yield block, first, second
 
 
-def _overlap(A: Tensor, B: Tensor) -> Tensor:
-    """Return how many numbers each row of A (n, k) shares with that of B, (n,) float64."""
-    parts = [(A[b, :, None] == B[b, None]).sum((1, 2)) for b in blocks(len(A))]
-    return torch.cat(parts).cpu().double()
+def _shared(A: Tensor, B: Tensor, k: int) -> Tensor:
+    """Return how many of their k largest numbers two rows, of A (b, n) and of B (b, n), have in common, (b,) float64.
+
+    Where ties leave the k largest open, the number to expect if those of A and those of B are drawn.
+    """
+    (near_a, tied_a), (near_b, tied_b) = _nearest(A, k), _nearest(B, k)
+    shared = (near_a[:, :, None] == near_b[:, None]).sum((1, 2)).cpu().double()
+    rows = (tied_a | tied_b).nonzero().flatten()
+    for part in rows.split(_ROWS):
+        chances = _chances(A[part], k) * _chances(B[part], k)
+        shared[part.cpu()] = chances.sum(1).cpu()
+    return shared
+
+
+def _nearest(A: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Return the places of the k largest numbers of each row (b, k), and whether the next is as large (b,)."""
+    if k == A.shape[1]:
+        return A.topk(k).indices, torch.zeros(len(A), dtype=torch.bool, device=A.device)
+    values, places = A.topk(k + 1)
+    return places[:, :k], values[:, k] >= values[:, k - 1] - _slack(values)
+
+
+def _chances(A: Tensor, k: int) -> Tensor:
+    """Return for each number of a row (b, n) how probably it is among the k largest, ties being drawn."""
+    last = A.topk(k).values[:, -1:]
+    slack = _slack(A)[:, None]
+    above = last + slack < A
+    tied = (last - slack <= A) & ~above
+    return above + tied * ((k - above.sum(1, keepdim=True)) / tied.sum(1, keepdim=True)).double()
+
+
+def _slack(A: Tensor) -> Tensor:
+    """Return (b,) by how much rounding may tell equal numbers of a row (b, n) apart."""
+    return 8 * torch.finfo(A.dtype).eps * A.amax(1).abs()

@@ -13,11 +13,12 @@ from torch import Tensor
 
 from atlas.errors import AtlasError
 from atlas.metrics.pairs import matched, mean_of, paired
+from atlas.numerics.arrays import all_equal
 from atlas.numerics.moments import Moments
 
 ALL = ("xy", "xx", "yy")
-# Directions below this share of the largest standard deviation are rounding, and whitening would blow them up.
-_RTOL = 1e-3
+# Directions below this share of the largest variance are rounding of float32, and whitening would blow them up.
+_ROUNDED = 1e-12
 
 
 def linear_cka(X: Any, Y: Any) -> float:
@@ -52,7 +53,8 @@ def cca_correlations(m: Moments, variance: float = 1.0) -> Tensor:
     Args:
         m: centred moments.
         variance: the share of each space's variance that its principal directions are to hold; the others are left out,
-            and so are those whose standard deviation is below a thousandth of the largest.
+            and so are those whose standard deviation is below a millionth of the largest, which is rounding. With 1 all
+            count: columns are brought to size 1 before.
 
     Raises:
         AtlasError: no more distinct rows than directions (every correlation would be 1; repeats are told by the
@@ -171,10 +173,9 @@ def squared_norms(m: Moments) -> tuple[float, float, float]:
 
 
 def _gram(X: Tensor, what: str) -> Tensor:
-    mean = mean_of(X)
-    Xc = X.double() - mean
-    if float(Xc.square().sum()) <= len(X) * float(mean.square().sum()) * 1e-24:
+    if all_equal(X):
         raise _constant(what)
+    Xc = X.double() - mean_of(X)
     return Xc @ Xc.T
 
 
@@ -188,8 +189,8 @@ def _moments(X: Any, Y: Any, needs: tuple[str, ...] = (*ALL, "rows")) -> Moments
 
 
 def _check_varied(m: Moments) -> None:
-    for squares, mean, what in ((m.ssx, m.mean_x, "X"), (m.ssy, m.mean_y, "Y")):
-        if m.n < 2 or float(squares.sum()) <= m.n * float(mean.square().sum()) * (4 * m.eps) ** 2:
+    for spread, what in zip(m.deviations(), "XY", strict=True):
+        if not spread.any():
             raise _constant(what)
 
 
@@ -200,7 +201,8 @@ def _constant(what: str) -> AtlasError:
 def _whitenings(m: Moments, variance: float = 1.0) -> tuple[Tensor, Tensor]:
     """Return maps (d, r) of each space to its r leading principal directions, each at variance 1 / n."""
     _check_varied(m)
-    Wx, Wy = (_whitening(m.get(name), variance) for name in ("xx", "yy"))
+    pairs = zip((m.get("xx"), m.get("yy")), m.deviations(), strict=True)
+    Wx, Wy = (_whitening(C, spread, variance, m.eps) for C, spread in pairs)
     r = max(Wx.shape[1], Wy.shape[1])
     if m.n_distinct <= r + 1:
         raise AtlasError(
@@ -210,14 +212,16 @@ def _whitenings(m: Moments, variance: float = 1.0) -> tuple[Tensor, Tensor]:
     return Wx, Wy
 
 
-def _whitening(C: Tensor, variance: float) -> Tensor:
-    values, vectors = torch.linalg.eigh(C)
+def _whitening(C: Tensor, spread: Tensor, variance: float, eps: float) -> Tensor:
+    # Where every direction counts, the units of columns do not; those that do not vary are left out.
+    unit = torch.where(spread > 0, 1 / spread, 0.0) if variance == 1 else torch.ones_like(spread)
+    values, vectors = torch.linalg.eigh(C * torch.outer(unit, unit))
     values, vectors = values.flip(0), vectors.flip(1)
     share = values.clamp(min=0).cumsum(0) / values.clamp(min=0).sum()
     # The first direction is kept, and each that the share is not reached without.
     short = torch.cat([share.new_zeros(1), share[:-1]]) < variance
-    keep = short & (values > _RTOL**2 * values[0])
-    return vectors[:, keep] / values[keep].sqrt()
+    keep = short & (values > max(_ROUNDED, 16 * eps) * values[0])
+    return unit[:, None] * vectors[:, keep] / values[keep].sqrt()
 
 
 def _overlap(m: Moments) -> float:

@@ -19,7 +19,7 @@ from atlas.components.head import HeadModel
 from atlas.components.options import option
 from atlas.errors import AtlasError, unknown
 from atlas.models import network
-from atlas.numerics.arrays import frozen
+from atlas.numerics.arrays import all_equal, frozen, unit
 
 _CHUNK = 2**24
 METRICS = ("cosine", "euclidean")
@@ -43,18 +43,19 @@ class LinearHead(HeadModel):
     def _fit(self, X: Tensor, y: Tensor, outputs: int, seed: int) -> dict[str, Tensor]:
         if y.ndim == 2 and self.loss == "logistic":
             raise self.fail("with loss 'logistic' needs labels that are whole numbers - for targets use loss 'ridge'")
+        if all_equal(X):
+            raise self.fail("cannot be fitted on vectors that are all the same")
         mean = X.double().mean(0)
         X = X - mean
         scale = X.square().mean().sqrt()
-        if scale == 0:
-            raise self.fail("cannot be fitted on vectors that are all the same")
         if self.loss == "logistic":
             weight, bias = logistic(X / scale, y, outputs, self.penalty)
         else:
             Y = F.one_hot(y, outputs) if y.ndim == 1 else y
             weight, bias = ridge(X / scale, Y.double(), self.penalty)
         weight = weight / scale
-        return {"weight": weight, "bias": bias - mean @ weight}
+        # The bias of the weight that is saved: a mean far from zero would magnify its rounding.
+        return {"weight": weight, "bias": bias - mean @ weight.float().double()}
 
     def _scores(self, X: Tensor) -> Tensor:
         return X @ self.state["weight"].to(X) + self.state["bias"].to(X)
@@ -133,6 +134,8 @@ class NetworkHead(HeadModel):
     def _fit(self, X: Tensor, y: Tensor, outputs: int, seed: int) -> dict[str, Tensor]:
         if y.ndim == 2 and not self.layers:
             raise self.fail("needs the option 'layers' to be trained on targets")
+        if not self.layers and not 1e-5 < (size := float(X.double().var(1).mean())) < 1e30:
+            raise self.fail(f"normalises vectors of a variance from 1e-05 to 1e+30, got {size:.2g} - scale them")
         layers = self._layers(X.shape[1], outputs)
         made = math.prod(network.output_shape(layers, X.shape[1:]))
         if made != outputs:
@@ -200,10 +203,12 @@ class KernelHead(HeadModel):
     penalty: float = option(1e-4, help="Penalty on the squared norm of the function, as a fraction of the rows")
 
     def _fit(self, X: Tensor, y: Tensor, outputs: int, seed: int) -> dict[str, Tensor]:
+        if all_equal(X):
+            raise self.fail("cannot be fitted on vectors that are all the same")
         X = X.double()
         size = (X - X.mean(0)).square().sum(1).mean()
-        if size == 0:
-            raise self.fail("cannot be fitted on vectors that are all the same")
+        if not torch.finfo(torch.float32).tiny < self.gamma / size < torch.finfo(torch.float32).max:
+            raise self.fail(f"cannot save the size of these vectors in float32, squared it is {size:.2g} - scale them")
         chosen = torch.randperm(len(X), generator=torch.Generator().manual_seed(seed))[: self.landmarks]
         state = {"landmarks": X[chosen.sort().values], "gamma": self.gamma / size}
         Y = (F.one_hot(y, outputs) if y.ndim == 1 else y).double()
@@ -225,7 +230,8 @@ class KernelHead(HeadModel):
 
 def nearness(X: Tensor, landmarks: Tensor, gamma: Tensor) -> Tensor:
     """Return (n, m): the radial kernel of rows of X (n, d) and landmarks (m, d)."""
-    return (gamma * similarity(X, landmarks, "euclidean").clamp_max(0)).exp()
+    opposite, scale = distances(X, landmarks)
+    return (gamma * scale * scale * opposite.clamp_max(0)).exp()
 
 
 @dataclass
@@ -238,7 +244,7 @@ class NearestMeanHead(HeadModel):
     metric: str = option("cosine", help="What nearest means; with cosine, vectors have length 1", choices=METRICS)
 
     def _fit(self, X: Tensor, y: Tensor, outputs: int, seed: int) -> dict[str, Tensor]:
-        X = F.normalize(X.double(), dim=1) if self.metric == "cosine" else X.double()
+        X = unit(X.double()) if self.metric == "cosine" else X.double()
         sums = torch.zeros(outputs, X.shape[1], dtype=X.dtype).index_add_(0, y, X)
         return {"means": sums / y.bincount()[:, None]}
 
@@ -281,13 +287,25 @@ class NearestNeighboursHead(HeadModel):
 
 
 def similarity(X: Tensor, Y: Tensor, metric: str) -> Tensor:
-    """Return (n, m): the cosine of each pair of rows of X (n, d) and Y (m, d), or minus their squared distance."""
+    """Return (n, m): the cosine of each pair of rows of X (n, d) and Y (m, d), or minus their squared distance.
+
+    In units of the size of Y, if that is so large or small that squares would overflow or vanish.
+    """
     if metric == "cosine":
-        return F.normalize(X, dim=1) @ F.normalize(Y, dim=1).T
+        return unit(X) @ unit(Y).T
+    return distances(X, Y)[0]
+
+
+def distances(X: Tensor, Y: Tensor) -> tuple[Tensor, Tensor]:
+    """Return minus the squared distance of each pair of rows, (n, m), and the unit of length: 1 for ordinary sizes."""
     # Moved near the origin, or the difference of large squares loses its digits.
     centre = Y.mean(0)
     X, Y = X - centre, Y - centre
-    return 2 * X @ Y.T - X.square().sum(1, keepdim=True) - Y.square().sum(1)
+    size = Y.abs().amax()
+    # Squares of other sizes would overflow or vanish.
+    scale = torch.where(((size > 2**-30) & (size < 2**30)) | (size == 0), 1, size)
+    X, Y = X / scale, Y / scale
+    return 2 * X @ Y.T - X.square().sum(1, keepdim=True) - Y.square().sum(1), scale
 
 
 HEADS: dict[str, type[HeadModel]] = {

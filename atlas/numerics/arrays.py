@@ -19,15 +19,58 @@ _WIDER = {"u2": "i4", "u4": "i8", "u8": "f8", "f12": "f8", "f16": "f8"}
 
 
 def frozen(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return tensors as they will be saved: float32 (whole numbers stay), contiguous, on the CPU, sharing no memory."""
+    """Return tensors as they will be saved: float32 (whole numbers stay), contiguous, on the CPU, sharing no memory.
+
+    Raises:
+        AtlasError: numbers too large for float32.
+    """
     import torch
 
-    def one(t: Tensor) -> Tensor:
+    def one(name: str, t: Tensor) -> Tensor:
         t = t.detach().cpu()
-        t = t.to(torch.float32) if t.is_floating_point() else t
-        return t.clone(memory_format=torch.contiguous_format)
+        kept = t.to(torch.float32) if t.is_floating_point() else t
+        if not is_finite(kept) and is_finite(t):
+            raise AtlasError(f"Tensor '{name}' holds numbers too large for float32 - scale the vectors")
+        return kept.clone(memory_format=torch.contiguous_format)
 
-    return {name: one(t) for name, t in state.items()}
+    return {name: one(name, t) for name, t in state.items()}
+
+
+def lengths(X: Tensor) -> Tensor:
+    """Return the Euclidean length of each row, (n, 1); squares neither overflow nor vanish, whatever the unit is."""
+    import torch
+
+    found = torch.linalg.vector_norm(X, dim=1, keepdim=True)
+    # What is traced, as an exporter does, cannot look at its numbers.
+    if torch.compiler.is_compiling() or bool(((found > torch.finfo(X.dtype).tiny ** 0.4) & (found < torch.inf)).all()):
+        return found
+    size = X.abs().amax(1, keepdim=True)
+    size = torch.where(size == 0, 1, size)
+    return size * torch.linalg.vector_norm(X / size, dim=1, keepdim=True)
+
+
+def unit(X: Tensor) -> Tensor:
+    """Return rows at length 1; a row of zeros, which has no direction, stays one."""
+    import torch
+
+    norms = lengths(X)
+    return X / torch.where(norms == 0, 1, norms)
+
+
+def all_equal(X: Tensor) -> bool:
+    """Whether all rows are the same, to the bit."""
+    import torch
+
+    return torch.equal(X, X[:1].expand_as(X))
+
+
+def is_finite(t: Tensor) -> bool:
+    """Whether no number is NaN or infinite: one pass that keeps nothing, unless the sum is not finite."""
+    import torch
+
+    # The sum of half precision overflows too early to be asked.
+    total = t.sum(dtype=torch.float32 if t.dtype.itemsize < 4 else None)
+    return bool(torch.isfinite(total) or torch.isfinite(t).all())
 
 
 def hash_of(state: Mapping[str, Tensor]) -> str:
@@ -39,6 +82,12 @@ def hash_of(state: Mapping[str, Tensor]) -> str:
         return [str(t.dtype), list(t.shape), hashlib.sha256(raw.data).hexdigest()]
 
     return sha256_of({name: one(t) for name, t in state.items()})
+
+
+def far_from_zero(X: Tensor) -> bool:
+    """Whether rows lie so far from zero, beside their spread, or are so large or small, that float32 may lose them."""
+    spread = float((X - X.mean(0)).norm())
+    return not (2**-40 < spread < 2**40 and float(X.norm()) < 1e4 * spread)
 
 
 def check_device(device: str) -> str:
@@ -89,6 +138,8 @@ def _as_tensor(X: Any, what: str) -> Tensor:
 def as_matrix(X: Any, what: str, finite: bool = False) -> Tensor:
     """Return a tensor or array of rows as a floating-point tensor (n, d), without a copy where there can be one.
 
+    Whole numbers become float32 if they have 16 bits or fewer, of which it loses none, else float64.
+
     Raises:
         AtlasError: not two-dimensional, no rows, not numbers, or (if asked) NaN or infinity: how many, and where.
     """
@@ -102,7 +153,7 @@ def as_matrix(X: Any, what: str, finite: bool = False) -> Tensor:
     if t.is_complex() or t.dtype == torch.bool:
         raise AtlasError(f"{what} must hold real numbers, got {t.dtype}")
     t = t.detach()
-    t = t if t.is_floating_point() else t.float()
+    t = t if t.is_floating_point() else t.float() if t.element_size() <= 2 else t.double()
     if finite:
         check_finite(t, what)
     return t
@@ -142,19 +193,10 @@ def check_finite(t: Tensor, what: str, first_row: int = 0, more: bool = False) -
     """
     import torch
 
-    if _finite_sum(t):
+    if is_finite(t):
         return
     bad = ~torch.isfinite(t)
-    count = int(bad.sum())
-    if count:
-        raise not_finite(what, count, first_row + int(bad.any(1).nonzero()[0]), more)
-
-
-def _finite_sum(t: Tensor) -> bool:
-    """Whether the sum is finite, as it is unless an element is not, or it overflows: one pass that keeps nothing."""
-    import torch
-
-    return bool(torch.isfinite(t.sum(dtype=torch.float32 if t.dtype.itemsize < 4 else None)))
+    raise not_finite(what, int(bad.sum()), first_row + int(bad.any(1).nonzero()[0]), more)
 
 
 def not_finite(what: str, count: int, row: int, more: bool = False) -> AtlasError:
@@ -172,7 +214,7 @@ def like(result: Tensor, given: Any, tensor: Tensor) -> Any:
     import torch
 
     out = result.to(device=tensor.device, dtype=tensor.dtype)
-    if not _finite_sum(out):
+    if not is_finite(out):
         check_finite(tensor, "X")
         if not bool(torch.isfinite(out).all()):
             name, most = str(out.dtype).removeprefix("torch."), torch.finfo(out.dtype).max

@@ -6,7 +6,7 @@ chunk of rows is centred on its own mean, and chunks are merged in float64.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,6 +22,10 @@ CHUNK = 2048
 MOST_DISTINCT = 4096, 8
 # Rows are told apart by so many projections, to so many binary digits.
 PROJECTIONS, BITS = 4, 14
+# So many rows tell whether float32 will do: whether the variance of a direction is more than the second share of the
+# largest, or less than the first, which is the rounding of float32 rows.
+SAMPLE, ROUNDED, COARSE = 64, 1e-12, 1e-5
+FINE = torch.finfo(torch.float64).eps
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,8 @@ class Moments:
 
     xy is the sum over rows of (x - mean_x)(y - mean_y)', shape (d_source, d_target); xx and yy likewise, or None if
     they were not asked for; ssx and ssy are the diagonals of xx and yy, always there. None is divided by n. eps is the
-    resolution of the products: 1.2e-7 once float32 rows have been counted, 2.2e-16 if all were float64.
+    resolution of the products, as a fraction of their size: at most 1.2e-7 if float32 rows have been counted, 2.2e-16
+    if all were float64.
 
     rows are hashes of the distinct pairs of rows, in order, (n_distinct,) int64, or None if they were not asked for, or
     are more than `most_distinct`: a repeated pair adds to n but tells nothing new, and second moments alone cannot tell
@@ -45,7 +50,7 @@ class Moments:
     xy: Tensor | None = None
     xx: Tensor | None = None
     yy: Tensor | None = None
-    eps: float = torch.finfo(torch.float64).eps
+    eps: float = FINE
     rows: Tensor | None = None
 
     @property
@@ -57,7 +62,8 @@ class Moments:
     def of(cls, X: Any, Y: Any, needs: Collection[str] = ("xy",), first_row: int = 0) -> Moments:
         """Return the moments of paired rows.
 
-        Products within a chunk of float32 rows run in float32, at twice the rate; float64 rows in float64.
+        Products within a chunk of float32 rows run in float32, at twice the rate, unless a look at some of the rows
+        shows directions that would be lost beside wide ones; float64 rows in float64.
 
         Args:
             X: (n, d_source).
@@ -73,29 +79,35 @@ class Moments:
         if len(X) != len(Y):
             raise AtlasError(f"Moments need paired rows, got {len(X)} in X and {len(Y)} in Y")
         products = [name for name in needs if name != "rows"]
+        fine, sides = torch.float64 in (X.dtype, Y.dtype), {"x": X, "y": Y}
+        wide = not fine and not all(float32_tells(sides[side]) for side in set("".join(products)))
+        kind = torch.float64 if fine or wide else torch.float32
         total: Moments | None = None
         for start in range(0, len(X), CHUNK):
             rows = slice(start, start + CHUNK)
-            part = _of_chunk(X[rows], Y[rows], products, first_row + start)
+            part = _of_chunk(X[rows], Y[rows], products, kind, first_row + start)
             total = part if total is None else total + part
         assert total is not None
-        return replace(total, rows=distinct(X, Y)) if "rows" in needs else total
+        # What float32 rows differ by in a direction is good to their own rounding, however fine the sums are.
+        eps = max(total.eps, torch.finfo(torch.float32).eps ** 2) if wide else total.eps
+        return replace(total, eps=eps, rows=distinct(X, Y) if "rows" in needs else None)
 
     def __add__(self, other: Moments) -> Moments:
         """Merge the moments of two disjoint sets of rows (Chan, Golub and LeVeque's update)."""
         n = self.n + other.n
         dx, dy = other.mean_x - self.mean_x, other.mean_y - self.mean_y
         weight = self.n * other.n / n
+        ssx, ssy = self.ssx + other.ssx + weight * dx * dx, self.ssy + other.ssy + weight * dy * dy
         return Moments(
             n=n,
             mean_x=self.mean_x + dx * (other.n / n),
             mean_y=self.mean_y + dy * (other.n / n),
-            ssx=self.ssx + other.ssx + weight * dx * dx,
-            ssy=self.ssy + other.ssy + weight * dy * dy,
+            ssx=ssx,
+            ssy=ssy,
             xy=_merged(self.xy, other.xy, dx, dy, weight),
             xx=_merged(self.xx, other.xx, dx, dx, weight),
             yy=_merged(self.yy, other.yy, dy, dy, weight),
-            eps=max(self.eps, other.eps),
+            eps=_resolution((self, other), ssx, ssy),
             rows=None
             if self.rows is None or other.rows is None
             else _united(self.rows, other.rows, most_distinct(len(dx))),
@@ -111,16 +123,25 @@ class Moments:
     def about_zero(self) -> Moments:
         """Return the moments about zero instead of the means, which become zero."""
         n, x, y = self.n, self.mean_x, self.mean_y
+        ssx, ssy = self.ssx + n * x * x, self.ssy + n * y * y
         return replace(
             self,
             mean_x=torch.zeros_like(x),
             mean_y=torch.zeros_like(y),
-            ssx=self.ssx + n * x * x,
-            ssy=self.ssy + n * y * y,
+            ssx=ssx,
+            ssy=ssy,
+            eps=_resolution((self,), ssx, ssy),
             xy=None if self.xy is None else torch.addr(self.xy, x, y, alpha=n),
             xx=None if self.xx is None else torch.addr(self.xx, x, x, alpha=n),
             yy=None if self.yy is None else torch.addr(self.yy, y, y, alpha=n),
         )
+
+    def deviations(self) -> tuple[Tensor, Tensor]:
+        """Return the standard deviation (with n - 1) of every column of source and target; 0 if it is but rounding."""
+        pairs = ((self.ssx, self.mean_x), (self.ssy, self.mean_y))
+        found = (((ss / max(self.n - 1, 1)).sqrt(), mean.abs()) for ss, mean in pairs)
+        x, y = (spread.where(spread > 2 * self.eps * mean, 0.0) for spread, mean in found)
+        return x, y
 
     def scaled(self, x: Tensor, y: Tensor) -> Moments:
         """Return the moments of rows whose columns are multiplied by x (d_source,) and y (d_target,)."""
@@ -187,9 +208,38 @@ def _merged(a: Tensor | None, b: Tensor | None, dx: Tensor, dy: Tensor, weight: 
     return torch.addr(b, dx, dy, alpha=weight).add_(a)
 
 
-def _of_chunk(X: Tensor, Y: Tensor, needs: Collection[str], first_row: int) -> Moments:
-    same = torch.float32 if torch.float64 not in (X.dtype, Y.dtype) else torch.float64
-    part = _of_rows(X.to(same), Y.to(same), needs)
+def float32_tells(X: Tensor) -> bool:
+    """Whether products of rows in float32 keep every direction in which the rows differ by more than their rounding.
+
+    Columns of unequal size do no harm: the error of a product is a fraction of the size of its two columns.
+    """
+    rows = X[torch.linspace(0, len(X) - 1, min(len(X), SAMPLE)).long()].cpu().double()
+    rows = rows - rows.mean(0)
+    sizes = rows.square().mean(0).sqrt()
+    sizes = sizes[seen := sizes > 0]
+    # No columns that differ, or values that are not finite, which are found later.
+    if not len(sizes) or not bool(torch.isfinite(sizes).all()):
+        return True
+    if sizes.min() < 2**-40 or sizes.max() > 2**40:
+        return False
+    rows = rows[:, seen] / sizes
+    values = torch.linalg.eigvalsh(rows @ rows.T if len(rows) < rows.shape[1] else rows.T @ rows)
+    return bool(values[values > ROUNDED * values[-1]][0] > COARSE * values[-1])
+
+
+def _resolution(parts: Sequence[Moments], ssx: Tensor, ssy: Tensor) -> float:
+    """Return eps of moments that add up parts: what was added between them is exact, and makes errors smaller."""
+    sides = ((ssx, [m.ssx for m in parts]), (ssy, [m.ssy for m in parts]))
+    errors = [
+        sum(m.eps * float(s.sum()) for m, s in zip(parts, own, strict=True)) / float(ss.sum())
+        for ss, own in sides
+        if ss.any()
+    ]
+    return max([FINE, *errors])
+
+
+def _of_chunk(X: Tensor, Y: Tensor, needs: Collection[str], kind: torch.dtype, first_row: int) -> Moments:
+    part = _of_rows(X.to(kind), Y.to(kind), needs)
     # Squares bound all products, so what is not finite shows here: a bad value, or an overflow of float32.
     if not bool(torch.isfinite(part.ssx.sum() + part.ssy.sum())):
         check_finite(X, "X", first_row)

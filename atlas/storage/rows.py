@@ -122,5 +122,6 @@ def map_npy(path: Path) -> Rows:
         return Rows.map(path, int(array.offset), TensorInfo(name, array.shape))
     if array.dtype.kind not in "fiu":
         raise CardError(f"{path}: must hold real numbers, has dtype {array.dtype}")
-    kept = array.dtype.newbyteorder("=") if array.dtype.kind == "f" else np.dtype(np.float32)
+    whole = np.dtype(np.float32 if array.itemsize <= 2 else np.float64)
+    kept = array.dtype.newbyteorder("=") if array.dtype.kind == "f" else whole
     return Rows(tensor_of(np.array(array, dtype=kept, order="C")))

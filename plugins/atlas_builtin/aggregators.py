@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 
 import atlas
+from atlas.authors import all_equal
 from atlas_builtin.aligners import Identity, Procrustes
 from atlas_builtin.consensus import consensus, fitted_map, joined, placed, refined, relative_sizes, rms_length
 from atlas_builtin.relative import Relative
+from atlas_builtin.solvers import moved
 from atlas_builtin.whitened import WhitenedConcat
 
 
@@ -203,14 +205,15 @@ class GeneralizedProcrustes(Averaged):
 
     def _columns(self, space: str, X: Tensor) -> Tensor:
         """Return (d,) what columns are multiplied by: 1, or one over their standard deviation."""
-        if not rms_length(X) > 0:
+        if all_equal(X):
             raise self.fail(f"needs rows that differ, got the same vector for all of them in '{space}'")
         spread = X.std(0) if self.standardise else torch.ones_like(X[0])
         return 1 / torch.where(spread > 1e-6 * X.abs().amax(0), spread, 1.0)
 
     def _chart(self, X: Tensor, columns: Tensor, P: Tensor) -> Procrustes:
-        weight = columns[:, None] * P[:-1]
-        return self.chart_aligner().load_state_dict({"weight": weight, "bias": P[-1] - X.mean(0) @ weight})
+        chart = self.chart_aligner()
+        moved(chart, X, columns[:, None] * P[:-1], P[-1])
+        return chart
 
     def _add(self, space: str, X: Tensor, items: Tensor) -> atlas.Aligner:
         known = torch.isin(items, self.extra["items"])

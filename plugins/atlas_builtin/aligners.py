@@ -15,7 +15,7 @@ from torch import Tensor
 import atlas
 from atlas_builtin.mlp import MLP
 from atlas_builtin.relative import Relative
-from atlas_builtin.solvers import ROUNDINGS, deviations, polar, ridge_weight
+from atlas_builtin.solvers import ROUNDINGS, or_one, polar, ridge_weight
 
 
 @dataclass
@@ -62,16 +62,15 @@ class Procrustes(atlas.LinearAligner):
     def solve(self, m: atlas.Moments) -> Tensor:
         """Return a matrix with orthonormal rows or columns, times the scales that were asked for."""
         m = m if self.centre else m.about_zero()
-        x, y = deviations(m) if self.standardise else (torch.ones_like(m.ssx), torch.ones_like(m.ssy))
+        check_varied(self, *m.deviations())
+        x, y = map(or_one, m.deviations()) if self.standardise else (torch.ones_like(m.ssx), torch.ones_like(m.ssy))
         m = m.scaled(1 / x, 1 / y)
-        if not (m.ssx.any() and m.ssy.any()):
-            raise self.fail("needs rows that differ, got the same vector for all of them")
         W = self.rotation(m)
         return W * best_scale(m, W) * y / x[:, None] if self.scale else W * y / x[:, None]
 
     def rotation(self, m: atlas.Moments) -> Tensor:
         """Return the orthogonal map for moments that are centred and scaled as the options say."""
-        return polar(m.get("xy"), m.eps)
+        return polar(m.get("xy"), m.eps, m.ssx.sqrt(), m.ssy.sqrt())
 
     def offset(self, m: atlas.Moments, weight: Tensor) -> Tensor:
         """Return what moves mean onto mean, or zero."""
@@ -193,10 +192,14 @@ class CanonicalCorrelation(atlas.LinearAligner):
 
     def solve(self, m: atlas.Moments) -> Tensor:
         """Return whitening, rotation and colouring as one matrix."""
+        check_varied(self, *m.deviations())
+        # Without a ridge the units of columns do not count, and the small ones must not be lost beside large ones.
+        x, y = map(or_one, m.deviations()) if self.ridge == 0 else (torch.ones_like(m.ssx), torch.ones_like(m.ssy))
+        m = m.scaled(1 / x, 1 / y)
         whiten, _ = whitening(m.get("xx"), self.ridge, m.eps)
         whiten_target, colour = whitening(m.get("yy"), self.ridge, m.eps)
         U, _, Vt = torch.linalg.svd(whiten.T @ m.get("xy") @ whiten_target, full_matrices=False)
-        return whiten @ U[:, : self.rank] @ Vt[: self.rank] @ colour.T
+        return whiten @ U[:, : self.rank] @ Vt[: self.rank] @ colour.T * y / x[:, None]
 
 
 ALL: list[type[atlas.Aligner]] = [
@@ -223,6 +226,12 @@ def check_rank(aligner: atlas.Aligner, rank: int) -> None:
         raise aligner.fail(f"needs a rank of at least 1, got {rank}")
 
 
+def check_varied(aligner: atlas.Aligner, *deviations: Tensor) -> None:
+    """Raise unless the columns of each space have standard deviations that are not all 0."""
+    if not all(spread.any() for spread in deviations):
+        raise aligner.fail("needs rows that differ, got the same vector for all of them")
+
+
 def regression_needs(ridge: float | None) -> tuple[str, ...]:
     """Return the moments of a regression: how many pairs are distinct decides on a penalty, and on a warning."""
     return ("xy", "xx") if ridge else ("xy", "xx", "rows")
@@ -231,6 +240,7 @@ def regression_needs(ridge: float | None) -> tuple[str, ...]:
 def regression(aligner: atlas.Aligner, m: atlas.Moments, ridge: float | None, intercept: bool) -> Tensor:
     """Return the ridge-regression weight, with a warning where it is known to be mostly noise."""
     d = len(m.mean_x)
+    check_varied(aligner, m.deviations()[0])
     if ridge == 0 and m.n_distinct - intercept < 1.5 * d:
         warnings.warn(
             f"{aligner.label().capitalize()} without a ridge fits noise: {m.n_distinct} pairs for {d} dimensions"

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 import atlas
-from atlas_builtin.solvers import deviations, ridge_weight
+from atlas.authors import all_equal
+from atlas_builtin.solvers import or_one, ridge_weight
 
 # Rows in a step: few, as gradients that differ find better maps, but no more steps in a pass than this.
 ROWS, MOST_IN_A_PASS = 64, 256
@@ -101,6 +102,8 @@ class MLP(atlas.Aligner):
 
     def _fit(self, X: Tensor, Y: Tensor | None) -> dict[str, Tensor]:
         assert Y is not None
+        if all_equal(X):
+            raise self.fail("needs rows that differ, got the same vector for all of them")
         steps = self.steps
         if self.held_out:
             order = torch.randperm(len(X), generator=torch.Generator().manual_seed(self.seed))
@@ -109,7 +112,7 @@ class MLP(atlas.Aligner):
         start = Start.of(X, Y, self.residual)
         *_, layers = self._training(*start.task(X, Y), steps)
         state = start.state(layers, self.residual)
-        if not all(bool(torch.isfinite(tensor.float()).all()) for tensor in state.values()):
+        if not all(bool(torch.isfinite(tensor).all()) for tensor in state.values()):
             raise self.fail(f"diverged in training - lower the option 'lr', now {self.lr}")
         return state
 
@@ -162,7 +165,7 @@ class Start:
         missed = Y - m.mean_y - (X - m.mean_x) @ linear
         scale, least = missed.square().mean().sqrt(), torch.finfo(torch.float32).eps * (m.ssy.mean() / m.n).sqrt()
         # What is missed by rounding alone is nothing to learn.
-        return cls(m.mean_x, m.mean_y, deviations(m)[0], scale if scale > least else torch.ones(()), linear)
+        return cls(m.mean_x, m.mean_y, or_one(m.deviations()[0]), scale if scale > least else torch.ones(()), linear)
 
     def task(self, X: Tensor, Y: Tensor) -> tuple[Tensor, Tensor]:
         """Return inputs and targets of the network: standardised columns, and what the linear map misses, scaled."""

@@ -11,12 +11,11 @@ import torch
 from torch import Tensor
 
 import atlas
+from atlas.authors import all_equal, lengths, unit
 from atlas_builtin.solvers import least_squares_decoder, rows_apart
 
 # Rows in a block: large enough for a matrix product to run at full rate, small enough to stay in the cache.
 BLOCK = 2048
-# A row shorter than this has no direction.
-SHORTEST = 1e-12
 DISTANCES = {"euclidean": 2.0, "l1": 1.0, "linf": float("inf")}
 
 
@@ -94,7 +93,7 @@ class Relative(atlas.Aligner):
         return super().load_state_dict(state)
 
     def _fit(self, X: Tensor, Y: Tensor | None) -> dict[str, Tensor]:
-        if torch.equal(X, X[:1].expand_as(X)):
+        if all_equal(X):
             raise self.fail(f"needs anchors that differ, got the same vector {len(X)} times")
         return {"anchors": X}
 
@@ -125,8 +124,8 @@ class Relative(atlas.Aligner):
         if self.similarity == "inner":
             out.div_(X.shape[1] ** 0.5)
         else:
-            norms = torch.linalg.vector_norm(X, dim=1, keepdim=True)
-            out.div_(norms.masked_fill_(norms < SHORTEST, 1))
+            norms = lengths(X)
+            out.div_(norms.masked_fill_(norms == 0, 1))
 
     def inverse_transform(self, Y: Any) -> Any:
         """Decode similarities (n, k) to vectors (n, d_source), with the anchors of this space alone."""
@@ -225,12 +224,6 @@ def check_conditioned(aligner: Relative, used: int) -> None:
             atlas.AtlasWarning,
             stacklevel=2,
         )
-
-
-def unit(rows: Tensor) -> Tensor:
-    """Return rows at length 1; one too short to have a direction stays as it is."""
-    norms = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
-    return rows / norms.masked_fill(norms < SHORTEST, 1)
 
 
 DERIVED: dict[str, Callable[[Relative], Tensor]] = {

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
+from atlas.authors import lengths
+
 # Rows in a block: enough for matrix products at full speed, few enough to stay in the processor's cache.
 BLOCK = 1024
 # Candidates that are followed between two passes over all rows, at first and at least.
@@ -32,9 +34,9 @@ class Directions:
         self.dim = X.shape[1]
         self.mean = mean_of(self.X) if centre else torch.zeros(self.dim, dtype=torch.float64)
         self.scale = torch.ones(len(X), dtype=torch.float64)
-        norms = torch.cat([torch.linalg.vector_norm(self[block], dim=1) for block in blocks(len(X))])
+        norms = torch.cat([lengths(self[block])[:, 0] for block in blocks(len(X))])
         # What is left of a vector that equals the mean is rounding, not a direction.
-        self.directed = norms > max(1e-12, 1e-12 * float(self.mean.norm()))
+        self.directed = norms > 1e-12 * float(self.mean.norm())
         self.scale = torch.where(self.directed, 1 / norms, 0.0)
 
     def __len__(self) -> int:

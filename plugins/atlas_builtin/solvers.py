@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -9,6 +11,8 @@ import atlas
 
 # Eigenvalues and singular values are told from zero if they are more than this many roundings of the largest.
 ROUNDINGS = 16
+# Columns whose sizes differ by more are brought to the same size where directions seem to be missing.
+UNEQUAL = 8
 # Each round of the search for a penalty looks at so many, and the next between the neighbours of the best.
 CANDIDATES = 64
 ROUNDS = 6
@@ -16,15 +20,12 @@ ROUNDS = 6
 REPEATED = 1e-7
 
 
-def deviations(m: atlas.Moments) -> tuple[Tensor, Tensor]:
-    """Return the standard deviation (with n - 1) of every column of source and target; 1 for a constant column."""
-    pairs = ((m.ssx, m.mean_x), (m.ssy, m.mean_y))
-    found = [((ss / (m.n - 1)).sqrt(), 10 * m.eps * mean.abs()) for ss, mean in pairs]
-    x, y = (torch.where(s > rounding, s, 1.0) for s, rounding in found)
-    return x, y
+def or_one(sizes: Tensor) -> Tensor:
+    """Return sizes to divide by: 1 in place of 0."""
+    return sizes.where(sizes > 0, 1.0)
 
 
-def polar(matrix: Tensor, eps: float) -> Tensor:
+def polar(matrix: Tensor, eps: float, rows: Tensor | None = None, columns: Tensor | None = None) -> Tensor:
     """Return the matrix of the same shape with orthonormal rows or columns that has the largest trace with this one.
 
     What the matrix leaves open, because its rank is too low, is chosen as near to the identity as can be, so that the
@@ -32,12 +33,17 @@ def polar(matrix: Tensor, eps: float) -> Tensor:
 
     Args:
         matrix: (a, b), float64.
-        eps: relative rounding error of the matrix.
+        eps: relative rounding error of the matrix, of each element that of its row and column if their sizes are given.
+        rows: (a,) sizes of what the rows are products with; columns: (b,) likewise.
 
     Source: P. H. Schönemann, A generalized solution of the orthogonal Procrustes problem, Psychometrika 31, 1966.
     """
     U, s, Vt = torch.linalg.svd(matrix, full_matrices=False)
     rank = int((s > ROUNDINGS * eps * s[0]).sum())
+    if rank < len(s) and rows is not None and columns is not None:
+        # What rounding can make of a direction in which there are small columns alone is as small.
+        largest = ((rows @ U.abs()) * (Vt.abs() @ columns)).clamp_max(s[0])
+        rank = int((s > ROUNDINGS * eps * largest).long().cumprod(0).sum())
     if rank == len(s):
         return U @ Vt
     U, _, Vt = torch.linalg.svd(matrix, full_matrices=True)
@@ -60,15 +66,44 @@ def ridge_weight(m: atlas.Moments, ridge: float | None, intercept: bool) -> Tens
     """
     values, vectors = torch.linalg.eigh(m.get("xx"))
     seen = values > ROUNDINGS * m.eps * values[-1]
+    if int(seen.sum()) < min(m.n_distinct - intercept, int((m.deviations()[0] > 0).sum())):
+        found = equalised_ridge_weight(m, ridge, intercept, int(seen.sum()))
+        if found is not None:
+            return found
     values, vectors = values[seen], vectors[:, seen]
     along = vectors.T @ m.get("xy")
-    if ridge is not None:
-        penalty = ridge * float(m.ssx.mean())
-    elif len(values):
-        penalty = automatic_penalty(m, values, along.square().sum(1) / values, intercept)
-    else:
-        penalty = 0.0
+    penalty = penalty_of(m, ridge, values, along.square().sum(1) / values, intercept)
     return vectors @ (along / (values + penalty)[:, None])
+
+
+def equalised_ridge_weight(m: atlas.Moments, ridge: float | None, intercept: bool, known: int) -> Tensor | None:
+    """Return what `ridge_weight` does, of columns so unequal that the small ones are lost beside the rounding of xx.
+
+    xx = D R D is decomposed at columns of size 1, R = Q r Q', and (R + lambda / D^2) is what is solved, within Q. None
+    if this shows no more directions than are known.
+    """
+    sizes = or_one(m.deviations()[0])
+    if sizes.max() < UNEQUAL * sizes.min():
+        return None
+    values, Q = torch.linalg.eigh(m.get("xx") / torch.outer(sizes, sizes))
+    seen = values > ROUNDINGS * m.eps * values[-1]
+    if int(seen.sum()) <= known:
+        return None
+    root, Q = values[seen].sqrt(), Q[:, seen]
+    white = Q.T @ (m.get("xy") / sizes[:, None]) / root[:, None]
+    # xx = B'B: singular values of B keep twice the digits that eigenvalues of xx do.
+    U, s, _ = torch.linalg.svd((Q * root).T * sizes, full_matrices=False)
+    penalty = penalty_of(m, ridge, s.square().flip(0), (U.T @ white).square().sum(1).flip(0), intercept)
+    shrunk = Q / sizes[:, None]
+    inner = torch.linalg.solve(root.square().diag() + penalty * shrunk.T @ shrunk, root[:, None] * white)
+    return shrunk @ inner
+
+
+def penalty_of(m: atlas.Moments, ridge: float | None, values: Tensor, explained: Tensor, intercept: bool) -> float:
+    """Return the penalty that a ridge, None for an automatic one, means; the rest as for `automatic_penalty`."""
+    if ridge is not None:
+        return ridge * float(m.ssx.mean())
+    return automatic_penalty(m, values, explained, intercept) if len(values) else 0.0
 
 
 def automatic_penalty(m: atlas.Moments, values: Tensor, explained: Tensor, intercept: bool) -> float:
@@ -111,7 +146,8 @@ def best_penalty(values: Tensor, explained: Tensor, residual: float, spare: int)
     Source: G. H. Golub, M. Heath and G. Wahba, Generalized cross-validation as a method for choosing a good ridge
     parameter, Technometrics 21, 1979.
     """
-    low, high = float((values[-1] * ROUNDINGS * torch.finfo(torch.float64).eps).log()), float(values[-1].log()) + 10
+    high = float(values[-1].log())
+    low, high = min(high + math.log(ROUNDINGS * torch.finfo(torch.float64).eps), float(values[0].log()) - 7), high + 10
     for _ in range(ROUNDS):
         grid = torch.linspace(low, high, CANDIDATES, dtype=torch.float64)
         # The share of each direction that the penalty takes away; sums of it do not cancel.
@@ -119,7 +155,7 @@ def best_penalty(values: Tensor, explained: Tensor, residual: float, spare: int)
         error = (residual + (explained * lost.square()).sum(1)) / (spare + lost.sum(1)).square()
         best = int(error.argmin())
         low, high = float(grid[max(best - 1, 0)]), float(grid[min(best + 1, CANDIDATES - 1)])
-    return float(torch.tensor((low + high) / 2).exp())
+    return math.exp((low + high) / 2)
 
 
 def least_squares_decoder(B: Tensor, penalty: float) -> Tensor:
@@ -133,6 +169,15 @@ def least_squares_decoder(B: Tensor, penalty: float) -> Tensor:
     if k < d:
         return torch.cholesky_solve(B, torch.linalg.cholesky(B @ B.T + penalty * torch.eye(k).to(B)))
     return torch.cholesky_solve(B.T, torch.linalg.cholesky(B.T @ B + penalty * torch.eye(d).to(B))).T.contiguous()
+
+
+def moved(aligner: atlas.LinearAligner, X: Tensor, weight: Tensor, goal: Tensor) -> None:
+    """Give an affine aligner the map of this weight that takes the mean of X (n, d) to the goal."""
+    mean = X.mean(0)
+    bias = goal - mean @ weight.float().double()
+    error = (bias.float().double() - bias).square().sum()
+    aligner.check_rounding(float(error), float(((X - mean) @ weight).square().sum(1).mean()))
+    aligner.load_state_dict({"weight": weight, "bias": bias})
 
 
 def rows_apart(U: Tensor, start: int, keep: int, delta: float) -> Tensor:

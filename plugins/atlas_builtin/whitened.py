@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 import atlas
+from atlas.authors import all_equal, unit
 from atlas_builtin.aligners import Linear
-from atlas_builtin.relative import BLOCK, unit
+from atlas_builtin.relative import BLOCK
+from atlas_builtin.solvers import moved
 
 # Vectors whose cosine is above this are of the same item, which says nothing about what else is near.
 SAME = 1 - 1e-5
@@ -88,14 +90,16 @@ class WhitenedConcat(atlas.Aggregator):
 
     def _whitening(self, space: str, X: Tensor) -> Linear:
         """Return the map that whitens X (n, d) and turns it as little as it can."""
+        if all_equal(X):
+            raise self.fail(f"needs rows that differ, got the same vector for all of them in '{space}'")
         mean = X.mean(0)
         values, directions = torch.linalg.eigh((X - mean).T @ (X - mean) / len(X))
         size = values.clamp_min(0).mean()
-        if not size > 0:
-            raise self.fail(f"needs rows that differ, got the same vector for all of them in '{space}'")
         scales = ((1 - self.shrink) * values.clamp_min(0) + self.shrink * size).rsqrt()
         weight = (directions * scales) @ directions.T
-        return self.chart_aligner().load_state_dict({"weight": weight, "bias": -mean @ weight})
+        chart = self.chart_aligner()
+        moved(chart, X, weight, torch.zeros_like(mean))
+        return chart
 
     def _references(self, space: str, X: Tensor, items: Tensor) -> Tensor:
         """Return the items that are kept, chosen by their numbers: the order of the rows must not matter."""

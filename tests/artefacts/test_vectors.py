@@ -35,7 +35,14 @@ def test_arrays_of_any_kind_go_in():
     for data in (rows(), rows().numpy(), rows().double(), rows().half(), rows().to(torch.bfloat16), rows().tolist()):
         vectors = Vectors.of(data, SPACE)
         assert vectors.data.shape == (4, 3) and vectors.data.is_floating_point()
-    assert Vectors.of(torch.eye(3, dtype=torch.int64), SPACE).data.dtype == torch.float32
+
+
+@pytest.mark.parametrize(("kind", "kept"), [("u1", torch.float32), ("i2", torch.float32), ("i8", torch.float64)])
+def test_whole_numbers_keep_their_digits(kind, kept, tmp_path):
+    X = (min(np.iinfo(kind).max // 2, 2**50) + np.arange(6).reshape(2, 3)).astype(kind)
+    np.save(tmp_path / "x.npy", X)
+    for data in (Vectors.of(X).data, read_bare(tmp_path / "x.npy").data):
+        assert data.dtype == kept and len(data.unique()) == 6
 
 
 def test_a_name_alone_is_a_space_of_which_only_the_dimension_is_known():

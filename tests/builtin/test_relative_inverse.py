@@ -12,7 +12,7 @@ from torch.nn import functional as F
 import atlas
 from atlas.components.aligner import Aligner
 from atlas.errors import AtlasError, AtlasWarning
-from atlas_builtin.relative import unit
+from atlas.numerics.arrays import unit
 from atlas_builtin.solvers import rows_apart
 
 

@@ -54,10 +54,11 @@ def test_chunks_and_merged_moments_equal_one_pass(data, small_chunks):
     assert merged.n == 500
 
 
-def test_merged_moments_are_as_coarse_as_the_coarser(data):
+def test_merged_moments_are_as_coarse_as_their_coarse_share(data):
     X, Y = data
     coarse, fine = Moments.of(X[:9].float(), Y[:9].float()), Moments.of(X, Y)
-    assert (coarse + fine).eps == (fine + coarse).eps == torch.finfo(torch.float32).eps
+    share = float(coarse.ssx.sum() / (coarse + fine).ssx.sum())
+    assert (coarse + fine).eps == (fine + coarse).eps == pytest.approx(share * torch.finfo(torch.float32).eps, rel=0.5)
 
 
 def test_merging_changes_neither_side(data):
@@ -77,7 +78,7 @@ def test_float32_rows_lose_no_more_than_their_rounding(data, small_chunks, offse
     X, Y = ((t / t.std() + offset).float() for t in data)
     m = Moments.of(X, Y, ALL)
     assert error(m, slow(X, Y)) < 2e-6
-    assert m.eps == torch.finfo(torch.float32).eps
+    assert 0.8 < m.eps / torch.finfo(torch.float32).eps <= 1
 
 
 def test_rows_far_from_zero_are_centred_exactly():
