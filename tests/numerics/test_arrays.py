@@ -78,14 +78,10 @@ def test_a_result_that_does_not_fit_its_dtype_is_refused():
     aligner = fitted()
     small = torch.full((2, 3), 0.01, dtype=torch.float16)
     assert aligner.transform(small).dtype == torch.float16
-    with pytest.raises(
-        AtlasError, match=r"^The result does not fit float16, which ends at 6.55e\+04 - give X as float32$"
-    ):
+    with pytest.raises(AtlasError, match=r"maps these vectors to numbers too large for torch.float16 - give them in"):
         aligner.transform(torch.ones(2, 3, dtype=torch.float16))
     assert_close(aligner.transform(torch.ones(2, 3)), torch.full((2, 3), 1e5), rtol=1e-4, atol=0)
-    with pytest.raises(
-        AtlasError, match=r"^The result does not fit float32, which ends at 3.4e\+38 - give X as float64$"
-    ):
+    with pytest.raises(AtlasError, match=r"maps these vectors to numbers too large for torch.float32 - give them in"):
         aligner.transform(torch.full((2, 3), 1e35))
     assert torch.isfinite(aligner.transform(torch.full((2, 3), 1e35, dtype=torch.float64))).all()
 

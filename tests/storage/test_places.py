@@ -16,7 +16,7 @@ from atlas.errors import AtlasError
 from atlas.storage import places
 from atlas.storage.checks import problems
 from atlas.storage.files import as_path, check_target, whole_file, whole_folder
-from atlas.storage.registry import Registry, locate
+from atlas.storage.registry import Registry, find_local
 
 KILLED = 9
 # Of whatever the system is asked for, what may change files.
@@ -78,7 +78,7 @@ def test_a_write_killed_anywhere_leaves_the_old_artefact_or_the_new_one(tmp_path
         (folder / "notes").mkdir(exist_ok=True)
         (folder / "notes" / "a").write_text("mine, too")
         going_on = killed_at(step, lambda: write(folder, new))
-        found = locate(folder)
+        found = find_local(folder)
         assert problems(found) == [], step
         met.add(read_card(found).space.id)  # type: ignore[attr-defined]
         assert (found / "curve.csv").read_text() == "mine" and (found / "notes" / "a").read_text() == "mine, too"
@@ -296,7 +296,7 @@ def test_a_tilde_is_the_home(tmp_path, pair, monkeypatch, atlas_command):
     assert read_card("~/a") == read_card(tmp_path / "home" / "a")
     assert Registry("~").list()[0].card.id == "a"
     monkeypatch.setenv("ATLAS_REGISTRY", "~")
-    assert locate("a") == tmp_path / "home" / "a"
+    assert find_local("a") == tmp_path / "home" / "a"
     (tmp_path / "home" / "i.txt").write_text("one\ntwo\n")
     from atlas.items.files import read_items
 
