@@ -52,11 +52,10 @@ def receive(
             # Shown on a terminal alone.
             with tqdm(desc=name, total=size, initial=file.tell(), unit="B", unit_scale=True, disable=None) as bar:
                 for chunk in answer.iter_bytes():
-                    if file.tell() + len(chunk) > size:
-                        raise AtlasError(
-                            f"{endpoint()} sends more than the {size} bytes it lists of 'hf://{repo}/{name}'"
-                        )
-                    bar.update(file.write(chunk))
+                    room = size - file.tell()
+                    bar.update(file.write(chunk[:room]))
+                    if len(chunk) > room:
+                        break
 
 
 def _check(said: Any, commit: str, name: str, digest: str, ref: str) -> None:
