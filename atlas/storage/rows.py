@@ -97,10 +97,11 @@ class Rows:
 
 def mapped_again(path: Path, start: int, info: TensorInfo, state: tuple[int, int]) -> Rows:
     """Return a matrix that was pickled, from the file it lies in."""
-    rows = Rows.map(path, start, info)
-    if rows.__reduce__()[1][3] != state:
+    with explained(path, "read"):
+        now = path.stat()
+    if (now.st_size, now.st_mtime_ns) != state:
         raise CardError(f"{path}: the file has changed since these vectors were pickled - read it again")
-    return rows
+    return Rows.map(path, start, info)
 
 
 def map_npy(path: Path) -> Rows:
