@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import re
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
@@ -63,3 +65,18 @@ def test_every_page_is_reached_from_the_index():
         page.name for page in (ROOT / "docs").glob("*.md") if page.name != "index.md" and f"({page.name})" not in index
     ]
     assert not missing
+
+
+def test_the_journeys_name_modules_and_functions_that_are_there():
+    text = (ROOT / "docs" / "architecture.md").read_text().partition("## Four journeys")[2]
+    modules = re.findall(r"`([a-z_]+/[a-z_]+\.py)`", text)
+    assert len(modules) > 20
+    assert [module for module in modules if not (ROOT / "atlas" / module).is_file()] == []
+    for name, module in re.findall(r"`([A-Za-z_]+)` in `([a-z_/]+\.py)`", text):
+        assert hasattr(importlib.import_module(f"atlas.{module[:-3].replace('/', '.')}"), name), f"{name} in {module}"
+
+
+def test_the_picture_of_the_house_is_current():
+    sys.path.insert(0, str(ROOT / "docs"))
+    house = importlib.import_module("house")
+    assert house.PICTURE.read_text() == house.svg(), "run: python docs/house.py"
