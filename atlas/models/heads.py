@@ -301,9 +301,11 @@ def distances(X: Tensor, Y: Tensor) -> tuple[Tensor, Tensor]:
     # Moved near the origin, or the difference of large squares loses its digits.
     centre = Y.mean(0)
     X, Y = X - centre, Y - centre
-    size = Y.abs().amax()
+    # What is traced, as an exporter does, cannot look at its numbers.
+    size = Y.new_ones(()) if torch.compiler.is_compiling() else Y.abs().amax()
     # Squares of other sizes would overflow or vanish.
-    scale = torch.where(((size > 2**-30) & (size < 2**30)) | (size == 0), 1, size)
+    ordinary = torch.compiler.is_compiling() or 2**-30 < size < 2**30 or size == 0
+    scale = size.new_ones(()) if ordinary else size
     X, Y = X / scale, Y / scale
     return 2 * X @ Y.T - X.square().sum(1, keepdim=True) - Y.square().sum(1), scale
 
