@@ -116,7 +116,7 @@ def _of_alignment(
     source, target = paired(source, target)
     check_finite(as_matrix(source.data, "The source"), "The source")
     views = {
-        "value": _working(alignment.aligner.transform(source.data)),
+        "value": alignment.aligner.transform(_working(source.data)),
         "native": _working(target.data),
         "floor": cut_or_padded(_working(source.data), target.space.dim),
     }
