@@ -51,6 +51,8 @@ class Option:
             hint = unquoted(value) if self.type in (int, float) else ""
             given = f"{value!r} ({type(value).__name__})"
             raise AtlasError(f"Option '{self.name}' of {owner} must be {self.type_name}, got {given}{hint}")
+        if value != value:
+            raise AtlasError(f"Option '{self.name}' of {owner} must be a number, got nan")
         if self.choices and value not in self.choices:
             raise AtlasError(f"Option '{self.name}' of {owner} must be one of {', '.join(self.choices)}, got '{value}'")
         return value
