@@ -233,7 +233,7 @@ def chance_is_seeded(aggregator: Aggregator) -> None:
 
 
 def options_are_checked(aggregator: Aggregator) -> None:
-    """Any value of an option's type is used, or refused in words, for instance -1 and NaN."""
+    """Any value of an option's type is used, or refused in words, for instance -1 and infinity."""
     views = views_of(aggregator)
     options_are_used_or_refused(aggregator, lambda one: (fitted := one.fit(views)).combine(*through(fitted, views)))
 

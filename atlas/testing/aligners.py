@@ -249,7 +249,7 @@ def _made(aligner: Aligner, X: Tensor, Y: Tensor) -> Tensor:
 
 
 def options_are_checked(aligner: Aligner) -> None:
-    """Any value of an option's type is used, or refused in words, for instance -1 and NaN."""
+    """Any value of an option's type is used, or refused in words, for instance -1 and infinity."""
     X, Y = paired_data()
     options_are_used_or_refused(aligner, lambda one: _made(one, X, Y))
 

@@ -203,7 +203,7 @@ def encode_as(other: Encoder, encoder: Encoder, items: Any) -> Encoder:
 
 
 def options_are_checked(encoder: Encoder, items: Any = None) -> None:
-    """Any value of an option's type is used, or refused in words, for instance -1 and NaN."""
+    """Any value of an option's type is used, or refused in words, for instance -1 and infinity."""
     encoder, items = given(encoder, items)
     options_are_used_or_refused(encoder, lambda one: vectors(encode_as(one, encoder, items), items))
 

@@ -145,7 +145,7 @@ def writes_the_same_again(exporter: Exporter, alignment: Alignment | None = None
 
 
 def options_are_checked(exporter: Exporter, alignment: Alignment | None = None) -> None:
-    """Any value of an option's type is used, or refused in words, for instance -1 and NaN."""
+    """Any value of an option's type is used, or refused in words, for instance -1 and infinity."""
 
     def works(one: Exporter) -> Tensor:
         written(one, alignment or affine())

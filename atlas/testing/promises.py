@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +115,12 @@ def options_survive(component: Component) -> None:
     ensure(again.config() == component.config(), component, "must come back from its config with the same options")
 
 
+def chosen(cls: type[Component], pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """Return, typed, those of some options, each a name and a text as given with `-o`, that a component has."""
+    known = {opt.name for opt in cls.options()}
+    return cls.parse_config([pair for pair in pairs if pair[0].replace("-", "_") in known])
+
+
 def other_values(opt: Option, value: Any) -> list[Any]:
     """Return values that an option might as well have: the other choices, or one near its own."""
     if opt.type is bool:
@@ -128,7 +134,7 @@ def other_values(opt: Option, value: Any) -> list[Any]:
 
 def absurd_values(opt: Option) -> list[Any]:
     """Return values of an option's type that hardly any option can make sense of."""
-    known: dict[type, list[Any]] = {int: [-1, 0], float: [-1.0, 0.0, math.inf, math.nan]}
+    known: dict[type, list[Any]] = {int: [-1, 0], float: [-1.0, 0.0, math.inf]}
     return known.get(opt.type, [])
 
 

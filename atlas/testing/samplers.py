@@ -150,7 +150,7 @@ def labels_matter(sampler: Sampler) -> None:
 
 
 def options_are_checked(sampler: Sampler) -> None:
-    """Any value of an option's type is used, or refused in words, for instance -1 and NaN."""
+    """Any value of an option's type is used, or refused in words, for instance -1 and infinity."""
     X, labels = data()
     options_are_used_or_refused(sampler, lambda one: draw(one, X, 20, labels))
 

@@ -400,7 +400,7 @@ def test_one_that_learns_is_passed_if_it_says_so():
 
 
 def test_one_that_says_it_is_partial_must_be():
-    with pytest.raises(AssertionError, match="raised AtlasError: .* needs paired rows, got 60 in X and 90 in Y"):
+    with pytest.raises(AssertionError, match=r"raised AtlasError: .* needs paired rows, got 60 in X and 90 in Y"):
         check_aggregator(_SaysPartial())
 
 
@@ -416,7 +416,7 @@ def test_items_of_the_authors_are_used():
                 raise self.fail("takes texts that begin with x")
             return super()._encode(batch, device)
 
-    with pytest.raises(AssertionError, match="raised AtlasError: .* takes texts that begin with x"):
+    with pytest.raises(AssertionError, match=r"raised AtlasError: .* takes texts that begin with x"):
         check_encoder(Picky())
     check_encoder(Picky(), ["x one", "x two two", "xylophone", "x three"])
 
