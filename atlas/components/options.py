@@ -130,7 +130,8 @@ class Component:
         """Warn, or raise `AtlasError`, where a squared error by rounding to float32 is large beside a squared size."""
         lost = (error / size) ** 0.5 if size > 0 else 0.0
         if lost > TOLD:
-            said = f"loses {min(lost, 1):.0%} of the spread of these vectors when it is rounded to float32, as it is saved"
+            share = f"{min(lost, 1):.0%}"
+            said = f"loses {share} of the spread of these vectors when it is rounded to float32, as it is saved"
             told = self.fail(f"{said} - subtract the mean of each space first, or change its unit")
             if lost > REFUSED:
                 raise told
