@@ -21,7 +21,9 @@ Nothing in a recipe is executed: a verb is one of those of Atlas, and what it is
 from __future__ import annotations
 
 import itertools
+import math
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -38,6 +40,8 @@ from atlas.verbs.signatures import SCALARS, Parameter, Verb, verb
 FORMAT = 1
 # Letters of the name of a step, and of the values in the name of what it makes: an id has 96 at most.
 LONGEST = 42
+# More jobs than anybody would wait for.
+MOST_JOBS = 100_000
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _VARIABLE_NAME = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
@@ -144,6 +148,7 @@ def read_recipe(path: str | Path, values: Mapping[str, Any] | None = None) -> Re
             )
         with located(f"{path}: step '{name}'"):
             done[name] = _expand(name, step, known, done)
+            check_number(sum(map(len, done.values())))
     jobs = tuple(job for jobs in done.values() for job in jobs)
     measured = {name: jobs[0].scope for name, jobs in done.items() if jobs[0].makes == "figures"}
     tables = mapping(f"{path}: tables", data.get("tables", {}))
@@ -274,8 +279,15 @@ def _scopes(each: dict[str, Any], values: Mapping[str, Any], done: Mapping[str, 
     for name, given in each.items():
         with located(f"each: '{name}'"):
             axes.append(_axis(str(name), substitute(given, values), done))
+    check_number(math.prod(map(len, axes)))
     for combination in itertools.product(*axes):
         yield {name: value for part in combination for name, value in part.items()}
+
+
+def check_number(n: int) -> None:
+    """Raise `AtlasError` if a recipe has too many jobs."""
+    if n > MOST_JOBS:
+        raise AtlasError(f"each: {n:,} combinations are too many - the limit is {MOST_JOBS:,}")
 
 
 def _axis(name: str, given: Any, done: Mapping[str, list[Job]]) -> list[dict[str, Any]]:
@@ -301,6 +313,7 @@ def _axis(name: str, given: Any, done: Mapping[str, list[Job]]) -> list[dict[str
 
 def _listed(given: Any, width: int) -> list[Any]:
     if isinstance(given, dict) and set(given) == {"range"} and type(given["range"]) is int and given["range"] > 0:
+        check_number(given["range"])
         return list(range(given["range"]))
     if isinstance(given, dict) and set(given) == {"pairs"} and isinstance(given["pairs"], list) and width == 2:
         return list(itertools.permutations(given["pairs"], 2))
@@ -314,11 +327,13 @@ def _labelled(jobs: list[Job]) -> list[Job]:
     if len(jobs) == 1 and not jobs[0].scope:
         return jobs
     plain = [slug("__".join(str(v) for v in job.scope.values() if not isinstance(v, (dict, list)))) for job in jobs]
-    labels = []
+    labels: list[str] = []
+    times = Counter(plain)
     for job, label in zip(jobs, plain, strict=True):
-        unclear = plain.count(label) > 1 or len(label) > LONGEST
+        unclear = times[label] > 1 or len(label) > LONGEST
         labels.append(f"{label[:LONGEST].rstrip('-_')}-{sha256_of(dict(job.scope))[:8]}" if unclear else label)
     if len(set(labels)) != len(labels):
-        twice = next(job for job, label in zip(jobs, labels, strict=True) if labels.count(label) > 1)
+        times = Counter(labels)
+        twice = next(job for job, label in zip(jobs, labels, strict=True) if times[label] > 1)
         raise AtlasError(f"each: {canonical(dict(twice.scope))} is there twice")
     return [Job(job.step, job.verb, job.scope, job.arguments, label) for job, label in zip(jobs, labels, strict=True)]

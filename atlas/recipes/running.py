@@ -8,6 +8,7 @@ Atlas and of the plugin. Where to compute and in what batches is left out, becau
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -29,11 +30,13 @@ from atlas.progress import Progress, silent
 from atlas.recipes.reading import TAKES, VERBS, Job, Recipe
 from atlas.recipes.tables import draw, figure, located, summarise
 from atlas.recipes.threads import side_by_side
-from atlas.storage.files import sha256_file, size, whole_file
+from atlas.storage.files import explained, sha256_file, size, whole_file
 from atlas.verbs.arguments import encoder_of, items_of, stored
 from atlas.verbs.signatures import SCALARS
 
 STAMPS = ".steps"
+# A folder of more files is not one of items.
+MOST_FILES = 1_000_000
 # Letters of the name of a picture.
 LONGEST = 80
 # What is told of a job that is at work when another fails.
@@ -71,7 +74,8 @@ class Runner:
         self.recipe = recipe
         self.out = Path(out)
         self.progress = progress
-        if self.out.exists() and not (self.out / STAMPS).is_dir() and (self.out.is_file() or any(self.out.iterdir())):
+        mine = (self.out / STAMPS).is_dir() and not (self.out / STAMPS).is_symlink()
+        if self.out.exists() and not mine and (self.out.is_file() or any(self.out.iterdir())):
             raise AtlasError(f"'{out}' is not the folder of a run - choose another name")
         self._content = functools.cache(content_hash)
         # The key tells two makings of the same thing apart.
@@ -100,6 +104,9 @@ class Runner:
         if at_once > 1:
             # Bars of several jobs would overwrite each other.
             self.progress = silent
+        # First of all: a run that is killed in its first step is taken up again, too.
+        with explained(self.out):
+            (self.out / STAMPS).mkdir(parents=True, exist_ok=True)
         numbers = {id(job): number for number, job in enumerate(self.recipe.jobs, 1)}
         with side_by_side(at_once, lambda job: report(numbers[id(job)], job, FINISHING)) as threads:
             for job in self.recipe.jobs:
@@ -179,10 +186,14 @@ class Runner:
         """Return the figures of a job that has been done ([] if it makes something else), None if it has not been."""
         try:
             stamp = json.loads(self.stamp(job).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
+            return None
+        # A damaged stamp means that the job is to be done.
+        figures = stamp.get("figures") if isinstance(stamp, dict) else None
+        if not isinstance(figures, list) or not all(isinstance(one, dict) for one in figures):
             return None
         same = stamp.get("key") == self._keys[id(job)] and stamp.get("cards") == self._cards(job)
-        return stamp["figures"] if same else None
+        return figures if same else None
 
     def stamp(self, job: Job) -> Path:
         """Return the file that says how a job was done."""
@@ -296,8 +307,12 @@ def content_hash(ref: Path | str, kinds: tuple[str, ...]) -> str:
     if (path / CARD).is_file():
         return sha256_file(path / CARD)
     if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.is_file())
+        files = sorted(file for file in itertools.islice(path.rglob("*"), MOST_FILES + 1) if file.is_file())
+        if len(files) > MOST_FILES:
+            raise AtlasError(f"'{path}' holds more than {MOST_FILES:,} files - give the folder of the items alone")
         return sha256_of([[str(file.relative_to(path)), sha256_file(file)] for file in files])
+    if not path.is_file():
+        raise AtlasError(f"'{path}' is a device or a pipe - give a file or a folder")
     return sha256_file(path)
 
 

@@ -589,3 +589,57 @@ def test_without_tables_the_command_prints_every_figure(folder, atlas_command):
     recipe('  s: {each: {space: [b, c]}, verb: compare, vectors: [data/a, "data/${space}"], metrics: [cka]}')
     lines = atlas_command("run", "x.yaml", "--out", "out").stdout.splitlines()
     assert lines[0].split()[:6] == ["step", "space", "metric", "a", "b", "value"] and len(lines) == 3
+
+
+@pytest.mark.parametrize(
+    "each",
+    [
+        "{s: {range: 1000000000}}",
+        "{" + ", ".join(f"{name}: {{range: 10}}" for name in "klmopqrt") + "}",
+    ],
+)
+def test_more_jobs_than_anybody_would_wait_for_are_refused_at_once(stored, each):
+    Path("recipe.yaml").write_text(f"format: 1\nsteps:\n  fit: {{verb: compare, each: {each}, vectors: [a, b]}}\n")
+    with pytest.raises(
+        AtlasError, match=r"recipe.yaml: step 'fit': .*combinations are too many - the limit is 100,000$"
+    ):
+        read_recipe("recipe.yaml")
+
+
+@pytest.mark.parametrize("stamp", ["[]", "null", "{}", '{"figures": 5}', '{"figures": [1]}', "[" * 100_000])
+def test_a_damaged_stamp_means_to_do(stored, stamp):
+    Path("recipe.yaml").write_text("format: 1\nsteps:\n  fit: {verb: compare, vectors: [a, b]}\n")
+    runner = Runner(read_recipe("recipe.yaml"), "out")
+    runner.run()
+    [job] = runner.recipe.jobs
+    assert runner.state(job) == "cached"
+    runner.stamp(job).write_text(stamp)
+    assert runner.state(job) == "to do"
+    runner.run()
+
+
+def test_a_run_that_was_killed_in_its_first_step_is_taken_up_again(stored, monkeypatch):
+    Path("recipe.yaml").write_text("format: 1\nsteps:\n  fit: {verb: fit, aligner: linear, source: a, target: b}\n")
+    runner = Runner(read_recipe("recipe.yaml"), "out")
+    monkeypatch.setattr(Runner, "_do", lambda self, job: (Path("out/.fit.ab12.tmp").mkdir(), 1 // 0))
+    with pytest.raises(ZeroDivisionError):
+        runner.run()
+    monkeypatch.undo()
+    monkeypatch.chdir(stored)
+    Runner(read_recipe("recipe.yaml"), "out").run()
+    assert Path("out/fit/config.yaml").is_file()
+
+
+def test_a_link_in_place_of_the_mark_of_a_run_is_not_followed(stored):
+    Path("recipe.yaml").write_text("format: 1\nsteps:\n  fit: {verb: compare, vectors: [a, b]}\n")
+    Path("elsewhere").mkdir()
+    Path("out").mkdir()
+    Path("out/.steps").symlink_to(Path("elsewhere").resolve())
+    with pytest.raises(AtlasError, match="'out' is not the folder of a run - choose another name"):
+        Runner(read_recipe("recipe.yaml"), "out")
+
+
+def test_a_device_is_no_input(stored):
+    Path("recipe.yaml").write_text("format: 1\nsteps:\n  x: {verb: encode, encoder: pixels, input: /dev/zero}\n")
+    with pytest.raises(AtlasError, match="'/dev/zero' is a device or a pipe - give a file or a folder"):
+        Runner(read_recipe("recipe.yaml"), "out")
