@@ -213,3 +213,12 @@ def test_a_curve_over_pairs_leaves_all_other_rows_in(sides, plant):
     views = {"source": Vectors.of(X, "a"), "target": Vectors.of(Y, "b")}
     [point] = curve(card, sides, views, "cosine")
     assert point.pairs == 10 and point.mean == pytest.approx(1)
+
+
+def test_a_map_that_is_not_finite_is_refused():
+    class Broken(Means):
+        def _fit(self, X, Y):
+            return {"weight": torch.eye(4) / 0, "bias": Y.mean(0)}
+
+    with pytest.raises(AtlasError, match="Aligner 'means' found no finite map for these vectors - scale them"):
+        Broken().fit(X, Y)

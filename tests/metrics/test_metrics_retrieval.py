@@ -103,3 +103,23 @@ def test_more_neighbours_than_there_are_is_refused(name, most):
 def test_an_unknown_similarity_is_refused():
     with pytest.raises(AtlasError, match="similarity must be cosine or dot, got 'euclid'"):
         metrics.mutual_knn(normal(20, 3), normal(20, 3), similarity="euclid")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", ["mutual_knn", "jaccard", "recall_at_k", "mrr"])
+def test_the_order_of_rows_does_not_count_where_several_are_equally_near(name, dtype):
+    # Five distinct rows, twenty times each.
+    X, Y = (normal(5, 64, seed=s).repeat_interleave(20, 0).to(dtype) for s in (0, 1))
+    X = X + Y if name != "mutual_knn" else X
+    options = {} if name == "mrr" else {"k": 10}
+    expected = getattr(metrics, name)(X, Y, **options)
+    for seed in range(5):
+        order = torch.randperm(100, generator=torch.Generator().manual_seed(seed))
+        assert getattr(metrics, name)(X[order], Y[order], **options) == pytest.approx(expected, abs=1e-9)
+
+
+def test_of_equally_near_rows_the_share_to_expect_of_a_draw_counts():
+    # Ten of a row's nineteen copies in one space, ten in the other: each copy is shared with 10/19 x 10/19.
+    X = normal(5, 8).repeat_interleave(20, 0)
+    assert metrics.mutual_knns(X, X, 10).tolist() == pytest.approx([10 / 19] * 100)
+    assert metrics.mutual_knn(X, X, 19) == 1

@@ -302,3 +302,21 @@ def test_cca_of_few_directions_in_many_dimensions_is_allowed():
 def test_options_and_rows_that_make_no_sense_are_refused(call, message):
     with pytest.raises(AtlasError, match=message):
         call(normal(30, 4))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", ["cca", "squared-cca", "pwcca"])
+def test_canonical_correlations_are_the_same_up_to_any_invertible_map(name, dtype):
+    X, Y = spaces()
+    measure = metrics.find(name)
+    expected = measure(X, Y)
+    narrow = torch.logspace(0, -4, 6, dtype=torch.float64)
+    units = torch.logspace(0, -20, 6, dtype=torch.float64)
+    for other in (Y * narrow @ rotation(6), Y * units, Y @ normal(6, 6, seed=7)):
+        assert measure(X.to(dtype), other.to(dtype) + 2 * other.std(0)) == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_narrow_direction_counts_as_much_as_a_wide_one(dtype):
+    Z = normal(60, 2)
+    assert metrics.cca((Z * torch.tensor([1.0, 1e-4])).to(dtype), Z.to(dtype)) == pytest.approx(1, abs=1e-5)

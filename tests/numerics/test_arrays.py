@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from planted import normal, turn
 from torch.testing import assert_close
 
 import atlas
 from atlas.errors import AtlasError
-from atlas.numerics.arrays import as_matrix, as_pairs
+from atlas.numerics.arrays import all_equal, as_matrix, as_pairs, far_from_zero, frozen, lengths, unit
+from atlas.numerics.moments import float32_tells
 
 VALUES = np.arange(12.0).reshape(4, 3) - 5
 
@@ -100,3 +102,46 @@ def test_a_sum_that_overflows_is_not_taken_for_a_value_that_does():
     for dtype, value in ((torch.float16, 6e4), (torch.float32, 3e38)):
         X = torch.full((40, 3), value, dtype=dtype)
         assert torch.equal(identity.transform(X), X)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_lengths_neither_overflow_nor_vanish(dtype):
+    X = normal(5, 3)
+    for size in (1e-37, 1e-20, 1.0, 1e20, 1e37):
+        rows = (X * size).to(dtype)
+        torch.testing.assert_close(lengths(rows)[:, 0].double() / size, X.norm(dim=1), rtol=1e-6, atol=0)
+        torch.testing.assert_close(unit(rows).double(), X / X.norm(dim=1, keepdim=True), rtol=0, atol=1e-6)
+    assert not unit(torch.zeros(2, 3, dtype=dtype)).any()
+
+
+def test_what_float32_cannot_hold_is_not_saved():
+    assert frozen({"a": torch.tensor([1e38], dtype=torch.float64)})["a"].dtype == torch.float32
+    with pytest.raises(AtlasError, match="Tensor 'a' holds numbers too large for float32 - scale the vectors"):
+        frozen({"a": torch.tensor([1e39], dtype=torch.float64)})
+
+
+def test_rows_are_all_equal_to_the_bit_or_not():
+    X = torch.full((9, 2), 0.1, dtype=torch.float64)
+    assert all_equal(X)
+    X[4, 1] += 2e-17
+    assert not all_equal(X)
+
+
+@pytest.mark.parametrize(("kind", "kept"), [("int16", "float32"), ("uint8", "float32"), ("int32", "float64")])
+def test_whole_numbers_keep_their_digits(kind, kept):
+    assert as_matrix(torch.ones(2, 2, dtype=getattr(torch, kind)), "X").dtype == getattr(torch, kept)
+
+
+def test_rows_far_from_zero_or_of_extreme_size_are_looked_at():
+    X = normal(40, 3)
+    assert [far_from_zero(t) for t in (X, X + 100, X + 1e6, X * 1e20, X * 1e-20)] == [False, False, True, True, True]
+
+
+def test_float32_does_unless_a_direction_is_lost_beside_a_wide_one():
+    X = normal(300, 16)
+    wide = X * torch.tensor([3000.0, *[1.0] * 15])
+    copies, repeated = torch.cat([X, X], 1), X[:10].repeat(30, 1)
+    for rows in (X, wide, X + 100, copies, repeated, X[:9], X.new_ones(4, 4)):
+        assert float32_tells(rows.float())
+    for rows in (wide @ turn(16, 16), X * 1e-20, X * 1e20):
+        assert not float32_tells(rows.float())

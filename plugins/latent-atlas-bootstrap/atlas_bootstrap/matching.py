@@ -7,18 +7,12 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from atlas.authors import unit as unit
+
 # Rows in a strip of similarities.
 BLOCK = 1024
 # So many nearest rows say how crowded the place of a row is.
 CROWD = 10
-# A row shorter than this has no direction.
-SHORTEST = 1e-12
-
-
-def unit(rows: Tensor) -> Tensor:
-    """Return rows at length 1; one too short to have a direction stays as it is."""
-    norms = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
-    return rows / norms.masked_fill(norms < SHORTEST, 1)
 
 
 def alike(P: Tensor, Q: Tensor, k: int) -> tuple[Tensor, Tensor]:
