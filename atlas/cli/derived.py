@@ -11,7 +11,7 @@ import click
 
 from atlas.cli import params
 from atlas.progress import bar as progress
-from atlas.verbs.signatures import SCALARS, Parameter, Verb, verb
+from atlas.verbs.parameters.signatures import SCALARS, Parameter, Verb, verb
 
 METAVARS = {"space": "ENCODER", "items": "INPUT", "head|space": "HEAD", "model": "[ENCODER] ALIGNMENT [HEAD]"}
 NUMBERS = {"seed": click.IntRange(0, 2**63 - 1), "batch size": click.IntRange(1), "int": click.INT}

@@ -13,7 +13,7 @@ from atlas.errors import AtlasError
 
 if TYPE_CHECKING:
     from atlas.artefacts.artefact import Artefact
-    from atlas.verbs.signatures import Verb
+    from atlas.verbs.parameters.signatures import Verb
 
 # What may be done next with what a verb made.
 NEXT = {"fit": "atlas apply {} VECTORS", "aggregate": "atlas apply {} VECTORS..."}

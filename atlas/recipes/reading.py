@@ -34,8 +34,8 @@ from atlas.cards.schema import of_type
 from atlas.cards.yaml import read_yaml
 from atlas.errors import AtlasError, unknown
 from atlas.recipes.tables import RESERVED, Summary, check_fields, located, mapping, read_summary
-from atlas.verbs import signatures
-from atlas.verbs.signatures import SCALARS, Parameter, Verb, verb
+from atlas.verbs.parameters import signatures
+from atlas.verbs.parameters.signatures import SCALARS, Parameter, Verb, verb
 
 FORMAT = 1
 # Letters of the name of a step, and of the values in the name of what it makes: an id has 96 at most.

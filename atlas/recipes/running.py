@@ -31,8 +31,8 @@ from atlas.recipes.reading import TAKES, VERBS, Job, Recipe
 from atlas.recipes.tables import draw, figure, located, summarise
 from atlas.recipes.threads import side_by_side
 from atlas.storage.files import explained, sha256_file, size, whole_file
-from atlas.verbs.arguments import encoder_of, items_of, stored
-from atlas.verbs.signatures import SCALARS
+from atlas.verbs.parameters.arguments import encoder_of, items_of, stored
+from atlas.verbs.parameters.signatures import SCALARS
 
 STAMPS = ".steps"
 # A folder of more files is not one of items.

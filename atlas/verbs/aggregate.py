@@ -12,7 +12,7 @@ from atlas.cards.names import slug
 from atlas.cards.space import Space
 from atlas.components.aggregator import Aggregator
 from atlas.storage.item_ids import hash_ids
-from atlas.verbs.arguments import (
+from atlas.verbs.parameters.arguments import (
     AggregatorLike,
     AnchorsLike,
     AtlasLike,

@@ -16,8 +16,8 @@ from atlas.errors import AtlasError
 from atlas.numerics.arrays import check_finite
 from atlas.progress import Progress, silent
 from atlas.storage.files import check_target
-from atlas.verbs.arguments import MappingLike, VectorsLike, artefact_of, vectors_of
 from atlas.verbs.fit import check_rows
+from atlas.verbs.parameters.arguments import MappingLike, VectorsLike, artefact_of, vectors_of
 
 
 def apply(

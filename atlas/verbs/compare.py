@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from atlas.artefacts.vectors import Vectors, paired
 from atlas.errors import AtlasError
 from atlas.metrics import Measure, find
-from atlas.verbs.arguments import VectorsLike, vectors_of
 from atlas.verbs.evaluate import _labels
+from atlas.verbs.parameters.arguments import VectorsLike, vectors_of
 
 
 @dataclass(frozen=True)

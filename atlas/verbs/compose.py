@@ -9,7 +9,7 @@ from pathlib import Path
 from atlas.artefacts.alignment import Alignment
 from atlas.artefacts.composed import Composed
 from atlas.errors import AtlasError, unknown
-from atlas.verbs.arguments import AlignmentLike, artefact_of
+from atlas.verbs.parameters.arguments import AlignmentLike, artefact_of
 
 
 def compose(*alignments: AlignmentLike, inverse: Sequence[AlignmentLike] = (), id: str = "") -> Alignment:

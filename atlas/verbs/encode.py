@@ -19,7 +19,7 @@ from atlas.items.batches import Items
 from atlas.progress import Progress, silent
 from atlas.storage.files import check_target
 from atlas.storage.rows import Rows
-from atlas.verbs.arguments import BatchSize, EncoderLike, ItemsLike, encoder_of, items_of, make_ready
+from atlas.verbs.parameters.arguments import BatchSize, EncoderLike, ItemsLike, encoder_of, items_of, make_ready
 
 
 def encode(

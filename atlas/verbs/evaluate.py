@@ -23,7 +23,7 @@ from atlas.cards.kinds import Metric
 from atlas.errors import AtlasError
 from atlas.metrics import Measure, agreement, bootstrap, find
 from atlas.numerics.arrays import as_matrix, check_finite
-from atlas.verbs.arguments import HeadLike, MeasuredLike, VectorsLike, artefact_of, head_of, vectors_of
+from atlas.verbs.parameters.arguments import HeadLike, MeasuredLike, VectorsLike, artefact_of, head_of, vectors_of
 
 DEFAULT = ("cosine", "r2", "recall@1", "recall@10", "mrr")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from atlas.artefacts.alignment import Alignment
 from atlas.components.exporter import Exporter
-from atlas.verbs.arguments import AlignmentLike, ExporterLike, artefact_of, component_of
+from atlas.verbs.parameters.arguments import AlignmentLike, ExporterLike, artefact_of, component_of
 from atlas.verbs.stitch import Stitched
 
 

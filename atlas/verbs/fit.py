@@ -17,7 +17,7 @@ from atlas.numerics.arrays import not_finite
 from atlas.progress import Progress, silent
 from atlas.storage.item_ids import hash_ids
 from atlas.storage.rows import Rows
-from atlas.verbs.arguments import AlignerLike, AnchorsLike, VectorsLike, anchors_of, component_of, vectors_of
+from atlas.verbs.parameters.arguments import AlignerLike, AnchorsLike, VectorsLike, anchors_of, component_of, vectors_of
 
 
 def fit(

@@ -8,7 +8,7 @@ from typing import Any
 from atlas.artefacts.anchors import Anchors
 from atlas.cards.names import slug
 from atlas.components.sampler import Sampler
-from atlas.verbs.arguments import SamplerLike, Seed, VectorsLike, check_seed, component_of, vectors_of
+from atlas.verbs.parameters.arguments import SamplerLike, Seed, VectorsLike, check_seed, component_of, vectors_of
 
 
 def sample(

@@ -23,7 +23,8 @@ from atlas.items.batches import Items
 from atlas.metrics.agreement import bootstrap
 from atlas.progress import Progress, silent
 from atlas.storage.files import check_target, whole_file
-from atlas.verbs.arguments import (
+from atlas.verbs.evaluate import cut_or_padded
+from atlas.verbs.parameters.arguments import (
     AlignmentLike,
     BatchSize,
     EncoderLike,
@@ -35,7 +36,6 @@ from atlas.verbs.arguments import (
     items_of,
     make_ready,
 )
-from atlas.verbs.evaluate import cut_or_padded
 
 ENDINGS = (".csv", ".jsonl")
 

@@ -7,7 +7,7 @@ from typing import Any
 from atlas.artefacts.head import Head
 from atlas.errors import AtlasError
 from atlas.models.heads import create_head
-from atlas.verbs.arguments import HeadModelLike, Seed, VectorsLike, check_seed, vectors_of
+from atlas.verbs.parameters.arguments import HeadModelLike, Seed, VectorsLike, check_seed, vectors_of
 
 
 def train(head: HeadModelLike, vectors: VectorsLike, *, seed: Seed = 0, id: str = "", **options: Any) -> Head:

@@ -11,8 +11,8 @@ import pytest
 
 from atlas.cli import COMMANDS, main
 from atlas.recipes.reading import TAKES
-from atlas.verbs import arguments
-from atlas.verbs.signatures import KINDS, VERBS, verb
+from atlas.verbs.parameters import arguments
+from atlas.verbs.parameters.signatures import KINDS, VERBS, verb
 
 # What commands add to a verb, or say in another way.
 ADDED = {"out", "overwrite", "registry", "options", "as_json", "save", "help"}

@@ -16,9 +16,9 @@ from atlas.errors import AtlasError, SpaceMismatchError
 from atlas.items.batches import Items, as_items
 from atlas.models.heads import create_head
 from atlas.plugins.catalogue import create
-from atlas.verbs.arguments import items_of
 from atlas.verbs.encode import encode
 from atlas.verbs.fit import fit
+from atlas.verbs.parameters.arguments import items_of
 from atlas.verbs.stitch import Stitched, predict, stitch
 from atlas.verbs.train import train
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import atlas
-from atlas.verbs.signatures import VERBS
+from atlas.verbs.parameters.signatures import VERBS
 
 ROOT = Path(__file__).parents[2]
 

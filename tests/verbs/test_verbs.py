@@ -17,12 +17,12 @@ from atlas.plugins.catalogue import create
 from atlas.storage.rows import Rows
 from atlas.verbs.aggregate import aggregate, chart, extend
 from atlas.verbs.apply import apply
-from atlas.verbs.arguments import encoder_of
 from atlas.verbs.compare import compare
 from atlas.verbs.compose import compose
 from atlas.verbs.encode import encode
 from atlas.verbs.evaluate import evaluate
 from atlas.verbs.fit import fit
+from atlas.verbs.parameters.arguments import encoder_of
 from atlas.verbs.sample import sample
 from atlas.verbs.train import train
 

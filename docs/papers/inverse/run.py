@@ -26,7 +26,7 @@ from papers import Made, Report
 import atlas
 from atlas.pictures import plots
 from atlas.pictures.projections import projected
-from atlas.verbs.arguments import items_of
+from atlas.verbs.parameters.arguments import items_of
 
 RECIPE = HERE / "translation.yaml"
 Figures = Iterator[dict[str, Any]]
