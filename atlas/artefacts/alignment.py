@@ -15,7 +15,7 @@ from atlas.cards.kinds import AlignmentCard, Metric
 from atlas.cards.names import slug
 from atlas.cards.space import Space
 from atlas.components.aligner import Aligner
-from atlas.errors import CardError
+from atlas.errors import CardError, SpaceMismatchError
 from atlas.plugins.catalogue import provider
 from atlas.storage.header import TensorFile
 
@@ -74,8 +74,17 @@ class Alignment(Artefact):
         """
         if not isinstance(X, Vectors):
             return self.aligner.transform(X)
-        self.source.require(X.space, f"Alignment '{self.id}' maps from", "the vectors")
+        self.check_source(X.space)
         return X.in_space(self.target, self.aligner.transform(X.data))
+
+    def check_source(self, space: Space) -> None:
+        """Raise `SpaceMismatchError` unless vectors of a space can be mapped; those of the target have been already."""
+        self.source.require(space, f"Alignment '{self.id}' maps from", "the vectors")
+        if self.target.same(space) and not self.source.same(space):
+            raise SpaceMismatchError(
+                f"Alignment '{self.id}' maps from '{self.source.id}', and the vectors are of its target "
+                f"'{self.target.id}' already - use them as they are"
+            )
 
     def inverse(self) -> Alignment:
         """Return the map from the target back to the source."""

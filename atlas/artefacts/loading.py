@@ -16,10 +16,11 @@ from atlas.artefacts.vectors import Vectors
 from atlas.cards.folder import BARE, CARD
 from atlas.cards.kinds import SpaceCard
 from atlas.cards.names import slug
-from atlas.cards.space import Space
+from atlas.cards.space import SPACE_KEY, Space
 from atlas.components.encoder import Encoder
 from atlas.errors import AtlasError
 from atlas.hub.pulling import locate
+from atlas.items.files import named
 from atlas.plugins.catalogue import create, provider
 from atlas.plugins.provenance import made_by
 from atlas.storage.files import as_path
@@ -93,22 +94,27 @@ def read_vectors(ref: str | Path) -> Vectors:
 
 
 def read_bare(path: str | Path) -> Vectors:
-    """Return the vectors of a bare .npy, .safetensors or .parquet file, of whose space only the dimension is known.
+    """Return the vectors of a bare .npy, .safetensors or .parquet file.
 
-    Ids are its `id` column (.parquet) or its `ids` tensors (.safetensors), else row numbers. A .safetensors file holds
-    one matrix of floating-point numbers, or one called `vectors`.
+    Their space is the one that Atlas wrote into a .safetensors file; of any other only the dimension is known. Ids are
+    the `id` column (.parquet) or the `ids` tensors (.safetensors), else row numbers. A .safetensors file holds one
+    matrix of floating-point numbers, or one called `vectors`.
     """
     path = as_path(path)
     ids: Sequence[str] | None = None
-    labels = None
+    labels, written = None, ""
     if path.suffix == ".npy":
         rows = map_npy(path)
     elif path.suffix == ".safetensors":
-        rows, ids, labels = read_matrix(TensorFile(path))
+        file = TensorFile(path)
+        rows, ids, labels = read_matrix(file)
+        written = file.metadata(SPACE_KEY)
     else:
         rows, ids = read_parquet(path)
     if 0 in rows.tensor.shape:
         raise AtlasError(f"'{path}' has no vectors: its shape is {tuple(rows.tensor.shape)}")
     ids = RowNumbers(len(rows)) if ids is None else ids
     classes = () if labels is None else tuple(str(i) for i in range(int(labels.max()) + 1))
-    return Vectors.made(Space(slug(path.stem), rows.tensor.shape[1]), rows, ids, labels, classes=classes)
+    with named(path):
+        space = Space.from_json(written) if written else Space(slug(path.stem), rows.tensor.shape[1])
+        return Vectors.made(space, rows, ids, labels, classes=classes)

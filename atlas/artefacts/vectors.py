@@ -18,7 +18,7 @@ from atlas.cards.folder import BARE, CARD, MODEL, dump_card
 from atlas.cards.kinds import VectorsCard
 from atlas.cards.names import slug
 from atlas.cards.schema import shown
-from atlas.cards.space import Space
+from atlas.cards.space import SPACE_KEY, Space
 from atlas.errors import AtlasError, CardError
 from atlas.numerics.arrays import as_matrix
 from atlas.storage.files import check_target, whole_file, whole_folder
@@ -269,8 +269,9 @@ def written(
         with whole_file(path) as temporary:
             write_parquet(temporary, batches, like.ids, card.space.dim)
         return replace(like, card=card, rows=read_parquet(path)[0])
-    matrix = Matrix(dtype, (len(like), card.space.dim), None if path.suffix == ".npy" else like.tensors())
-    if path.suffix in BARE:
+    bare = {SPACE_KEY: card.space.to_json()} if path.suffix in BARE else {}
+    matrix = Matrix(dtype, (len(like), card.space.dim), None if path.suffix == ".npy" else like.tensors(), bare)
+    if bare:
         with whole_file(path) as temporary:
             matrix.write(temporary, batches)
         return replace(like, card=card, rows=matrix.rows(path))

@@ -66,7 +66,7 @@ def _apply_rows(
     if out is None:
         check_finite(vectors.data, "Vectors")
         return alignment(vectors)
-    alignment.source.require(vectors.space, f"Alignment '{alignment.id}' maps from", "the vectors")
+    alignment.check_source(vectors.space)
     # Small enough for what a batch makes to be in the cache still when it is written.
     size = max(256, vectors.rows.batch_rows() // 16)
 

@@ -10,6 +10,7 @@ from torch.testing import assert_close
 
 from atlas.artefacts.loading import read_vectors
 from atlas.artefacts.vectors import Vectors
+from atlas.cards.space import Space
 from atlas.components.aligner import Aligner
 from atlas.components.encoder import Encoder
 from atlas.errors import AtlasError, SpaceMismatchError
@@ -221,6 +222,24 @@ def test_applying_to_a_file_is_what_it_is_in_memory(tmp_path, monkeypatch, out, 
     assert list(written.ids) == list(kept.ids) and written.space == kept.space
     assert out != "v" or written.space == (made.source if inverse else made.target)
     assert counted.seen == [("Applying", 3, 3)]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_vectors_are_not_mapped_twice(pair, tmp_path, known):
+    source, target = pair.source, pair.target
+    if not known:
+        source, target = source.in_space(Space("a", 8), source.data), target.in_space(Space("b", 8), target.data)
+    alignment = fit("procrustes", source=source, target=target)
+    apply(alignment, source, out=tmp_path / "mapped.safetensors")
+    for given in (target, tmp_path / "mapped.safetensors"):
+        for out in (None, tmp_path / "again"):
+            with pytest.raises(
+                SpaceMismatchError, match="maps from 'a'.* are of " + ("'b'" if known else "its target 'b'")
+            ):
+                apply(alignment, given, out=out)
+    assert apply(alignment, tmp_path / "mapped.safetensors", inverse=True).space.id == "a"
+    # An array carries nothing.
+    apply(alignment, Vectors.of(target.data))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
