@@ -30,7 +30,7 @@ class Alignment(Artefact):
         target: the space it maps to.
         config: the options it was fitted with.
         n_pairs: how many pairs of vectors it was fitted on.
-        n_unpaired: how many vectors of either side it was fitted on beside these, whose partner it did not know.
+        n_unpaired: how many vectors of either side had no partner; a method that fits on pairs left them out.
         anchors: id of the anchors it was fitted on; '' if it was all pairs.
         dataset: what the items are from.
         metrics: what was measured of it.

@@ -94,6 +94,11 @@ class Vectors(Artefact):
         return cls.made(known, Rows(X), ids, numbers, classes=names, dataset=dataset)
 
     @property
+    def numbered(self) -> bool:
+        """Whether the ids are numbers of rows, made up where none were given."""
+        return isinstance(self.ids, RowNumbers)
+
+    @property
     def data(self) -> Tensor:
         """The matrix (n, d)."""
         return self.rows.tensor
@@ -205,6 +210,33 @@ def _text_or_number(value: Any, what: str) -> str | int:
         raise AtlasError(f"{what} must be texts or whole numbers, got {shown(value)}") from None
 
 
+def check_ids_meet(*views: Vectors, numbers: bool = False) -> None:
+    """Raise `AtlasError` where pairing by id would pair rows in silence that need not be of one item.
+
+    Numbers of rows, made up where there are no ids, mean nothing beside ids that were given; of two sets that have
+    none, the rows are each other's partners only if there are as many.
+
+    Args:
+        *views: vectors whose rows are to be paired.
+        numbers: whether rows are asked for by number, so that there may be more of them on one side.
+    """
+    first, *others = sorted(views, key=lambda view: not view.numbered)
+    for other in others:
+        if not first.numbered or first.ids == other.ids:
+            continue
+        if not other.numbered:
+            raise AtlasError(
+                f"Vectors of '{first.space.id}' have row numbers for ids, those of '{other.space.id}' ids of their own "
+                f"('{other.ids[0]}'...): no pair is known - give ids for both or for neither: --id-column NAME for a "
+                "table, atlas.Vectors.of(X, ids=...) in Python"
+            )
+        if not numbers:
+            raise AtlasError(
+                f"Vectors of '{first.space.id}' are {len(first)}, those of '{other.space.id}' {len(other)}, and "
+                "neither have ids, so that no pair is known - give the same items, row by row, or ids for both"
+            )
+
+
 def paired(source: Vectors, target: Vectors, only: Sequence[str] | None = None) -> tuple[Vectors, Vectors]:
     """Return two sets of vectors with the same items, row by row.
 
@@ -217,6 +249,7 @@ def paired(source: Vectors, target: Vectors, only: Sequence[str] | None = None) 
         AtlasError: fewer than two items in common; the message says how many each has.
     """
     if only is not None:
+        check_ids_meet(source, target, numbers=True)
         return source.of_items(only), target.of_items(only)
     index = _shared(source, target)
     return (source, target) if index is None else (source.take(index[0]), target.take(index[1]))
@@ -225,6 +258,7 @@ def paired(source: Vectors, target: Vectors, only: Sequence[str] | None = None) 
 def seeds(source: Vectors, target: Vectors, only: Sequence[str] | None = None) -> Tensor:
     """Return the numbers (s, 2) of the rows of source and target that are of one item; arguments as for `paired`."""
     if only is not None:
+        check_ids_meet(source, target, numbers=True)
         return torch.stack([source.numbers_of(only), target.numbers_of(only)], 1)
     index = _shared(source, target)
     return torch.arange(len(source))[:, None].expand(-1, 2) if index is None else torch.stack(index, 1)
@@ -232,6 +266,7 @@ def seeds(source: Vectors, target: Vectors, only: Sequence[str] | None = None) -
 
 def _shared(source: Vectors, target: Vectors) -> tuple[Tensor, Tensor] | None:
     """Return the rows of the items that both have, None where they are the same; raise where they are too few."""
+    check_ids_meet(source, target)
     index = match(source.ids, target.ids)
     if index is not None and len(index[0]) < 2:
         a, b = source.ids[0], target.ids[0]

@@ -65,9 +65,8 @@ def described(made: Any) -> str:
         return f"head '{made.id}' of '{made.space.id}' ({count(len(made.classes), 'class')})"
     if made.kind == "atlas":
         return f"atlas '{made.id}' of {count(len(made.charts), 'space')} ({made.space.dim} dimensions)"
-    seen = [count(made.n_pairs, "item")] if made.n_pairs else []
-    seen += [f"{count(made.n_unpaired, 'vector')} without a known partner"] if made.n_unpaired else []
-    fitted = f", fitted on {' and '.join(seen)}" if seen else ""
+    alone = f", {count(made.n_unpaired, 'vector')} had no known partner" if made.n_unpaired else ""
+    fitted = f", fitted on {count(made.n_pairs, 'item')}{alone}" if made.n_pairs else alone
     return f"alignment '{made.id}' ({made.source.dim} to {made.target.dim} dimensions{fitted})"
 
 

@@ -8,6 +8,7 @@ import torch
 
 from atlas.artefacts.alignment import Alignment
 from atlas.artefacts.atlas import Atlas
+from atlas.artefacts.vectors import check_ids_meet
 from atlas.cards.names import slug
 from atlas.cards.space import Space
 from atlas.components.aggregator import Aggregator
@@ -48,6 +49,8 @@ def aggregate(
     names = [v.space.id for v in views]
     if len(set(names)) != len(names):
         raise model.fail(f"needs vectors of different spaces, got {', '.join(names)}")
+    if not model.alone:
+        check_ids_meet(*views)
     counts: dict[str, int] = {}
     for item in (item for v in views for item in v.ids):
         counts[item] = counts.get(item, 0) + 1

@@ -66,7 +66,8 @@ def fit(
 def _fit_both(
     model: Aligner, source: Vectors, target: Vectors, only: Sequence[str] | None, progress: Progress
 ) -> dict[str, int]:
-    """Fit an aligner that needs the vectors of both spaces, and return how many with and without a partner it saw."""
+    """Fit an aligner that needs the vectors of both spaces, and return how many have a partner, and how many none."""
+    unpaired = len(source) + len(target)
     if model.fits_on == "seeds":
         known = seeds(source, target, only)
         model.fit(source.data, target.data, known)
@@ -76,7 +77,9 @@ def _fit_both(
             source, target = paired(source, target, only)
         fit_rows(model, source.rows, target.rows, progress)
         pairs = len(source) if model.fits_on == "pairs" else 0
-    return {"n_pairs": pairs, "n_unpaired": len(source) + len(target) - 2 * pairs}
+        # Those that are no anchors were not asked for.
+        unpaired = unpaired if only is None else len(source) + len(target)
+    return {"n_pairs": pairs, "n_unpaired": unpaired - 2 * pairs}
 
 
 def fit_rows(model: Aligner, X: Rows, Y: Rows, progress: Progress = silent) -> Aligner:

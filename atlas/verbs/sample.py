@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from atlas.artefacts.anchors import Anchors
+from atlas.artefacts.vectors import check_ids_meet
 from atlas.cards.names import slug
 from atlas.components.sampler import Sampler
 from atlas.verbs.parameters.arguments import SamplerLike, Seed, VectorsLike, check_seed, component_of, vectors_of
@@ -39,6 +40,7 @@ def sample(
     X = vectors_of(vectors)
     chosen = X.take(model.sample(X.data, n, seed=seed, labels=X.labels))
     name = id or slug(f"{X.dataset or X.space.id}-{model.name}-{n}-s{seed}")
+    others = [vectors_of(given) for given in also]
+    check_ids_meet(X, *others)
     about = {"sampler": model.name, "config": model.config(), "seed": seed}
-    views = [chosen, *(vectors_of(given) for given in also)]
-    return Anchors.of(name, chosen.ids, *views, **about, drawn_in=X.space.id, dataset=X.dataset)
+    return Anchors.of(name, chosen.ids, chosen, *others, **about, drawn_in=X.space.id, dataset=X.dataset)

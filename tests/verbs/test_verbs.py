@@ -156,8 +156,9 @@ def test_anchors_restrict_a_fit(pair, aligner):
 
 def test_anchors_that_are_missing_are_told(pair):
     anchors = sample("uniform", pair.source, 40)
+    others = Vectors.of(torch.rand(40, 3), space_of("b", 3), ids=range(40))
     with pytest.raises(AtlasError, match="Vectors of 'b' hold 0 of the 40 items of the anchors, the first missing is"):
-        fit("linear", source=pair.source, target=Vectors.of(torch.rand(40, 3), space_of("b", 3)), anchors=anchors)
+        fit("linear", source=pair.source, target=others, anchors=anchors)
 
 
 def test_batches_give_the_same_map(monkeypatch):
@@ -405,7 +406,7 @@ def test_aggregating_on_anchors(pair):
 def test_what_cannot_be_aggregated_is_told(pair):
     with pytest.raises(AtlasError, match="needs vectors of different spaces, got a, a"):
         aggregate("generalized-procrustes", pair.source, pair.source)
-    apart = Vectors.of(pair.target.data, pair.target.space)
+    apart = Vectors.of(pair.target.data, pair.target.space, ids=range(120))
     with pytest.raises(AtlasError, match="found no item that is in two of the spaces - give anchors encoded in all"):
         aggregate("generalized-procrustes", pair.source, apart)
 
