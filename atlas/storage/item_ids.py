@@ -40,6 +40,10 @@ class RowNumbers(Sequence[str]):
     __hash__ = None  # type: ignore[assignment]
 
 
+class SomeRows(list[str]):
+    """The ids of some of the rows that have none of their own: numbers that mean nothing beside ids that were given."""
+
+
 def check_ids(ids: Sequence[str], n: int, what: str) -> Sequence[str]:
     """Return ids, or raise `AtlasError` if there is not exactly one, distinct, for each of n rows."""
     if len(ids) != n:
