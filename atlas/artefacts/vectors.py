@@ -123,6 +123,11 @@ class Vectors(Artefact):
         """The matrix (n, d)."""
         return self.rows.tensor
 
+    def __repr__(self) -> str:
+        """Return in a line what it is."""
+        about = f", {len(self.classes)} classes" if self.labels is not None else ""
+        return f"<Vectors '{self.id}': {len(self)} x {self.space.dim}{about}>"
+
     def __len__(self) -> int:
         """Return the number of rows."""
         return len(self.rows)

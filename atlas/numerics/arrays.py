@@ -153,7 +153,13 @@ def _dense(X: Any, what: str) -> np.ndarray:
     return X.toarray()
 
 
-def as_matrix(X: Any, what: str, finite: bool = False) -> Tensor:
+def as_batch(X: Any, what: str) -> tuple[Tensor, bool]:
+    """Return rows that are to be mapped as `as_matrix` does, any number of them, and whether they were one vector."""
+    t = _as_tensor(X, what)
+    return as_matrix(t[None] if t.ndim == 1 else t, what, least=0), t.ndim == 1
+
+
+def as_matrix(X: Any, what: str, finite: bool = False, least: int = 1) -> Tensor:
     """Return a tensor or array of rows as a floating-point tensor (n, d), without a copy where there can be one.
 
     Whole numbers become float32 if they have 16 bits or fewer, of which it loses none, else float64.
@@ -166,7 +172,7 @@ def as_matrix(X: Any, what: str, finite: bool = False) -> Tensor:
     t = _as_tensor(X, what)
     if t.ndim != 2:
         raise AtlasError(f"{what} must have two dimensions (rows, features), got shape {tuple(t.shape)}")
-    if 0 in t.shape:
+    if len(t) < least or not t.shape[1]:
         raise AtlasError(f"{what} must have at least one row and one column, got shape {tuple(t.shape)}")
     if t.is_complex() or t.dtype == torch.bool:
         raise AtlasError(f"{what} must hold real numbers, got {t.dtype}")
@@ -235,4 +241,4 @@ def like(result: Tensor, given: Any, tensor: Tensor) -> Any:
     out = result.to(device=tensor.device, dtype=tensor.dtype)
     if not is_finite(out):
         check_finite(tensor, "X")
-    return out if isinstance(given, torch.Tensor) else out.numpy()
+    return out if isinstance(given, torch.Tensor) else out.cpu().numpy()
