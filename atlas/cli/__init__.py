@@ -60,6 +60,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "aligners": ("components", "List aligners and their options."),
         "aggregators": ("components", "List aggregators and their options."),
         "exporters": ("components", "List exporters and their options."),
+        "stores": ("stores", "List stores; show, switch and drop what is in one."),
         "heads": ("components", "List heads and their options."),
         "metrics": ("components", "List metrics."),
         "plugins": ("plugins", "List, install, make and check plugins."),

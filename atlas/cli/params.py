@@ -95,7 +95,12 @@ class Spread(click.Command):
 
 def out(what: str, required: bool = True) -> Callable[[F], F]:
     """Return the option that says where to write."""
-    return click.option("--out", required=required, metavar="PATH", type=click.Path(path_type=Path), help=what)
+    return click.option("--out", required=required, metavar="PATH", type=place, help=what)
+
+
+def place(text: str) -> Path | str:
+    """Return a path; a URL stays as it is, where a path would lose a slash."""
+    return text if "://" in text else Path(text)
 
 
 def option(decorator: Callable[[F], F]) -> click.Parameter:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from atlas.plugins.discovery import Plugin
     from atlas.testing.package import Found
 
-KINDS = ("aligner", "encoder", "sampler", "aggregator", "exporter")
+KINDS = ("aligner", "encoder", "sampler", "aggregator", "exporter", "store")
 dry_run = click.option("--dry-run", is_flag=True, help="Print the command and do not run it.")
 
 
