@@ -268,6 +268,15 @@ def test_a_wide_direction_hides_no_other(name, make, dtype):
         assert missed(aligner(name).fit(X, Y).transform(X), Y) < 0.02
 
 
+@pytest.mark.parametrize("name", ["linear", "low-rank", "linear-orthogonal", "procrustes"])
+@every_dtype
+def test_columns_that_an_encoder_leaves_dead_take_nothing_from_a_map(name, dtype):
+    X, Y = (t.to(dtype) for t in pair(torch.float64, n=300, d=8))
+    dead = (normal(300, 3, seed=5) * torch.tensor([1e-33, 1e-33, 1e-9])).to(dtype)
+    expected = aligner(name).fit(X, Y).transform(X)
+    close(aligner(name).fit(torch.cat([X, dead], 1), Y).transform(torch.cat([X, dead], 1)), expected, 0.02)
+
+
 @every_dtype
 def test_without_a_ridge_canonical_correlations_do_not_depend_on_the_units_of_columns(dtype):
     X, Y = wide_column(3000.0, dtype)
