@@ -89,18 +89,19 @@ def test_no_aligner_depends_on_the_unit_of_either_space(name, dtype, k):
 
 @every_power
 @every_dtype
-@pytest.mark.parametrize("similarity", ["cosine", "euclidean", "l1", "linf"])
+@pytest.mark.parametrize("similarity", ["cosine", "whitened", "euclidean", "l1", "linf"])
 def test_no_relative_representation_depends_on_the_unit(similarity, dtype, k):
     X, Y = pair(dtype)
     expected = atlas.create(Aligner, "relative", similarity=similarity).fit(X).transform(Y)
     close(atlas.create(Aligner, "relative", similarity=similarity).fit(X * 2.0**k).transform(Y * 2.0**k), expected)
 
 
-def test_the_way_back_from_cosines_has_the_unit_of_the_anchors():
+@pytest.mark.parametrize("similarity", ["cosine", "whitened"])
+def test_the_way_back_has_the_unit_of_the_anchors(similarity):
     X, _ = pair(torch.float64)
-    there = atlas.create(Aligner, "relative").fit(X * 2.0**-60)
+    there = atlas.create(Aligner, "relative", similarity=similarity).fit(X * 2.0**-60)
     back = there.inverse_transform(there.transform(X * 2.0**-60)) * 2.0**60
-    whole = atlas.create(Aligner, "relative").fit(X)
+    whole = atlas.create(Aligner, "relative", similarity=similarity).fit(X)
     close(back, whole.inverse_transform(whole.transform(X)))
 
 
