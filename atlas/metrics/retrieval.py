@@ -80,17 +80,26 @@ def mutual_knns(X: Any, Y: Any, k: int = 10, similarity: str = "cosine") -> Tens
         raise AtlasError(f"similarity must be cosine or dot, got '{similarity}'")
     _check_k(k, len(X) - 1)
     X, Y = (unit(working(t)) if similarity == "cosine" else working(t) for t in (X, Y))
-    shared = []
-    for block, near_x, near_y in _both((X, X), (Y, Y)):
-        for near in (near_x, near_y):
-            near.diagonal(block.start).fill_(-torch.inf)
-        shared.append(_shared(near_x, near_y, k))
-    return torch.cat(shared) / k
+    return _others_shared((X, X), (Y, Y), k)
 
 
 def mutual_knn(X: Any, Y: Any, k: int = 10, similarity: str = "cosine") -> float:
     """Return the mean share of k nearest neighbours that two spaces agree on; chance is k / (n - 1)."""
     return float(mutual_knns(X, Y, k, similarity).mean())
+
+
+def neighbours_kept(made: tuple[Any, Any], native: tuple[Any, Any], k: int = 10) -> Tensor:
+    """Return for each item the share of what native vectors find that others find, too, (n,) float64.
+
+    Args:
+        made: queries and index (n, d); row i of both is of item i.
+        native: queries and index (n, e) of the same items.
+        k: nearest rows by cosine, the item itself left out; 1 to n - 1. Ties as in `mutual_knns`.
+    """
+    paired(made[0], native[0])
+    _check_k(k, len(made[0]) - 1)
+    a, b = (tuple(unit(working(t)) for t in same_space(*pair)) for pair in (made, native))
+    return _others_shared((a[0], a[1]), (b[0], b[1]), k)
 
 
 def jaccards(X: Any, Y: Any, k: int = 10) -> Tensor:
@@ -128,6 +137,16 @@ def _both(a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor]) -> Iterator[tuple[
     """Yield slices of the queries, and the similarities of two pairs of queries and targets."""
     for (block, first), (_, second) in zip(_similarities(*a), _similarities(*b), strict=True):
         yield block, first, second
+
+
+def _others_shared(a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor], k: int) -> Tensor:
+    """Return the share of their k nearest, itself left out, that the queries of two pairs have in common, (n,)."""
+    shared = []
+    for block, near_a, near_b in _both(a, b):
+        for near in (near_a, near_b):
+            near.diagonal(block.start).fill_(-torch.inf)
+        shared.append(_shared(near_a, near_b, k))
+    return torch.cat(shared) / k
 
 
 def _shared(A: Tensor, B: Tensor, k: int) -> Tensor:
