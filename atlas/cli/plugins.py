@@ -175,15 +175,17 @@ def new_plugin(name: str, kind: str, out: Path | None) -> None:
 
 @plugins_command.command("check")
 @click.argument("package", default=".", metavar="[PACKAGE]")
+@params.options
 @params.as_json
-def check_plugin(package: str, as_json: bool) -> None:
+def check_plugin(package: str, options: tuple[tuple[str, str], ...], as_json: bool) -> None:
     """Check that a plugin keeps every promise.
 
-    PACKAGE is its folder, by default this one, or its name if it is installed.
+    PACKAGE is its folder, by default this one, or its name if it is installed. Each of its components takes those of
+    the options that it has.
     """
     from atlas.testing.package import check_package
 
-    found = check_package(package)
+    found = check_package(package, options)
     if as_json:
         put_json([dataclasses.asdict(one) for one in found])
     else:
