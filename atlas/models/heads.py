@@ -1,4 +1,4 @@
-"""What reads the vectors of one space: classifiers, regressors and decoders.
+"""Heads: classifiers, regressors and decoders on the vectors of one space.
 
 A head takes options as the components of plugins do, but the list of heads is closed: loading one runs no other code.
 """
@@ -36,7 +36,7 @@ class LinearHead(HeadModel):
 
     loss: str = option(
         "logistic",
-        help="What is minimised: 'logistic' for classes, 'ridge' (squared error) for classes or targets",
+        help="The loss: 'logistic' for classes, 'ridge' (squared error) for classes or targets",
         choices=("logistic", "ridge"),
     )
     penalty: float = option(1e-3, help="Penalty on squared weights, as a fraction of the mean variance of the vectors")
@@ -199,7 +199,7 @@ class NearestMeanHead(HeadModel):
     name = "nearest-mean"
     tensors = {"means": "Cd"}
 
-    metric: str = option("cosine", help="What nearest means; with cosine, vectors have length 1", choices=METRICS)
+    metric: str = option("cosine", help="The measure of nearness; with cosine, vectors have length 1", choices=METRICS)
 
     def _fit(self, X: Tensor, y: Tensor, outputs: int, seed: int) -> dict[str, Tensor]:
         X = unit(X.double()) if self.metric == "cosine" else X.double()
@@ -218,7 +218,7 @@ class NearestNeighboursHead(HeadModel):
     tensors = {"vectors": "nd", "labels": "n"}
 
     k: int = option(5, help="How many neighbours vote")
-    metric: str = option("cosine", help="What nearest means", choices=METRICS)
+    metric: str = option("cosine", help="The measure of nearness", choices=METRICS)
 
     def _fit(self, X: Tensor, y: Tensor, outputs: int, seed: int) -> dict[str, Tensor]:
         return {"vectors": X, "labels": y}

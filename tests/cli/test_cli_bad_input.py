@@ -177,7 +177,7 @@ def test_unequal_lengths_of_bare_files(refused, pair, atlas_command):
     np.save("x.npy", pair.source.data.numpy())
     np.save("y.npy", pair.target.data.numpy()[:50])
     result = atlas_command("fit", "procrustes", "--source", "x.npy", "--target", "y.npy", "--out", "m")
-    assert "fitted on 50 items" in result.stderr and "Note: 'x.npy' and 'y.npy' carry no space" in result.stderr
+    assert "fitted on 50 items" in result.stderr and "Note: 'x.npy' and 'y.npy' have no space" in result.stderr
 
 
 def test_anchors_fewer_than_asked(refused, atlas_command, pair):
