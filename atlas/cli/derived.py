@@ -17,7 +17,7 @@ METAVARS = {"space": "ENCODER", "items": "INPUT", "head|space": "HEAD", "model":
 NUMBERS = {"seed": click.IntRange(0, 2**63 - 1), "batch size": click.IntRange(1), "int": click.INT}
 # What a verb may take that is no option of its command, or one that several commands share.
 SHARED = ("out", "overwrite", "progress", "options")
-SAVE = click.Option(["--save"], is_flag=True, help="Write the figures into the card of what was measured.")
+SAVE = click.Option(["--save"], is_flag=True, help="Write the figures into the card of the measured artefact.")
 
 
 def command(name: str) -> click.Command:
