@@ -11,6 +11,7 @@ from atlas.artefacts.anchors import Anchors
 from atlas.artefacts.artefact import Artefact, opened, write
 from atlas.artefacts.atlas import Atlas
 from atlas.artefacts.head import Head
+from atlas.artefacts.stores import is_store, read_store
 from atlas.artefacts.vector_files import read_matrix, read_parquet
 from atlas.artefacts.vectors import Vectors
 from atlas.cards.folder import BARE, CARD
@@ -88,13 +89,15 @@ _LOADERS: dict[str, Any] = {
 
 
 def read_vectors(ref: str | Path, *, vector_column: str | None = None, id_column: str | None = None) -> Vectors:
-    """Return vectors: a folder, a registry id, or a bare .npy, .safetensors or .parquet file.
+    """Return vectors: a folder, a registry id, a bare .npy, .safetensors or .parquet file, or the URL of a store.
 
     Args:
         ref: where they are.
         vector_column: the column of a .parquet file that holds the vectors; None: the only one that holds arrays.
         id_column: the column of a .parquet file that holds the ids; None: the one with a common name; '': none.
     """
+    if is_store(ref):
+        return read_store(ref)
     path = locate(ref, ["vectors"])
     bare = path.suffix in BARE and not path.is_dir()
     return read_bare(path, vector_column, id_column) if bare else load(path, "vectors")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, overload
 
@@ -12,6 +12,7 @@ from torch import Tensor
 from atlas.artefacts.alignment import Alignment
 from atlas.artefacts.artefact import Artefact
 from atlas.artefacts.atlas import Atlas
+from atlas.artefacts.stores import is_store
 from atlas.artefacts.vectors import Vectors, written
 from atlas.cards.folder import BARE
 from atlas.errors import AtlasError
@@ -20,6 +21,7 @@ from atlas.progress import Progress, silent
 from atlas.storage.files import check_target
 from atlas.verbs.fit import check_rows
 from atlas.verbs.parameters.arguments import MappingLike, VectorsLike, artefact_of, vectors_of, views_of
+from atlas.verbs.transfer import transfer
 
 
 @overload
@@ -56,11 +58,15 @@ def apply(
 ) -> Vectors:
     """Map vectors through an alignment or an atlas.
 
+    From the URL of a store into that of a store, they go batch by batch beside the vectors that are there, which
+    `atlas stores switch` then puts them in place of. A run that was cut off is taken up where it was.
+
     Args:
         mapping: an alignment, which maps vectors of its source to its target, or an atlas, which maps those of its
             spaces to the shared one.
         *vectors: vectors of the source; for an atlas, of one or more of its spaces.
-        out: folder for the vectors, or a .npy, .safetensors or .parquet file, written batch by batch.
+        out: folder for the vectors, a .npy, .safetensors or .parquet file, or the URL of a store, written batch by
+            batch.
         inverse: run the alignment backwards: vectors of the target to the source.
         vector_column: column of a table that holds the vectors; the only one that holds arrays unless given.
         id_column: column of a table that holds the ids; the one with a common name unless given, '' for none.
@@ -69,11 +75,14 @@ def apply(
 
     Returns:
         The vectors, in memory if they are written nowhere; of an array or a table that an alignment maps, the same
-        kind of array or table.
+        kind of array or table; for a store, a `Transfer`, which says what was written.
     """
-    if out is not None:
+    if out is not None and not is_store(out):
         check_target(out, overwrite, BARE)
     found: Alignment | Atlas = artefact_of(mapping, Alignment, Atlas)  # type: ignore[assignment]
+    if is_store(out):
+        made: Any = transfer(*_to_store(found, vectors, inverse), str(out), progress=progress)
+        return made
     columns = (vector_column, id_column)
     if isinstance(found, Atlas):
         return _apply_atlas(found, views_of(vectors, *columns), inverse, out, overwrite)
@@ -106,6 +115,15 @@ def _apply_in_python(alignment: Alignment, given: Any, vector_column: str | None
     )
     names = table.vector_columns(vector_column, id_column)
     return replaced(given, names, mapped.data.numpy(), mapped.space)
+
+
+def _to_store(found: Alignment | Atlas, vectors: Sequence[VectorsLike], inverse: bool) -> tuple[Alignment, str]:
+    """Return what maps into a store, and the URL of the store that is read, or raise `AtlasError`."""
+    if not isinstance(found, Alignment):
+        raise AtlasError(f"Atlas '{found.id}' cannot map into a store - take out the chart of the space, and use that")
+    if len(vectors) != 1 or not is_store(vectors[0]):
+        raise AtlasError("What is mapped into a store is read from one - give one URL, often the one of --out (out)")
+    return found.inverse() if inverse else found, str(vectors[0])
 
 
 def _apply_rows(
