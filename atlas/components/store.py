@@ -186,7 +186,11 @@ class Store(Component):
         return vectors
 
     def close(self) -> None:
-        """Let go of whatever is open."""
+        """Let go of whatever is open, which may be nothing; what is asked for afterwards opens it again."""
+
+    def __del__(self) -> None:
+        with contextlib.suppress(Exception):
+            self.close()
 
     @contextlib.contextmanager
     def hold(self) -> Iterator[None]:
