@@ -31,7 +31,7 @@ from atlas.components.linear import Affine
 from atlas.components.store import SHADOW, VECTORS
 from atlas.verbs.transfer import transfer
 
-N, D, K, SIZE = 20_000, 32, 48, 500
+D, K = 32, 48
 
 
 @contextlib.contextmanager
@@ -101,10 +101,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("store", choices=("pgvector", "qdrant"))
     parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--rows", type=int, default=5000)
     given = parser.parse_args()
     torch.set_num_threads(1)
     g = np.random.default_rng(0)
-    X = g.normal(size=(N, D)).astype("float32")
+    X = g.normal(size=(given.rows, D)).astype("float32")
     map = Affine.of(torch.from_numpy(g.normal(size=(D, K)).astype("float32")), torch.ones(K))
     alignment = atlas.Alignment.of(map, atlas.Space("old", D), atlas.Space("new", K), "old-new")
     due = {str(row): vector for row, vector in enumerate(alignment(X))}
@@ -120,7 +121,7 @@ def kill_and_look(
     """Kill a run and a switch as often as asked for."""
     before, _ = content(url, VECTORS)
     begin = time.monotonic()
-    digest = transfer(alignment, url, url, size=SIZE).digest
+    digest = transfer(alignment, url, url, size=len(due) // 25).digest
     usual = time.monotonic() - begin
     begin = time.monotonic()
     atlas.switch_store(url)
@@ -129,8 +130,8 @@ def kill_and_look(
     atlas.drop_shadow(url)
     at_work = [0, 0]
     for turn in range(kills):
-        at_work[0] += killed(lambda: transfer(alignment, url, url, size=SIZE), chance.uniform(0, usual))
-        assert transfer(alignment, url, url, size=SIZE).digest == digest
+        at_work[0] += killed(lambda: transfer(alignment, url, url, size=len(due) // 25), chance.uniform(0, usual))
+        assert transfer(alignment, url, url, size=len(due) // 25).digest == digest
         mapped, marks = content(url, SHADOW)
         assert same(mapped, due, 1e-4) and len(marks) == 1 and "mapped by old-new" in marks.pop()
         assert same(content(url, VECTORS)[0], before)

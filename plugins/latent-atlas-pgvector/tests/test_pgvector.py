@@ -21,8 +21,19 @@ from atlas_pgvector import Pgvector
 N = 300
 
 
+_stores = []
+
+
 def store_at(url):
-    return Pgvector.at(Address.parse(url))
+    _stores.append(Pgvector.at(Address.parse(url)))
+    return _stores[-1]
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    while _stores:
+        _stores.pop().close()
 
 
 def test_it_keeps_the_promises_of_stores(fill):
@@ -162,7 +173,7 @@ def test_a_server_that_goes_away_leaves_what_can_be_gone_on_with(fill, alignment
 
     monkeypatch.setattr(Pgvector, "put", interrupted)
     monkeypatch.setattr("atlas.verbs.transfer.transfer.__kwdefaults__", {"size": 100, "progress": atlas_silent})
-    with pytest.raises(atlas.AtlasError, match="Store 'pgvector://.*' failed: "):
+    with pytest.raises(atlas.AtlasError, match=r"Store 'pgvector://.*' failed: "):
         atlas.apply(alignment, url, out=url)
     assert len(atlas.apply(alignment, url, out=url)) == N
     assert sizes == [100] * 4
