@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from atlas.artefacts.artefact import Artefact, OnCard, finite_tensors
@@ -15,6 +16,7 @@ from atlas.cards.kinds import AlignmentCard, Metric
 from atlas.cards.names import slug
 from atlas.cards.space import Space
 from atlas.components.aligner import Aligner
+from atlas.components.linear import LinearAligner
 from atlas.errors import CardError, SpaceMismatchError
 from atlas.plugins.catalogue import provider
 from atlas.storage.header import TensorFile
@@ -91,6 +93,18 @@ class Alignment(Artefact):
         fields = {name: getattr(self, name) for name in ("n_pairs", "n_unpaired", "anchors", "dataset", "license")}
         name = slug(f"{self.target.id}__{self.source.id}__{self.method}-inverse")
         return Alignment.of(Composed.of([(self.aligner, True)]), self.target, self.source, name, **fields)
+
+    def compiled(self) -> Callable[[np.ndarray], np.ndarray]:
+        """Return the map as a function of numpy arrays, for a server that maps a vector at a time.
+
+        It takes one vector (d_source,) or several (n, d_source). An affine map is a product and a sum, and checks
+        nothing: NaN comes out as NaN, and a wrong width is an error of numpy's.
+        """
+        if isinstance(self.aligner, LinearAligner):
+            weight, bias = (self.aligner.state[name].numpy() for name in ("weight", "bias"))
+            return lambda x: x @ weight + bias
+        transform = self.aligner.transform
+        return lambda x: transform(x[None])[0] if x.ndim == 1 else transform(x)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the tensors to store."""

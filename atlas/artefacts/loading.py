@@ -88,15 +88,22 @@ _LOADERS: dict[str, Any] = {
 }
 
 
-def read_vectors(ref: str | Path) -> Vectors:
-    """Return vectors: a folder, a registry id, a bare .npy, .safetensors or .parquet file, or the URL of a store."""
+def read_vectors(ref: str | Path, *, vector_column: str | None = None, id_column: str | None = None) -> Vectors:
+    """Return vectors: a folder, a registry id, a bare .npy, .safetensors or .parquet file, or the URL of a store.
+
+    Args:
+        ref: where they are.
+        vector_column: the column of a .parquet file that holds the vectors; None: the only one that holds arrays.
+        id_column: the column of a .parquet file that holds the ids; None: the one with a common name; '': none.
+    """
     if is_store(ref):
         return read_store(ref)
     path = locate(ref, ["vectors"])
-    return read_bare(path) if path.suffix in BARE and not path.is_dir() else load(path, "vectors")
+    bare = path.suffix in BARE and not path.is_dir()
+    return read_bare(path, vector_column, id_column) if bare else load(path, "vectors")
 
 
-def read_bare(path: str | Path) -> Vectors:
+def read_bare(path: str | Path, vector_column: str | None = None, id_column: str | None = None) -> Vectors:
     """Return the vectors of a bare .npy, .safetensors or .parquet file.
 
     Their space is the one that Atlas wrote into a .safetensors file; of any other only the dimension is known. Ids are
@@ -113,7 +120,7 @@ def read_bare(path: str | Path) -> Vectors:
         rows, ids, labels = read_matrix(file)
         written = file.metadata(SPACE_KEY)
     else:
-        rows, ids = read_parquet(path)
+        rows, ids = read_parquet(path, vector_column, id_column)
     if 0 in rows.tensor.shape:
         raise AtlasError(f"'{path}' has no vectors: its shape is {tuple(rows.tensor.shape)}")
     ids = RowNumbers(len(rows)) if ids is None else ids

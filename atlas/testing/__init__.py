@@ -1,4 +1,4 @@
-"""Checks that a plugin's components keep the promises all components make, for the tests of whoever wrote them.
+"""Checks that a plugin's components keep the promises all components make, for the tests of plugin authors.
 
     from atlas.testing import check_aligner
 

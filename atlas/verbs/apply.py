@@ -4,30 +4,55 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import torch
 from torch import Tensor
 
 from atlas.artefacts.alignment import Alignment
+from atlas.artefacts.artefact import Artefact
 from atlas.artefacts.atlas import Atlas
 from atlas.artefacts.stores import is_store
 from atlas.artefacts.vectors import Vectors, written
 from atlas.cards.folder import BARE
 from atlas.errors import AtlasError
-from atlas.numerics.arrays import check_finite
+from atlas.items.frames import replaced, table_of
 from atlas.progress import Progress, silent
 from atlas.storage.files import check_target
 from atlas.verbs.fit import check_rows
-from atlas.verbs.parameters.arguments import MappingLike, VectorsLike, artefact_of, vectors_of
+from atlas.verbs.parameters.arguments import MappingLike, VectorsLike, artefact_of, vectors_of, views_of
 from atlas.verbs.transfer import transfer
 
 
+@overload
+def apply(
+    mapping: MappingLike,
+    *vectors: Vectors | str | Path,
+    out: str | Path | None = None,
+    inverse: bool = False,
+    vector_column: str | None = None,
+    id_column: str | None = None,
+    overwrite: bool = False,
+    progress: Progress = silent,
+) -> Vectors: ...
+@overload
 def apply(
     mapping: MappingLike,
     *vectors: VectorsLike,
     out: str | Path | None = None,
     inverse: bool = False,
+    vector_column: str | None = None,
+    id_column: str | None = None,
+    overwrite: bool = False,
+    progress: Progress = silent,
+) -> Any: ...
+def apply(
+    mapping: MappingLike,
+    *vectors: VectorsLike,
+    out: str | Path | None = None,
+    inverse: bool = False,
+    vector_column: str | None = None,
+    id_column: str | None = None,
     overwrite: bool = False,
     progress: Progress = silent,
 ) -> Vectors:
@@ -43,11 +68,14 @@ def apply(
         out: folder for the vectors, a .npy, .safetensors or .parquet file, or the URL of a store, written batch by
             batch.
         inverse: run the alignment backwards: vectors of the target to the source.
+        vector_column: column of a table that holds the vectors; the only one that holds arrays unless given.
+        id_column: column of a table that holds the ids; the one with a common name unless given, '' for none.
         overwrite: replace what is at `out`.
         progress: shows how far it is.
 
     Returns:
-        The vectors, in memory if they are written nowhere; for a store, a `Transfer`, which says what was written.
+        The vectors, in memory if they are written nowhere; of an array or a table that an alignment maps, the same
+        kind of array or table; for a store, a `Transfer`, which says what was written.
     """
     if out is not None and not is_store(out):
         check_target(out, overwrite, BARE)
@@ -55,19 +83,38 @@ def apply(
     if is_store(out):
         made: Any = transfer(*_to_store(found, vectors, inverse), str(out), progress=progress)
         return made
-    views = [vectors_of(given) for given in vectors]
+    columns = (vector_column, id_column)
     if isinstance(found, Atlas):
-        if inverse:
-            raise AtlasError(f"Atlas '{found.id}' cannot be run backwards - invert one of its charts")
-        for view in views:
-            check_finite(view.data, f"Vectors of '{view.space.id}'")
-        result = found(*views)
-        if out is not None:
-            result.save_pretrained(out, overwrite=overwrite)
-        return result
-    if len(views) != 1:
-        raise AtlasError(f"Alignment '{found.id}' maps one set of vectors, got {len(views)}")
-    return _apply_rows(found.inverse() if inverse else found, views[0], out, overwrite, progress)
+        return _apply_atlas(found, views_of(vectors, *columns), inverse, out, overwrite)
+    if len(vectors) != 1:
+        raise AtlasError(f"Alignment '{found.id}' maps one set of vectors, got {len(vectors)}")
+    alignment, given = found.inverse() if inverse else found, vectors[0]
+    if out is None and not isinstance(given, (Artefact, str, Path)):
+        return _apply_in_python(alignment, given, *columns)
+    return _apply_rows(alignment, vectors_of(given, *columns, name=alignment.source.id), out, overwrite, progress)
+
+
+def _apply_atlas(atlas: Atlas, views: list[Vectors], inverse: bool, out: str | Path | None, overwrite: bool) -> Vectors:
+    if inverse:
+        raise AtlasError(f"Atlas '{atlas.id}' cannot be run backwards - invert one of its charts")
+    for view in views:
+        check_rows(view, f"Vectors of '{view.space.id}'")
+    result = atlas(*views)
+    if out is not None:
+        result.save_pretrained(out, overwrite=overwrite)
+    return result
+
+
+def _apply_in_python(alignment: Alignment, given: Any, vector_column: str | None, id_column: str | None) -> Any:
+    """Map an array, or the vectors in a table, and return what was given with the mapped ones."""
+    table = table_of(given)
+    if table is None:
+        return alignment(given)
+    mapped = _apply_rows(
+        alignment, vectors_of(given, vector_column, id_column, name=alignment.source.id), None, False, silent
+    )
+    names = table.vector_columns(vector_column, id_column)
+    return replaced(given, names, mapped.data.numpy(), mapped.space)
 
 
 def _to_store(found: Alignment | Atlas, vectors: Sequence[VectorsLike], inverse: bool) -> tuple[Alignment, str]:
@@ -83,7 +130,7 @@ def _apply_rows(
     alignment: Alignment, vectors: Vectors, out: str | Path | None, overwrite: bool, progress: Progress
 ) -> Vectors:
     if out is None:
-        check_finite(vectors.data, "Vectors")
+        check_rows(vectors)
         return alignment(vectors)
     alignment.check_source(vectors.space)
     # Small enough for what a batch makes to be in the cache still when it is written.
@@ -92,7 +139,7 @@ def _apply_rows(
     def mapped() -> Iterator[Tensor]:
         for batch in progress(vectors.rows.batches(size), -(-len(vectors) // size), "Applying"):
             if not bool(torch.isfinite(batch.sum())):
-                check_rows(vectors.rows, "Vectors")
+                check_rows(vectors)
             yield alignment.aligner.transform(batch)
 
     return written(out, vectors, mapped(), vectors.data.dtype, space=alignment.target, overwrite=overwrite)

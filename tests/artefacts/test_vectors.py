@@ -318,11 +318,13 @@ def test_a_parquet_file_of_lists_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"id": ["a"]}, "there must be one column of vectors, the columns are id"),
-        ({"x": [[1.0]], "y": [[1.0]]}, "there must be one column of vectors, the columns are x, y"),
+        ({"id": ["a"]}, "there must be one column of vectors, there are 'id' - say which with --vector-column"),
+        (
+            {"x": [[1.0]], "y": [[1.0]]},
+            "there must be one column of vectors, there are 'x', 'y' - say which with --vector-column",
+        ),
         ({"x": [[1.0, 2.0], [1.0]]}, "column 'x' must hold arrays of one shape, none missing"),
         ({"x": [[1.0, 2.0], [1.0], [1.0, 2.0, 3.0]]}, "column 'x' must hold arrays of one shape, none missing"),
-        ({"x": [[1.0], None]}, "column 'x' must hold arrays of one shape, none missing"),
         ({"x": [[1.0], [None]]}, "column 'x' must hold arrays of one shape, none missing"),
         ({"x": [["a"], ["b"]]}, "column 'x' must hold vectors of numbers, has object"),
         ({"x": [[1.0], [2.0]], "id": ["a", "a"]}, "has 1 duplicate id, 'a'"),
