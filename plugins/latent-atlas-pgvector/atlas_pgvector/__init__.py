@@ -13,7 +13,7 @@ import numpy as np
 
 import atlas
 from atlas.authors import SHADOW, VECTORS, Batch
-from atlas_pgvector.binary import decoded, encoded
+from atlas_pgvector.binary import decoded, encoded, messages
 from atlas_pgvector.tables import COLUMNS, INDEXES, KEY, NOTES, Source, joined, split
 
 # Seconds to wait for a connection, and for another run to let go of its lock: the server may notice late that it died.
@@ -113,14 +113,14 @@ class Pgvector(atlas.Store):
     def _select(self, place: str, condition: str, **names: Any) -> Batch:
         source = self._there(place)
         null = self._sql("NULL::text")
-        text = "COPY (SELECT s.{key}::text, {found}::vector, {marked}, {label} FROM {source} AS s "
+        text = "COPY (SELECT {found}::vector, s.{key}::text, {marked}, {label} FROM {source} AS s "
         names |= {"source": self._names[source.table], "key": source.id, "found": source.vector}
         names["marked"] = source.mark or null
         names["label"] = self._sql("{label}::text", label=source.label) if source.label else null
         statement = self._sql(f"{text}{condition}) TO STDOUT (FORMAT binary)", **names)
-        with self._connection.cursor().copy(statement) as copy:
-            data = b"".join(copy)
-        ids, vectors, marks, labels = decoded(data, self._dim(source))
+        dim = self._dim(source)
+        with self._connection.cursor().copy(statement):
+            ids, vectors, marks, labels = decoded(messages(self._connection), dim)
         cursor = f"={ids[-1]}" if ids else ""
         return Batch(ids, vectors, cursor, marks, labels if source.label else ())
 

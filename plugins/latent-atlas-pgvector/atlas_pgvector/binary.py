@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import select
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
 HEADER = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
 END = b"\xff\xff"
+# Seconds to wait for the next row.
+TIMEOUT = 300
 
 
 def encoded(ids: Sequence[str], vectors: np.ndarray, marks: Sequence[str], half: bool) -> bytes:
@@ -26,25 +30,48 @@ def encoded(ids: Sequence[str], vectors: np.ndarray, marks: Sequence[str], half:
     return b"".join([*parts, END])
 
 
-def decoded(data: bytes, dim: int) -> tuple[list[str], np.ndarray, list[str], list[str]]:
-    """Return ids, vectors, marks and labels of rows of a text, a vector and two texts; what is NULL is NaN or ''."""
-    length = struct.Struct(">i").unpack_from
+def messages(connection: Any) -> Iterator[memoryview]:
+    """Yield the rows of a COPY that has begun, one at a time: many times as fast as `Copy.rows`, which takes turns."""
+    wire = connection.pgconn
+    while True:
+        size, data = wire.get_copy_data(1)
+        if size > 0:
+            yield data
+        elif size < 0:
+            break
+        elif not select.select([wire.socket], [], [], TIMEOUT)[0]:
+            raise TimeoutError(f"no answer for {TIMEOUT} s")
+        else:
+            wire.consume_input()
+    while (result := wire.get_result()) is not None:
+        if result.error_message:
+            raise OSError(result.error_message.decode(errors="replace"))
+
+
+def decoded(rows: Iterable[memoryview], dim: int) -> tuple[list[str], np.ndarray, list[str], list[str]]:
+    """Return ids, vectors, marks and labels of rows of a vector and three texts; what is NULL is NaN or ''."""
     ids: list[str] = []
-    columns: tuple[list[str], list[str]] = ([], [])
+    # Most rows end alike: in the mark of one map, or in none.
+    ends: list[bytes] = []
     vectors: list[bytes] = []
-    empty = np.full(dim, np.nan, ">f4").tobytes()
-    at = len(HEADER)
-    while data[at : at + 2] != END:
-        at += 2
-        fields = []
-        for _ in range(4):
-            (size,) = length(data, at)
-            fields.append(b"" if size < 0 else data[at + 4 : at + 4 + size])
-            at += 4 + max(size, 0)
-        ids.append(fields[0].decode())
-        # Before the numbers stand two of two bytes, the dimension and 0.
-        vectors.append(fields[1][4:] or empty)
-        for column, field in zip(columns, fields[2:], strict=True):
-            column.append(field.decode())
-    matrix = np.frombuffer(b"".join(vectors), ">f4").astype(np.float32).reshape(-1, dim)
-    return ids, matrix, *columns
+    empty, begin = np.full(dim, np.nan, ">f4").tobytes(), len(HEADER)
+    for message in rows:
+        row = bytes(message)[begin:]
+        begin = 0
+        if row[:2] == END:
+            continue
+        # The number of fields, the size of the vector, and before its numbers two of two bytes: dimension and 0.
+        text = 6 + max(int.from_bytes(row[2:6], signed=True), 0)
+        vectors.append(row[10:text] or empty)
+        after = text + 4 + int.from_bytes(row[text : text + 4])
+        ids.append(row[text + 4 : after].decode())
+        ends.append(row[after:])
+    known = {end: _texts(end) for end in {*ends}}
+    marks, labels = zip(*map(known.__getitem__, ends), strict=True) if ends else ((), ())
+    return ids, np.frombuffer(b"".join(vectors), ">f4").astype(np.float32).reshape(-1, dim), [*marks], [*labels]
+
+
+def _texts(data: bytes) -> tuple[str, str]:
+    """Return two texts, '' for one that is NULL."""
+    size = max(int.from_bytes(data[:4], signed=True), 0)
+    return data[4 : 4 + size].decode(), data[8 + size :].decode()
