@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from atlas.errors import AtlasError, first_line, unknown
+from atlas.errors import AtlasError, unknown
 from atlas.items.batches import texts
+from atlas.storage.parquet import ParquetFile, arrow, is_list
 
 TEXT = "text texts sentence sentences question query content document utterance review abstract body passage prompt"
 LABEL = "label labels class category intent topic target"
@@ -211,37 +212,15 @@ def read_jsonl(path: Path) -> Table:
 
 def read_parquet(path: Path) -> Table:
     """Return the table of a .parquet file; columns of lists are arrays."""
-    pa, parquet = arrow()
-    try:
-        schema = parquet.read_schema(path)
-    except (pa.ArrowException, OSError) as error:
-        raise AtlasError(f"Truncated or not a .parquet file: {first_line(error)}") from None
-    arrays = [field.name for field in schema if _is_list(field.type)]
+    pa, _ = arrow()
+    file = ParquetFile(path)
+    arrays = [field.name for field in file.schema if is_list(field.type)]
 
     def column(name: str) -> Any:
-        try:
-            values = parquet.read_table(path, columns=[name]).column(0).combine_chunks()
-        except (pa.ArrowException, OSError) as error:
-            raise AtlasError(f"Column '{name}' cannot be read: {first_line(error)}") from None
+        values = pa.chunked_array(file.column(name), file.schema.field(name).type).combine_chunks()
         return _stacked(values, f"Column '{name}'") if name in arrays else values.to_pylist()
 
-    return Table(schema.names, column, lambda i: f"row {i}", arrays)
-
-
-def arrow() -> tuple[Any, Any]:
-    """Return `pyarrow` and `pyarrow.parquet`, or raise `AtlasError` saying how to get them."""
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError:
-        raise AtlasError("A .parquet file needs pyarrow - pip install 'latent-atlas[parquet]'") from None
-    return pyarrow, parquet
-
-
-def _is_list(kind: Any) -> bool:
-    # Of what is not known by this name, a fixed-shape tensor is an array, too, and list views are there from 16 on.
-    names = ("list", "large_list", "fixed_size_list", "list_view", "large_list_view")
-    return str(kind).startswith((*(f"{name}<" for name in names), "extension<arrow.fixed_shape_tensor"))
+    return Table(file.schema.names, column, lambda i: f"row {i}", arrays)
 
 
 def _stacked(values: Any, what: str) -> np.ndarray:
@@ -249,7 +228,7 @@ def _stacked(values: Any, what: str) -> np.ndarray:
     from pyarrow import compute
 
     shape = [len(values)]
-    while _is_list(values.type) and not hasattr(values, "to_numpy_ndarray"):
+    while is_list(values.type) and not hasattr(values, "to_numpy_ndarray"):
         lengths = compute.unique(compute.list_value_length(values)).to_pylist()
         if len(lengths) > 1 or lengths == [None]:
             raise AtlasError(f"{what} must hold arrays of one shape, none missing")

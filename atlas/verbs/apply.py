@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from atlas.artefacts.alignment import Alignment
 from atlas.artefacts.atlas import Atlas
+from atlas.artefacts.shards import joined, resumable, write_shards
 from atlas.artefacts.vectors import Vectors, written
 from atlas.cards.folder import BARE
+from atlas.cards.names import sha256_of
 from atlas.errors import AtlasError
-from atlas.numerics.arrays import check_finite
+from atlas.numerics.arrays import check_finite, hash_of
 from atlas.progress import Progress, silent
 from atlas.storage.files import check_target
+from atlas.storage.remote import is_remote
+from atlas.storage.rows import Parts, Rows
 from atlas.verbs.fit import check_rows
 from atlas.verbs.parameters.arguments import MappingLike, VectorsLike, artefact_of, vectors_of
 
@@ -34,7 +39,8 @@ def apply(
         mapping: an alignment, which maps vectors of its source to its target, or an atlas, which maps those of its
             spaces to the shared one.
         *vectors: vectors of the source; for an atlas, of one or more of its spaces.
-        out: folder for the vectors, or a .npy, .safetensors or .parquet file, written batch by batch.
+        out: folder for the vectors, or a .npy, .safetensors or .parquet file, written batch by batch; of a set of
+            shards, a folder of shards with the same names, in which a second run skips what is finished.
         inverse: run the alignment backwards: vectors of the target to the source.
         overwrite: replace what is at `out`.
         progress: shows how far it is.
@@ -42,7 +48,7 @@ def apply(
     Returns:
         The vectors, in memory if they are written nowhere.
     """
-    if out is not None:
+    if out is not None and not resumable(out):
         check_target(out, overwrite, BARE)
     found: Alignment | Atlas = artefact_of(mapping, Alignment, Atlas)  # type: ignore[assignment]
     views = [vectors_of(given) for given in vectors]
@@ -55,8 +61,13 @@ def apply(
         if out is not None:
             result.save_pretrained(out, overwrite=overwrite)
         return result
+    stored = out is not None and is_remote(out)
+    if all(view.rows.file for view in views) and (stored or len(views) > 1):
+        views = [joined(views)]
     if len(views) != 1:
         raise AtlasError(f"Alignment '{found.id}' maps one set of vectors, got {len(views)}")
+    if stored and not isinstance(views[0].rows, Parts):
+        raise AtlasError(f"'{out}' is in a store, where shards alone are written - give .parquet files")
     return _apply_rows(found.inverse() if inverse else found, views[0], out, overwrite, progress)
 
 
@@ -67,13 +78,19 @@ def _apply_rows(
         check_finite(vectors.data, "Vectors")
         return alignment(vectors)
     alignment.check_source(vectors.space)
-    # Small enough for what a batch makes to be in the cache still when it is written.
-    size = max(256, vectors.rows.batch_rows() // 16)
 
-    def mapped() -> Iterator[Tensor]:
-        for batch in progress(vectors.rows.batches(size), -(-len(vectors) // size), "Applying"):
+    def mapped(rows: Rows, size: int) -> Iterator[Tensor]:
+        for batch in rows.batches(size):
             if not bool(torch.isfinite(batch.sum())):
-                check_rows(vectors.rows, "Vectors")
+                check_rows(rows, f"'{rows.file}'" if rows.file else "Vectors")
             yield alignment.aligner.transform(batch)
 
-    return written(out, vectors, mapped(), vectors.data.dtype, space=alignment.target, overwrite=overwrite)
+    if isinstance(vectors.rows, Parts) and Path(out).suffix not in BARE:
+        about = {name: alignment.card.to_dict().get(name) for name in ("method", "config", "source", "target")}
+        key = sha256_of([about, hash_of(alignment.tensors())])
+        how: dict[str, Any] = {"overwrite": overwrite, "progress": progress}
+        return write_shards(out, vectors, key, mapped, alignment.target, **how)
+    # Small enough for what a batch makes to be in the cache still when it is written.
+    size = max(256, vectors.rows.batch_rows() // 16)
+    batches = progress(mapped(vectors.rows, size), -(-len(vectors) // size), "Applying")
+    return written(out, vectors, batches, vectors.rows.dtype, space=alignment.target, overwrite=overwrite)

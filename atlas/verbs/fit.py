@@ -110,7 +110,7 @@ def check_rows(rows: Rows, what: str) -> None:
             count += int(bad.sum())
         done += len(batch)
     if count:
-        raise not_finite(what, count, first)
+        raise not_finite(what, count, rows.place(first))
 
 
 def _fit_half(model: Aligner, chosen: Vectors, name: str, id: str) -> Alignment:

@@ -41,7 +41,7 @@ ExporterLike: TypeAlias = Exporter | str
 HeadModelLike: TypeAlias = HeadModel | str
 EncoderLike: TypeAlias = Encoder | str | Path
 ItemsLike: TypeAlias = Items | Vectors | Tensor | np.ndarray | Sequence[Any] | str | Path
-VectorsLike: TypeAlias = Vectors | str | Path
+VectorsLike: TypeAlias = Vectors | str | Path | Sequence[str | Path]
 AnchorsLike: TypeAlias = Anchors | Sequence[str] | str | Path
 AlignmentLike: TypeAlias = Alignment | str | Path
 AtlasLike: TypeAlias = Atlas | str | Path
@@ -72,8 +72,12 @@ def artefact_of(given: A | str | Path, *classes: type[A]) -> A:
 
 
 def vectors_of(given: VectorsLike) -> Vectors:
-    """Return vectors, given themselves or by where they are."""
-    return read_vectors(given) if isinstance(given, (str, Path)) else artefact_of(given, Vectors)
+    """Return vectors, given themselves, by where they are, or by where the shards of a set of them are."""
+    if isinstance(given, (str, Path)):
+        return read_vectors(given)
+    if isinstance(given, Sequence) and all(isinstance(one, (str, Path)) for one in given):
+        return read_vectors(given)
+    return artefact_of(given, Vectors)  # type: ignore[arg-type]
 
 
 def anchors_of(given: AnchorsLike | None) -> tuple[Sequence[str] | None, str]:
@@ -123,11 +127,8 @@ def items_of(given: ItemsLike, **columns: str | None) -> Items:
 
 
 def _rows_as_items(vectors: Vectors) -> Items:
-    labels = None
-    if vectors.labels is not None:
-        labels = [vectors.classes[i] if i >= 0 else "" for i in vectors.labels.tolist()]
     items = as_items(vectors.data)
-    items.ids, items.labels, items.name = vectors.ids, labels, vectors.dataset
+    items.ids, items.labels, items.name = vectors.ids, vectors.label_names(), vectors.dataset
     return items
 
 
