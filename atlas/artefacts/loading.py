@@ -82,15 +82,23 @@ _LOADERS: dict[str, Any] = {
 }
 
 
-def read_vectors(ref: str | Path | Sequence[str | Path]) -> Vectors:
+def read_vectors(
+    ref: str | Path | Sequence[str | Path], *, vector_column: str | None = None, id_column: str | None = None
+) -> Vectors:
     """Return vectors: a folder, a registry id, a bare .npy, .safetensors or .parquet file, or a set of shards.
 
     A set of shards is a folder of such files, a pattern with `*`, or a list; or objects in a store that fsspec knows,
     such as s3://bucket/folder, which must be .parquet. Those of a folder or a pattern stand in the natural order of
     their names: part-2 before part-10.
+
+    Args:
+        ref: where they are.
+        vector_column: the column of .parquet files that holds the vectors; None: the only one that holds arrays.
+        id_column: the column of .parquet files that holds the ids; None: the one with a common name; '': none.
     """
-    if (found := shards.read(ref)) is not None:
+    if (found := shards.read(ref, vector_column, id_column)) is not None:
         return found
     assert isinstance(ref, (str, Path))
     path = locate(ref, ["vectors"])
-    return read_bare(path) if path.suffix in BARE and not path.is_dir() else load(path, "vectors")
+    bare = path.suffix in BARE and not path.is_dir()
+    return read_bare(path, vector_column, id_column) if bare else load(path, "vectors")

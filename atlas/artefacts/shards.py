@@ -35,7 +35,9 @@ STAMPS = ".shards"
 _PATTERN = re.compile(r"[*?\[]")
 
 
-def read_bare(path: str | Path, **columns: Any) -> Vectors:
+def read_bare(
+    path: str | Path, vector_column: str | None = None, id_column: str | None = None, label_column: str = "label"
+) -> Vectors:
     """Return the vectors of a bare .npy, .safetensors or .parquet file; the last may be the URL of an object.
 
     Their space is the one that Atlas wrote into a .safetensors or .parquet file; of any other only the dimension is
@@ -45,10 +47,12 @@ def read_bare(path: str | Path, **columns: Any) -> Vectors:
 
     Args:
         path: the file.
-        **columns: of a .parquet file: vector_column, id_column and label_column, where they are called otherwise.
+        vector_column: the column of a .parquet file that holds the vectors; None: the only one that holds arrays.
+        id_column: the column of a .parquet file that holds the ids; None: the one with a common name; '': none.
+        label_column: the column of a .parquet file that holds the labels, if it is there.
     """
     where = path if is_remote(path) else as_path(path)
-    rows, ids, labels, classes, carried = _parts(where, columns)
+    rows, ids, labels, classes, carried = _parts(where, vector_column, id_column, label_column)
     if not len(rows) or not rows.dim:
         raise NoVectorsError(f"'{where}' has no vectors: its shape is ({len(rows)}, {rows.dim})")
     rows.file = where
@@ -62,13 +66,11 @@ class NoVectorsError(AtlasError):
     """A file of vectors holds none, as some shards of large sets do."""
 
 
-def _parts(
-    where: str | Path, columns: dict[str, Any]
-) -> tuple[Rows, Sequence[str] | None, Tensor | None, tuple[str, ...], str]:
+def _parts(where: str | Path, *columns: Any) -> tuple[Rows, Sequence[str] | None, Tensor | None, tuple[str, ...], str]:
     """Return rows, ids, labels and classes of a bare file, and the text of the space it carries."""
     ending = Path(where).suffix
     if ending == ".parquet":
-        table, ids, coded, carried = read_parquet(where, **columns)
+        table, ids, coded, carried = read_parquet(where, *columns)
         if coded is None:
             return table, ids, None, (), carried
         numbers, classes = encode_labels(coded[1], ())
@@ -83,11 +85,16 @@ def _parts(
     return rows, ids, labels, classes, file.metadata(SPACE_KEY)
 
 
-def read(ref: str | Path | Sequence[str | Path]) -> Vectors | None:
-    """Return the vectors of a set of shards, or of an object in a store; None if it is no such reference."""
+def read(ref: str | Path | Sequence[str | Path], *columns: Any) -> Vectors | None:
+    """Return the vectors of a set of shards, or of an object in a store; None if it is no such reference.
+
+    Args:
+        ref: a folder, a pattern, a URL or a list.
+        *columns: of .parquet files, as `read_bare` takes them.
+    """
     if isinstance(ref, (str, Path)):
         if is_remote(ref) and Path(ref).suffix in BARE and not _PATTERN.search(str(ref)):
-            return read_bare(ref)
+            return read_bare(ref, *columns)
         files = _files(ref)
         name = Path(_PATTERN.split(str(ref))[0]).name
     else:
@@ -99,7 +106,7 @@ def read(ref: str | Path | Sequence[str | Path]) -> Vectors | None:
     found = []
     for file in files:
         with contextlib.suppress(NoVectorsError):
-            found.append(read_bare(file))
+            found.append(read_bare(file, *columns))
     if not found:
         raise AtlasError(f"None of the {len(files)} files of '{ref}' has vectors")
     return joined(found, name)
@@ -188,7 +195,7 @@ def write_shards(
     out: str | Path,
     vectors: Vectors,
     key: str,
-    made: Callable[[Rows, int], Iterable[Tensor]],
+    made: Callable[[Vectors, int], Iterable[Tensor]],
     space: Space,
     *,
     overwrite: bool = False,
@@ -202,7 +209,7 @@ def write_shards(
         out: a folder, or the URL of one.
         vectors: a set of shards.
         key: what tells this from any other work on the same shards.
-        made: returns what to write of the rows of a shard, in batches of so many rows.
+        made: returns what to write of a shard, in batches of so many rows.
         space: of what is written.
         overwrite: replace files that other work has left.
         progress: shows how far it is.
@@ -219,8 +226,9 @@ def write_shards(
         total = sum(-(-len(part) // size) for part in todo.values())
         ticks = iter(progress(range(total), total, "Applying"))
         for target, part in todo.items():
-            batches = (batch for batch in made(part, size) if next(ticks, 0) is not None)
-            _write_shard(target, _view(vectors, part), batches, space, {"key": key, "input": state(part.file or "")})
+            view = _view(vectors, part)
+            batches = (batch for batch in made(view, size) if next(ticks, 0) is not None)
+            _write_shard(target, view, batches, space, {"key": key, "input": state(part.file or "")})
         next(ticks, None)
     written = joined([read_bare(target) for target in parts])
     return replace(written, card=replace(written.card, space=space, dataset=vectors.dataset))

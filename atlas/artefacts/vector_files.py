@@ -14,7 +14,7 @@ from torch import Tensor
 
 from atlas.cards.kinds import TensorInfo
 from atlas.cards.space import SPACE_KEY, Space
-from atlas.errors import AtlasError, CardError
+from atlas.errors import CardError
 from atlas.items import tables
 from atlas.items.files import named
 from atlas.storage import parquet as storage
@@ -60,33 +60,25 @@ def _column(info: TensorInfo) -> TensorInfo:
 
 
 def read_parquet(
-    path: str | Path, *, vector_column: str | None = None, id_column: str | None = None, label_column: str = "label"
-) -> tuple[ParquetRows, Sequence[str] | None, Any, str]:
+    path: str | Path, vector_column: str | None = None, id_column: str | None = None, label_column: str = "label"
+) -> tuple[ParquetRows, Sequence[str] | None, tuple[Tensor, list[Any]] | None, str]:
     """Return the vectors of a .parquet file, ids and labels if columns hold such, and the text of their space or ''.
 
     Args:
         path: a path or URL.
-        vector_column: the column of vectors; None: the only one of lists, or the one called 'vector'.
+        vector_column: the column of vectors; None: the only one of lists, or one column of numbers for each dimension.
         id_column: the column of ids; None: the one with a common name, such as id; '': none.
         label_column: the column of labels, if it is there and holds texts or whole numbers; '': none.
     """
     with named(path):
-        table = ParquetFile(path)
-        names = table.schema.names
-        if vector_column is None:
-            lists = [field.name for field in table.schema if is_list(field.type)]
-            lists = ["vector"] if "vector" in lists else lists
-            if len(lists) != 1:
-                raise AtlasError(f"There must be one column of vectors, the columns are {', '.join(names)}")
-            vector_column = lists[0]
-        column = tables.find_column(names, vector_column, "", "vector")
-        assert column is not None
-        rows = ParquetRows(table, column)
-        key = tables.find_column(names, id_column, tables.ID, "id")
-        ids = None if key is None else StoredIds(len(table), functools.partial(_ids, table, key), str(path))
-        found = None if label_column not in names else _labels(table, label_column)
-    carried = (table.schema.field(column).metadata or {}).get(SPACE_KEY.encode(), b"")
-    return rows, ids, found, carried.decode("utf-8", "replace")
+        file = ParquetFile(path)
+        table = tables.arrow_table(file.schema, file.column)
+        columns = table.vector_columns(vector_column, id_column)
+        rows = ParquetRows(file, columns)
+        key = tables.find_column(table.names, id_column, tables.ID, "id")
+        ids = None if key is None else StoredIds(len(file), functools.partial(_ids, file, key), str(path))
+        found = None if label_column not in table.names else _labels(file, label_column)
+    return rows, ids, found, table.space(columns[0])
 
 
 def _ids(table: ParquetFile, column: str) -> Iterator[list[str]]:
@@ -146,10 +138,10 @@ def write_parquet(
     number = {torch.float64: pa.float64(), torch.float16: pa.float16()}.get(dtype, pa.float32())
     parts = [part for part in (rows.parts if isinstance(rows, Parts) else [rows]) if isinstance(part, ParquetRows)]
     whole = sum(map(len, parts)) == len(rows) and all(part.like(parts[0]) for part in parts)
-    name = parts[0].column if whole else "vector"
+    name = parts[0].columns[0] if whole and len(parts[0].columns) == 1 else "vector"
     field = pa.field(name, pa.list_(number, space.dim), metadata={SPACE_KEY: space.to_json()})
     if whole:
-        schema = parts[0].table.schema
+        schema = parts[0].schema_with(field)
         others: Iterator[Any] = itertools.chain.from_iterable(part.others() for part in parts)
     else:
         schema, others = _columns(pa, field, ids, labels)

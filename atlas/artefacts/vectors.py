@@ -20,13 +20,17 @@ from atlas.cards.names import slug
 from atlas.cards.schema import shown
 from atlas.cards.space import SPACE_KEY, Space
 from atlas.errors import AtlasError, CardError
+from atlas.items.frames import table_of
 from atlas.numerics.arrays import as_matrix
 from atlas.storage.files import check_target, whole_file, whole_folder
 from atlas.storage.hashes import note_sha256
 from atlas.storage.header import TensorFile
-from atlas.storage.item_ids import RowNumbers, StoredIds, check_ids, match, pack_ids
+from atlas.storage.item_ids import RowNumbers, SomeRows, StoredIds, check_ids, match, pack_ids
 from atlas.storage.rows import Rows
 from atlas.storage.writers import Matrix
+
+# What vectors are called that were given no name.
+UNNAMED = "unnamed"
 
 
 @dataclass(frozen=True)
@@ -70,23 +74,39 @@ class Vectors(Artefact):
     def of(
         cls,
         data: Any,
-        space: Space | str = "unnamed",
+        space: Space | str = UNNAMED,
         *,
         ids: Sequence[str] | None = None,
         labels: Any = None,
         classes: Sequence[str] = (),
         dataset: str = "",
+        vector_column: str | None = None,
+        id_column: str | None = None,
+        label_column: str | None = None,
     ) -> Vectors:
-        """Return vectors from a tensor or array.
+        """Return vectors from an array, or from a table with a column of them.
 
         Args:
-            data: (n, d).
+            data: (n, d): a tensor, an array (of numpy, of scipy's sparse ones, or a memory map, which is not copied), a
+                sequence of rows; or a frame of pandas or polars, an Arrow table, a Hugging Face dataset.
             space: what made them; a name alone stands for a space of which nothing but the dimension is known.
-            ids: one text or whole number for each row; None: row numbers.
+            ids: one text or whole number for each row; None: those of a table, else row numbers.
             labels: one class name, or one number into `classes`, for each row; '', None, NaN or -1: unknown.
             classes: names of the classes, if the labels are numbers.
             dataset: what the items are from.
+            vector_column: the column of a table that holds the vectors; None: the only one that holds arrays. A table
+                of floating-point numbers alone has one column for each dimension.
+            id_column: the column that holds the ids; None: the one with a common name, such as id, else an index of
+                pandas that was set; '': none.
+            label_column: the column that holds the classes; None: the one with a common name; '': none.
         """
+        table = table_of(data)
+        if table is not None:
+            columns = table.vector_columns(vector_column, id_column, label_column)
+            ids = table.ids(id_column) if ids is None else ids
+            labels = table.classes(label_column) if labels is None else labels
+            data, carried = table.vectors(columns), table.space(columns[0])
+            space = Space.from_json(carried) if carried and space == UNNAMED else space
         X = as_matrix(data, "Vectors")
         known = space if isinstance(space, Space) else Space(slug(space), X.shape[1])
         numbers, names = encode_labels(labels, classes)
@@ -96,12 +116,17 @@ class Vectors(Artefact):
     @property
     def numbered(self) -> bool:
         """Whether the ids are numbers of rows, made up where none were given."""
-        return isinstance(self.ids, RowNumbers)
+        return isinstance(self.ids, (RowNumbers, SomeRows))
 
     @property
     def data(self) -> Tensor:
         """The matrix (n, d)."""
         return self.rows.tensor
+
+    def __repr__(self) -> str:
+        """Return in a line what it is."""
+        about = f", {len(self.classes)} classes" if self.labels is not None else ""
+        return f"<Vectors '{self.id}': {len(self)} x {self.space.dim}{about}>"
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -109,7 +134,11 @@ class Vectors(Artefact):
 
     def take(self, index: Tensor) -> Vectors:
         """Return the rows of an index, in its order."""
-        ids = self.ids.pick(index) if isinstance(self.ids, StoredIds) else [self.ids[i] for i in index.tolist()]
+        ids: Sequence[str]
+        if isinstance(self.ids, StoredIds):
+            ids = self.ids.pick(index)
+        else:
+            ids = (SomeRows if self.numbered else list)(self.ids[i] for i in index.tolist())
         labels = None if self.labels is None else self.labels[index]
         return Vectors(replace(self.card, n=len(ids)), self.rows.pick(index), ids, labels)
 
@@ -234,7 +263,7 @@ def check_ids_meet(*views: Vectors, numbers: bool = False) -> None:
                 f"('{other.ids[0]}'...): no pair is known - give ids for both or for neither: --id-column NAME for a "
                 "table, atlas.Vectors.of(X, ids=...) in Python"
             )
-        if not numbers:
+        if not numbers and isinstance(first.ids, RowNumbers) and isinstance(other.ids, RowNumbers):
             raise AtlasError(
                 f"Vectors of '{first.space.id}' are {len(first)}, those of '{other.space.id}' {len(other)}, and "
                 "neither have ids, so that no pair is known - give the same items, row by row, or ids for both"

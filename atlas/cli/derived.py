@@ -129,7 +129,8 @@ def run_verb(verb: Verb, **values: Any) -> None:
         given["options"] = config_of(verb, given)
     vectors = [name for name in given if verb.parameters[name].kind == "vectors"]
     refs = {name: given[name] if isinstance(given[name], tuple) else (given[name],) for name in vectors}
-    views = dict(zip(sum(refs.values(), ()), params.read_all(*sum(refs.values(), ())), strict=True))
+    columns = {name: given[name] for name in ("vector_column", "id_column") if name in given}
+    views = dict(zip(sum(refs.values(), ()), params.read_all(*sum(refs.values(), ()), **columns), strict=True))
     for name in vectors:
         found = [views[ref] for ref in refs[name]]
         given[name] = found if verb.parameters[name].many else found[0]

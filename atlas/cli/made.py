@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from atlas.cards.kinds import Metric, merged
 from atlas.cli.output import put_json, put_table
-from atlas.cli.params import count, wrote
+from atlas.cli.params import count, tell_numbered, wrote
 from atlas.errors import AtlasError
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ def tell(verb: Verb, made: Any, values: Mapping[str, Any], given: Mapping[str, A
     out: Any = values.get("out")
     if verb.stores:
         wrote(described(made), out, NEXT.get(verb.name, "").format(out))
+        if verb.name == "encode" and made.numbered:
+            tell_numbered([values["input"]])
         if values.get("save_space"):
             wrote(f"space '{made.space.id}'", values["save_space"])
     elif verb.makes == "file":

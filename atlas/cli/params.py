@@ -103,16 +103,25 @@ def option(decorator: Callable[[F], F]) -> click.Parameter:
     return decorator(lambda: None).__click_params__[0]  # type: ignore[attr-defined]
 
 
-def read_all(*refs: str) -> list[Vectors]:
-    """Read vectors, with one note if any of them are bare files, of whose space only the dimension is known."""
+def read_all(*refs: str, **columns: str) -> list[Vectors]:
+    """Read vectors, with a note if any are bare files, of whose space only the dimension is known, or have no ids."""
     from atlas.artefacts.loading import read_vectors
 
-    found = [read_vectors(ref) for ref in refs]
+    found = [read_vectors(ref, **columns) for ref in refs]
     bare = [ref for ref, vectors in zip(refs, found, strict=True) if not vectors.space.known]
     if bare:
         carry = "carries" if len(bare) == 1 else "carry"
         say(f"Note: {_named(bare)} {carry} no space, so that only dimensions could be checked")
+    tell_numbered([ref for ref, vectors in zip(refs, found, strict=True) if vectors.numbered], paired=len(refs) > 1)
     return found
+
+
+def tell_numbered(refs: Sequence[str], paired: bool = False) -> None:
+    """Say which rows have made-up numbers for ids, if they may be paired by these or a column may hold better."""
+    tables = [ref for ref in refs if ref.lower().endswith((".csv", ".jsonl", ".parquet", ".tsv"))]
+    if tables or (refs and paired):
+        said = f"Note: the rows of {_named(refs)} have no ids and are numbered from 0"
+        say(said + (" - name the column that holds ids with --id-column" if tables else ""))
 
 
 def _named(refs: Sequence[str]) -> str:

@@ -44,6 +44,10 @@ class RowNumbers(Sequence[str]):
     __hash__ = None  # type: ignore[assignment]
 
 
+class SomeRows(list[str]):
+    """The ids of some of the rows that have none of their own: numbers that mean nothing beside ids that were given."""
+
+
 class StoredIds(Sequence[str]):
     """Ids that lie in files: read in lists of some thousands, and kept as packed text once one is asked for by its row.
 

@@ -98,41 +98,40 @@ class ParquetFile:
 
 
 class ParquetRows(Pieces):
-    """The vectors in a column of a .parquet file, read by row groups.
+    """The vectors in a .parquet file, read by row groups. Where one is missing, there is a row of NaN.
 
     Attributes:
         table: the file.
-        column: the name of the column.
+        columns: the name of the column of vectors, or those of one column of numbers for each dimension.
     """
 
-    def __init__(self, table: ParquetFile, column: str) -> None:
-        """Look at a column.
+    def __init__(self, table: ParquetFile, columns: Sequence[str]) -> None:
+        """Look at columns.
 
         Raises:
-            CardError: it holds no vectors of numbers, or says that it holds far more than the file could.
+            CardError: they hold no vectors of numbers, or say that they hold far more than the file could.
         """
-        self.table, self.column, self.file = table, column, table.where
-        kind = getattr(table.schema.field(column).type, "storage_type", table.schema.field(column).type)
-        shape = getattr(table.schema.field(column).type, "shape", ())
-        dtype = _NUMBERS.get(str(getattr(kind, "value_type", "")))
-        if dtype is None or not is_list(kind) or len(shape) > 1:
-            raise self._fail(f"must hold vectors of numbers, has {table.schema.field(column).type}")
+        self.table, self.columns, self.file = table, list(columns), table.where
+        given = table.schema.field(columns[0]).type
+        kind = getattr(given, "storage_type", given)
+        dtype = _NUMBERS.get(str(getattr(kind, "value_type", kind)))
+        if dtype is None or len(getattr(given, "shape", ())) > 1:
+            raise self._fail(f"must hold vectors of numbers, has {given}")
         groups = [table.metadata.row_group(i) for i in range(table.metadata.num_row_groups)]
-        values = sum(_values(group, column) for group in groups)
+        values = sum(_values(group, columns) for group in groups)
         if values * dtype.itemsize > max(MOST, TIMES * table.size):
             raise self._fail(f"says it has {values:,} numbers, in a file of {table.size:,} bytes - write it anew")
         # Each row of another length than the first is told of when it is read.
-        dim = getattr(kind, "list_size", None)
+        dim = getattr(kind, "list_size", None) if is_list(kind) else len(columns)
         if dim is None and values:
-            first = next(table.batches([column], 1)).column(0)[0].as_py()
-            dim = len(first or ())
+            dim = next((len(row) for row in next(table.batches(columns, 64)).column(0).to_pylist() if row), 0)
         super().__init__([group.num_rows for group in groups] or [0], dim or 0, dtype)
 
     def read(self, piece: int, size: int, index: Tensor | None = None) -> Iterator[Tensor]:
         """Yield the rows of a row group in order, at most `size` at a time, all or those of an index that rises."""
         start, begin = 0, int(self.ends[piece - 1]) if piece else 0
-        for batch in self.table.batches([self.column], size, [piece]):
-            X = self._matrix(batch.column(0), begin + start)
+        for batch in self.table.batches(self.columns, size, [piece]):
+            X = self._matrix(batch, begin + start)
             if index is not None:
                 first, last = np.searchsorted(index.numpy(), [start, start + len(X)])
                 if first < last:
@@ -157,35 +156,52 @@ class ParquetRows(Pieces):
                     write_all(file, bytes_of(batch))
             return Rows.map(path, 0, TensorInfo(NAMES[self.dtype], (len(self), self.dim)))
 
-    def _matrix(self, values: Any, first: int) -> Tensor:
-        """Return a piece of the column as a matrix, or raise `CardError` naming the row that does not fit."""
+    def _matrix(self, batch: Any, first: int) -> Tensor:
+        """Return rows of the file as a matrix, or raise `CardError` naming the row that does not fit."""
+        if not is_list(self.table.schema.field(self.columns[0]).type):
+            parts = [batch.column(name).to_numpy(zero_copy_only=False) for name in self.columns]
+            return torch.from_numpy(np.stack(parts, 1)).to(self.dtype)
+        values = getattr(batch.column(0), "storage", batch.column(0))
+        rows = first + np.flatnonzero(values.is_valid().to_numpy(zero_copy_only=False))
+        if not values.null_count:
+            return self._lists(values, rows)
+        whole = torch.full((len(values), self.dim), torch.nan, dtype=self.dtype)
+        whole[torch.from_numpy(rows - first)] = self._lists(values.drop_null(), rows)
+        return whole
+
+    def _lists(self, values: Any, rows: np.ndarray) -> Tensor:
+        """Return lists, of the rows of the file that are given, as a matrix."""
         from pyarrow import compute
 
-        values = getattr(values, "storage", values)
-        if values.null_count:
-            row = first + compute.index(values.is_null(), True).as_py()
-            raise self._fail(f"has no vector in row {row} - remove the row, or fill it")
         lengths = compute.list_value_length(values)
         if len(wrong := compute.indices_nonzero(compute.not_equal(lengths, self.dim))):
-            row = wrong[0].as_py()
-            raise self._fail(f"has {lengths[row]} numbers in row {first + row}, and {self.dim} in the first")
+            i = wrong[0].as_py()
+            raise self._fail(f"has a vector of length {lengths[i]} in row {rows[i]}, others have {self.dim}")
         flat = values.flatten()
         if flat.null_count:
-            row = first + compute.index(flat.is_null(), True).as_py() // self.dim
+            row = rows[compute.index(flat.is_null(), True).as_py() // self.dim]
             raise self._fail(f"lacks a number in row {row} - remove the row, or fill it")
         return tensor_of(flat.to_numpy(zero_copy_only=False).reshape(-1, self.dim)).to(self.dtype)
 
     def _fail(self, problem: str) -> CardError:
-        return CardError(f"{self.table.where}: column '{self.column}' {problem}")
+        return CardError(f"{self.table.where}: column '{self.columns[0]}' {problem}")
 
     def like(self, other: ParquetRows) -> bool:
         """Whether both are of files with the same columns."""
-        return self.column == other.column and self.table.schema.equals(other.table.schema)
+        return self.columns == other.columns and self.table.schema.equals(other.table.schema)
 
     def others(self) -> Iterator[Any]:
         """Return batches of the other columns of the file."""
-        names = [name for name in self.table.schema.names if name != self.column]
+        names = [name for name in self.table.schema.names if name not in self.columns]
         return self.table.batches(names) if names else iter(())
+
+    def schema_with(self, field: Any) -> Any:
+        """Return the schema of the file with one column in place of the vectors'."""
+        schema = self.table.schema
+        first = schema.get_field_index(self.columns[0])
+        for name in self.columns:
+            schema = schema.remove(schema.get_field_index(name))
+        return schema.insert(first, field)
 
 
 _HELD = (torch.float16, torch.float32, torch.float64)
@@ -196,10 +212,10 @@ _NUMBERS = {
 }
 
 
-def _values(group: Any, column: str) -> int:
-    """Return how many numbers a row group has in a column of lists."""
-    columns = (group.column(i) for i in range(group.num_columns))
-    return sum(c.num_values for c in columns if c.path_in_schema.split(".", 1)[0] == column)
+def _values(group: Any, columns: Sequence[str]) -> int:
+    """Return how many numbers a row group has in some columns."""
+    leaves = (group.column(i) for i in range(group.num_columns))
+    return sum(leaf.num_values for leaf in leaves if leaf.path_in_schema.split(".", 1)[0] in columns)
 
 
 def write_parquet(
@@ -212,11 +228,10 @@ def write_parquet(
         batches: of rows, n in all.
         field: the column of the vectors, in Arrow's words: its name, its type and what it carries.
         n: how many rows there are.
-        schema: of all columns; the field takes the place of the one of its name.
+        schema: of all columns.
         others: record batches of the other columns.
     """
     pa, parquet = arrow()
-    schema = schema.set(schema.get_field_index(field.name), field)
     names = [name for name in schema.names if name != field.name]
     flat = [name for name in names if not pa.types.is_nested(schema.field(name).type)]
     dim, done = field.type.list_size, 0

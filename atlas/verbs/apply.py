@@ -4,32 +4,58 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import torch
 from torch import Tensor
 
 from atlas.artefacts.alignment import Alignment
+from atlas.artefacts.artefact import Artefact
 from atlas.artefacts.atlas import Atlas
 from atlas.artefacts.shards import joined, resumable, write_shards
 from atlas.artefacts.vectors import Vectors, written
 from atlas.cards.folder import BARE
 from atlas.cards.names import sha256_of
 from atlas.errors import AtlasError
-from atlas.numerics.arrays import check_finite, hash_of
+from atlas.items.frames import replaced, table_of
+from atlas.numerics.arrays import hash_of
 from atlas.progress import Progress, silent
 from atlas.storage.files import check_target
 from atlas.storage.remote import is_remote
-from atlas.storage.rows import Parts, Rows
+from atlas.storage.rows import Parts
 from atlas.verbs.fit import check_rows
-from atlas.verbs.parameters.arguments import MappingLike, VectorsLike, artefact_of, vectors_of
+from atlas.verbs.parameters.arguments import MappingLike, VectorsLike, artefact_of, lies_somewhere, vectors_of, views_of
 
 
+@overload
+def apply(
+    mapping: MappingLike,
+    *vectors: Vectors | str | Path,
+    out: str | Path | None = None,
+    inverse: bool = False,
+    vector_column: str | None = None,
+    id_column: str | None = None,
+    overwrite: bool = False,
+    progress: Progress = silent,
+) -> Vectors: ...
+@overload
 def apply(
     mapping: MappingLike,
     *vectors: VectorsLike,
     out: str | Path | None = None,
     inverse: bool = False,
+    vector_column: str | None = None,
+    id_column: str | None = None,
+    overwrite: bool = False,
+    progress: Progress = silent,
+) -> Any: ...
+def apply(
+    mapping: MappingLike,
+    *vectors: VectorsLike,
+    out: str | Path | None = None,
+    inverse: bool = False,
+    vector_column: str | None = None,
+    id_column: str | None = None,
     overwrite: bool = False,
     progress: Progress = silent,
 ) -> Vectors:
@@ -42,25 +68,25 @@ def apply(
         out: folder for the vectors, or a .npy, .safetensors or .parquet file, written batch by batch; of a set of
             shards, a folder of shards with the same names, in which a second run skips what is finished.
         inverse: run the alignment backwards: vectors of the target to the source.
+        vector_column: column of a table that holds the vectors; the only one that holds arrays unless given.
+        id_column: column of a table that holds the ids; the one with a common name unless given, '' for none.
         overwrite: replace what is at `out`.
         progress: shows how far it is.
 
     Returns:
-        The vectors, in memory if they are written nowhere.
+        The vectors, in memory if they are written nowhere; of an array or a table that an alignment maps, the same
+        kind of array or table.
     """
     if out is not None and not resumable(out):
         check_target(out, overwrite, BARE)
     found: Alignment | Atlas = artefact_of(mapping, Alignment, Atlas)  # type: ignore[assignment]
-    views = [vectors_of(given) for given in vectors]
+    columns = (vector_column, id_column)
     if isinstance(found, Atlas):
-        if inverse:
-            raise AtlasError(f"Atlas '{found.id}' cannot be run backwards - invert one of its charts")
-        for view in views:
-            check_finite(view.data, f"Vectors of '{view.space.id}'")
-        result = found(*views)
-        if out is not None:
-            result.save_pretrained(out, overwrite=overwrite)
-        return result
+        return _apply_atlas(found, views_of(vectors, *columns), inverse, out, overwrite)
+    alignment = found.inverse() if inverse else found
+    if len(vectors) == 1 and out is None and not (isinstance(vectors[0], Artefact) or lies_somewhere(vectors[0])):
+        return _apply_in_python(alignment, vectors[0], *columns)
+    views = [vectors_of(given, *columns, name=alignment.source.id) for given in vectors]
     stored = out is not None and is_remote(out)
     if all(view.rows.file for view in views) and (stored or len(views) > 1):
         views = [joined(views)]
@@ -68,21 +94,44 @@ def apply(
         raise AtlasError(f"Alignment '{found.id}' maps one set of vectors, got {len(views)}")
     if stored and not isinstance(views[0].rows, Parts):
         raise AtlasError(f"'{out}' is in a store, where shards alone are written - give .parquet files")
-    return _apply_rows(found.inverse() if inverse else found, views[0], out, overwrite, progress)
+    return _apply_rows(alignment, views[0], out, overwrite, progress)
+
+
+def _apply_atlas(atlas: Atlas, views: list[Vectors], inverse: bool, out: str | Path | None, overwrite: bool) -> Vectors:
+    if inverse:
+        raise AtlasError(f"Atlas '{atlas.id}' cannot be run backwards - invert one of its charts")
+    for view in views:
+        check_rows(view, f"Vectors of '{view.space.id}'")
+    result = atlas(*views)
+    if out is not None:
+        result.save_pretrained(out, overwrite=overwrite)
+    return result
+
+
+def _apply_in_python(alignment: Alignment, given: Any, vector_column: str | None, id_column: str | None) -> Any:
+    """Map an array, or the vectors in a table, and return what was given with the mapped ones."""
+    table = table_of(given)
+    if table is None:
+        return alignment(given)
+    mapped = _apply_rows(
+        alignment, vectors_of(given, vector_column, id_column, name=alignment.source.id), None, False, silent
+    )
+    names = table.vector_columns(vector_column, id_column)
+    return replaced(given, names, mapped.data.numpy(), mapped.space)
 
 
 def _apply_rows(
     alignment: Alignment, vectors: Vectors, out: str | Path | None, overwrite: bool, progress: Progress
 ) -> Vectors:
     if out is None:
-        check_finite(vectors.data, "Vectors")
+        check_rows(vectors)
         return alignment(vectors)
     alignment.check_source(vectors.space)
 
-    def mapped(rows: Rows, size: int) -> Iterator[Tensor]:
-        for batch in rows.batches(size):
+    def mapped(view: Vectors, size: int) -> Iterator[Tensor]:
+        for batch in view.rows.batches(size):
             if not bool(torch.isfinite(batch.sum())):
-                check_rows(rows, f"'{rows.file}'" if rows.file else "Vectors")
+                check_rows(view, f"'{view.rows.file}'" if view.rows.file else "Vectors")
             yield alignment.aligner.transform(batch)
 
     if isinstance(vectors.rows, Parts) and Path(out).suffix not in BARE:
@@ -92,5 +141,5 @@ def _apply_rows(
         return write_shards(out, vectors, key, mapped, alignment.target, **how)
     # Small enough for what a batch makes to be in the cache still when it is written.
     size = max(256, vectors.rows.batch_rows() // 16)
-    batches = progress(mapped(vectors.rows, size), -(-len(vectors) // size), "Applying")
+    batches = progress(mapped(vectors, size), -(-len(vectors) // size), "Applying")
     return written(out, vectors, batches, vectors.rows.dtype, space=alignment.target, overwrite=overwrite)

@@ -318,11 +318,16 @@ def test_a_parquet_file_of_lists_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"id": ["a"]}, "there must be one column of vectors, the columns are id"),
-        ({"x": [[1.0]], "y": [[1.0]]}, "there must be one column of vectors, the columns are x, y"),
-        ({"x": [[1.0, 2.0], [1.0]]}, "column 'x' has 1 numbers in row 1, and 2 in the first"),
-        ({"x": [[1.0, 2.0], [1.0, 2.0], [1.0, 2.0, 3.0]]}, "column 'x' has 3 numbers in row 2, and 2 in the first"),
-        ({"x": [[1.0], None]}, "column 'x' has no vector in row 1 - remove the row, or fill it"),
+        ({"id": ["a"]}, "there must be one column of vectors, there are 'id' - say which with --vector-column"),
+        (
+            {"x": [[1.0]], "y": [[1.0]]},
+            "there must be one column of vectors, there are 'x', 'y' - say which with --vector-column",
+        ),
+        ({"x": [[1.0, 2.0], [1.0]]}, "column 'x' has a vector of length 1 in row 1, others have 2"),
+        (
+            {"x": [[1.0, 2.0], [1.0, 2.0], [1.0, 2.0, 3.0]]},
+            "column 'x' has a vector of length 3 in row 2, others have 2",
+        ),
         ({"x": [[1.0, 2.0], [3.0, None]]}, "column 'x' lacks a number in row 1 - remove the row, or fill it"),
         ({"x": [["a"], ["b"]]}, "column 'x' must hold vectors of numbers, has list<element: string>"),
         ({"x": [[1.0], [2.0]], "id": ["a", "a"]}, "has 1 duplicate id, 'a'"),

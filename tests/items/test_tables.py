@@ -209,7 +209,7 @@ def test_fixed_shape_tensors_are_arrays(tmp_path) -> None:
     assert_close(read_items(tmp_path / "a.parquet")[1:], torch.from_numpy(values[1:]))
 
 
-@pytest.mark.parametrize("values", [[[1.0], [1.0, 2.0]], [[1.0], None], [[1.0], [None]], [[[1], [2, 3]]], [None]])
+@pytest.mark.parametrize("values", [[[1.0], [1.0, 2.0]], [[1.0], [None]], [[[1], [2, 3]]], [None]])
 def test_arrays_of_different_shapes_are_refused(tmp_path, values) -> None:
     depth = pa.list_(pa.list_(pa.int64())) if values[0] and isinstance(values[0][0], list) else pa.list_(pa.float64())
     parquet.write_table(pa.table({"x": pa.array(values, depth)}), tmp_path / "a.parquet")
@@ -217,10 +217,11 @@ def test_arrays_of_different_shapes_are_refused(tmp_path, values) -> None:
         read_items(tmp_path / "a.parquet")
 
 
-def test_vectors_of_fixed_length_may_not_be_missing(tmp_path) -> None:
-    parquet.write_table(pa.table({"x": pa.array([[1.0], None], pa.list_(pa.float64(), 1))}), tmp_path / "a.parquet")
-    with pytest.raises(AtlasError, match=r"column 'x' must hold arrays of one shape, none missing"):
-        read_items(tmp_path / "a.parquet")
+@pytest.mark.parametrize("kind", [pa.list_(pa.float32(), 2), pa.list_(pa.float32()), pa.list_(pa.int64())])
+def test_a_missing_vector_is_a_row_of_nan(tmp_path, kind) -> None:
+    parquet.write_table(pa.table({"x": pa.array([None, [1, 2], None, [3, 4]], kind)}), tmp_path / "a.parquet")
+    found = torch.tensor([[torch.nan] * 2, [1, 2], [torch.nan] * 2, [3, 4]])
+    assert_close(read_items(tmp_path / "a.parquet")[:].float(), found, equal_nan=True)
 
 
 def test_lists_of_text_are_not_arrays_of_numbers(tmp_path) -> None:

@@ -32,7 +32,7 @@ def in_parts(path):
 def in_row_groups(path):
     column = pa.FixedSizeListArray.from_arrays(pa.array(matrix().reshape(-1).numpy()), D)
     parquet.write_table(pa.table({"vector": column}), path / "x.parquet", row_group_size=9)
-    return ParquetRows(ParquetFile(path / "x.parquet"), "vector")
+    return ParquetRows(ParquetFile(path / "x.parquet"), ["vector"])
 
 
 def in_both(path):

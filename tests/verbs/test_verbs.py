@@ -368,8 +368,13 @@ def test_what_is_stored_is_taken_by_where_it_is(stored, pair):
 
 
 def test_anything_else_in_place_of_an_artefact_is_refused(pair):
-    with pytest.raises(AtlasError, match="Expected vectors, got Tensor - give it, its folder, its id or a reference"):
-        fit("procrustes", source=torch.rand(4, 3), target=pair.target)
+    with pytest.raises(
+        AtlasError, match="Expected vectors, got Alignment - give it, its folder, its id or a reference"
+    ):
+        fit("procrustes", source=fit("identity", source=pair.source, target=pair.target), target=pair.target)
+    for given in ({"a": 1}, object(), 5):
+        with pytest.raises(AtlasError, match=r"Vectors must .* got"):
+            fit("procrustes", source=given, target=pair.target)
     with pytest.raises(AtlasError, match="Expected alignment or atlas, got Vectors"):
         apply(pair.source, pair.source)
 
@@ -425,7 +430,7 @@ def test_rows_without_a_label_are_left_out(pair):
 
 
 def test_what_cannot_be_trained_is_told(pair):
-    with pytest.raises(AtlasError, match="Vectors of 'c' have no labels - encode a folder with class subfolders"):
+    with pytest.raises(AtlasError, match="Vectors of 'c' have no labels - encode items with classes, or give labels"):
         train("linear", Vectors.of(torch.rand(4, 3), "c"))
     with pytest.raises(AtlasError, match="Unknown head 'linaer' - did you mean 'linear'"):
         train("linaer", pair.source)
