@@ -102,7 +102,5 @@ def test_one_that_fits_on_the_source_alone_needs_no_target():
 def test_without_the_library_it_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.utils.validation", None)
     monkeypatch.delitem(sys.modules, "atlas.sklearn")
-    with pytest.raises(
-        ImportError, match="atlas.sklearn needs scikit-learn 1.6 or newer - pip install -U scikit-learn"
-    ):
+    with pytest.raises(ImportError, match=r"needs scikit-learn 1\.6 or newer - pip install -U scikit-learn"):
         importlib.import_module("atlas.sklearn")
