@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, overload
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -122,10 +123,13 @@ def _apply_in_python(alignment: Alignment, given: Any, vector_column: str | None
     table = table_of(given)
     if table is None:
         return alignment(given)
-    mapped = _apply_rows(
-        alignment, vectors_of(given, vector_column, id_column, name=alignment.source.id), None, False, silent
-    )
     names = table.vector_columns(vector_column, id_column)
+    if not len(given):
+        return replaced(given, names, np.empty((0, alignment.target.dim), np.float32), alignment.target)
+    # Nothing is paired, so that rows may well have no ids.
+    own = "" if id_column is None and table.ids(None) is None else id_column
+    view = vectors_of(given, vector_column, own, name=alignment.source.id)
+    mapped = _apply_rows(alignment, view, None, False, silent)
     return replaced(given, names, mapped.data.numpy(), mapped.space)
 
 
