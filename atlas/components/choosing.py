@@ -53,13 +53,16 @@ def kept(mapped: Tensor, X: Tensor, Y: Tensor, role: str, k: int = 10) -> Tensor
     return neighbours_kept((mapped, Y), (X, X), k)
 
 
-def chosen(candidates: Sequence[Aligner], X: Tensor, Y: Tensor, role: str, folds: int = 3) -> tuple[Aligner, Tensor]:
+def chosen(
+    candidates: Sequence[Aligner], X: Tensor, Y: Tensor, role: str, folds: int = 3, slack: float = 0.0
+) -> tuple[Aligner, Tensor]:
     """Return the aligner, not yet fitted, whose maps keep most neighbours, and the share that each of them keeps.
 
-    The first of those that are as good is chosen, and the first of all where there are too few pairs to tell.
+    The first of those that keep as much, but for the slack, is chosen, and the first of all where there are too few
+    pairs to tell.
     """
     X, Y = X[:MOST], Y[:MOST]
     if len(X) < FEWEST:
         return candidates[0], torch.full((len(candidates),), torch.nan)
     shares = torch.stack([kept(left_out(one, X, Y, folds), X, Y, role).mean() for one in candidates])
-    return candidates[int(shares.argmax())], shares
+    return candidates[int((shares >= shares.max() - slack).nonzero()[0])], shares
