@@ -12,7 +12,7 @@ from atlas.migration.scoring import DRAWS, Figure, resampled
 from atlas.migration.trial import Trial
 
 # The parts of the pairs that are tried, fewest first, and how often each.
-PARTS, TIMES = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0), 2
+PARTS, TIMES = (1 / 8, 1 / 4, 1 / 2, 1.0), 2
 FEWEST = 20
 # Figures are taken to near their limit as a power of the number of pairs; these are the powers.
 POWERS = torch.linspace(0.25, 1.25, 21, dtype=torch.float64)

@@ -12,10 +12,10 @@ from atlas.migration.judgements import Judgements, neighbours, relevant
 from atlas.migration.learning import FEWEST, Curve, curve
 from atlas.migration.methods import Method
 from atlas.migration.scoring import Figure, scorer
-from atlas.migration.trial import DEEP, DEPTHS, WAYS, Trial
+from atlas.migration.trial import DEEP, DEPTHS, WAYS, Maps, Trial
 
 # More documents than that are not searched again and again for a learning curve.
-MOST_CURVE = 5000
+MOST_CURVE, CURVE_FOLDS = 5000, 4
 # Each measure's value for each judged query, (q,).
 Scores = dict[str, Tensor]
 
@@ -40,6 +40,7 @@ class Measured:
         judged = neighbours(trial.queries, trial.documents, trial.re_embed()) if given is None else given
         self._scorer = scorer(relevant(judged, trial.queries, trial.documents))
         self.queries = len(self._scorer.queries)
+        self._maps = {name: Maps.of(method.create(), trial.pairs, name) for name, method in methods.items()}
         self.candidates = self._recalled(whole)
 
     def ways(self) -> list[Way]:
@@ -62,7 +63,7 @@ class Measured:
 
     def _simple(self, trial: Trial) -> dict[str, Tensor]:
         """Return what is found by the ways that embed nothing."""
-        found = {name: getattr(trial, name)(method.create()) for name, method in self.methods.items()}
+        found = {name: getattr(trial, name)(maps) for name, maps in self._maps.items()}
         if trial.queries_old is not None:
             found["stay"] = trial.stay()
         if trial.queries_new.shape[1] == trial.old.tensor.shape[1]:
@@ -72,7 +73,7 @@ class Measured:
     def _recalled(self, trial: Trial) -> Tensor:
         """Return the most candidates (q, k) of the old model, or of the bridge where that is gone."""
         k = trial.candidates(DEPTHS[-1])
-        return trial.bridge(self.methods["bridge"].create(), k) if trial.queries_old is None else trial.stay(k)
+        return trial.bridge(self._maps["bridge"], k) if trial.queries_old is None else trial.stay(k)
 
     def _deep_enough(self, ceiling: Scores) -> tuple[int, Scores]:
         """Return the least depth at which re-ordering passes the gate, else the largest, and the figures there."""
@@ -125,7 +126,7 @@ class Measured:
 
     def _curve(self, name: str) -> Curve:
         def find(trial: Trial) -> Tensor:
-            return getattr(trial, name)(self.methods[name].create())
+            return getattr(trial, name)(Maps.of(self.methods[name].create(), trial.pairs, name, CURVE_FOLDS))
 
         def score(found: Tensor) -> Tensor:
             return self._scores(found)[self.gate.measure]

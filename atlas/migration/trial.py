@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from atlas.components.aligner import Aligner
-from atlas.components.choosing import left_out
+from atlas.components.choosing import cross_fit, left_out, unfitted
 from atlas.migration.searching import BATCH, mapped, merged, nearest, scores_of
 from atlas.storage.rows import Rows
 
@@ -78,47 +78,35 @@ class Trial:
         """Return what new queries find in the old index as it is."""
         return nearest(self.queries_new, self.old.batches(BATCH), DEEP)
 
-    def convert(self, aligner: Aligner) -> Tensor:
-        """Return what new queries find in the converted index.
+    def convert(self, maps: Maps) -> Tensor:
+        """Return what new queries find in the index converted by maps from old to new vectors."""
+        return nearest(self.queries_new, self._converted(maps), DEEP)
 
-        Args:
-            aligner: the method, not fitted.
-        """
-        return nearest(self.queries_new, self._converted(aligner), DEEP)
-
-    def _converted(self, aligner: Aligner) -> Iterator[Tensor]:
+    def _converted(self, maps: Maps) -> Iterator[Tensor]:
         """Yield the documents converted, those that are pairs each by a map that has not seen it."""
-        pairs, inside = self.pairs, self.pairs.at >= 0
-        fresh = left_out(aligner, pairs.old, pairs.new, folds_of(len(inside))) if bool(inside.any()) else None
-        fitted = fresh_copy(aligner).fit(pairs.old, pairs.new)
-        done = 0
-        for batch in mapped(fitted, self.old, "The old index"):
-            here = inside & (pairs.at >= done) & (pairs.at < done + len(batch))
-            if fresh is not None and bool(here.any()):
-                batch = batch.index_copy(0, pairs.at[here] - done, fresh[here].to(batch))
+        at, done = self.pairs.at, 0
+        fresh = left_out(maps.fits, self.pairs.old)
+        for batch in mapped(maps.whole, self.old, "The old index"):
+            here = (at >= done) & (at < done + len(batch))
             done += len(batch)
-            yield batch
+            yield batch.index_copy(0, at[here] + len(batch) - done, fresh[here].to(batch))
 
-    def bridge(self, aligner: Aligner, k: int = DEEP) -> Tensor:
-        """Return what new queries find in the old index once they are mapped; `aligner` is not fitted.
+    def bridge(self, maps: Maps, k: int = DEEP) -> Tensor:
+        """Return what new queries find in the old index once they are mapped by maps from new to old vectors.
 
         A map favours the documents that it has seen, so that each is found by queries mapped by one that has not.
         """
-        return merged(self._bridged(aligner), k)
+        return merged(self._bridged(maps), k)
 
-    def _bridged(self, aligner: Aligner) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    def _bridged(self, maps: Maps) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Yield the queries as they are mapped for some documents, these, and their numbers."""
-        pairs, n = self.pairs, len(self.pairs.old)
-        fold = torch.arange(n) % folds_of(n)
-        for k in range(folds_of(n)):
-            rows = pairs.at[(fold == k) & (pairs.at >= 0)]
+        at = self.pairs.at
+        parts = [(one, rows[rows >= 0]) for k, one in enumerate(maps.fits) for rows in [at[k :: len(maps.fits)]]]
+        unseen = torch.ones(len(self.documents), dtype=torch.bool).index_fill_(0, at[at >= 0], False)
+        parts += [(maps.whole, rows) for rows in unseen.nonzero().flatten().split(BATCH)]
+        for fitted, rows in parts:
             if len(rows):
-                fitted = fresh_copy(aligner).fit(pairs.new[fold != k], pairs.old[fold != k])
                 yield fitted.transform(self.queries_new), self.old.take(rows), rows
-        unseen = torch.ones(len(self.documents), dtype=torch.bool).index_fill_(0, pairs.at[pairs.at >= 0], False)
-        fitted = fresh_copy(aligner).fit(pairs.new, pairs.old)
-        for rows in unseen.nonzero().flatten().split(BATCH):
-            yield fitted.transform(self.queries_new), self.old.take(rows), rows
 
     def fewer(self, size: int, seed: int) -> Trial:
         """Return the same trial with so many of the pairs, drawn by chance; with all of them in their order."""
@@ -150,11 +138,20 @@ class Trial:
         return float(torch.isin(candidates, self.native).double().mean())
 
 
-def folds_of(n: int) -> int:
-    """Return in how many folds n pairs are left out."""
-    return min(FOLDS, n // 2)
+@dataclass(frozen=True)
+class Maps:
+    """One method, fitted on all pairs and in folds.
 
+    Attributes:
+        fits: each leaves a fold of the pairs out.
+        whole: fitted on all of them.
+    """
 
-def fresh_copy(aligner: Aligner) -> Aligner:
-    """Return an aligner of the same options that has learned nothing."""
-    return type(aligner).from_config(aligner.config())
+    fits: Sequence[Aligner]
+    whole: Aligner
+
+    @classmethod
+    def of(cls, aligner: Aligner, pairs: Pairs, way: str, folds: int = FOLDS) -> Maps:
+        """Return maps from old to new vectors to "convert", or from new to old ones to "bridge"."""
+        X, Y = (pairs.old, pairs.new) if way == "convert" else (pairs.new, pairs.old)
+        return cls(cross_fit(aligner, X, Y, min(folds, len(X) // 2)), unfitted(aligner).fit(X, Y))

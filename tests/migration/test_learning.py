@@ -51,6 +51,6 @@ def test_how_many_pairs_a_figure_needs():
 
 
 def test_sizes_are_parts_of_what_is_there():
-    assert sizes_of(1600) == [100, 200, 400, 800, 1600]
+    assert sizes_of(1600) == [200, 400, 800, 1600]
     assert sizes_of(100) == [25, 50, 100]
     assert sizes_of(N)[-1] == N
