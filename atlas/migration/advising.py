@@ -16,7 +16,7 @@ from atlas.migration.domain import outside
 from atlas.migration.judgements import Judgements, read_judgements
 from atlas.migration.measuring import Measured
 from atlas.migration.methods import choose
-from atlas.migration.trial import DEEP, DEPTHS, Pairs, Trial
+from atlas.migration.trial import DEEP, DEPTHS, Maps, Pairs, Trial
 from atlas.migration.unknown import unknown
 from atlas.numerics.arrays import check_finite
 from atlas.progress import Progress, silent
@@ -74,7 +74,9 @@ def advise(
     trial = _chosen(whole)
     roles = progress(zip(MAPS, ROLES, strict=True), len(MAPS), "Choosing methods")
     methods = {name: choose(fitted, role, aligners) for name, role in roles}
-    measured = Measured(trial, whole, given, wanted, {name: tried[0] for name, tried in methods.items()})
+    best = {name: tried[0] for name, tried in methods.items()}
+    maps = {name: Maps.of(method.create(), fitted, name) for name, method in best.items()}
+    measured = Measured(trial, whole, given, wanted, best, maps)
     ways = [way.costed(rate, tokens) for way in measured.ways()]
     name, reason, passed = verdict(ways, wanted, given is not None)
     more, needed = measured.more_pairs(ways)

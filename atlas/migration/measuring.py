@@ -28,19 +28,26 @@ class Measured:
         whole: the whole index, the same as `trial` if that is all of it.
         given: judgements, None for none.
         gate: what must be kept.
-        methods: the maps, for "convert" and "bridge".
+        methods: what maps, for "convert" and "bridge".
+        maps: these, fitted on the pairs.
         queries: how many queries count.
         candidates: (q, k) documents of the whole index that would be re-ordered.
     """
 
     def __init__(
-        self, trial: Trial, whole: Trial, given: Judgements | None, gate: Gate, methods: Mapping[str, Method]
+        self,
+        trial: Trial,
+        whole: Trial,
+        given: Judgements | None,
+        gate: Gate,
+        methods: Mapping[str, Method],
+        maps: Mapping[str, Maps],
     ) -> None:
-        self.trial, self.whole, self.given, self.gate, self.methods = trial, whole, given, gate, methods
+        self.trial, self.whole, self.given, self.gate = trial, whole, given, gate
+        self.methods, self.maps = methods, maps
         judged = neighbours(trial.queries, trial.documents, trial.re_embed()) if given is None else given
         self._scorer = scorer(relevant(judged, trial.queries, trial.documents))
         self.queries = len(self._scorer.queries)
-        self._maps = {name: Maps.of(method.create(), trial.pairs, name) for name, method in methods.items()}
         self.candidates = self._recalled(whole)
 
     def ways(self) -> list[Way]:
@@ -63,7 +70,7 @@ class Measured:
 
     def _simple(self, trial: Trial) -> dict[str, Tensor]:
         """Return what is found by the ways that embed nothing."""
-        found = {name: getattr(trial, name)(maps) for name, maps in self._maps.items()}
+        found = {name: getattr(trial, name)(maps) for name, maps in self.maps.items()}
         if trial.queries_old is not None:
             found["stay"] = trial.stay()
         if trial.queries_new.shape[1] == trial.old.tensor.shape[1]:
@@ -73,7 +80,7 @@ class Measured:
     def _recalled(self, trial: Trial) -> Tensor:
         """Return the most candidates (q, k) of the old model, or of the bridge where that is gone."""
         k = trial.candidates(DEPTHS[-1])
-        return trial.bridge(self._maps["bridge"], k) if trial.queries_old is None else trial.stay(k)
+        return trial.bridge(self.maps["bridge"], k) if trial.queries_old is None else trial.stay(k)
 
     def _deep_enough(self, ceiling: Scores) -> tuple[int, Scores]:
         """Return the least depth at which re-ordering passes the gate, else the largest, and the figures there."""
