@@ -17,6 +17,8 @@ from atlas.numerics.arrays import unit
 
 # Similarities held at once: what fits into the processor's cache, and at least so many rows of them.
 _HELD, _ROWS = 2**22, 32
+# Queries and targets at a time where similarities are only counted: the tile stays in the cache of one core.
+_TILE, _DEVICE_TILE = (256, 1024), (2**12, 2**15)
 
 
 def ranks(queries: Any, targets: Any) -> Tensor:
@@ -29,13 +31,17 @@ def ranks(queries: Any, targets: Any) -> Tensor:
         targets: (n, d); row i is the true match of query i.
     """
     queries, targets = (unit(working(t)) for t in same_space(queries, targets))
+    queries = queries.to(targets)
     slack = 8 * torch.finfo(targets.dtype).eps
-    found = []
-    for block, similarity in _similarities(queries.to(targets), targets):
-        own = similarity.diagonal(block.start) - slack
-        # The match itself is among those counted.
-        found.append((similarity >= own[:, None]).sum(1))
-    return torch.cat(found).cpu()
+    # Below zero: further than the match, which is itself among those counted.
+    least = (slack - (queries * targets).sum(1))[:, None]
+    found = torch.zeros(len(queries), dtype=torch.int64, device=targets.device)
+    height, width = _TILE if targets.device.type == "cpu" else _DEVICE_TILE
+    for columns in targets.split(width):
+        for block in blocks(len(queries), height):
+            nearer = torch.addmm(least[block], queries[block], columns.T)
+            found[block] += torch.ge(nearer, 0, out=nearer).sum(1).long()
+    return found.cpu()
 
 
 def hits(queries: Any, targets: Any, k: int = 1) -> Tensor:
