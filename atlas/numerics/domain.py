@@ -18,8 +18,8 @@ from atlas.numerics.moments import CHUNK, Moments
 # not infinitely far.
 RIDGE = 0.01
 # A row is outside if its predicted error is more than so many times that of the fit. On the encoders of
-# docs/confidence.md this is said of at most 2 % of the rows of the same kind, and, from all encoders but one, of 99 % of
-# those of another.
+# docs/confidence.md this is said of at most 2 % of the rows of the same kind, and, from all encoders but one, of 99 %
+# of those of another.
 OUTSIDE = 2.0
 KIND = torch.float32
 

@@ -73,7 +73,9 @@ class Moments:
         return cls(0, x, y, x.clone(), y.clone(), **products, rows=rows)
 
     @classmethod
-    def of(cls, X: Any, Y: Any, needs: Collection[str] = ("xy",), first_row: int = 0) -> Moments:
+    def of(
+        cls, X: Any, Y: Any, needs: Collection[str] = ("xy",), first_row: int = 0, *, exact: bool = False
+    ) -> Moments:
         """Return the moments of paired rows; of none, those that change nothing where they are added.
 
         Products within a chunk of float32 rows run in float32, at twice the rate, unless a look at some of the rows
@@ -85,6 +87,7 @@ class Moments:
             needs: which of "xy", "xx", "yy" to compute: each is one matrix product, the whole cost; and "rows", which
                 is cheap, to tell repeated pairs.
             first_row: the number of the first row, for messages.
+            exact: take products in float64 whatever the rows are, for moments that are kept.
 
         Raises:
             AtlasError: unequal lengths, NaN or infinity.
@@ -97,7 +100,7 @@ class Moments:
             raise AtlasError(f"Moments need paired rows, got {len(X)} in X and {len(Y)} in Y")
         products = [name for name in needs if name != "rows"]
         fine, sides = torch.float64 in (X.dtype, Y.dtype), {"x": X, "y": Y}
-        wide = not fine and not all(float32_tells(sides[side]) for side in set("".join(products)))
+        wide = not fine and (exact or not all(float32_tells(sides[side]) for side in set("".join(products))))
         kind = torch.float64 if fine or wide else torch.float32
         total: Moments | None = None
         for start in range(0, len(X), CHUNK):

@@ -53,11 +53,13 @@ def moments(
 def of_pairs(X: Vectors, Y: Vectors, anchors: str, id: str, progress: Progress) -> Moments:
     """Return the moments of vectors that are paired row by row."""
     dataset = X.dataset if X.dataset == Y.dataset else ""
-    sums = summed(X.rows, Y.rows, ALL, progress)
+    sums = summed(X.rows, Y.rows, ALL, progress, exact=True)
     return Moments.of(sums, X.space, Y.space, id, anchors=anchors, dataset=dataset)
 
 
-def summed(X: Rows, Y: Rows, needs: Collection[str], progress: Progress = silent) -> numerics.Moments:
+def summed(
+    X: Rows, Y: Rows, needs: Collection[str], progress: Progress = silent, *, exact: bool = False
+) -> numerics.Moments:
     """Return the moments of two matrices, row by row of the same items, read batch by batch."""
     size = min(X.batch_rows(), Y.batch_rows())
     total = numerics.Moments.empty(X.tensor.shape[1], Y.tensor.shape[1], needs)
@@ -66,7 +68,7 @@ def summed(X: Rows, Y: Rows, needs: Collection[str], progress: Progress = silent
         for x, y in progress(pairs, -(-len(X) // size), "Summing up"):
             # Once there are too many distinct rows to count, more batches change nothing.
             wanted = set(needs) - ({"rows"} if total.rows is None else set())
-            total = total + numerics.Moments.of(x, y, wanted)
+            total = total + numerics.Moments.of(x, y, wanted, exact=exact)
     return total
 
 

@@ -60,6 +60,13 @@ def test_a_fit_with_further_pairs_is_that_on_all_pairs(views, public):
     assert found.n_pairs == 500
 
 
+def test_parts_of_float32_rows_are_as_good_as_all_rows_in_float64(views):
+    coarse = [Vectors.of(100 + view.data.float(), view.space) for view in views]
+    fine = [Vectors.of(view.data.double(), view.space) for view in coarse]
+    parts = [moments(source=rows(coarse[0], *p), target=rows(coarse[1], *p)) for p in ((0, 30), (30, 320), (320, 500))]
+    assert_same(fit("linear", moments=sum(parts)), fit("linear", source=fine[0], target=fine[1]), 1e-6)
+
+
 def test_moments_are_taken_by_where_they_are(views, known, tmp_path):
     known.save_pretrained(tmp_path / "m")
     assert_same(fit("linear", moments=tmp_path / "m"), fit("linear", moments=known), 0)
