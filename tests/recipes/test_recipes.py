@@ -18,7 +18,7 @@ from atlas.errors import AtlasError
 from atlas.plugins.catalogue import create
 from atlas.recipes.reading import read_recipe, substitute
 from atlas.recipes.running import Runner, content_hash
-from atlas.recipes.tables import pivot
+from atlas.recipes.tables import pivot, read_summary
 
 GRID = """
 format: 1
@@ -643,3 +643,8 @@ def test_a_device_is_no_input(stored):
     Path("recipe.yaml").write_text("format: 1\nsteps:\n  x: {verb: encode, encoder: pixels, input: /dev/zero}\n")
     with pytest.raises(AtlasError, match="'/dev/zero' is a device or a pipe - give a file or a folder"):
         Runner(read_recipe("recipe.yaml"), "out")
+
+
+def test_a_table_may_name_self_recall_as_it_was_called():
+    summary = read_summary(Path("x.yaml"), "t", {"of": "m", "rows": "k", "metric": "recall@5"}, {"m": {"k": [1, 2]}})
+    assert summary.metric == "self-recall@5"
