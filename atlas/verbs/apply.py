@@ -19,10 +19,13 @@ from atlas.cards.folder import BARE
 from atlas.errors import AtlasError
 from atlas.items.frames import replaced, table_of
 from atlas.progress import Progress, silent
-from atlas.storage.files import check_target
+from atlas.storage.files import as_path, check_target, whole_file
 from atlas.verbs.fit import check_rows
 from atlas.verbs.parameters.arguments import MappingLike, VectorsLike, artefact_of, vectors_of, views_of
 from atlas.verbs.transfer import transfer
+
+# What a list of ids may be called.
+LISTS = (".txt",)
 
 
 @overload
@@ -33,6 +36,7 @@ def apply(
     inverse: bool = False,
     vector_column: str | None = None,
     id_column: str | None = None,
+    skip_bad: str | Path | None = None,
     overwrite: bool = False,
     progress: Progress = silent,
 ) -> Vectors: ...
@@ -44,6 +48,7 @@ def apply(
     inverse: bool = False,
     vector_column: str | None = None,
     id_column: str | None = None,
+    skip_bad: str | Path | None = None,
     overwrite: bool = False,
     progress: Progress = silent,
 ) -> Any: ...
@@ -54,6 +59,7 @@ def apply(
     inverse: bool = False,
     vector_column: str | None = None,
     id_column: str | None = None,
+    skip_bad: str | Path | None = None,
     overwrite: bool = False,
     progress: Progress = silent,
 ) -> Vectors:
@@ -71,6 +77,8 @@ def apply(
         inverse: run the alignment backwards: vectors of the target to the source.
         vector_column: column of a table that holds the vectors; the only one that holds arrays unless given.
         id_column: column of a table that holds the ids; the one with a common name unless given, '' for none.
+        skip_bad: leave out vectors that are missing or hold NaN or infinity, and list their ids in this .txt file, one
+            a line; without it, the first of them ends the work.
         overwrite: replace what is at `out`.
         progress: shows how far it is.
 
@@ -85,14 +93,31 @@ def apply(
         made: Any = transfer(*_to_store(found, vectors, inverse), str(out), progress=progress)
         return made
     columns = (vector_column, id_column)
+    if skip_bad is not None:
+        check_target(skip_bad, overwrite, LISTS)
     if isinstance(found, Atlas):
+        if skip_bad is not None:
+            raise AtlasError(f"Atlas '{found.id}' skips no vectors - map those of each space first, with its chart")
         return _apply_atlas(found, views_of(vectors, *columns), inverse, out, overwrite)
     if len(vectors) != 1:
         raise AtlasError(f"Alignment '{found.id}' maps one set of vectors, got {len(vectors)}")
     alignment, given = found.inverse() if inverse else found, vectors[0]
-    if out is None and not isinstance(given, (Artefact, str, Path)):
+    if out is None and skip_bad is None and not isinstance(given, (Artefact, str, Path)):
         return _apply_in_python(alignment, given, *columns)
-    return _apply_rows(alignment, vectors_of(given, *columns, name=alignment.source.id), out, overwrite, progress)
+    view = vectors_of(given, *columns, name=alignment.source.id)
+    return _apply_rows(alignment, view if skip_bad is None else _sound(view, skip_bad), out, overwrite, progress)
+
+
+def _sound(vectors: Vectors, listed: str | Path) -> Vectors:
+    """Return the vectors whose numbers are all finite, and list the ids of the others in a file."""
+    sound = torch.cat([torch.isfinite(batch).all(1) for batch in vectors.rows.batches()])
+    if not bool(sound.any()):
+        raise AtlasError(
+            f"None of the {len(vectors)} vectors of '{vectors.space.id}' is finite - nothing would be left"
+        )
+    with whole_file(as_path(listed)) as temporary:
+        temporary.write_text("".join(f"{vectors.ids[i]}\n" for i in (~sound).nonzero()[:, 0]), encoding="utf-8")
+    return vectors if bool(sound.all()) else vectors.take(sound.nonzero()[:, 0])
 
 
 def _apply_atlas(atlas: Atlas, views: list[Vectors], inverse: bool, out: str | Path | None, overwrite: bool) -> Vectors:
