@@ -350,7 +350,7 @@ MANY = '  m: {each: {k: [1, 2]}, verb: sample, sampler: uniform, vectors: data/a
         ("  - {verb: encode}", "x.yaml: steps must be a mapping, got"),
         (
             STEP.replace("n: 3", "m: 3"),
-            "step 's': Unknown argument 'm' of sample - known: also, id, n, options, sampler",
+            "step 's': Unknown argument 'm' of sample - known: also, id, id_column, n, options, sampler",
         ),
         (STEP.replace(", n: 3", ""), "step 's': sample needs 'n'"),
         (STEP.replace("n: 3", "n: three"), r"step 's': 'n': must be int, got 'three' \(str\)"),
