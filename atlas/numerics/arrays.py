@@ -226,14 +226,14 @@ def check_finite(t: Tensor, what: str, first_row: int = 0, more: bool = False) -
     if is_finite(t):
         return
     bad = ~torch.isfinite(t)
-    raise not_finite(what, int(bad.sum()), first_row + int(bad.any(1).nonzero()[0]), more)
+    raise not_finite(what, int(bad.sum()), f"row {first_row + int(bad.any(1).nonzero()[0])}", more)
 
 
-def not_finite(what: str, count: int, row: int, more: bool = False, id: str = "") -> AtlasError:
+def not_finite(what: str, count: int, place: str, more: bool = False, id: str = "") -> AtlasError:
     """Return the error for values that are NaN or infinite: how many (at least, if there are more rows), and where."""
-    row_of = f"{row} ('{in_a_line(id, 60)}')" if id else str(row)
+    place = f"{place} ('{in_a_line(id, 60)}')" if id else place
     values = ("at least " if more else "") + ("1 value that is" if count == 1 else f"{count} values that are")
-    return AtlasError(f"{what} has {values} NaN or infinite, the first in row {row_of} - remove those rows")
+    return AtlasError(f"{what} has {values} NaN or infinite, the first in {place} - remove those rows")
 
 
 def like(result: Tensor, given: Any, tensor: Tensor) -> Any:

@@ -13,15 +13,20 @@ from torch import Tensor
 from atlas.artefacts.alignment import Alignment
 from atlas.artefacts.artefact import Artefact
 from atlas.artefacts.atlas import Atlas
+from atlas.artefacts.shards import joined, resumable, write_shards
 from atlas.artefacts.stores import is_store
 from atlas.artefacts.vectors import Vectors, written
 from atlas.cards.folder import BARE
+from atlas.cards.names import sha256_of
 from atlas.errors import AtlasError
 from atlas.items.frames import replaced, table_of
+from atlas.numerics.arrays import hash_of
 from atlas.progress import Progress, silent
 from atlas.storage.files import as_path, check_target, whole_file
+from atlas.storage.remote import is_remote
+from atlas.storage.rows import Parts
 from atlas.verbs.fit import check_rows
-from atlas.verbs.parameters.arguments import MappingLike, VectorsLike, artefact_of, vectors_of, views_of
+from atlas.verbs.parameters.arguments import MappingLike, VectorsLike, artefact_of, lies_somewhere, vectors_of, views_of
 from atlas.verbs.transfer import transfer
 
 # What a list of ids may be called.
@@ -73,7 +78,8 @@ def apply(
             spaces to the shared one.
         *vectors: vectors of the source; for an atlas, of one or more of its spaces.
         out: folder for the vectors, a .npy, .safetensors or .parquet file, or the URL of a store, written batch by
-            batch.
+            batch; of a set of shards, a folder of shards with the same names, in which a second run skips those that
+            are finished.
         inverse: run the alignment backwards: vectors of the target to the source.
         vector_column: column of a table that holds the vectors; the only one that holds arrays unless given.
         id_column: column of a table that holds the ids; the one with a common name unless given, '' for none.
@@ -86,26 +92,33 @@ def apply(
         The vectors, in memory if they are written nowhere; of an array or a table that an alignment maps, the same
         kind of array or table; for a store, a `Transfer`, which says what was written.
     """
-    if out is not None and not is_store(out):
+    if out is not None and not is_store(out) and not resumable(out):
         check_target(out, overwrite, BARE)
     found: Alignment | Atlas = artefact_of(mapping, Alignment, Atlas)  # type: ignore[assignment]
+    if skip_bad is not None:
+        if is_store(out) or isinstance(found, Atlas):
+            raise AtlasError("Vectors are skipped where an alignment maps files or arrays - leave out skip_bad")
+        check_target(skip_bad, overwrite, LISTS)
     if is_store(out):
         made: Any = transfer(*_to_store(found, vectors, inverse), str(out), progress=progress)
         return made
     columns = (vector_column, id_column)
-    if skip_bad is not None:
-        check_target(skip_bad, overwrite, LISTS)
     if isinstance(found, Atlas):
-        if skip_bad is not None:
-            raise AtlasError(f"Atlas '{found.id}' skips no vectors - map those of each space first, with its chart")
         return _apply_atlas(found, views_of(vectors, *columns), inverse, out, overwrite)
-    if len(vectors) != 1:
-        raise AtlasError(f"Alignment '{found.id}' maps one set of vectors, got {len(vectors)}")
-    alignment, given = found.inverse() if inverse else found, vectors[0]
-    if out is None and skip_bad is None and not isinstance(given, (Artefact, str, Path)):
-        return _apply_in_python(alignment, given, *columns)
-    view = vectors_of(given, *columns, name=alignment.source.id)
-    return _apply_rows(alignment, view if skip_bad is None else _sound(view, skip_bad), out, overwrite, progress)
+    alignment = found.inverse() if inverse else found
+    in_memory = len(vectors) == 1 and out is None and skip_bad is None
+    if in_memory and not (isinstance(vectors[0], Artefact) or lies_somewhere(vectors[0])):
+        return _apply_in_python(alignment, vectors[0], *columns)
+    views = [vectors_of(given, *columns, name=alignment.source.id) for given in vectors]
+    stored = out is not None and is_remote(out)
+    if all(view.rows.file for view in views) and (stored or len(views) > 1):
+        views = [joined(views)]
+    if len(views) != 1:
+        raise AtlasError(f"Alignment '{found.id}' maps one set of vectors, got {len(views)}")
+    view = views[0] if skip_bad is None else _sound(views[0], skip_bad)
+    if stored and not isinstance(view.rows, Parts):
+        raise AtlasError(f"'{out}' is in a store, where shards alone are written - give .parquet files")
+    return _apply_rows(alignment, view, out, overwrite, progress)
 
 
 def _sound(vectors: Vectors, listed: str | Path) -> Vectors:
@@ -162,13 +175,19 @@ def _apply_rows(
         check_rows(vectors)
         return alignment(vectors)
     alignment.check_source(vectors.space)
-    # Small enough for what a batch makes to be in the cache still when it is written.
-    size = max(256, vectors.rows.batch_rows() // 16)
 
-    def mapped() -> Iterator[Tensor]:
-        for batch in progress(vectors.rows.batches(size), -(-len(vectors) // size), "Applying"):
+    def mapped(view: Vectors, size: int) -> Iterator[Tensor]:
+        for batch in view.rows.batches(size):
             if not bool(torch.isfinite(batch.sum())):
-                check_rows(vectors)
+                check_rows(view, f"'{view.rows.file}'" if view.rows.file else "Vectors")
             yield alignment.aligner.transform(batch)
 
-    return written(out, vectors, mapped(), vectors.data.dtype, space=alignment.target, overwrite=overwrite)
+    if isinstance(vectors.rows, Parts) and Path(out).suffix not in BARE:
+        about = {name: alignment.card.to_dict().get(name) for name in ("method", "config", "source", "target")}
+        key = sha256_of([about, hash_of(alignment.tensors())])
+        how: dict[str, Any] = {"overwrite": overwrite, "progress": progress}
+        return write_shards(out, vectors, key, mapped, alignment.target, **how)
+    # Small enough for what a batch makes to be in the cache still when it is written.
+    size = max(256, vectors.rows.batch_rows() // 16)
+    batches = progress(mapped(vectors, size), -(-len(vectors) // size), "Applying")
+    return written(out, vectors, batches, vectors.rows.dtype, space=alignment.target, overwrite=overwrite)

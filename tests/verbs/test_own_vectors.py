@@ -192,7 +192,9 @@ def test_what_would_leave_nothing_is_not_skipped(tmp_path):
     with pytest.raises(AtlasError, match="None of the 3 vectors of 'a' is finite - nothing would be left"):
         atlas.apply(MAP, X[:3] * np.nan, skip_bad=tmp_path / "bad.txt")
     both = atlas.aggregate("mean", X, Y)
-    with pytest.raises(AtlasError, match="skips no vectors - map those of each space first"):
+    with pytest.raises(
+        AtlasError, match="Vectors are skipped where an alignment maps files or arrays - leave out skip_bad"
+    ):
         atlas.apply(both, X, Y, skip_bad=tmp_path / "bad.txt")
     assert not (tmp_path / "bad.txt").exists()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeGuard, TypeVar
 
 import numpy as np
 from torch import Tensor
@@ -86,7 +86,7 @@ def artefact_of(given: A | str | Path, *classes: type[A]) -> A:
 def vectors_of(
     given: VectorsLike, vector_column: str | None = None, id_column: str | None = None, *, name: str = "vectors"
 ) -> Vectors:
-    """Return vectors: themselves, by where they are, or of an array or a table.
+    """Return vectors: themselves, by where they or the shards of a set of them are, or of an array or a table.
 
     Args:
         given: what stands for them.
@@ -94,7 +94,7 @@ def vectors_of(
         id_column: the column of a table that holds the ids; None: the one with a common name.
         name: of their space, where what is given has none.
     """
-    if isinstance(given, (str, Path)):
+    if lies_somewhere(given):
         found = read_vectors(given, vector_column=vector_column, id_column=id_column)
         if found.numbered and id_column is None and str(given).lower().endswith(".parquet"):
             advice = "say which column holds ids with id_column=, '' for none"
@@ -107,6 +107,12 @@ def vectors_of(
     else:
         made = Vectors.of(given, vector_column=vector_column, id_column=id_column)
     return made if made.space.id != UNNAMED else made.in_space(Space(name, made.space.dim), made.data)
+
+
+def lies_somewhere(given: Any) -> TypeGuard[str | Path | Sequence[str | Path]]:
+    """Whether something says where vectors are: in a file or folder, or in several files."""
+    several = isinstance(given, (list, tuple)) and len(given) > 0
+    return isinstance(given, (str, Path)) or (several and all(isinstance(one, (str, Path)) for one in given))
 
 
 def views_of(
@@ -170,11 +176,8 @@ def items_of(given: ItemsLike, **columns: str | None) -> Items:
 
 
 def _rows_as_items(vectors: Vectors) -> Items:
-    labels = None
-    if vectors.labels is not None:
-        labels = [vectors.classes[i] if i >= 0 else "" for i in vectors.labels.tolist()]
     items = as_items(vectors.data)
-    items.ids, items.labels, items.name = vectors.ids, labels, vectors.dataset
+    items.ids, items.labels, items.name = vectors.ids, vectors.label_names(), vectors.dataset
     return items
 
 
