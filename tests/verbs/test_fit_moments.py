@@ -199,10 +199,25 @@ def test_apply_writes_the_predicted_error_of_each_row(views, out, tmp_path):
         from pyarrow import parquet
 
         table = parquet.read_table(tmp_path / out)
-        assert table.column_names == ["id", "vector", "predicted_error"]
+        assert table.column_names == ["vector", "predicted_error"]
         assert torch.equal(torch.tensor(table["predicted_error"].to_pylist()), expected)
     # Mapped on by another map, they are none of its errors.
     assert apply(made.inverse(), found).predicted_error is None
+
+
+def test_predicted_errors_stand_beside_all_other_columns_of_a_table(views, tmp_path):
+    pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    made = fit("linear", source=views[0], target=views[1])
+    other = fit("procrustes", source=views[1], target=views[0], confidence=True)
+    views[0].save_pretrained(tmp_path / "a.parquet")
+    apply(made, tmp_path / "a.parquet", out=tmp_path / "b.parquet", confidence=True)
+    mapped = apply(other, tmp_path / "b.parquet", out=tmp_path / "c.parquet", confidence=True)
+    table = parquet.read_table(tmp_path / "c.parquet")
+    assert table.column_names == ["id", "vector", "predicted_error"]
+    assert table["id"].to_pylist() == list(views[0].ids)
+    assert torch.equal(torch.tensor(table["predicted_error"].to_pylist()), mapped.predicted_error)
 
 
 def test_apply_says_where_errors_cannot_be_told(views, tmp_path):
