@@ -215,6 +215,8 @@ def _apply_rows(
             yield alignment.aligner.transform(batch)
 
     if isinstance(vectors.rows, Parts) and Path(out).suffix not in BARE:
+        if confidence and any(str(part.file).endswith(".npy") for part in vectors.rows.parts):
+            raise AtlasError("Shards of .npy cannot hold predicted errors - write one .parquet or .safetensors file")
         about = {name: alignment.card.to_dict().get(name) for name in ("method", "config", "source", "target")}
         key = sha256_of([about, hash_of(alignment.tensors()), *(["confidence"] if confidence else [])])
         how: dict[str, Any] = {"overwrite": overwrite, "progress": progress}
