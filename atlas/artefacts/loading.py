@@ -22,7 +22,7 @@ from atlas.errors import AtlasError
 from atlas.hub.pulling import locate
 from atlas.plugins.catalogue import create, provider
 from atlas.plugins.provenance import made_by
-from atlas.storage.files import as_path
+from atlas.storage.files import as_path, refuse_device
 from atlas.storage.header import TensorFile
 from atlas.storage.item_ids import RowNumbers
 from atlas.storage.rows import map_npy
@@ -99,6 +99,7 @@ def read_bare(path: str | Path) -> Vectors:
     one matrix of floating-point numbers, or one called `vectors`.
     """
     path = as_path(path)
+    refuse_device(path)
     ids: Sequence[str] | None = None
     labels = None
     if path.suffix == ".npy":

@@ -113,7 +113,10 @@ def find_column(names: Sequence[str], wanted: str | None, common: str, what: str
 def read_text(path: Path) -> str:
     """Return the text of a UTF-8 file, without its byte-order mark, or raise `AtlasError` with the line that is not."""
     try:
-        raw = path.read_bytes()
+        with path.open("rb") as file:
+            # Something else than text may be as large as a disk.
+            raw = file.read(2**16)
+            raw += b"" if b"\0" in raw else file.read()
     except OSError as error:
         raise AtlasError(f"'{path}' cannot be read: {error.strerror}") from None
     try:
@@ -214,16 +217,17 @@ def read_parquet(path: Path) -> Table:
     pa, parquet = arrow()
     try:
         schema = parquet.read_schema(path)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise AtlasError(f"Truncated or not a .parquet file: {first_line(error)}") from None
     arrays = [field.name for field in schema if _is_list(field.type)]
 
     def column(name: str) -> Any:
         try:
             values = parquet.read_table(path, columns=[name]).column(0).combine_chunks()
-        except (pa.ArrowException, OSError) as error:
+            # Text that is not UTF-8 is met here.
+            return _stacked(values, f"Column '{name}'") if name in arrays else values.to_pylist()
+        except (pa.ArrowException, OSError, ValueError) as error:
             raise AtlasError(f"Column '{name}' cannot be read: {first_line(error)}") from None
-        return _stacked(values, f"Column '{name}'") if name in arrays else values.to_pylist()
 
     return Table(schema.names, column, lambda i: f"row {i}", arrays)
 
