@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from atlas.artefacts.artefact import Artefact, OnCard, finite_tensors
@@ -15,7 +17,8 @@ from atlas.cards.kinds import AlignmentCard, Metric
 from atlas.cards.names import slug
 from atlas.cards.space import Space
 from atlas.components.aligner import Aligner
-from atlas.errors import CardError
+from atlas.components.linear import LinearAligner
+from atlas.errors import CardError, SpaceMismatchError
 from atlas.plugins.catalogue import provider
 from atlas.storage.header import TensorFile
 
@@ -30,7 +33,7 @@ class Alignment(Artefact):
         target: the space it maps to.
         config: the options it was fitted with.
         n_pairs: how many pairs of vectors it was fitted on.
-        n_unpaired: how many vectors of either side it was fitted on beside these, whose partner it did not know.
+        n_unpaired: how many vectors of either side had no partner; a method that fits on pairs left them out.
         anchors: id of the anchors it was fitted on; '' if it was all pairs.
         dataset: what the items are from.
         metrics: what was measured of it.
@@ -68,20 +71,56 @@ class Alignment(Artefact):
     def __call__(self, X: Any) -> Any:
         """Map a tensor or array (n, d_source) to the same kind of array, or `Vectors` of the source to the target.
 
+        One vector (d_source,) becomes one vector, and no rows become none.
+
         Raises:
             SpaceMismatchError: vectors of another space.
-            AtlasError: the wrong width.
+            AtlasError: the wrong width, or NaN or infinity.
         """
         if not isinstance(X, Vectors):
             return self.aligner.transform(X)
-        self.source.require(X.space, f"Alignment '{self.id}' maps from", "the vectors")
+        self.check_source(X.space)
         return X.in_space(self.target, self.aligner.transform(X.data))
+
+    def check_source(self, space: Space) -> None:
+        """Raise `SpaceMismatchError` unless vectors of a space can be mapped; those of the target have been already."""
+        self.source.require(space, f"Alignment '{self.id}' maps from", "the vectors")
+        if self.target.same(space) and not self.source.same(space):
+            raise SpaceMismatchError(
+                f"Alignment '{self.id}' maps from '{self.source.id}', and the vectors are of its target "
+                f"'{self.target.id}' already - use them as they are"
+            )
 
     def inverse(self) -> Alignment:
         """Return the map from the target back to the source."""
         fields = {name: getattr(self, name) for name in ("n_pairs", "n_unpaired", "anchors", "dataset", "license")}
         name = slug(f"{self.target.id}__{self.source.id}__{self.method}-inverse")
         return Alignment.of(Composed.of([(self.aligner, True)]), self.target, self.source, name, **fields)
+
+    def to(self, device: str) -> Alignment:
+        """Return the same map, which computes on a device: vectors go there, and what is made of them comes back."""
+        return replace(self, aligner=self.aligner.to(device))
+
+    def __or__(self, other: Alignment) -> Alignment:
+        """Return this map and another one after it as one: `a | b`."""
+        return chained([self, other]) if isinstance(other, Alignment) else NotImplemented
+
+    def __repr__(self) -> str:
+        """Return in a line what it is."""
+        sides = f"{self.source.id} ({self.source.dim}) to {self.target.id} ({self.target.dim})"
+        return f"<Alignment '{self.id}': {sides}" + f", {self.n_pairs} pairs" * bool(self.n_pairs) + ">"
+
+    def compiled(self) -> Callable[[np.ndarray], np.ndarray]:
+        """Return the map as a function of numpy arrays, for a server that maps a vector at a time.
+
+        It takes one vector (d_source,) or several (n, d_source). An affine map is a product and a sum, and checks
+        nothing: NaN comes out as NaN, and a wrong width is an error of numpy's.
+        """
+        if isinstance(self.aligner, LinearAligner):
+            weight, bias = (self.aligner.state_dict()[name].numpy() for name in ("weight", "bias"))
+            return lambda x: x @ weight + bias
+        transform = self.aligner.transform
+        return lambda x: transform(x[None])[0] if x.ndim == 1 else transform(x)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the tensors to store."""
@@ -97,6 +136,17 @@ class Alignment(Artefact):
                 f"the card says {card.source.dim} to {card.target.dim}"
             )
         return cls(card, aligner)
+
+
+def chained(parts: Sequence[Alignment], id: str = "") -> Alignment:
+    """Return alignments, one after another, as one; each must reach the space that the next one maps from."""
+    for first, second in itertools.pairwise(parts):
+        second.source.require(first.target, f"Alignment '{second.id}' maps from", f"the vectors '{first.id}' makes")
+    aligner = Composed.of([(part.aligner, False) for part in parts])
+    pairs = min(part.n_pairs for part in parts)
+    names = {part.anchors for part in parts}
+    anchors = names.pop() if len(names) == 1 else ""
+    return Alignment.of(aligner, parts[0].source, parts[-1].target, id, n_pairs=pairs, anchors=anchors)
 
 
 def default_id(source: Space, target: Space, aligner: Aligner) -> str:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from atlas.artefacts.alignment import Alignment
 from atlas.artefacts.artefact import Artefact, OnCard, finite_tensors
-from atlas.artefacts.vectors import Vectors
+from atlas.artefacts.vectors import Vectors, check_ids_meet
 from atlas.cards.kinds import AtlasCard, Metric
 from atlas.cards.names import slug
 from atlas.cards.space import Space
@@ -88,6 +88,7 @@ class Atlas(Artefact):
         """
         if not views:
             raise AtlasError(f"Atlas '{self.id}' needs at least one set of vectors, got none")
+        check_ids_meet(*views)
         order = list(dict.fromkeys(item for view in views for item in view.ids))
         row = {item: i for i, item in enumerate(order)}
         known = [chart.id for chart in self.charts]
@@ -113,6 +114,10 @@ class Atlas(Artefact):
         known_labels = labels if bool((labels >= 0).any()) else None
         named = classes if known_labels is not None else ()
         return Vectors.made(self.space, Rows(combined), order, known_labels, classes=named, dataset=views[0].dataset)
+
+    def __repr__(self) -> str:
+        """Return in a line what it is."""
+        return f"<Atlas '{self.id}': {', '.join(chart.id for chart in self.charts)} to {self.space.dim} dimensions>"
 
     def add(self, vectors: Vectors) -> Atlas:
         """Return an atlas with one more chart; the others, and the shared space, are untouched.

@@ -18,15 +18,19 @@ from atlas.cards.folder import BARE, CARD, MODEL, dump_card
 from atlas.cards.kinds import VectorsCard
 from atlas.cards.names import slug
 from atlas.cards.schema import shown
-from atlas.cards.space import Space
+from atlas.cards.space import SPACE_KEY, Space
 from atlas.errors import AtlasError, CardError
+from atlas.items.frames import table_of
 from atlas.numerics.arrays import as_matrix
 from atlas.storage.files import check_target, whole_file, whole_folder
 from atlas.storage.hashes import note_sha256
 from atlas.storage.header import TensorFile
-from atlas.storage.item_ids import RowNumbers, check_ids, match, pack_ids
+from atlas.storage.item_ids import RowNumbers, SomeRows, StoredIds, check_ids, match, pack_ids
 from atlas.storage.rows import Rows
 from atlas.storage.writers import Matrix
+
+# What vectors are called that were given no name.
+UNNAMED = "unnamed"
 
 
 @dataclass(frozen=True)
@@ -55,8 +59,8 @@ class Vectors(Artefact):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_ids(self.ids, len(self.rows), f"Vectors of '{self.space.id}'")
-        if self.rows.tensor.shape[1] != self.space.dim:
-            shape = tuple(self.rows.tensor.shape)
+        if self.rows.dim != self.space.dim:
+            shape = (len(self.rows), self.rows.dim)
             raise AtlasError(f"Vectors of '{self.space.id}' must have {self.space.dim} dimensions, got shape {shape}")
         if self.labels is not None and len(self.labels) != len(self.rows):
             raise AtlasError(f"Vectors of '{self.space.id}' have {len(self.rows)} rows but {len(self.labels)} labels")
@@ -70,23 +74,42 @@ class Vectors(Artefact):
     def of(
         cls,
         data: Any,
-        space: Space | str = "unnamed",
+        space: Space | str = UNNAMED,
         *,
         ids: Sequence[str] | None = None,
         labels: Any = None,
         classes: Sequence[str] = (),
         dataset: str = "",
+        vector_column: str | None = None,
+        id_column: str | None = None,
+        label_column: str | None = None,
     ) -> Vectors:
-        """Return vectors from a tensor or array.
+        """Return vectors from an array, or from a table with a column of them.
 
         Args:
-            data: (n, d).
+            data: (n, d): a tensor, an array (of numpy, of scipy's sparse ones, or a memory map, which is not copied), a
+                sequence of rows; or a frame of pandas or polars, an Arrow table, a Hugging Face dataset.
             space: what made them; a name alone stands for a space of which nothing but the dimension is known.
-            ids: one text or whole number for each row; None: row numbers.
+            ids: one text or whole number for each row; None: those of a table, else row numbers.
             labels: one class name, or one number into `classes`, for each row; '', None, NaN or -1: unknown.
             classes: names of the classes, if the labels are numbers.
             dataset: what the items are from.
+            vector_column: the column of a table that holds the vectors; None: the only one that holds arrays. A table
+                of floating-point numbers alone has one column for each dimension.
+            id_column: the column that holds the ids; None: the one with a common name, such as id, else an index of
+                pandas that was set; '': none.
+            label_column: the column that holds the classes; None: the one with a common name; '': none.
         """
+        table = table_of(data)
+        if table is not None:
+            columns = table.vector_columns(vector_column, id_column, label_column)
+            if ids is None:
+                ids = table.ids(id_column)
+                if ids is None and id_column is None:
+                    table.warn_numbered(*columns)
+            labels = table.classes(label_column) if labels is None else labels
+            data, carried = table.vectors(columns), table.space(columns[0])
+            space = Space.from_json(carried) if carried and space == UNNAMED else space
         X = as_matrix(data, "Vectors")
         known = space if isinstance(space, Space) else Space(slug(space), X.shape[1])
         numbers, names = encode_labels(labels, classes)
@@ -94,9 +117,19 @@ class Vectors(Artefact):
         return cls.made(known, Rows(X), ids, numbers, classes=names, dataset=dataset)
 
     @property
+    def numbered(self) -> bool:
+        """Whether the ids are numbers of rows, made up where none were given."""
+        return isinstance(self.ids, (RowNumbers, SomeRows))
+
+    @property
     def data(self) -> Tensor:
         """The matrix (n, d)."""
         return self.rows.tensor
+
+    def __repr__(self) -> str:
+        """Return in a line what it is."""
+        about = f", {len(self.classes)} classes" if self.labels is not None else ""
+        return f"<Vectors '{self.id}': {len(self)} x {self.space.dim}{about}>"
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -104,9 +137,13 @@ class Vectors(Artefact):
 
     def take(self, index: Tensor) -> Vectors:
         """Return the rows of an index, in its order."""
-        ids = [self.ids[i] for i in index.tolist()]
+        ids: Sequence[str]
+        if isinstance(self.ids, StoredIds):
+            ids = self.ids.pick(index)
+        else:
+            ids = (SomeRows if self.numbered else list)(self.ids[i] for i in index.tolist())
         labels = None if self.labels is None else self.labels[index]
-        return Vectors(replace(self.card, n=len(ids)), Rows(self.data[index]), ids, labels)
+        return Vectors(replace(self.card, n=len(ids)), self.rows.pick(index), ids, labels)
 
     def in_space(self, space: Space, data: Tensor) -> Vectors:
         """Return other vectors (n, d) of the same items, in another space."""
@@ -129,6 +166,10 @@ class Vectors(Artefact):
             )
         return found
 
+    def label_names(self) -> list[str] | None:
+        """Return the class of each row by its name, '' where unknown; None if there are no labels."""
+        return None if self.labels is None else [self.classes[i] if i >= 0 else "" for i in self.labels.tolist()]
+
     def tensors(self) -> dict[str, Tensor]:
         """Return what is stored beside the matrix: ids and labels."""
         labels = {} if self.labels is None else {"labels": self.labels}
@@ -136,7 +177,7 @@ class Vectors(Artefact):
 
     def save_pretrained(self, folder: str | Path, *, overwrite: bool = False) -> None:
         """Write a folder (card and tensors), or a bare file if the name ends in .npy, .safetensors or .parquet."""
-        written(folder, self, self.rows.batches(), self.data.dtype, overwrite=overwrite)
+        written(folder, self, self.rows.batches(), self.rows.dtype, overwrite=overwrite)
 
     @classmethod
     def from_card(cls, card: VectorsCard, file: TensorFile) -> Vectors:
@@ -205,6 +246,33 @@ def _text_or_number(value: Any, what: str) -> str | int:
         raise AtlasError(f"{what} must be texts or whole numbers, got {shown(value)}") from None
 
 
+def check_ids_meet(*views: Vectors, numbers: bool = False) -> None:
+    """Raise `AtlasError` where pairing by id would pair rows in silence that need not be of one item.
+
+    Numbers of rows, made up where there are no ids, mean nothing beside ids that were given; of two sets that have
+    none, the rows are each other's partners only if there are as many.
+
+    Args:
+        *views: vectors whose rows are to be paired.
+        numbers: whether rows are asked for by number, so that there may be more of them on one side.
+    """
+    first, *others = sorted(views, key=lambda view: not view.numbered)
+    for other in others:
+        if not first.numbered or first.ids == other.ids:
+            continue
+        if not other.numbered:
+            raise AtlasError(
+                f"Vectors of '{first.space.id}' have row numbers for ids, those of '{other.space.id}' ids of their own "
+                f"('{other.ids[0]}'...): no pair is known - give ids for both or for neither: --id-column NAME for a "
+                "table, atlas.Vectors.of(X, ids=...) in Python"
+            )
+        if not numbers and isinstance(first.ids, RowNumbers) and isinstance(other.ids, RowNumbers):
+            raise AtlasError(
+                f"Vectors of '{first.space.id}' are {len(first)}, those of '{other.space.id}' {len(other)}, and "
+                "neither have ids, so that no pair is known - give the same items, row by row, or ids for both"
+            )
+
+
 def paired(source: Vectors, target: Vectors, only: Sequence[str] | None = None) -> tuple[Vectors, Vectors]:
     """Return two sets of vectors with the same items, row by row.
 
@@ -217,6 +285,7 @@ def paired(source: Vectors, target: Vectors, only: Sequence[str] | None = None) 
         AtlasError: fewer than two items in common; the message says how many each has.
     """
     if only is not None:
+        check_ids_meet(source, target, numbers=True)
         return source.of_items(only), target.of_items(only)
     index = _shared(source, target)
     return (source, target) if index is None else (source.take(index[0]), target.take(index[1]))
@@ -225,6 +294,7 @@ def paired(source: Vectors, target: Vectors, only: Sequence[str] | None = None) 
 def seeds(source: Vectors, target: Vectors, only: Sequence[str] | None = None) -> Tensor:
     """Return the numbers (s, 2) of the rows of source and target that are of one item; arguments as for `paired`."""
     if only is not None:
+        check_ids_meet(source, target, numbers=True)
         return torch.stack([source.numbers_of(only), target.numbers_of(only)], 1)
     index = _shared(source, target)
     return torch.arange(len(source))[:, None].expand(-1, 2) if index is None else torch.stack(index, 1)
@@ -232,6 +302,7 @@ def seeds(source: Vectors, target: Vectors, only: Sequence[str] | None = None) -
 
 def _shared(source: Vectors, target: Vectors) -> tuple[Tensor, Tensor] | None:
     """Return the rows of the items that both have, None where they are the same; raise where they are too few."""
+    check_ids_meet(source, target)
     index = match(source.ids, target.ids)
     if index is not None and len(index[0]) < 2:
         a, b = source.ids[0], target.ids[0]
@@ -265,18 +336,14 @@ def written(
     """
     path = check_target(target, overwrite, BARE)
     card = replace(like.card, space=space or like.space, hub="")
-    if path.suffix == ".parquet":
-        with whole_file(path) as temporary:
-            write_parquet(temporary, batches, like.ids, card.space.dim)
-        return replace(like, card=card, rows=read_parquet(path)[0])
-    matrix = Matrix(dtype, (len(like), card.space.dim), None if path.suffix == ".npy" else like.tensors())
     if path.suffix in BARE:
         with whole_file(path) as temporary:
-            matrix.write(temporary, batches)
-        return replace(like, card=card, rows=matrix.rows(path))
+            bare = write_file(temporary, path.suffix, like, batches, dtype, card.space)
+        return replace(like, card=card, rows=bare.rows(path) if bare else read_parquet(path)[0])
     card = replace(card, id=slug(path.name))
     # A card that cannot be stored is better told of before the work than after it.
     dump_card(card)
+    matrix = Matrix(dtype, (len(like), card.space.dim), like.tensors())
     with whole_folder(path) as folder:
         digest = hashlib.sha256()
         matrix.write(folder / MODEL, batches, digest)
@@ -284,3 +351,29 @@ def written(
         (folder / CARD).write_text(dump_card(stored), encoding="utf-8")
     note_sha256(path / MODEL, stored.sha256)
     return replace(like, card=card, rows=matrix.rows(path / MODEL))
+
+
+def write_file(
+    path: Path, ending: str, like: Vectors, batches: Iterable[Tensor], dtype: torch.dtype, space: Space
+) -> Matrix | None:
+    """Write vectors to a bare file, and return the matrix in it; None for a .parquet file, which is compressed.
+
+    Args:
+        path: the file, whatever it is called.
+        ending: what it is: .npy, .safetensors or .parquet.
+        like: vectors whose ids, labels and other columns the new ones have.
+        batches: of rows, as many in all as `like` has.
+        dtype: of the rows.
+        space: of the new vectors.
+    """
+    if ending == ".parquet":
+        write_parquet(path, batches, dtype, space, like.rows, like.ids, like.label_names())
+        return None
+    matrix = Matrix(
+        dtype,
+        (len(like), space.dim),
+        None if ending == ".npy" else like.tensors(),
+        {SPACE_KEY: space.to_json()},
+    )
+    matrix.write(path, batches)
+    return matrix

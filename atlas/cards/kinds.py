@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, ClassVar
 
-from atlas.cards.names import SHA256, check_id
+from atlas.cards.names import SHA256, check_id, current
 from atlas.cards.schema import build
 from atlas.cards.space import Space
 from atlas.errors import AtlasError, CardError, unknown
@@ -45,6 +45,9 @@ class Metric:
     dataset: str = ""
     split: str = ""
     n: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", current(self.name))
 
 
 def merged(old: Iterable[Metric], new: Iterable[Metric]) -> tuple[Metric, ...]:
@@ -157,8 +160,8 @@ class VectorsCard(Card):
 class AlignmentCard(Card):
     """A fitted map from a source space to a target space, and where it came from.
 
-    `n_unpaired` counts the rows of either side that it was fitted on without a partner that is known. `evaluation` says
-    where what its metrics were measured on is: references, as source, target and head.
+    `n_unpaired` counts the rows of either side whose partner was not known: a method that fits on pairs left them out.
+    `evaluation` says where what its metrics were measured on is: references, as source, target and head.
     """
 
     kind: ClassVar[str] = "alignment"
@@ -178,7 +181,7 @@ class AlignmentCard(Card):
 
 @dataclass(frozen=True)
 class HeadCard(Card):
-    """What reads vectors of one space: a classifier, a regressor or a decoder.
+    """A classifier, a regressor or a decoder on the vectors of one space.
 
     `evaluation` says where the vectors are that its metrics were measured on, as vectors.
     """

@@ -161,10 +161,9 @@ def _contract(kind: str, cls: type[Component], config: Mapping[str, Any]) -> lis
     what = f"{kind} {cls.name}"
     required = [opt.name for opt in cls.options() if opt.default is MISSING and opt.name not in config]
     takes = getattr(cls, "takes", "") if kind == "exporter" else ""
-    if required or takes:
-        reason = (
-            f"option '{required[0]}' has no default - set it with -o, or" if required else f"it takes {takes} alone -"
-        )
+    if required or takes or kind == "store":
+        reason = f"it takes {takes} alone -" if takes else "only its author knows how to make one -"
+        reason = f"option '{required[0]}' has no default - set it with -o, or" if required else reason
         skipped = f"{reason} in its tests, call atlas.testing.check_{kind}()"
         return [Found(what, "It keeps the promises of its kind", skipped=skipped)]
     said = io.StringIO()

@@ -10,7 +10,7 @@ from atlas.artefacts.vectors import Vectors, paired
 from atlas.errors import AtlasError
 from atlas.metrics import Measure, find
 from atlas.verbs.evaluate import _labels
-from atlas.verbs.parameters.arguments import VectorsLike, vectors_of
+from atlas.verbs.parameters.arguments import VectorsLike, views_of
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,12 @@ class Comparison:
     note: str = ""
 
 
-def compare(*vectors: VectorsLike, metrics: Sequence[str] = ("cka",)) -> list[Comparison]:
+def compare(
+    *vectors: VectorsLike,
+    metrics: Sequence[str] = ("cka",),
+    vector_column: str | None = None,
+    id_column: str | None = None,
+) -> list[Comparison]:
     """Measure how alike spaces are.
 
     Every two of them are compared, on the items both have.
@@ -44,11 +49,13 @@ def compare(*vectors: VectorsLike, metrics: Sequence[str] = ("cka",)) -> list[Co
     Args:
         *vectors: vectors of two or more spaces (one will do for a metric of one space), paired by item id.
         metrics: what to measure, by default linear CKA; `atlas metrics` lists what can be.
+        vector_column: column of a table that holds the vectors; the only one that holds arrays unless given.
+        id_column: column of a table that holds the ids; the one with a common name unless given, '' for none.
 
     Raises:
         AtlasError: an unknown metric, one that needs a head, or items that do not overlap.
     """
-    views = [vectors_of(given) for given in vectors]
+    views = views_of(vectors, vector_column, id_column)
     found = []
     for measure in map(find, metrics):
         if measure.takes == "classes":

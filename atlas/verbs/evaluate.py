@@ -7,7 +7,6 @@ to the target's dimension.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,11 +20,19 @@ from atlas.artefacts.head import Head
 from atlas.artefacts.vectors import Vectors, paired
 from atlas.cards.kinds import Metric
 from atlas.errors import AtlasError
-from atlas.metrics import Measure, agreement, bootstrap, find
-from atlas.numerics.arrays import as_matrix, check_finite
-from atlas.verbs.parameters.arguments import HeadLike, MeasuredLike, VectorsLike, artefact_of, head_of, vectors_of
+from atlas.metrics import Measure, agreement, find, interval, wilson
+from atlas.verbs.fit import check_rows
+from atlas.verbs.parameters.arguments import (
+    HeadLike,
+    MeasuredLike,
+    VectorsLike,
+    artefact_of,
+    head_of,
+    vectors_of,
+    views_of,
+)
 
-DEFAULT = ("cosine", "r2", "recall@1", "recall@10", "mrr")
+DEFAULT = ("cosine", "r2", "self-recall@1", "self-recall@10", "mrr", "jaccard@10")
 
 
 # What each kind of artefact is measured on.
@@ -47,6 +54,8 @@ def evaluate(
     head: HeadLike | None = None,
     metrics: Sequence[str] | None = None,
     split: str = "",
+    vector_column: str | None = None,
+    id_column: str | None = None,
 ) -> tuple[Metric, ...]:
     """Measure an alignment, a head or an atlas.
 
@@ -61,13 +70,16 @@ def evaluate(
         vectors: for a head: vectors of the space it reads; for an atlas: of one or more of its spaces.
         head: for an alignment: measure the accuracy of this head of the target, too; for an atlas: a head of the shared
             space.
-        metrics: what to measure of an alignment; by default cosine, R2, recall and reciprocal rank, and accuracy if
-            there is a head.
+        metrics: what to measure of an alignment; by default cosine, R2, how often a row finds itself among those
+            given, how far it has the same neighbours (jaccard), and accuracy if there is a head.
         split: what part of the data set this is, for the card.
+        vector_column: column of a table that holds the vectors; the only one that holds arrays unless given.
+        id_column: column of a table that holds the ids; the one with a common name unless given, '' for none.
 
     Returns:
-        One figure for each metric, with a 95 % bootstrap interval where it is a mean over rows, and beside it, as far
-        as there are such, that of the target's own vectors (`native`) and of no alignment or no vectors (`floor`).
+        One figure for each metric, with a 95 % interval where it is a mean over rows and these are not too few to tell
+        (below 30, except for shares of rows), and beside it, as far as there are such, that of the target's own vectors
+        (`native`) and of no alignment or no vectors (`floor`).
 
     Raises:
         SpaceMismatchError: vectors or a head of another space.
@@ -75,24 +87,27 @@ def evaluate(
             or an artefact that is not measured on what was given.
     """
     found: Alignment | Head | Atlas = artefact_of(artefact, Alignment, Head, Atlas)  # type: ignore[assignment]
-    views = [vectors_of(v) for v in ([vectors] if isinstance(vectors, (Vectors, str, Path)) else vectors)]
+    columns = (vector_column, id_column)
+    views = views_of(vectors if isinstance(vectors, (list, tuple)) else [vectors], *columns)
     reader = None if head is None else head_of(head)
-    _check_given(found, {"source": source, "target": target, "vectors": views, "head": reader}, metrics)
+    counts = {"source": source is not None, "target": target is not None, "vectors": len(views), "head": bool(reader)}
+    _check_given(found, counts, metrics)
     if isinstance(found, Alignment) and source is not None and target is not None:
-        return _of_alignment(found, vectors_of(source), vectors_of(target), reader, metrics, split)
+        X, Y = vectors_of(source, *columns, name="source"), vectors_of(target, *columns, name="target")
+        return _of_alignment(found, X, Y, reader, metrics, split)
     if isinstance(found, Atlas) and reader is not None:
         return (_of_head(reader, found(*views), split),)
     assert isinstance(found, Head)
     return (_of_head(found, views[0], split),)
 
 
-def _check_given(measured: Artefact, given: Mapping[str, Any], metrics: Sequence[str] | None) -> None:
+def _check_given(measured: Artefact, given: Mapping[str, int], metrics: Sequence[str] | None) -> None:
     """Raise `AtlasError` unless an artefact is measured on what was given."""
     kind, about = measured.kind, f"{measured.kind.capitalize()} '{measured.id}'"
-    names = {name for name, value in given.items() if value not in (None, [])}
+    names = {name for name, count in given.items() if count}
     fits = {
         "alignment": names - {"head"} == {"source", "target"},
-        "head": names == {"vectors"} and len(given["vectors"]) == 1,
+        "head": names == {"vectors"} and given["vectors"] == 1,
         "atlas": names == {"vectors", "head"},
     }
     if not fits[kind]:
@@ -114,7 +129,7 @@ def _of_alignment(
     if head is not None:
         head.space.require(alignment.target, f"Head '{head.id}' reads", f"the vectors alignment '{alignment.id}' makes")
     source, target = paired(source, target)
-    check_finite(as_matrix(source.data, "The source"), "The source")
+    check_rows(source, "The source")
     views = {
         "value": alignment.aligner.transform(_working(source.data)),
         "native": _working(target.data),
@@ -126,7 +141,7 @@ def _of_alignment(
         reader = _reader(measure, head, target if target.labels is not None else source)
         found = {view: _figure(measure, *reader(X, views["native"])) for view, X in views.items()}
         rows = found["value"][1]
-        low, high = (None, None) if rows is None else bootstrap(rows)
+        low, high = (None, None) if rows is None else interval(rows, measure.shares)
         figures.append(
             Metric(
                 measure.name,
@@ -154,7 +169,7 @@ def _of_head(head: Head, vectors: Vectors, split: str) -> Metric:
         theirs, ours = ", ".join(vectors.classes[:5]), ", ".join(head.classes[:5])
         raise AtlasError(f"Head '{head.id}' knows none of the vectors' classes ({theirs}) - its own are {ours}")
     rows = agreement.correct(head.model.predict(vectors.data), truth)
-    low, high = bootstrap(rows)
+    low, high = wilson(rows)
     # Only a class that the head knows could be named.
     floor = float(truth[truth >= 0].bincount()[: len(head.classes)].max()) / len(rows)
     about: dict[str, Any] = {"dataset": vectors.dataset, "split": split, "n": len(rows)}

@@ -13,10 +13,9 @@ from atlas.cards.names import slug
 from atlas.cards.space import Space
 from atlas.components.aligner import Aligner
 from atlas.errors import AtlasError
-from atlas.numerics.arrays import not_finite
+from atlas.numerics.arrays import is_finite, not_finite
 from atlas.progress import Progress, silent
 from atlas.storage.item_ids import hash_ids
-from atlas.storage.rows import Rows
 from atlas.verbs.parameters.arguments import AlignerLike, AnchorsLike, VectorsLike, anchors_of, component_of, vectors_of
 
 
@@ -26,6 +25,8 @@ def fit(
     source: VectorsLike,
     target: VectorsLike | None = None,
     anchors: AnchorsLike | None = None,
+    vector_column: str | None = None,
+    id_column: str | None = None,
     id: str = "",
     progress: Progress = silent,
     **options: Any,
@@ -41,6 +42,8 @@ def fit(
         source: vectors of the space to map from.
         target: vectors of the space to map to, of the same items.
         anchors: fit on these items alone, all of which must be in both; by default on all that both have.
+        vector_column: column of a table that holds the vectors; the only one that holds arrays unless given.
+        id_column: column of a table that holds the ids; the one with a common name unless given, '' for none.
         id: id of the alignment; by default made of its spaces and method.
         progress: shows how far it is.
         **options: options of the aligner.
@@ -50,14 +53,15 @@ def fit(
     """
     model = component_of(Aligner, aligner, options)
     only, name = anchors_of(anchors)
-    X = vectors_of(source)
+    columns = (vector_column, id_column)
+    X = vectors_of(source, *columns, name="source")
     if model.fits_on == "source":
         if target is not None:
             raise model.fail("fits on the source alone - leave out the target, and fit the target's half by itself")
         return _fit_half(model, X if only is None else X.of_items(only), name, id)
     if target is None:
         raise model.fail("needs the vectors of both spaces - give a target")
-    Y = vectors_of(target)
+    Y = vectors_of(target, *columns, name="target")
     seen = _fit_both(model, X, Y, only, progress)
     dataset = X.dataset if X.dataset == Y.dataset else ""
     return Alignment.of(model, X.space, Y.space, id, **seen, anchors=name, dataset=dataset)
@@ -66,7 +70,8 @@ def fit(
 def _fit_both(
     model: Aligner, source: Vectors, target: Vectors, only: Sequence[str] | None, progress: Progress
 ) -> dict[str, int]:
-    """Fit an aligner that needs the vectors of both spaces, and return how many with and without a partner it saw."""
+    """Fit an aligner that needs the vectors of both spaces, and return how many have a partner, and how many none."""
+    unpaired = len(source) + len(target)
     if model.fits_on == "seeds":
         known = seeds(source, target, only)
         model.fit(source.data, target.data, known)
@@ -74,40 +79,44 @@ def _fit_both(
     else:
         if model.fits_on == "pairs" or only is not None:
             source, target = paired(source, target, only)
-        fit_rows(model, source.rows, target.rows, progress)
+        fit_rows(model, source, target, progress)
         pairs = len(source) if model.fits_on == "pairs" else 0
-    return {"n_pairs": pairs, "n_unpaired": len(source) + len(target) - 2 * pairs}
+        # Those that are no anchors were not asked for.
+        unpaired = unpaired if only is None else len(source) + len(target)
+    return {"n_pairs": pairs, "n_unpaired": unpaired - 2 * pairs}
 
 
-def fit_rows(model: Aligner, X: Rows, Y: Rows, progress: Progress = silent) -> Aligner:
-    """Fit on two matrices, batch by batch if the aligner can."""
-    if not model.streaming:
-        return model.fit(X.tensor, Y.tensor)
+def fit_rows(model: Aligner, source: Vectors, target: Vectors, progress: Progress = silent) -> Aligner:
+    """Fit on paired vectors, batch by batch if the aligner can."""
+    X, Y = source.rows, target.rows
     size = min(X.batch_rows(), Y.batch_rows())
-    model.forget()
-    pairs = zip(X.batches(size), Y.batches(size), strict=True)
     try:
+        if not model.streaming:
+            return model.fit(X.tensor, Y.tensor)
+        model.forget()
+        pairs = zip(X.batches(size), Y.batches(size), strict=True)
         for x, y in progress(pairs, -(-len(X) // size), "Fitting"):
             model.partial_fit(x, y)
     except AtlasError:
-        check_rows(X, "The source")
-        check_rows(Y, "The target")
+        check_rows(source, "The source")
+        check_rows(target, "The target")
         raise
     model.state_dict()
     return model
 
 
-def check_rows(rows: Rows, what: str) -> None:
-    """Raise `AtlasError` if a matrix holds NaN or infinity: how many values in all, and the first row that has one."""
+def check_rows(vectors: Vectors, what: str = "Vectors") -> None:
+    """Raise `AtlasError` if vectors hold NaN or infinity: how many values in all, and the first row that has one."""
     count, first, done = 0, -1, 0
-    for batch in rows.batches():
-        bad = ~torch.isfinite(batch)
-        if bool(bad.any()):
+    for batch in vectors.rows.batches():
+        if not is_finite(batch):
+            bad = ~torch.isfinite(batch)
             first = done + int(bad.any(1).nonzero()[0]) if first < 0 else first
             count += int(bad.sum())
         done += len(batch)
     if count:
-        raise not_finite(what, count, first)
+        id = "" if vectors.numbered else vectors.ids[first]
+        raise not_finite(what, count, vectors.rows.place(first), id=id)
 
 
 def _fit_half(model: Aligner, chosen: Vectors, name: str, id: str) -> Alignment:

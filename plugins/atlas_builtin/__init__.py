@@ -24,9 +24,9 @@ def register_samplers():
 @hookimpl
 def register_aligners():
     """Return the built-in aligners."""
-    from atlas_builtin import aligners
+    from atlas_builtin import aligners, auto
 
-    return aligners.ALL
+    return [*aligners.ALL, auto.Auto]
 
 
 @hookimpl
@@ -35,3 +35,11 @@ def register_aggregators():
     from atlas_builtin import aggregators
 
     return aggregators.ALL
+
+
+@hookimpl
+def register_exporters():
+    """Return the built-in exporter."""
+    from atlas_builtin import exporters
+
+    return exporters.ALL

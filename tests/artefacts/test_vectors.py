@@ -219,8 +219,8 @@ def test_vectors_survive_every_kind_of_file(tmp_path, ending):
     again = read_vectors(tmp_path / f"v{ending}")
     assert torch.equal(again.data, vectors.data)
     assert again.ids == (vectors.ids if ending != ".npy" else ["0", "1", "2", "3"])
-    assert again.space == (SPACE if not ending else Space("v", 3))
-    if ending in ("", ".safetensors"):
+    assert again.space == (Space("v", 3) if ending == ".npy" else SPACE)
+    if ending != ".npy":
         assert again.labels is not None and vectors.labels is not None and torch.equal(again.labels, vectors.labels)
     if not ending:
         assert (again.classes, again.dataset) == (vectors.classes, "pets")
@@ -318,19 +318,26 @@ def test_a_parquet_file_of_lists_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"id": ["a"]}, "there must be one column of vectors, the columns are id"),
-        ({"x": [[1.0]], "y": [[1.0]]}, "there must be one column of vectors, the columns are x, y"),
-        ({"x": [[1.0, 2.0], [1.0]]}, "column 'x' must hold arrays of one shape, none missing"),
-        ({"x": [[1.0, 2.0], [1.0], [1.0, 2.0, 3.0]]}, "column 'x' must hold arrays of one shape, none missing"),
-        ({"x": [[1.0], None]}, "column 'x' must hold arrays of one shape, none missing"),
-        ({"x": [[1.0], [None]]}, "column 'x' must hold arrays of one shape, none missing"),
-        ({"x": [["a"], ["b"]]}, "column 'x' must hold vectors of numbers, has object"),
+        ({"id": ["a"]}, "there must be one column of vectors, there are 'id' - say which with --vector-column"),
+        (
+            {"x": [[1.0]], "y": [[1.0]]},
+            "there must be one column of vectors, there are 'x', 'y' - say which with --vector-column",
+        ),
+        ({"x": [[1.0, 2.0], [1.0]]}, "column 'x' has a vector of length 1 in row 1, others have 2"),
+        (
+            {"x": [[1.0, 2.0], [1.0, 2.0], [1.0, 2.0, 3.0]]},
+            "column 'x' has a vector of length 3 in row 2, others have 2",
+        ),
+        ({"x": [[1.0, 2.0], [3.0, None]]}, "column 'x' lacks a number in row 1 - remove the row, or fill it"),
+        ({"x": [["a"], ["b"]]}, "column 'x' must hold vectors of numbers, has list<element: string>"),
         ({"x": [[1.0], [2.0]], "id": ["a", "a"]}, "has 1 duplicate id, 'a'"),
+        ({"x": [[1.0], [2.0]], "id": ["a", ""]}, "'id' in row 1 is not an id, but empty - mend it, or number the rows"),
     ],
 )
 def test_a_parquet_file_of_something_else_is_refused(tmp_path, columns, message):
     with pytest.raises(AtlasError, match=message):
-        read_bare(parquet(tmp_path / "x.parquet", **columns))
+        found = read_bare(parquet(tmp_path / "x.parquet", **columns))
+        assert len(found.data) == len(found.ids[:])
 
 
 def test_damaged_and_missing_parquet_files_are_refused(tmp_path):
@@ -431,3 +438,25 @@ def test_vectors_in_memory_are_pickled_whole():
     again = pickle.loads(pickle.dumps(vectors))
     assert torch.equal(again.data, vectors.data) and torch.equal(again.labels, vectors.labels)
     assert (again.ids, again.card) == (vectors.ids, vectors.card)
+
+
+def test_a_bare_safetensors_file_carries_its_space(tmp_path):
+    vectors = labelled()
+    vectors.save_pretrained(tmp_path / "x.safetensors")
+    assert read_vectors(tmp_path / "x.safetensors").space == SPACE
+    with safetensors.safe_open(tmp_path / "x.safetensors", "np") as file:
+        assert file.metadata() == {"format": "pt", "latent_atlas.space": SPACE.to_json()}
+
+
+def test_a_damaged_space_is_refused_by_the_name_of_its_file(tmp_path):
+    metadata = {"latent_atlas.space": "{}"}
+    safetensors.torch.save_file({"vectors": rows()}, tmp_path / "x.safetensors", metadata)
+    with pytest.raises(CardError, match=r"x.safetensors: the space under .* is damaged: Field 'id' is missing"):
+        read_vectors(tmp_path / "x.safetensors")
+
+
+def test_a_space_of_another_dimension_than_the_vectors_is_refused(tmp_path):
+    metadata = {"latent_atlas.space": Space("x", 5).to_json()}
+    safetensors.torch.save_file({"vectors": rows()}, tmp_path / "x.safetensors", metadata)
+    with pytest.raises(AtlasError, match=r"x.safetensors: vectors of 'x' must have 5 dimensions, got shape \(4, 3\)"):
+        read_vectors(tmp_path / "x.safetensors")

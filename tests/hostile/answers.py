@@ -40,6 +40,8 @@ def answering() -> dict[str, tuple[list[bytes], Callable[[Path], Any]]]:
     from atlas.hub.searching import search
 
     constants.ENDPOINT, constants.HF_HUB_OFFLINE = "http://hub.invalid", False
+    # The client keeps a list that it asks for in the user's own cache.
+    constants.HF_HUB_DISABLE_TELEMETRY = True
     constants.HUGGINGFACE_CO_URL_TEMPLATE = constants.ENDPOINT + "/{repo_id}/resolve/{revision}/{filename}"
     hub.PAUSE = hub.LONGEST_PAUSE = 0.0
     said: dict[str, Any] = {}

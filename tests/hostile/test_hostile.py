@@ -24,7 +24,7 @@ def client_as_it_was(monkeypatch):
     from atlas.hub import client
 
     for where, names in (
-        (constants, ("ENDPOINT", "HF_HUB_OFFLINE", "HUGGINGFACE_CO_URL_TEMPLATE")),
+        (constants, ("ENDPOINT", "HF_HUB_OFFLINE", "HF_HUB_DISABLE_TELEMETRY", "HUGGINGFACE_CO_URL_TEMPLATE")),
         (client, ("PAUSE", "LONGEST_PAUSE")),
     ):
         for name in names:

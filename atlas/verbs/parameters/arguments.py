@@ -1,13 +1,15 @@
 """What may be given to verbs, and what it stands for.
 
 An artefact, encoder or head can be given itself, or as text: its folder, its id in a registry, or 'hf://owner/name'.
+Vectors can be given as arrays and tables, too.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeGuard, TypeVar
 
 import numpy as np
 from torch import Tensor
@@ -17,9 +19,10 @@ from atlas.artefacts.anchors import Anchors
 from atlas.artefacts.artefact import Artefact
 from atlas.artefacts.atlas import Atlas
 from atlas.artefacts.head import Head
-from atlas.artefacts.loading import load, read_vectors
-from atlas.artefacts.vectors import Vectors
+from atlas.artefacts.loading import loaded, read_vectors
+from atlas.artefacts.vectors import UNNAMED, Vectors
 from atlas.cards.folder import CARD
+from atlas.cards.space import Space
 from atlas.components.aggregator import Aggregator
 from atlas.components.aligner import Aligner
 from atlas.components.encoder import Encoder
@@ -27,12 +30,21 @@ from atlas.components.exporter import Exporter
 from atlas.components.head import HeadModel
 from atlas.components.options import Component
 from atlas.components.sampler import Sampler
-from atlas.errors import AtlasError, NotFoundError, unknown
+from atlas.errors import AtlasError, AtlasWarning, NotFoundError, unknown
 from atlas.items.batches import Items, as_items
-from atlas.items.files import read_items
+from atlas.items.files import read_items, table_items
+from atlas.items.frames import table_of
 from atlas.plugins.catalogue import components, create
 from atlas.storage.files import as_path
 from atlas.storage.registry import Registry
+
+
+class Table(Protocol):
+    """A frame of pandas or polars, an Arrow table, a dataset of Hugging Face, a sparse matrix of scipy."""
+
+    def __getitem__(self, key: Any, /) -> Any:
+        """Return a column."""
+
 
 AlignerLike: TypeAlias = Aligner | str
 SamplerLike: TypeAlias = Sampler | str
@@ -40,8 +52,8 @@ AggregatorLike: TypeAlias = Aggregator | str
 ExporterLike: TypeAlias = Exporter | str
 HeadModelLike: TypeAlias = HeadModel | str
 EncoderLike: TypeAlias = Encoder | str | Path
-ItemsLike: TypeAlias = Items | Vectors | Tensor | np.ndarray | Sequence[Any] | str | Path
-VectorsLike: TypeAlias = Vectors | str | Path
+ItemsLike: TypeAlias = Items | Vectors | Tensor | np.ndarray | Sequence[Any] | Table | str | Path
+VectorsLike: TypeAlias = Vectors | Tensor | np.ndarray | Sequence[Any] | Table | str | Path
 AnchorsLike: TypeAlias = Anchors | Sequence[str] | str | Path
 AlignmentLike: TypeAlias = Alignment | str | Path
 AtlasLike: TypeAlias = Atlas | str | Path
@@ -66,20 +78,60 @@ def artefact_of(given: A | str | Path, *classes: type[A]) -> A:
     if isinstance(given, classes):
         return given
     if isinstance(given, (str, Path)):
-        return load(given, [cls.kind for cls in classes])
+        return loaded(given, [cls.kind for cls in classes])
     kinds = " or ".join(cls.kind for cls in classes)
     raise AtlasError(f"Expected {kinds}, got {type(given).__name__} - give it, its folder, its id or a reference")
 
 
-def vectors_of(given: VectorsLike) -> Vectors:
-    """Return vectors, given themselves or by where they are."""
-    return read_vectors(given) if isinstance(given, (str, Path)) else artefact_of(given, Vectors)
+def vectors_of(
+    given: VectorsLike, vector_column: str | None = None, id_column: str | None = None, *, name: str = "vectors"
+) -> Vectors:
+    """Return vectors: themselves, by where they or the shards of a set of them are, or of an array or a table.
+
+    Args:
+        given: what stands for them.
+        vector_column: the column of a table that holds the vectors; None: the only one that holds arrays.
+        id_column: the column of a table that holds the ids; None: the one with a common name.
+        name: of their space, where what is given has none.
+    """
+    if lies_somewhere(given):
+        found = read_vectors(given, vector_column=vector_column, id_column=id_column)
+        if found.numbered and id_column is None and str(given).lower().endswith(".parquet"):
+            advice = "say which column holds ids with id_column=, '' for none"
+            warnings.warn(
+                f"{given}: the rows have no ids and are numbered from 0 - {advice}", AtlasWarning, stacklevel=3
+            )
+        return found
+    if isinstance(given, Artefact):
+        made = artefact_of(given, Vectors)
+    else:
+        made = Vectors.of(given, vector_column=vector_column, id_column=id_column)
+    return made if made.space.id != UNNAMED else made.in_space(Space(name, made.space.dim), made.data)
+
+
+def lies_somewhere(given: Any) -> TypeGuard[str | Path | Sequence[str | Path]]:
+    """Whether something says where vectors are: in a file or folder, or in several files."""
+    several = isinstance(given, (list, tuple)) and len(given) > 0
+    return isinstance(given, (str, Path)) or (several and all(isinstance(one, (str, Path)) for one in given))
+
+
+def views_of(
+    given: Sequence[VectorsLike],
+    vector_column: str | None = None,
+    id_column: str | None = None,
+    *,
+    name: str = "vectors",
+) -> list[Vectors]:
+    """Return several sets of vectors; the spaces of those that have no name are numbered from 1."""
+    return [vectors_of(one, vector_column, id_column, name=f"{name}-{i}") for i, one in enumerate(given, 1)]
 
 
 def anchors_of(given: AnchorsLike | None) -> tuple[Sequence[str] | None, str]:
     """Return the items of anchors and the id of these, '' for a list of items; None if none are given."""
-    found = load(given, "anchors") if isinstance(given, (str, Path)) else given
-    return (found.ids, found.id) if isinstance(found, Anchors) else (found if found is None else list(found), "")
+    found = loaded(given, ["anchors"]) if isinstance(given, (str, Path)) else given
+    if isinstance(found, Anchors):
+        return found.ids, found.id
+    return None if found is None else [str(item) for item in found], ""
 
 
 def encoder_of(given: EncoderLike, options: Mapping[str, Any] | None = None) -> Encoder:
@@ -90,7 +142,7 @@ def encoder_of(given: EncoderLike, options: Mapping[str, Any] | None = None) -> 
     if str(given) in known:
         return create(Encoder, str(given), options)
     try:
-        stored = load(given, "space")
+        stored = loaded(given, ["space"])
     except NotFoundError:
         if "/" in str(given) or str(given).startswith("."):
             raise
@@ -105,7 +157,7 @@ def head_of(given: HeadLike) -> Head:
     """Return a head: itself, or by where it is; that of a stored space is the one its encoder carries."""
     if not isinstance(given, (str, Path)):
         return artefact_of(given, Head)
-    found = load(given, ("head", "space"))
+    found = loaded(given, ("head", "space"))
     return Head.of_encoder(found) if isinstance(found, Encoder) else found
 
 
@@ -114,7 +166,8 @@ def items_of(given: ItemsLike, **columns: str | None) -> Items:
     if isinstance(given, Vectors):
         return _rows_as_items(given)
     if not isinstance(given, (str, Path)):
-        return as_items(given)
+        table = table_of(given)
+        return as_items(given) if table is None else table_items(table, "", **columns)
     path = as_path(given)
     bare_id = not path.exists() and "/" not in str(given) and not path.suffix
     if (path / CARD).is_file() or bare_id or str(given).startswith("hf://"):
@@ -123,11 +176,8 @@ def items_of(given: ItemsLike, **columns: str | None) -> Items:
 
 
 def _rows_as_items(vectors: Vectors) -> Items:
-    labels = None
-    if vectors.labels is not None:
-        labels = [vectors.classes[i] if i >= 0 else "" for i in vectors.labels.tolist()]
     items = as_items(vectors.data)
-    items.ids, items.labels, items.name = vectors.ids, labels, vectors.dataset
+    items.ids, items.labels, items.name = vectors.ids, vectors.label_names(), vectors.dataset
     return items
 
 

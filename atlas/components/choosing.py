@@ -1,0 +1,76 @@
+"""Which of several aligners suits pairs best, for search: by the neighbours that rows keep whom the fit has not seen.
+
+Squared error says little of it: a map that shrinks what it is unsure of has the least, and may find nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from atlas.components.aligner import Aligner
+from atlas.metrics.retrieval import neighbours_kept
+
+# Fewer pairs tell no aligners apart; more rows than that cost time and tell no more.
+FEWEST, MOST = 20, 2000
+ROLES = ("index", "queries")
+
+
+def cross_fit(aligner: Aligner, X: Tensor, Y: Tensor, folds: int) -> list[Aligner]:
+    """Return fits of which each leaves one fold of the pairs out; row i is of fold i % folds.
+
+    Args:
+        aligner: the method and its options; it is not changed.
+        X: (n, d_source).
+        Y: (n, d_target), row by row the same items.
+        folds: how many.
+    """
+    fold = torch.arange(len(X)) % folds
+    return [unfitted(aligner).fit(X[fold != k], Y[fold != k]) for k in range(folds)]
+
+
+def left_out(fits: Sequence[Aligner], X: Tensor) -> Tensor:
+    """Return X (n, d_source) mapped (n, d_target), each row by the one of `cross_fit` that has not seen it."""
+    mapped = torch.empty(len(X), fits[0].d_target, dtype=X.dtype)
+    for k, fitted in enumerate(fits):
+        mapped[k :: len(fits)] = fitted.transform(X[k :: len(fits)])
+    return mapped
+
+
+def unfitted(aligner: Aligner) -> Aligner:
+    """Return an aligner of the same options that has learned nothing."""
+    return type(aligner).from_config(aligner.config())
+
+
+def kept(mapped: Tensor, X: Tensor, Y: Tensor, role: str, k: int = 10) -> Tensor:
+    """Return for each item which share of its k nearest neighbours in the new model's space a mapped index finds, (n,).
+
+    Args:
+        mapped: X in the space of Y, (n, d_target).
+        X: (n, d_source).
+        Y: (n, d_target).
+        role: "index": mapped rows are searched by rows of Y, the new model's; "queries": mapped rows, the new model's,
+            search rows of Y.
+        k: neighbours, the item itself left out.
+    """
+    k = min(k, len(X) - 1)
+    if role == "index":
+        return neighbours_kept((Y, mapped), (Y, Y), k)
+    return neighbours_kept((mapped, Y), (X, X), k)
+
+
+def chosen(
+    candidates: Sequence[Aligner], X: Tensor, Y: Tensor, role: str, folds: int = 3, slack: float = 0.0
+) -> tuple[Aligner, Tensor]:
+    """Return the aligner, not yet fitted, whose maps keep most neighbours, and the share that each of them keeps.
+
+    The first of those that keep as much, but for the slack, is chosen, and the first of all where there are too few
+    pairs to tell.
+    """
+    X, Y = X[:MOST], Y[:MOST]
+    if len(X) < FEWEST:
+        return candidates[0], torch.full((len(candidates),), torch.nan)
+    shares = torch.stack([kept(left_out(cross_fit(one, X, Y, folds), X), X, Y, role).mean() for one in candidates])
+    return candidates[int((shares >= shares.max() - slack).nonzero()[0])], shares
