@@ -22,7 +22,7 @@ from atlas.cards.space import SPACE_KEY, Space
 from atlas.errors import AtlasError, SpaceMismatchError
 from atlas.items.files import named
 from atlas.progress import Progress, silent
-from atlas.storage.files import as_path, explained
+from atlas.storage.files import as_path, explained, refuse_device
 from atlas.storage.header import TensorFile
 from atlas.storage.item_ids import RowNumbers, StoredIds
 from atlas.storage.parquet import ParquetRows
@@ -52,6 +52,8 @@ def read_bare(
         label_column: the column of a .parquet file that holds the labels, if it is there.
     """
     where = path if is_remote(path) else as_path(path)
+    if isinstance(where, Path):
+        refuse_device(where)
     rows, ids, labels, classes, carried = _parts(where, vector_column, id_column, label_column)
     if not len(rows) or not rows.dim:
         raise NoVectorsError(f"'{where}' has no vectors: its shape is ({len(rows)}, {rows.dim})")

@@ -232,7 +232,9 @@ def test_shards_are_written_with_their_predicted_errors(views, tmp_path):
         parquet.read_table(tmp_path / "out" / name)["predicted_error"].to_pylist()
         for name in ("a.parquet", "b.parquet")
     ]
-    torch.testing.assert_close(torch.tensor(sum(found, [])), made.confidence(rows(views[0], 0, 180)).float())
+    torch.testing.assert_close(
+        torch.tensor([error for part in found for error in part]), made.confidence(rows(views[0], 0, 180)).float()
+    )
 
 
 def test_apply_says_where_errors_cannot_be_told(views, tmp_path):
