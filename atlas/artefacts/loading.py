@@ -11,6 +11,7 @@ from atlas.artefacts.anchors import Anchors
 from atlas.artefacts.artefact import Artefact, opened, write
 from atlas.artefacts.atlas import Atlas
 from atlas.artefacts.head import Head
+from atlas.artefacts.stamps import text_beside
 from atlas.artefacts.stores import is_store, read_store
 from atlas.artefacts.vector_files import read_matrix, read_parquet
 from atlas.artefacts.vectors import Vectors
@@ -106,7 +107,8 @@ def read_vectors(ref: str | Path, *, vector_column: str | None = None, id_column
 def read_bare(path: str | Path, vector_column: str | None = None, id_column: str | None = None) -> Vectors:
     """Return the vectors of a bare .npy, .safetensors or .parquet file.
 
-    Their space is the one that Atlas wrote into a .safetensors file; of any other only the dimension is known. Ids are
+    Their space is the one that Atlas wrote into a .safetensors file, or beside a .npy file; of any other only the
+    dimension is known. Ids are
     the `id` column (.parquet) or the `ids` tensors (.safetensors), else row numbers. A .safetensors file holds one
     matrix of floating-point numbers, or one called `vectors`.
     """
@@ -114,7 +116,7 @@ def read_bare(path: str | Path, vector_column: str | None = None, id_column: str
     ids: Sequence[str] | None = None
     labels, written = None, ""
     if path.suffix == ".npy":
-        rows = map_npy(path)
+        rows, written = map_npy(path), text_beside(path)
     elif path.suffix == ".safetensors":
         file = TensorFile(path)
         rows, ids, labels = read_matrix(file)

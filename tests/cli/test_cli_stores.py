@@ -49,7 +49,7 @@ def test_a_store_is_read_into_a_file(url, atlas_command):
 
 
 def test_stores_are_listed(url, atlas_command):
-    assert "lite  Vectors in a table of a sqlite database" in atlas_command("stores").stdout
+    assert "Vectors in a table of a sqlite database" in atlas_command("stores").stdout
     assert "-o table" in atlas_command("stores", "show", "lite").stdout
 
 
