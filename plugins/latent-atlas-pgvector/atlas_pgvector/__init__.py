@@ -45,9 +45,7 @@ class Pgvector(atlas.Store):
         database = at.path.strip("/").partition("/")[0]
         given = {"host": at.host, "port": at.port, "user": at.user, "password": at.password, "dbname": database}
         known = {name: value for name, value in given.items() if value}
-        # A table that is new has no statistics, and would be sorted anew for each batch: the index has the order.
-        about = {"application_name": "latent-atlas", "options": "-c enable_sort=off"}
-        return psycopg.connect(**known, **about, connect_timeout=PATIENCE, autocommit=True)
+        return psycopg.connect(**known, connect_timeout=PATIENCE, autocommit=True, application_name="latent-atlas")
 
     def close(self) -> None:
         """Close the connection."""
