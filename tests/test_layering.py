@@ -28,9 +28,9 @@ FLOORS = [
     ["components"],
     ["models", "plugins"],
     ["artefacts"],
-    ["pictures", "testing"],
+    ["pictures", "sklearn", "testing"],
     ["verbs"],
-    ["demo", "recipes", "sharing"],
+    ["demo", "migration", "recipes", "sharing"],
     ["cli"],
 ]
 FLOOR = {package: number for number, floor in enumerate(FLOORS) for package in floor}
@@ -40,7 +40,14 @@ STARTERS = ["atlas.__main__"]
 # What a plugin is; its tests and examples may look at anything.
 BESIDE = {"tests", "examples", "benchmarks"}
 # Beside the standard library, what some packages alone may import.
-OWNERS = {"click": {"cli"}, "yaml": {"cards"}, "huggingface_hub": {"hub"}, "jinja2": {"hub"}, "pluggy": {"plugins"}}
+OWNERS = {
+    "click": {"cli"},
+    "yaml": {"cards"},
+    "huggingface_hub": {"hub"},
+    "jinja2": {"hub"},
+    "pluggy": {"plugins"},
+    "sklearn": {"sklearn"},
+}
 
 
 def module_of(path: Path) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -70,9 +71,11 @@ class Alignment(Artefact):
     def __call__(self, X: Any) -> Any:
         """Map a tensor or array (n, d_source) to the same kind of array, or `Vectors` of the source to the target.
 
+        One vector (d_source,) becomes one vector, and no rows become none.
+
         Raises:
             SpaceMismatchError: vectors of another space.
-            AtlasError: the wrong width.
+            AtlasError: the wrong width, or NaN or infinity.
         """
         if not isinstance(X, Vectors):
             return self.aligner.transform(X)
@@ -94,6 +97,19 @@ class Alignment(Artefact):
         name = slug(f"{self.target.id}__{self.source.id}__{self.method}-inverse")
         return Alignment.of(Composed.of([(self.aligner, True)]), self.target, self.source, name, **fields)
 
+    def to(self, device: str) -> Alignment:
+        """Return the same map, which computes on a device: vectors go there, and what is made of them comes back."""
+        return replace(self, aligner=self.aligner.to(device))
+
+    def __or__(self, other: Alignment) -> Alignment:
+        """Return this map and another one after it as one: `a | b`."""
+        return chained([self, other]) if isinstance(other, Alignment) else NotImplemented
+
+    def __repr__(self) -> str:
+        """Return in a line what it is."""
+        sides = f"{self.source.id} ({self.source.dim}) to {self.target.id} ({self.target.dim})"
+        return f"<Alignment '{self.id}': {sides}" + f", {self.n_pairs} pairs" * bool(self.n_pairs) + ">"
+
     def compiled(self) -> Callable[[np.ndarray], np.ndarray]:
         """Return the map as a function of numpy arrays, for a server that maps a vector at a time.
 
@@ -101,7 +117,7 @@ class Alignment(Artefact):
         nothing: NaN comes out as NaN, and a wrong width is an error of numpy's.
         """
         if isinstance(self.aligner, LinearAligner):
-            weight, bias = (self.aligner.state[name].numpy() for name in ("weight", "bias"))
+            weight, bias = (self.aligner.state_dict()[name].numpy() for name in ("weight", "bias"))
             return lambda x: x @ weight + bias
         transform = self.aligner.transform
         return lambda x: transform(x[None])[0] if x.ndim == 1 else transform(x)
@@ -120,6 +136,17 @@ class Alignment(Artefact):
                 f"the card says {card.source.dim} to {card.target.dim}"
             )
         return cls(card, aligner)
+
+
+def chained(parts: Sequence[Alignment], id: str = "") -> Alignment:
+    """Return alignments, one after another, as one; each must reach the space that the next one maps from."""
+    for first, second in itertools.pairwise(parts):
+        second.source.require(first.target, f"Alignment '{second.id}' maps from", f"the vectors '{first.id}' makes")
+    aligner = Composed.of([(part.aligner, False) for part in parts])
+    pairs = min(part.n_pairs for part in parts)
+    names = {part.anchors for part in parts}
+    anchors = names.pop() if len(names) == 1 else ""
+    return Alignment.of(aligner, parts[0].source, parts[-1].target, id, n_pairs=pairs, anchors=anchors)
 
 
 def default_id(source: Space, target: Space, aligner: Aligner) -> str:

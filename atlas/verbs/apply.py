@@ -6,21 +6,27 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, overload
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from atlas.artefacts.alignment import Alignment
 from atlas.artefacts.artefact import Artefact
 from atlas.artefacts.atlas import Atlas
+from atlas.artefacts.shards import joined, resumable, write_shards
 from atlas.artefacts.stores import is_store
 from atlas.artefacts.vectors import Vectors, written
 from atlas.cards.folder import BARE
+from atlas.cards.names import sha256_of
 from atlas.errors import AtlasError
 from atlas.items.frames import replaced, table_of
+from atlas.numerics.arrays import hash_of
 from atlas.progress import Progress, silent
 from atlas.storage.files import check_target
+from atlas.storage.remote import is_remote
+from atlas.storage.rows import Parts
 from atlas.verbs.fit import check_rows
-from atlas.verbs.parameters.arguments import MappingLike, VectorsLike, artefact_of, vectors_of, views_of
+from atlas.verbs.parameters.arguments import MappingLike, VectorsLike, artefact_of, lies_somewhere, vectors_of, views_of
 from atlas.verbs.transfer import transfer
 
 
@@ -66,7 +72,8 @@ def apply(
             spaces to the shared one.
         *vectors: vectors of the source; for an atlas, of one or more of its spaces.
         out: folder for the vectors, a .npy, .safetensors or .parquet file, or the URL of a store, written batch by
-            batch.
+            batch; of a set of shards, a folder of shards with the same names, in which a second run skips those that
+            are finished.
         inverse: run the alignment backwards: vectors of the target to the source.
         vector_column: column of a table that holds the vectors; the only one that holds arrays unless given.
         id_column: column of a table that holds the ids; the one with a common name unless given, '' for none.
@@ -77,7 +84,7 @@ def apply(
         The vectors, in memory if they are written nowhere; of an array or a table that an alignment maps, the same
         kind of array or table; for a store, a `Transfer`, which says what was written.
     """
-    if out is not None and not is_store(out):
+    if out is not None and not is_store(out) and not resumable(out):
         check_target(out, overwrite, BARE)
     found: Alignment | Atlas = artefact_of(mapping, Alignment, Atlas)  # type: ignore[assignment]
     if is_store(out):
@@ -86,12 +93,18 @@ def apply(
     columns = (vector_column, id_column)
     if isinstance(found, Atlas):
         return _apply_atlas(found, views_of(vectors, *columns), inverse, out, overwrite)
-    if len(vectors) != 1:
-        raise AtlasError(f"Alignment '{found.id}' maps one set of vectors, got {len(vectors)}")
-    alignment, given = found.inverse() if inverse else found, vectors[0]
-    if out is None and not isinstance(given, (Artefact, str, Path)):
-        return _apply_in_python(alignment, given, *columns)
-    return _apply_rows(alignment, vectors_of(given, *columns, name=alignment.source.id), out, overwrite, progress)
+    alignment = found.inverse() if inverse else found
+    if len(vectors) == 1 and out is None and not (isinstance(vectors[0], Artefact) or lies_somewhere(vectors[0])):
+        return _apply_in_python(alignment, vectors[0], *columns)
+    views = [vectors_of(given, *columns, name=alignment.source.id) for given in vectors]
+    stored = out is not None and is_remote(out)
+    if all(view.rows.file for view in views) and (stored or len(views) > 1):
+        views = [joined(views)]
+    if len(views) != 1:
+        raise AtlasError(f"Alignment '{found.id}' maps one set of vectors, got {len(views)}")
+    if stored and not isinstance(views[0].rows, Parts):
+        raise AtlasError(f"'{out}' is in a store, where shards alone are written - give .parquet files")
+    return _apply_rows(alignment, views[0], out, overwrite, progress)
 
 
 def _apply_atlas(atlas: Atlas, views: list[Vectors], inverse: bool, out: str | Path | None, overwrite: bool) -> Vectors:
@@ -110,10 +123,13 @@ def _apply_in_python(alignment: Alignment, given: Any, vector_column: str | None
     table = table_of(given)
     if table is None:
         return alignment(given)
-    mapped = _apply_rows(
-        alignment, vectors_of(given, vector_column, id_column, name=alignment.source.id), None, False, silent
-    )
     names = table.vector_columns(vector_column, id_column)
+    if not len(given):
+        return replaced(given, names, np.empty((0, alignment.target.dim), np.float32), alignment.target)
+    # Nothing is paired, so that rows may well have no ids.
+    own = "" if id_column is None and table.ids(None) is None else id_column
+    view = vectors_of(given, vector_column, own, name=alignment.source.id)
+    mapped = _apply_rows(alignment, view, None, False, silent)
     return replaced(given, names, mapped.data.numpy(), mapped.space)
 
 
@@ -133,13 +149,19 @@ def _apply_rows(
         check_rows(vectors)
         return alignment(vectors)
     alignment.check_source(vectors.space)
-    # Small enough for what a batch makes to be in the cache still when it is written.
-    size = max(256, vectors.rows.batch_rows() // 16)
 
-    def mapped() -> Iterator[Tensor]:
-        for batch in progress(vectors.rows.batches(size), -(-len(vectors) // size), "Applying"):
+    def mapped(view: Vectors, size: int) -> Iterator[Tensor]:
+        for batch in view.rows.batches(size):
             if not bool(torch.isfinite(batch.sum())):
-                check_rows(vectors)
+                check_rows(view, f"'{view.rows.file}'" if view.rows.file else "Vectors")
             yield alignment.aligner.transform(batch)
 
-    return written(out, vectors, mapped(), vectors.data.dtype, space=alignment.target, overwrite=overwrite)
+    if isinstance(vectors.rows, Parts) and Path(out).suffix not in BARE:
+        about = {name: alignment.card.to_dict().get(name) for name in ("method", "config", "source", "target")}
+        key = sha256_of([about, hash_of(alignment.tensors())])
+        how: dict[str, Any] = {"overwrite": overwrite, "progress": progress}
+        return write_shards(out, vectors, key, mapped, alignment.target, **how)
+    # Small enough for what a batch makes to be in the cache still when it is written.
+    size = max(256, vectors.rows.batch_rows() // 16)
+    batches = progress(mapped(vectors, size), -(-len(vectors) // size), "Applying")
+    return written(out, vectors, batches, vectors.rows.dtype, space=alignment.target, overwrite=overwrite)

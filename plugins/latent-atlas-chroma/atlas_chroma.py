@@ -20,8 +20,8 @@ MARK, NOTES = "latent_atlas_mark", "latent-atlas-notes"
 class Chroma(atlas.Store):
     """Vectors in a collection of Chroma in a folder: chroma:///FOLDER/COLLECTION.
 
-    The shadow is a collection 'COLLECTION__shadow' with the same metadata and documents. A switch exchanges the names of
-    both; one that was cut off is finished whenever the collection is used next.
+    The shadow is a collection 'COLLECTION__shadow' with the same metadata and documents. A switch exchanges the names
+    of both; one that was cut off is finished whenever the collection is used next.
     """
 
     name = "chroma"
