@@ -64,6 +64,21 @@ def test_a_password_is_never_printed(url, atlas_command):
     assert "hunter2" not in atlas_command("compare", good, good, status=1).output
 
 
+def test_a_note_on_a_store_without_a_stamp_hides_the_password(url, atlas_command):
+    secret = url.replace("lite://.", "lite://ann:hunter2@.")
+    said = atlas_command("compare", secret, url)
+    assert "'lite://ann@./a.db'" in said.stderr and "hunter2" not in said.output
+
+
+def test_a_recipe_refuses_a_store_and_hides_the_password(url, atlas_command, tmp_path):
+    steps = "format: 1\nsteps:\n  drawn: {verb: sample, sampler: uniform, n: 3, seed: 0, vectors: 'lite://ann:hunter2@h/a'}\n"
+    (tmp_path / "recipe.yaml").write_text(steps)
+    said = atlas_command("run", "recipe.yaml", "--out", "made", status=1)
+    assert "Store 'lite://ann@h/a' cannot be read in a recipe - save its vectors to a folder first" in said.stderr
+    written = "".join(path.read_text() for path in (tmp_path / "made").rglob("*") if path.is_file())
+    assert "hunter2" not in said.output + written
+
+
 def test_a_file_cannot_be_mapped_into_a_store(url, atlas_command):
     np.save("x.npy", rows(3, 6))
     said = atlas_command("apply", "map", "x.npy", "--out", url, status=1).stderr
