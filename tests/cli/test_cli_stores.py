@@ -70,6 +70,15 @@ def test_a_note_on_a_store_without_a_stamp_hides_the_password(url, atlas_command
     assert "'lite://ann@./a.db'" in said.stderr and "hunter2" not in said.output
 
 
+def test_a_url_that_is_mistyped_hides_the_password(url, atlas_command):
+    for words in (
+        ("compare", "lte://ann:hunter2@h/a", url),
+        ("encode", "tfidf-svd", "lte://ann:hunter2@h/a", "--out", "x"),
+    ):
+        said = atlas_command(*words, status=1)
+        assert "ann:***@h" in said.stderr and "hunter2" not in said.output
+
+
 def test_a_recipe_refuses_a_store_and_hides_the_password(url, atlas_command, tmp_path):
     steps = "format: 1\nsteps:\n  drawn: {verb: sample, sampler: uniform, n: 3, seed: 0, vectors: 'lite://ann:hunter2@h/a'}\n"
     (tmp_path / "recipe.yaml").write_text(steps)
