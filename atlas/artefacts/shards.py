@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from atlas.artefacts.stamps import text_beside
 from atlas.artefacts.vector_files import read_matrix, read_parquet
 from atlas.artefacts.vectors import Vectors, encode_labels, write_file
 from atlas.cards.folder import BARE, CARD
@@ -80,7 +81,7 @@ def _parts(where: str | Path, *columns: Any) -> tuple[Rows, Sequence[str] | None
     if is_remote(where):
         raise AtlasError(f"'{where}' cannot be read in its store, as only .parquet can - copy it here")
     if ending == ".npy":
-        return map_npy(Path(where)), None, None, (), ""
+        return map_npy(Path(where)), None, None, (), text_beside(Path(where))
     file = TensorFile(Path(where))
     rows, ids, labels = read_matrix(file)
     classes = () if labels is None else tuple(str(i) for i in range(int(labels.max()) + 1))
