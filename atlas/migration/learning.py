@@ -15,7 +15,7 @@ from atlas.migration.trial import Trial
 PARTS, TIMES, FOLDS = (1 / 8, 1 / 4, 1 / 2, 1.0), 2, 4
 FEWEST = 20
 # Figures are taken to near their limit as a power of the number of pairs; these are the powers.
-POWERS = torch.linspace(0.25, 1.25, 21, dtype=torch.float64)
+POWERS = torch.linspace(0.05, 1.25, 25, dtype=torch.float64)
 
 
 @dataclass(frozen=True)
