@@ -28,7 +28,7 @@ FLOORS = [
     ["components"],
     ["models", "plugins"],
     ["artefacts"],
-    ["pictures", "testing"],
+    ["pictures", "sklearn", "testing"],
     ["verbs"],
     ["demo", "migration", "recipes", "sharing"],
     ["cli"],
@@ -40,7 +40,14 @@ STARTERS = ["atlas.__main__"]
 # What a plugin is; its tests and examples may look at anything.
 BESIDE = {"tests", "examples", "benchmarks"}
 # Beside the standard library, what some packages alone may import.
-OWNERS = {"click": {"cli"}, "yaml": {"cards"}, "huggingface_hub": {"hub"}, "jinja2": {"hub"}, "pluggy": {"plugins"}}
+OWNERS = {
+    "click": {"cli"},
+    "yaml": {"cards"},
+    "huggingface_hub": {"hub"},
+    "jinja2": {"hub"},
+    "pluggy": {"plugins"},
+    "sklearn": {"sklearn"},
+}
 
 
 def module_of(path: Path) -> str:

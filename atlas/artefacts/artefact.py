@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import html
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ from torch import Tensor
 from atlas.cards.folder import CARD, MODEL, dump_card, read_card
 from atlas.cards.kinds import Card
 from atlas.cards.names import slug
-from atlas.errors import AtlasError
+from atlas.errors import AtlasError, in_a_line
 from atlas.hub.cache import SCHEME, Ref
 from atlas.hub.pulling import locate
 from atlas.hub.pushing import push_folder
@@ -74,9 +75,22 @@ class Artefact:
         """Return the same artefact with other values in some fields of its card, such as `id` or `license`."""
         return replace(self, card=replace(self.card, **fields))
 
+    def _repr_html_(self) -> str:
+        """Return its card as a notebook shows it; nothing of it becomes HTML."""
+        rows = [
+            f"<tr><th>{html.escape(name)}</th><td>{html.escape(in_a_line(_told(value), 200))}</td></tr>"
+            for name, value in self.card.to_dict().items()
+            if name not in ("format", "tensors", "sha256")
+        ]
+        return f"<table><caption>{html.escape(in_a_line(repr(self)))}</caption>{''.join(rows)}</table>"
+
     def tensors(self) -> dict[str, Tensor]:
         """Return the tensors to store."""
         raise NotImplementedError
+
+    def published(self, few: bool = False) -> Artefact:
+        """Return what of it is published; `few` if it may be of so few rows that it gives them away."""
+        return self
 
     def save_pretrained(self, folder: str | Path, *, overwrite: bool = False) -> None:
         """Write the artefact to a folder, whole or not at all.
@@ -117,8 +131,7 @@ class Artefact:
             local_files_only: use what was pulled before, and no network.
             force_download: download it again.
         """
-        if not str(ref).startswith(SCHEME) and (revision or _like_a_repository(ref)):
-            ref = str(Ref.parse(str(ref), revision))
+        ref = reference(ref, revision)
         keywords: dict[str, Any] = {"revision": revision, "token": token, "cache_dir": cache_dir}
         keywords |= {"local_files_only": local_files_only, "force_download": force_download}
         return cls.from_card(*opened(ref, (cls.kind,), **keywords))
@@ -135,6 +148,7 @@ class Artefact:
         tag: str = "",
         license: str = "",
         with_items: str | Path | None = None,
+        few: bool = False,
         dry_run: bool = False,
     ) -> Push:
         """Publish the artefact as one commit, and return it: `.commit`, and `.pinned` to load it by.
@@ -151,11 +165,12 @@ class Artefact:
             tag: a name for the commit; it must be new.
             license: to publish it under, such as cc-by-4.0; '': its own.
             with_items: a .txt, .csv, .tsv, .jsonl or .parquet file of raw items to publish, as items.txt...
+            few: publish moments, or the domain of a map, of so few rows that they give these away.
             dry_run: change nothing, and return what would be pushed.
         """
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary) / slug(repo.split("/")[-1])
-            self.save_pretrained(folder)
+            self.published(few).save_pretrained(folder)
             return push_folder(
                 folder,
                 repo,
@@ -212,6 +227,21 @@ def finite_tensors(file: TensorFile) -> dict[str, Tensor]:
         if tensor.is_floating_point():
             check_finite(tensor.reshape(len(tensor) if tensor.ndim else 1, -1), f"{file.path}: tensor '{name}'")
     return tensors
+
+
+def _told(value: Any) -> Any:
+    """Return what a card says in a field as a reader wants it: of a space its id, of a figure its name and value."""
+    if isinstance(value, list):
+        return ", ".join(str(_told(item)) for item in value)
+    if isinstance(value, dict) and {"name", "value"} <= set(value):
+        return f"{value['name']} {value['value']:.4g}"
+    return f"{value['id']} ({value['dim']})" if isinstance(value, dict) and {"id", "dim"} <= set(value) else value
+
+
+def reference(ref: str | Path, revision: str | None = None) -> str | Path:
+    """Return what `from_pretrained` is given: 'owner/name' is on the Hub, unless there is such a folder."""
+    on_hub = not str(ref).startswith(SCHEME) and (revision or _like_a_repository(ref))
+    return str(Ref.parse(str(ref), revision)) if on_hub else ref
 
 
 def _like_a_repository(ref: str | Path) -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from atlas.cards.names import current
 from atlas.cli import params
 from atlas.cli.output import put, put_json, put_table, say
 
@@ -35,6 +36,16 @@ lock_file = click.option(
     type=click.Path(path_type=Path),
     help="Publish the raw items in this .txt, .csv, .tsv, .jsonl or .parquet file, too, for everybody who may read the "
     "repository; nothing downloads them by itself.",
+)
+@click.option(
+    "--with-moments",
+    metavar="MOMENTS",
+    help="Publish these moments beside an alignment, from which others can fit it again with pairs of their own.",
+)
+@click.option(
+    "--few",
+    is_flag=True,
+    help="Publish moments, or the domain of a map, of fewer than 10 rows for each dimension, which give these away.",
 )
 @click.option("--dry-run", is_flag=True, help="Change nothing; print the files, their sizes and the model card.")
 @click.option(
@@ -246,7 +257,7 @@ def put_found(query: str, as_json: bool, **wanted: str) -> None:
         put_json([dataclasses.asdict(one) for one in found])
         return
     sort = wanted.get("sort", "")
-    metric = sort if sort not in ("", "downloads", "modified") else "recall@10"
+    metric = current(sort) if sort not in ("", "downloads", "modified") else "jaccard@10"
     header = ["kind", "ref", "from", "to", "method", metric, "downloads", "modified", ""]
     rows = []
     for one in found:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from atlas.errors import AtlasError
-from atlas.metrics.agreement import bootstrap
+from atlas.metrics.intervals import bootstrap
 from atlas.migration.judgements import Judgements
 
 MEASURES = {"ndcg@10": "nDCG@10", "recall@10": "R@10", "mrr@10": "RR@10"}

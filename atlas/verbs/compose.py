@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
-from atlas.artefacts.alignment import Alignment
-from atlas.artefacts.composed import Composed
+from atlas.artefacts.alignment import Alignment, chained
 from atlas.errors import AtlasError, unknown
 from atlas.verbs.parameters.arguments import AlignmentLike, artefact_of
 
@@ -30,13 +28,7 @@ def compose(*alignments: AlignmentLike, inverse: Sequence[AlignmentLike] = (), i
             raise AtlasError(unknown("alignment to run backwards", _name(given), map(_name, alignments)))
     found = [(given, artefact_of(given, Alignment)) for given in alignments]
     parts = [part.inverse() if _is_one(given, inverse) else part for given, part in found]
-    for first, second in itertools.pairwise(parts):
-        second.source.require(first.target, f"Alignment '{second.id}' maps from", f"the vectors '{first.id}' makes")
-    aligner = Composed.of([(part.aligner, False) for part in parts])
-    pairs = min(part.n_pairs for part in parts)
-    names = {part.anchors for part in parts}
-    anchors = names.pop() if len(names) == 1 else ""
-    return Alignment.of(aligner, parts[0].source, parts[-1].target, id, n_pairs=pairs, anchors=anchors)
+    return chained(parts, id)
 
 
 def _name(given: AlignmentLike) -> str:

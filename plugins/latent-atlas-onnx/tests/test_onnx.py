@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from maps import D, Directions, K, alignment, assert_same, fitted, operators, other, run, vectors
@@ -49,11 +50,43 @@ def test_an_affine_map_is_one_operator_with_its_own_numbers(tmp_path):
     np.testing.assert_array_equal(found[1], aligner.state["bias"])
 
 
+def known(confidence=True):
+    X = vectors()
+    views = [atlas.Vectors.of(rows, name) for rows, name in ((X, "a"), (other(X), "b"))]
+    return atlas.fit("linear", source=views[0], target=views[1], confidence=confidence)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("float16", 2e-3)])
+def test_errors_are_predicted_beside_what_is_mapped(dtype, tolerance, tmp_path):
+    made = known()
+    path = atlas.export("onnx", made, tmp_path / "map.onnx", dtype=dtype, confidence=True)
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    for n in (1, 300):
+        X = vectors(n).numpy().astype(dtype)
+        mapped, errors = session.run(["mapped", "predicted_error"], {"vectors": X})
+        assert errors.shape == (n,) and errors.dtype == mapped.dtype == dtype
+        np.testing.assert_allclose(errors, made.confidence(X.astype(np.float32)), rtol=tolerance)
+    assert len(onnx.load(atlas.export("onnx", made, tmp_path / "plain.onnx")).graph.output) == 1
+
+
+def test_errors_that_cannot_be_predicted_are_refused(tmp_path):
+    with pytest.raises(
+        atlas.AtlasError, match="cannot predict errors of 'a__b__linear', which does not know its domain"
+    ):
+        atlas.export("onnx", known(confidence=False), tmp_path / "map.onnx", confidence=True)
+    stitched = atlas.stitch("digits-conv", "digits-conv__digits-mlp-s0__procrustes", "digits-mlp-s0__linear")
+    with pytest.raises(atlas.AtlasError, match="predicts errors of an alignment alone - leave out confidence"):
+        atlas.export("onnx", stitched, tmp_path / "map.onnx", confidence=True)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     "options",
     [
         {"similarity": "cosine", "centre": True},
+        {"centre": True, "power": 4.0},
         {"similarity": "inner"},
+        {"similarity": "whitened"},
         {"similarity": "euclidean"},
         {"similarity": "l1"},
         {"similarity": "linf"},
@@ -64,7 +97,9 @@ def test_the_runtime_computes_every_similarity(options, tmp_path):
     assert_same(aligner, atlas.export("onnx", alignment(aligner), tmp_path / "map.onnx"))
 
 
-@pytest.mark.parametrize("options", [{}, {"similarity": "euclidean"}, {"keep": 4}])
+@pytest.mark.parametrize(
+    "options", [{}, {"power": 4.0}, {"similarity": "whitened"}, {"similarity": "euclidean"}, {"keep": 4}]
+)
 def test_the_runtime_computes_the_way_back(options, tmp_path):
     back = alignment(fitted("relative", **options)).inverse()
     assert_same(back.aligner, atlas.export("onnx", back, tmp_path / "map.onnx"))
