@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from atlas.artefacts.artefact import Artefact, OnCard, finite_tensors
@@ -16,6 +17,7 @@ from atlas.cards.kinds import AlignmentCard, Metric
 from atlas.cards.names import slug
 from atlas.cards.space import Space
 from atlas.components.aligner import Aligner
+from atlas.components.linear import LinearAligner
 from atlas.errors import CardError, SpaceMismatchError
 from atlas.plugins.catalogue import provider
 from atlas.storage.header import TensorFile
@@ -107,6 +109,18 @@ class Alignment(Artefact):
         """Return in a line what it is."""
         sides = f"{self.source.id} ({self.source.dim}) to {self.target.id} ({self.target.dim})"
         return f"<Alignment '{self.id}': {sides}" + f", {self.n_pairs} pairs" * bool(self.n_pairs) + ">"
+
+    def compiled(self) -> Callable[[np.ndarray], np.ndarray]:
+        """Return the map as a function of numpy arrays, for a server that maps a vector at a time.
+
+        It takes one vector (d_source,) or several (n, d_source). An affine map is a product and a sum, and checks
+        nothing: NaN comes out as NaN, and a wrong width is an error of numpy's.
+        """
+        if isinstance(self.aligner, LinearAligner):
+            weight, bias = (self.aligner.state[name].numpy() for name in ("weight", "bias"))
+            return lambda x: x @ weight + bias
+        transform = self.aligner.transform
+        return lambda x: transform(x[None])[0] if x.ndim == 1 else transform(x)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the tensors to store."""

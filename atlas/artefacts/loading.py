@@ -13,6 +13,7 @@ from atlas.artefacts.artefact import Artefact, opened, write
 from atlas.artefacts.atlas import Atlas
 from atlas.artefacts.head import Head
 from atlas.artefacts.shards import read_bare
+from atlas.artefacts.stores import is_store, read_store
 from atlas.artefacts.vectors import Vectors
 from atlas.cards.folder import BARE, CARD
 from atlas.cards.kinds import SpaceCard
@@ -85,7 +86,8 @@ _LOADERS: dict[str, Any] = {
 def read_vectors(
     ref: str | Path | Sequence[str | Path], *, vector_column: str | None = None, id_column: str | None = None
 ) -> Vectors:
-    """Return vectors: a folder, a registry id, a bare .npy, .safetensors or .parquet file, or a set of shards.
+    """Return vectors: a folder, a registry id, a bare .npy, .safetensors or .parquet file, a set of shards, or the URL
+    of a database.
 
     A set of shards is a folder of such files, a pattern with `*`, or a list; or objects in a store that fsspec knows,
     such as s3://bucket/folder, which must be .parquet. Those of a folder or a pattern stand in the natural order of
@@ -96,6 +98,8 @@ def read_vectors(
         vector_column: the column of .parquet files that holds the vectors; None: the only one that holds arrays.
         id_column: the column of .parquet files that holds the ids; None: the one with a common name; '': none.
     """
+    if isinstance(ref, (str, Path)) and is_store(ref):
+        return read_store(ref)
     if (found := shards.read(ref, vector_column, id_column)) is not None:
         return found
     assert isinstance(ref, (str, Path))

@@ -178,7 +178,7 @@ class AlignmentCard(Card):
 
 @dataclass(frozen=True)
 class HeadCard(Card):
-    """What reads vectors of one space: a classifier, a regressor or a decoder.
+    """A classifier, a regressor or a decoder on the vectors of one space.
 
     `evaluation` says where the vectors are that its metrics were measured on, as vectors.
     """

@@ -26,7 +26,7 @@ KINDS = ("space", "anchors", "vectors", "alignment", "head", "atlas")
 @click.option("--target", default="", metavar="ID", help="Only alignments to this space.")
 @click.option("--registry", multiple=True, metavar="FOLDER", help="List this folder alone; may be repeated.")
 @click.option("--hub", is_flag=True, help="Search the Hub instead; nothing is downloaded.")
-@click.option("--method", metavar="NAME", help="With --hub: only what this component made.")
+@click.option("--method", metavar="NAME", help="With --hub: only artefacts that this component made.")
 @click.option("--author", metavar="NAME", help="With --hub: only of this user or organisation.")
 @click.option("--sort", metavar="KEY", help="With --hub: downloads, modified, or a metric such as recall@10.")
 @params.as_json

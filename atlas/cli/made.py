@@ -38,7 +38,11 @@ def tell(verb: Verb, made: Any, values: Mapping[str, Any], given: Mapping[str, A
         given: what these stand for.
     """
     out: Any = values.get("out")
-    if verb.stores:
+    if getattr(made, "kind", "") == "transfer":
+        then = "atlas stores switch URL (again: back), or atlas stores drop URL"
+        rows = f"{count(len(made), 'vector')} of '{made.space.id}' ({made.space.dim} dimensions, digest {made.digest})"
+        wrote(rows, f"the shadow of '{made.store}'", then)
+    elif verb.stores:
         wrote(described(made), out, NEXT.get(verb.name, "").format(out))
         if verb.name == "encode" and made.numbered:
             tell_numbered([values["input"]])

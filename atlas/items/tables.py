@@ -121,7 +121,7 @@ class Table:
                     if what == "a class"
                     else f"number the rows: {_flag('id', '')}"
                 )
-                raise AtlasError(f"'{name}' in {self.where(i)} is not {what}, but {found} - mend it, or {without}")
+                raise AtlasError(f"'{name}' in {self.where(i)} is not {what}, but {found} - correct it, or {without}")
         return values
 
 

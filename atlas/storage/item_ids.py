@@ -165,7 +165,7 @@ def pack_ids(ids: Sequence[str]) -> dict[str, Tensor]:
     try:
         encoded = [item.encode() for item in ids]
     except UnicodeEncodeError as error:
-        raise AtlasError(f"The id {error.object!r} holds half a character (a lone surrogate) - mend it") from None
+        raise AtlasError(f"The id {error.object!r} holds half a character (a lone surrogate) - correct it") from None
     ends = np.cumsum([len(item) for item in encoded], dtype=np.int64)
     blob = np.frombuffer(bytearray(b"".join(encoded)), dtype=np.uint8)
     return {"ids.ends": torch.from_numpy(ends), "ids.text": torch.from_numpy(blob)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, overload
 
@@ -13,6 +13,7 @@ from atlas.artefacts.alignment import Alignment
 from atlas.artefacts.artefact import Artefact
 from atlas.artefacts.atlas import Atlas
 from atlas.artefacts.shards import joined, resumable, write_shards
+from atlas.artefacts.stores import is_store
 from atlas.artefacts.vectors import Vectors, written
 from atlas.cards.folder import BARE
 from atlas.cards.names import sha256_of
@@ -25,6 +26,7 @@ from atlas.storage.remote import is_remote
 from atlas.storage.rows import Parts
 from atlas.verbs.fit import check_rows
 from atlas.verbs.parameters.arguments import MappingLike, VectorsLike, artefact_of, lies_somewhere, vectors_of, views_of
+from atlas.verbs.transfer import transfer
 
 
 @overload
@@ -61,12 +63,16 @@ def apply(
 ) -> Vectors:
     """Map vectors through an alignment or an atlas.
 
+    From the URL of a store into that of a store, they go batch by batch beside the vectors that are there, which
+    `atlas stores switch` then puts them in place of. A run that was cut off is taken up where it was.
+
     Args:
         mapping: an alignment, which maps vectors of its source to its target, or an atlas, which maps those of its
             spaces to the shared one.
         *vectors: vectors of the source; for an atlas, of one or more of its spaces.
-        out: folder for the vectors, or a .npy, .safetensors or .parquet file, written batch by batch; of a set of
-            shards, a folder of shards with the same names, in which a second run skips what is finished.
+        out: folder for the vectors, a .npy, .safetensors or .parquet file, or the URL of a store, written batch by
+            batch; of a set of shards, a folder of shards with the same names, in which a second run skips what is
+            finished.
         inverse: run the alignment backwards: vectors of the target to the source.
         vector_column: column of a table that holds the vectors; the only one that holds arrays unless given.
         id_column: column of a table that holds the ids; the one with a common name unless given, '' for none.
@@ -75,11 +81,14 @@ def apply(
 
     Returns:
         The vectors, in memory if they are written nowhere; of an array or a table that an alignment maps, the same
-        kind of array or table.
+        kind of array or table; for a store, a `Transfer`, which says what was written.
     """
-    if out is not None and not resumable(out):
+    if out is not None and not is_store(out) and not resumable(out):
         check_target(out, overwrite, BARE)
     found: Alignment | Atlas = artefact_of(mapping, Alignment, Atlas)  # type: ignore[assignment]
+    if is_store(out):
+        made: Any = transfer(*_to_store(found, vectors, inverse), str(out), progress=progress)
+        return made
     columns = (vector_column, id_column)
     if isinstance(found, Atlas):
         return _apply_atlas(found, views_of(vectors, *columns), inverse, out, overwrite)
@@ -118,6 +127,15 @@ def _apply_in_python(alignment: Alignment, given: Any, vector_column: str | None
     )
     names = table.vector_columns(vector_column, id_column)
     return replaced(given, names, mapped.data.numpy(), mapped.space)
+
+
+def _to_store(found: Alignment | Atlas, vectors: Sequence[VectorsLike], inverse: bool) -> tuple[Alignment, str]:
+    """Return what maps into a store, and the URL of the store that is read, or raise `AtlasError`."""
+    if not isinstance(found, Alignment):
+        raise AtlasError(f"Atlas '{found.id}' cannot map into a store - take out the chart of the space, and use that")
+    if len(vectors) != 1 or not is_store(vectors[0]):
+        raise AtlasError("What is mapped into a store is read from one - give one URL, often the one of --out (out)")
+    return found.inverse() if inverse else found, str(vectors[0])
 
 
 def _apply_rows(

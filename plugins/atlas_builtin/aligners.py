@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 import atlas
+from atlas_builtin.kernel import Kernel
 from atlas_builtin.mlp import MLP
 from atlas_builtin.relative import Relative
 from atlas_builtin.solvers import ROUNDINGS, or_one, polar, ridge_weight
@@ -209,6 +210,7 @@ ALL: list[type[atlas.Aligner]] = [
     Linear,
     LowRank,
     CanonicalCorrelation,
+    Kernel,
     MLP,
     Relative,
 ]

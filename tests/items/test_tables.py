@@ -125,7 +125,7 @@ def test_a_document_may_be_long(tmp_path) -> None:
         (
             "text,id\na,x\nb,\n",
             {},
-            "'id' in line 3 is not an id, but empty - mend it, or number the rows: --id-column ''",
+            "'id' in line 3 is not an id, but empty - correct it, or number the rows: --id-column ''",
         ),
     ],
 )
@@ -155,7 +155,7 @@ def test_a_jsonl_file_may_hold_texts_alone(tmp_path) -> None:
         ('{"text": "a"}\n\n{"id": 1}\n', "'text' in line 3 is missing, not text"),
         ('{"text": 1}\n', "'text' in line 1 is int, not text"),
         ('{"text": "\\ud800"}\n', "'text' in line 1 holds half a character"),
-        ('{"text": "a", "label": ["u"]}\n', "'label' in line 1 is not a class, but list - mend it, or read without"),
+        ('{"text": "a", "label": ["u"]}\n', "'label' in line 1 is not a class, but list - correct it, or read without"),
         ('{"text": "a", "id": 1.5}\n', "'id' in line 1 is not an id, but float"),
         ("\n", "the file is empty"),
         ('{"text": "a", "id": "\\ud800"}\n', "'id' in line 1 holds half a character"),
