@@ -30,7 +30,7 @@ FLOORS = [
     ["artefacts"],
     ["pictures", "sklearn", "testing"],
     ["verbs"],
-    ["demo", "recipes", "sharing"],
+    ["demo", "migration", "recipes", "sharing"],
     ["cli"],
 ]
 FLOOR = {package: number for number, floor in enumerate(FLOORS) for package in floor}

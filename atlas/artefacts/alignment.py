@@ -117,7 +117,7 @@ class Alignment(Artefact):
         nothing: NaN comes out as NaN, and a wrong width is an error of numpy's.
         """
         if isinstance(self.aligner, LinearAligner):
-            weight, bias = (self.aligner.state[name].numpy() for name in ("weight", "bias"))
+            weight, bias = (self.aligner.state_dict()[name].numpy() for name in ("weight", "bias"))
             return lambda x: x @ weight + bias
         transform = self.aligner.transform
         return lambda x: transform(x[None])[0] if x.ndim == 1 else transform(x)

@@ -127,8 +127,7 @@ class Artefact:
             local_files_only: use what was pulled before, and no network.
             force_download: download it again.
         """
-        if not str(ref).startswith(SCHEME) and (revision or _like_a_repository(ref)):
-            ref = str(Ref.parse(str(ref), revision))
+        ref = reference(ref, revision)
         keywords: dict[str, Any] = {"revision": revision, "token": token, "cache_dir": cache_dir}
         keywords |= {"local_files_only": local_files_only, "force_download": force_download}
         return cls.from_card(*opened(ref, (cls.kind,), **keywords))
@@ -231,6 +230,12 @@ def _told(value: Any) -> Any:
     if isinstance(value, dict) and {"name", "value"} <= set(value):
         return f"{value['name']} {value['value']:.4g}"
     return f"{value['id']} ({value['dim']})" if isinstance(value, dict) and {"id", "dim"} <= set(value) else value
+
+
+def reference(ref: str | Path, revision: str | None = None) -> str | Path:
+    """Return what `from_pretrained` is given: 'owner/name' is on the Hub, unless there is such a folder."""
+    on_hub = not str(ref).startswith(SCHEME) and (revision or _like_a_repository(ref))
+    return str(Ref.parse(str(ref), revision)) if on_hub else ref
 
 
 def _like_a_repository(ref: str | Path) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 from atlas.artefacts import shards
 from atlas.artefacts.alignment import Alignment
 from atlas.artefacts.anchors import Anchors
-from atlas.artefacts.artefact import Artefact, opened, write
+from atlas.artefacts.artefact import Artefact, opened, reference, write
 from atlas.artefacts.atlas import Atlas
 from atlas.artefacts.head import Head
 from atlas.artefacts.shards import read_bare
@@ -64,7 +64,8 @@ def load(ref: str | Path, kind: str | Sequence[str] = "", **hub: Any) -> Any:
     """Load an artefact: `Alignment`, `Anchors`, `Atlas`, `Head`, `Vectors`, or, for a space, its `Encoder`.
 
     Args:
-        ref: a folder, the id of a registry entry, or 'hf://owner/name[@revision]'.
+        ref: a folder, the id of a registry entry, or a repository on the Hub: 'hf://owner/name[@revision]', or
+            'owner/name' where there is no such folder.
         kind: what it must be; '' for anything.
         **hub: how to pull from the Hub: revision, token, cache_dir, local_files_only, force_download.
 
@@ -72,8 +73,12 @@ def load(ref: str | Path, kind: str | Sequence[str] = "", **hub: Any) -> Any:
         NotFoundError: nothing is there.
         CardError: the card is malformed, or the tensors are not the ones it describes.
     """
-    kinds = (kind,) if isinstance(kind, str) else tuple(kind)
-    card, file = opened(ref, tuple(k for k in kinds if k), **hub)
+    return loaded(reference(ref), (kind,) if isinstance(kind, str) else kind, **hub)
+
+
+def loaded(ref: str | Path, kinds: Sequence[str] = (), **hub: Any) -> Any:
+    """Load an artefact, as `load` does, from a place that is on the Hub only if it begins with 'hf://'."""
+    card, file = opened(ref, tuple(kind for kind in kinds if kind), **hub)
     return _LOADERS[card.kind](card, file)
 
 
@@ -86,12 +91,11 @@ _LOADERS: dict[str, Any] = {
 def read_vectors(
     ref: str | Path | Sequence[str | Path], *, vector_column: str | None = None, id_column: str | None = None
 ) -> Vectors:
-    """Return vectors: a folder, a registry id, a bare .npy, .safetensors or .parquet file, a set of shards, or the URL
-    of a database.
+    """Return vectors: a folder, a registry id, a bare file, a set of shards, or the URL of a store of vectors.
 
-    A set of shards is a folder of such files, a pattern with `*`, or a list; or objects in a store that fsspec knows,
-    such as s3://bucket/folder, which must be .parquet. Those of a folder or a pattern stand in the natural order of
-    their names: part-2 before part-10.
+    A bare file is a .npy, .safetensors or .parquet file. A set of shards is a folder of such files, a pattern with `*`,
+    or a list; or objects in a store that fsspec knows, such as s3://bucket/folder, which must be .parquet. Those of a
+    folder or a pattern stand in the natural order of their names: part-2 before part-10.
 
     Args:
         ref: where they are.
@@ -105,4 +109,4 @@ def read_vectors(
     assert isinstance(ref, (str, Path))
     path = locate(ref, ["vectors"])
     bare = path.suffix in BARE and not path.is_dir()
-    return read_bare(path, vector_column, id_column) if bare else load(path, "vectors")
+    return read_bare(path, vector_column, id_column) if bare else loaded(path, ["vectors"])

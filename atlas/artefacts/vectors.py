@@ -103,7 +103,10 @@ class Vectors(Artefact):
         table = table_of(data)
         if table is not None:
             columns = table.vector_columns(vector_column, id_column, label_column)
-            ids = table.ids(id_column) if ids is None else ids
+            if ids is None:
+                ids = table.ids(id_column)
+                if ids is None and id_column is None:
+                    table.warn_numbered(*columns)
             labels = table.classes(label_column) if labels is None else labels
             data, carried = table.vectors(columns), table.space(columns[0])
             space = Space.from_json(carried) if carried and space == UNNAMED else space

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, ClassVar
 
-from atlas.cards.names import SHA256, check_id
+from atlas.cards.names import SHA256, check_id, current
 from atlas.cards.schema import build
 from atlas.cards.space import Space
 from atlas.errors import AtlasError, CardError, unknown
@@ -45,6 +45,9 @@ class Metric:
     dataset: str = ""
     split: str = ""
     n: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", current(self.name))
 
 
 def merged(old: Iterable[Metric], new: Iterable[Metric]) -> tuple[Metric, ...]:

@@ -40,6 +40,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "export": ("derived", "Write an alignment for another program."),
         "evaluate": ("derived", "Measure an alignment, a head or an atlas."),
         "compare": ("derived", "Measure how alike spaces are."),
+        "migrate": ("migrate", "Advise whether and how to change an embedding model."),
         "run": ("run", "Run a recipe: these commands, composed in a file."),
     },
     "Find": {

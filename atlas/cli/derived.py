@@ -161,9 +161,9 @@ def config_of(verb: Verb, given: dict[str, Any]) -> dict[str, Any]:
 
 def model_of(words: Sequence[str]) -> Any:
     """Return the alignment that a single word stands for, or the stitched model of three."""
-    from atlas.artefacts.loading import load
+    from atlas.artefacts.loading import loaded
     from atlas.verbs.stitch import stitch
 
     if len(words) not in (1, 3):
         raise click.UsageError(f"Expected ALIGNMENT alone, or ENCODER ALIGNMENT HEAD, got {len(words)} arguments")
-    return load(words[0], "alignment") if len(words) == 1 else stitch(*words)
+    return loaded(words[0], ["alignment"]) if len(words) == 1 else stitch(*words)

@@ -28,7 +28,7 @@ KINDS = ("space", "anchors", "vectors", "alignment", "head", "atlas")
 @click.option("--hub", is_flag=True, help="Search the Hub instead; nothing is downloaded.")
 @click.option("--method", metavar="NAME", help="With --hub: only artefacts that this component made.")
 @click.option("--author", metavar="NAME", help="With --hub: only of this user or organisation.")
-@click.option("--sort", metavar="KEY", help="With --hub: downloads, modified, or a metric such as recall@10.")
+@click.option("--sort", metavar="KEY", help="With --hub: downloads, modified, or a metric such as jaccard@10.")
 @params.as_json
 def list_command(
     query: tuple[str, ...],

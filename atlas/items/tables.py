@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from atlas.cards.space import SPACE_KEY
-from atlas.errors import AtlasError, unknown
+from atlas.errors import AtlasError, AtlasWarning, unknown
 from atlas.items.batches import texts
 from atlas.storage.parquet import ParquetFile, arrow, is_list
 
@@ -60,6 +61,10 @@ class Table:
 
     def vector_columns(self, wanted: str | None, *others: str | None) -> list[str]:
         """Return the column of vectors; where there is none, all but ids, classes and others, if these hold numbers."""
+        if wanted in self.names and wanted not in self.arrays:
+            raise AtlasError(
+                f"Column '{wanted}' must hold a list or an array of numbers in every row - text is parsed by json.loads"
+            )
         name = find_column(self.arrays, wanted or None, VECTOR, "vector")
         if name is not None or len(self.arrays) == 1:
             return [name or self.arrays[0]]
@@ -93,6 +98,17 @@ class Table:
         names = ["" if value is None or value != value else str(value) for value in values]
         return texts(names, lambda i: f"'{name}' in {self.where(i)}")
 
+    def warn_numbered(self, *used: str | None) -> None:
+        """Warn that rows have no ids, if one of the columns that are not used might hold them."""
+        left = [name for name in self.names if name not in used and name not in (*TEXT.split(), *LABEL.split())]
+        if left:
+            warnings.warn(
+                f"No column is called 'id' or the like, so that rows are numbered from 0; there are {self._named()} - "
+                "say which with --id-column (id_column=), '' for none",
+                AtlasWarning,
+                stacklevel=4,
+            )
+
     def classes(self, wanted: str | None) -> list[str] | None:
         """Return the class of each item as `labels` does, but None where a column is only called as if it held them."""
         try:
@@ -115,7 +131,7 @@ class Table:
         name = name or "the index"
         for i, value in enumerate(values):
             if not fits(value):
-                found = "empty" if value is None or value == "" else type(value).__name__
+                found = "empty" if value is None or value == "" or value != value else type(value).__name__
                 without = (
                     f"read without classes: {_flag('label', '')}"
                     if what == "a class"

@@ -129,7 +129,9 @@ def _as_tensor(X: Any, what: str) -> Tensor:
         raise AtlasError(f"{what} has {np.ma.count_masked(X)} values that are masked - remove those rows, or fill them")
     try:
         if isinstance(X, torch.Tensor):
-            return X
+            return X if X.layout == torch.strided else X.to_dense()
+        if isinstance(X, np.ndarray) and X.dtype == object and X.ndim == 1:
+            X = list(X)
         if hasattr(X, "toarray") and hasattr(X, "nnz"):
             X = _dense(X, what)
         elif isinstance(X, (list, tuple)) and X and isinstance(X[0], (torch.Tensor, np.ndarray)):
@@ -139,7 +141,11 @@ def _as_tensor(X: Any, what: str) -> Tensor:
         return tensor_of(np.asarray(X))
     except (TypeError, ValueError, RuntimeError, OverflowError):
         of = f" of {X.dtype}" if isinstance(X, np.ndarray) else ""
-        raise AtlasError(f"{what} must be a tensor or an array of numbers, got {type(X).__name__}{of}") from None
+        is_table = hasattr(type(X), "columns") or hasattr(type(X), "column_names")
+        advice = " - a table is mapped with atlas.apply" if is_table and what == "X" else ""
+        raise AtlasError(
+            f"{what} must be a tensor or an array of numbers, got {type(X).__name__}{of}{advice}"
+        ) from None
 
 
 def _dense(X: Any, what: str) -> np.ndarray:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, overload
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -71,8 +72,8 @@ def apply(
             spaces to the shared one.
         *vectors: vectors of the source; for an atlas, of one or more of its spaces.
         out: folder for the vectors, a .npy, .safetensors or .parquet file, or the URL of a store, written batch by
-            batch; of a set of shards, a folder of shards with the same names, in which a second run skips what is
-            finished.
+            batch; of a set of shards, a folder of shards with the same names, in which a second run skips those that
+            are finished.
         inverse: run the alignment backwards: vectors of the target to the source.
         vector_column: column of a table that holds the vectors; the only one that holds arrays unless given.
         id_column: column of a table that holds the ids; the one with a common name unless given, '' for none.
@@ -122,10 +123,13 @@ def _apply_in_python(alignment: Alignment, given: Any, vector_column: str | None
     table = table_of(given)
     if table is None:
         return alignment(given)
-    mapped = _apply_rows(
-        alignment, vectors_of(given, vector_column, id_column, name=alignment.source.id), None, False, silent
-    )
     names = table.vector_columns(vector_column, id_column)
+    if not len(given):
+        return replaced(given, names, np.empty((0, alignment.target.dim), np.float32), alignment.target)
+    # Nothing is paired, so that rows may well have no ids.
+    own = "" if id_column is None and table.ids(None) is None else id_column
+    view = vectors_of(given, vector_column, own, name=alignment.source.id)
+    mapped = _apply_rows(alignment, view, None, False, silent)
     return replaced(given, names, mapped.data.numpy(), mapped.space)
 
 

@@ -65,7 +65,7 @@ def test_the_hub_is_searched_without_downloading(hub, tmp_path: Path, names) -> 
     assert names(search(sort="modified"))[0] == "three"
     assert sorted(names(search(token=False))) == ["one", "two"]
     found = next(one for one in search() if one.commit == commits["three"])
-    assert (found.private, found.metrics, found.target) == (True, {"recall@10": 0.7}, "up")
+    assert (found.private, found.metrics, found.target) == (True, {"self-recall@10": 0.7}, "up")
 
 
 def test_what_others_wrote_into_tags_is_only_text(hub, repo: str) -> None:

@@ -38,7 +38,7 @@ def test_figures_are_measured_again(hub, repo: str, pair, tmp_path: Path) -> Non
     assert atlas.pull(repo).card.evaluation == {"source": source.pinned, "target": target.pinned}
     checks = verify(done.pinned)
     assert set(verdicts(checks).values()) == {True}
-    assert {"format", "hashes", "numbers", "condition", "plugin", "cosine", "recall@10"} <= set(verdicts(checks))
+    assert {"format", "hashes", "numbers", "condition", "plugin", "cosine", "self-recall@10"} <= set(verdicts(checks))
     wrong = atlas.load(done.pinned).with_card(metrics=(replace(figures[0], value=figures[0].value - 0.1),))
     assert wrong.evaluation == {"source": source.pinned, "target": target.pinned}
     atlas.save(wrong, tmp_path / "b")

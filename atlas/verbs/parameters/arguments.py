@@ -6,6 +6,7 @@ Vectors can be given as arrays and tables, too.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias, TypeGuard, TypeVar
@@ -18,7 +19,7 @@ from atlas.artefacts.anchors import Anchors
 from atlas.artefacts.artefact import Artefact
 from atlas.artefacts.atlas import Atlas
 from atlas.artefacts.head import Head
-from atlas.artefacts.loading import load, read_vectors
+from atlas.artefacts.loading import loaded, read_vectors
 from atlas.artefacts.vectors import UNNAMED, Vectors
 from atlas.cards.folder import CARD
 from atlas.cards.space import Space
@@ -29,7 +30,7 @@ from atlas.components.exporter import Exporter
 from atlas.components.head import HeadModel
 from atlas.components.options import Component
 from atlas.components.sampler import Sampler
-from atlas.errors import AtlasError, NotFoundError, unknown
+from atlas.errors import AtlasError, AtlasWarning, NotFoundError, unknown
 from atlas.items.batches import Items, as_items
 from atlas.items.files import read_items, table_items
 from atlas.items.frames import table_of
@@ -77,7 +78,7 @@ def artefact_of(given: A | str | Path, *classes: type[A]) -> A:
     if isinstance(given, classes):
         return given
     if isinstance(given, (str, Path)):
-        return load(given, [cls.kind for cls in classes])
+        return loaded(given, [cls.kind for cls in classes])
     kinds = " or ".join(cls.kind for cls in classes)
     raise AtlasError(f"Expected {kinds}, got {type(given).__name__} - give it, its folder, its id or a reference")
 
@@ -94,10 +95,17 @@ def vectors_of(
         name: of their space, where what is given has none.
     """
     if lies_somewhere(given):
-        return read_vectors(given, vector_column=vector_column, id_column=id_column)
+        found = read_vectors(given, vector_column=vector_column, id_column=id_column)
+        if found.numbered and id_column is None and str(given).lower().endswith(".parquet"):
+            advice = "say which column holds ids with id_column=, '' for none"
+            warnings.warn(
+                f"{given}: the rows have no ids and are numbered from 0 - {advice}", AtlasWarning, stacklevel=3
+            )
+        return found
     if isinstance(given, Artefact):
-        return artefact_of(given, Vectors)
-    made = Vectors.of(given, vector_column=vector_column, id_column=id_column)
+        made = artefact_of(given, Vectors)
+    else:
+        made = Vectors.of(given, vector_column=vector_column, id_column=id_column)
     return made if made.space.id != UNNAMED else made.in_space(Space(name, made.space.dim), made.data)
 
 
@@ -120,8 +128,10 @@ def views_of(
 
 def anchors_of(given: AnchorsLike | None) -> tuple[Sequence[str] | None, str]:
     """Return the items of anchors and the id of these, '' for a list of items; None if none are given."""
-    found = load(given, "anchors") if isinstance(given, (str, Path)) else given
-    return (found.ids, found.id) if isinstance(found, Anchors) else (found if found is None else list(found), "")
+    found = loaded(given, ["anchors"]) if isinstance(given, (str, Path)) else given
+    if isinstance(found, Anchors):
+        return found.ids, found.id
+    return None if found is None else [str(item) for item in found], ""
 
 
 def encoder_of(given: EncoderLike, options: Mapping[str, Any] | None = None) -> Encoder:
@@ -132,7 +142,7 @@ def encoder_of(given: EncoderLike, options: Mapping[str, Any] | None = None) -> 
     if str(given) in known:
         return create(Encoder, str(given), options)
     try:
-        stored = load(given, "space")
+        stored = loaded(given, ["space"])
     except NotFoundError:
         if "/" in str(given) or str(given).startswith("."):
             raise
@@ -147,7 +157,7 @@ def head_of(given: HeadLike) -> Head:
     """Return a head: itself, or by where it is; that of a stored space is the one its encoder carries."""
     if not isinstance(given, (str, Path)):
         return artefact_of(given, Head)
-    found = load(given, ("head", "space"))
+    found = loaded(given, ("head", "space"))
     return Head.of_encoder(found) if isinstance(found, Encoder) else found
 
 

@@ -53,7 +53,9 @@ def test_an_affine_map_is_one_operator_with_its_own_numbers(tmp_path):
     "options",
     [
         {"similarity": "cosine", "centre": True},
+        {"centre": True, "power": 4.0},
         {"similarity": "inner"},
+        {"similarity": "whitened"},
         {"similarity": "euclidean"},
         {"similarity": "l1"},
         {"similarity": "linf"},
@@ -64,7 +66,9 @@ def test_the_runtime_computes_every_similarity(options, tmp_path):
     assert_same(aligner, atlas.export("onnx", alignment(aligner), tmp_path / "map.onnx"))
 
 
-@pytest.mark.parametrize("options", [{}, {"similarity": "euclidean"}, {"keep": 4}])
+@pytest.mark.parametrize(
+    "options", [{}, {"power": 4.0}, {"similarity": "whitened"}, {"similarity": "euclidean"}, {"keep": 4}]
+)
 def test_the_runtime_computes_the_way_back(options, tmp_path):
     back = alignment(fitted("relative", **options)).inverse()
     assert_same(back.aligner, atlas.export("onnx", back, tmp_path / "map.onnx"))
