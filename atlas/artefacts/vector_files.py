@@ -146,7 +146,7 @@ def write_parquet(
             these are carried along.
         ids: if there are no such columns: the ids, in a column `id` unless they are row numbers.
         labels: if there are no such columns: the class of each row, '' where unknown.
-        error: the predicted error of each row, for a column of its own.
+        error: the predicted error of each row, a column of its own, if it is known.
     """
     pa, _ = arrow()
     number = {torch.float64: pa.float64(), torch.float16: pa.float16()}.get(dtype, pa.float32())
@@ -160,23 +160,10 @@ def write_parquet(
     else:
         schema, others = _columns(pa, field, ids, labels)
     if error is not None:
-        schema, others = _with_errors(pa, schema, others if len(schema) > 1 else None, error)
-    storage.write_parquet(path, batches, field, len(rows), schema, others)
-
-
-def _with_errors(pa: Any, schema: Any, others: Iterator[Any] | None, error: Tensor) -> tuple[Any, Iterator[Any]]:
-    """Return a schema and batches of its columns with predicted errors, in place of those of another map."""
-    kept = pa.schema([field for field in schema if field.name != ERROR]).append(pa.field(ERROR, pa.float32()))
-
-    def batches() -> Iterator[Any]:
-        done = 0
-        for batch in [pa.record_batch([], names=[])] if others is None else others:
-            own = error[done : done + len(batch)] if others is not None else error
-            columns = {name: batch.column(name) for name in batch.schema.names if name != ERROR}
-            done += len(own)
-            yield pa.record_batch({**columns, ERROR: pa.array(own.numpy(), pa.float32())})
-
-    return kept, batches()
+        if ERROR in schema.names:
+            schema = schema.remove(schema.get_field_index(ERROR))
+        schema = schema.append(pa.field(ERROR, pa.float32()))
+    storage.write_parquet(path, batches, field, len(rows), schema, others, {} if error is None else {ERROR: error})
 
 
 def _columns(pa: Any, field: Any, ids: Sequence[str], labels: Sequence[str] | None) -> tuple[Any, Iterator[Any]]:

@@ -167,10 +167,15 @@ def _apply_rows(
 ) -> Vectors:
     alignment.check_source(vectors.space)
     alignment.check_domain(vectors.rows)
+
+    def known(view: Vectors) -> Vectors:
+        """Return vectors with their predicted errors, if these are asked for; none of those of an earlier map."""
+        errors = [alignment.confidence(batch).float() for batch in view.rows.batches()] if confidence else []
+        return replace(view, predicted_error=torch.cat(errors) if errors else None)
+
     if out is None:
         check_rows(vectors)
-        found = alignment(vectors)
-        return replace(found, predicted_error=_errors(alignment, vectors)) if confidence else found
+        return replace(alignment(vectors), predicted_error=known(vectors).predicted_error)
 
     def mapped(view: Vectors, size: int) -> Iterator[Tensor]:
         for batch in view.rows.batches(size):
@@ -179,20 +184,11 @@ def _apply_rows(
             yield alignment.aligner.transform(batch)
 
     if isinstance(vectors.rows, Parts) and Path(out).suffix not in BARE:
-        if confidence:
-            raise AtlasError("Shards have no place for predicted errors - write one .parquet or .safetensors file")
         about = {name: alignment.card.to_dict().get(name) for name in ("method", "config", "source", "target")}
-        key = sha256_of([about, hash_of(alignment.tensors())])
+        key = sha256_of([about, hash_of(alignment.tensors()), *(["confidence"] if confidence else [])])
         how: dict[str, Any] = {"overwrite": overwrite, "progress": progress}
-        return write_shards(out, vectors, key, mapped, alignment.target, **how)
-    # Read twice, so that the errors are there whenever they are written.
-    vectors = replace(vectors, predicted_error=_errors(alignment, vectors) if confidence else None)
+        return write_shards(out, vectors, key, mapped, alignment.target, known, **how)
     # Small enough for what a batch makes to be in the cache still when it is written.
     size = max(256, vectors.rows.batch_rows() // 16)
     batches = progress(mapped(vectors, size), -(-len(vectors) // size), "Applying")
-    return written(out, vectors, batches, vectors.rows.dtype, space=alignment.target, overwrite=overwrite)
-
-
-def _errors(alignment: Alignment, vectors: Vectors) -> Tensor:
-    """Return the predicted error of each row, float32."""
-    return torch.cat([alignment.confidence(batch).float() for batch in vectors.rows.batches()])
+    return written(out, known(vectors), batches, vectors.rows.dtype, space=alignment.target, overwrite=overwrite)

@@ -233,10 +233,6 @@ def test_apply_says_where_errors_cannot_be_told(views, tmp_path):
     merged = aggregate("generalized-procrustes", *views)
     with pytest.raises(AtlasError, match="cannot predict errors - apply one of its charts"):
         apply(merged, *views, confidence=True)
-    for name, view in zip(("x1.npy", "x2.npy"), (rows(views[0], 0, 90), rows(views[0], 90, 180)), strict=True):
-        view.save_pretrained(tmp_path / name)
-    with pytest.raises(AtlasError, match=r"Shards have no place for predicted errors - write one .parquet or .safet"):
-        apply(made, tmp_path / "x1.npy", tmp_path / "x2.npy", out=tmp_path / "shards", confidence=True)
     with pytest.raises(
         AtlasError, match=r"Arrays and tables have no place for predicted errors - call confidence\(\), or"
     ):
