@@ -198,6 +198,7 @@ def write_shards(
     key: str,
     made: Callable[[Vectors, int], Iterable[Tensor]],
     space: Space,
+    completed: Callable[[Vectors], Vectors],
     *,
     overwrite: bool = False,
     progress: Progress = silent,
@@ -212,6 +213,7 @@ def write_shards(
         key: what tells this from any other work on the same shards.
         made: returns what to write of a shard, in batches of so many rows.
         space: of what is written.
+        completed: returns a shard with whatever else is written beside its vectors.
         overwrite: replace files that other work has left.
         progress: shows how far it is.
 
@@ -227,7 +229,7 @@ def write_shards(
         total = sum(-(-len(part) // size) for part in todo.values())
         ticks = iter(progress(range(total), total, "Applying"))
         for target, part in todo.items():
-            view = _view(vectors, part)
+            view = completed(_view(vectors, part))
             batches = (batch for batch in made(view, size) if next(ticks, 0) is not None)
             _write_shard(target, view, batches, space, {"key": key, "input": state(part.file or "")})
         next(ticks, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, overload
 
@@ -20,11 +21,11 @@ from atlas.cards.folder import BARE
 from atlas.cards.names import sha256_of
 from atlas.errors import AtlasError
 from atlas.items.frames import replaced, table_of
-from atlas.numerics.arrays import hash_of
+from atlas.numerics.arrays import as_matrix, hash_of
 from atlas.progress import Progress, silent
 from atlas.storage.files import check_target
 from atlas.storage.remote import is_remote
-from atlas.storage.rows import Parts
+from atlas.storage.rows import Parts, Rows
 from atlas.verbs.fit import check_rows
 from atlas.verbs.parameters.arguments import MappingLike, VectorsLike, artefact_of, lies_somewhere, vectors_of, views_of
 from atlas.verbs.transfer import transfer
@@ -36,6 +37,7 @@ def apply(
     *vectors: Vectors | str | Path,
     out: str | Path | None = None,
     inverse: bool = False,
+    confidence: bool = False,
     vector_column: str | None = None,
     id_column: str | None = None,
     overwrite: bool = False,
@@ -47,6 +49,7 @@ def apply(
     *vectors: VectorsLike,
     out: str | Path | None = None,
     inverse: bool = False,
+    confidence: bool = False,
     vector_column: str | None = None,
     id_column: str | None = None,
     overwrite: bool = False,
@@ -57,6 +60,7 @@ def apply(
     *vectors: VectorsLike,
     out: str | Path | None = None,
     inverse: bool = False,
+    confidence: bool = False,
     vector_column: str | None = None,
     id_column: str | None = None,
     overwrite: bool = False,
@@ -75,6 +79,8 @@ def apply(
             batch; of a set of shards, a folder of shards with the same names, in which a second run skips those that
             are finished.
         inverse: run the alignment backwards: vectors of the target to the source.
+        confidence: of each vector, also tell how far it is likely to be from the true one: `predicted_error`, a column
+            or a tensor of what is written.
         vector_column: column of a table that holds the vectors; the only one that holds arrays unless given.
         id_column: column of a table that holds the ids; the one with a common name unless given, '' for none.
         overwrite: replace what is at `out`.
@@ -86,15 +92,23 @@ def apply(
     """
     if out is not None and not is_store(out) and not resumable(out):
         check_target(out, overwrite, BARE)
+        if confidence and Path(out).suffix == ".npy":
+            raise AtlasError(f"'{out}' cannot hold predicted errors - write .parquet, .safetensors or a folder")
     found: Alignment | Atlas = artefact_of(mapping, Alignment, Atlas)  # type: ignore[assignment]
     if is_store(out):
+        if confidence:
+            raise AtlasError(f"'{out}' has no place for predicted errors - write .parquet, .safetensors or a folder")
         made: Any = transfer(*_to_store(found, vectors, inverse), str(out), progress=progress)
         return made
     columns = (vector_column, id_column)
     if isinstance(found, Atlas):
+        if confidence:
+            raise AtlasError(f"Atlas '{found.id}' cannot predict errors - apply one of its charts")
         return _apply_atlas(found, views_of(vectors, *columns), inverse, out, overwrite)
     alignment = found.inverse() if inverse else found
     if len(vectors) == 1 and out is None and not (isinstance(vectors[0], Artefact) or lies_somewhere(vectors[0])):
+        if confidence:
+            raise AtlasError("Arrays and tables have no place for predicted errors - call confidence(), or give out")
         return _apply_in_python(alignment, vectors[0], *columns)
     views = [vectors_of(given, *columns, name=alignment.source.id) for given in vectors]
     stored = out is not None and is_remote(out)
@@ -104,7 +118,7 @@ def apply(
         raise AtlasError(f"Alignment '{found.id}' maps one set of vectors, got {len(views)}")
     if stored and not isinstance(views[0].rows, Parts):
         raise AtlasError(f"'{out}' is in a store, where shards alone are written - give .parquet files")
-    return _apply_rows(alignment, views[0], out, overwrite, progress)
+    return _apply_rows(alignment, views[0], out, overwrite, progress, confidence)
 
 
 def _apply_atlas(atlas: Atlas, views: list[Vectors], inverse: bool, out: str | Path | None, overwrite: bool) -> Vectors:
@@ -122,6 +136,7 @@ def _apply_in_python(alignment: Alignment, given: Any, vector_column: str | None
     """Map an array, or the vectors in a table, and return what was given with the mapped ones."""
     table = table_of(given)
     if table is None:
+        alignment.check_domain(Rows(as_matrix(given, "X")))
         return alignment(given)
     names = table.vector_columns(vector_column, id_column)
     if not len(given):
@@ -143,12 +158,24 @@ def _to_store(found: Alignment | Atlas, vectors: Sequence[VectorsLike], inverse:
 
 
 def _apply_rows(
-    alignment: Alignment, vectors: Vectors, out: str | Path | None, overwrite: bool, progress: Progress
+    alignment: Alignment,
+    vectors: Vectors,
+    out: str | Path | None,
+    overwrite: bool,
+    progress: Progress,
+    confidence: bool = False,
 ) -> Vectors:
+    alignment.check_source(vectors.space)
+    alignment.check_domain(vectors.rows)
+
+    def known(view: Vectors) -> Vectors:
+        """Return vectors with their predicted errors, if these are asked for; none of those of an earlier map."""
+        errors = [alignment.confidence(batch).float() for batch in view.rows.batches()] if confidence else []
+        return replace(view, predicted_error=torch.cat(errors) if errors else None)
+
     if out is None:
         check_rows(vectors)
-        return alignment(vectors)
-    alignment.check_source(vectors.space)
+        return replace(alignment(vectors), predicted_error=known(vectors).predicted_error)
 
     def mapped(view: Vectors, size: int) -> Iterator[Tensor]:
         for batch in view.rows.batches(size):
@@ -158,10 +185,10 @@ def _apply_rows(
 
     if isinstance(vectors.rows, Parts) and Path(out).suffix not in BARE:
         about = {name: alignment.card.to_dict().get(name) for name in ("method", "config", "source", "target")}
-        key = sha256_of([about, hash_of(alignment.tensors())])
+        key = sha256_of([about, hash_of(alignment.tensors()), *(["confidence"] if confidence else [])])
         how: dict[str, Any] = {"overwrite": overwrite, "progress": progress}
-        return write_shards(out, vectors, key, mapped, alignment.target, **how)
+        return write_shards(out, vectors, key, mapped, alignment.target, known, **how)
     # Small enough for what a batch makes to be in the cache still when it is written.
     size = max(256, vectors.rows.batch_rows() // 16)
     batches = progress(mapped(vectors, size), -(-len(vectors) // size), "Applying")
-    return written(out, vectors, batches, vectors.rows.dtype, space=alignment.target, overwrite=overwrite)
+    return written(out, known(vectors), batches, vectors.rows.dtype, space=alignment.target, overwrite=overwrite)
