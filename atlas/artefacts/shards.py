@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from atlas.artefacts.stamps import text_beside
 from atlas.artefacts.vector_files import read_matrix, read_parquet
 from atlas.artefacts.vectors import Vectors, encode_labels, write_file
 from atlas.cards.folder import BARE, CARD
@@ -80,7 +81,7 @@ def _parts(where: str | Path, *columns: Any) -> tuple[Rows, Sequence[str] | None
     if is_remote(where):
         raise AtlasError(f"'{where}' cannot be read in its store, as only .parquet can - copy it here")
     if ending == ".npy":
-        return map_npy(Path(where)), None, None, (), ""
+        return map_npy(Path(where)), None, None, (), text_beside(Path(where))
     file = TensorFile(Path(where))
     rows, ids, labels = read_matrix(file)
     classes = () if labels is None else tuple(str(i) for i in range(int(labels.max()) + 1))
@@ -199,6 +200,7 @@ def write_shards(
     key: str,
     made: Callable[[Vectors, int], Iterable[Tensor]],
     space: Space,
+    completed: Callable[[Vectors], Vectors],
     *,
     overwrite: bool = False,
     progress: Progress = silent,
@@ -213,6 +215,7 @@ def write_shards(
         key: what tells this from any other work on the same shards.
         made: returns what to write of a shard, in batches of so many rows.
         space: of what is written.
+        completed: returns a shard with whatever else is written beside its vectors.
         overwrite: replace files that other work has left.
         progress: shows how far it is.
 
@@ -228,7 +231,7 @@ def write_shards(
         total = sum(-(-len(part) // size) for part in todo.values())
         ticks = iter(progress(range(total), total, "Applying"))
         for target, part in todo.items():
-            view = _view(vectors, part)
+            view = completed(_view(vectors, part))
             batches = (batch for batch in made(view, size) if next(ticks, 0) is not None)
             _write_shard(target, view, batches, space, {"key": key, "input": state(part.file or "")})
         next(ticks, None)

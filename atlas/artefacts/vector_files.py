@@ -25,6 +25,8 @@ from atlas.storage.rows import Parts, Rows
 
 # More than any data set has; a file that claims more is damaged.
 MAX_CLASSES = 1_000_000
+# The tensor and the column of how far mapped rows are likely to be from the true ones.
+ERROR = "predicted_error"
 
 
 def read_matrix(file: TensorFile) -> tuple[Rows, Sequence[str] | None, Tensor | None]:
@@ -55,6 +57,16 @@ def _checked_labels(labels: Tensor, path: Path) -> Tensor:
     return labels
 
 
+def read_error(file: TensorFile, n: int) -> Tensor | None:
+    """Return the predicted errors of n rows in a file of vectors; None if it has none."""
+    info = file.infos.get(ERROR)
+    if info is None:
+        return None
+    if info != TensorInfo("F32", (n,)):
+        raise CardError(f"{file.path}: '{ERROR}' must be {n} float32 numbers, is {info.dtype} {list(info.shape)}")
+    return Rows.map(file.path, file.starts[ERROR], _column(info)).tensor.flatten().clone()
+
+
 def _column(info: TensorInfo) -> TensorInfo:
     return TensorInfo(info.dtype, (info.shape[0], 1))
 
@@ -83,17 +95,18 @@ def read_parquet(
 
 def _ids(table: ParquetFile, column: str) -> Iterator[list[str]]:
     """Yield the ids of a table in lists."""
-    done = 0
+    done, kind = 0, table.schema.field(column).type
+    fits = not is_list(kind) and re.search("string|int", str(kind))
     for values in table.column(column):
         found = values.to_pylist()
-        if not all(isinstance(value, (str, int)) and value != "" for value in found):
-            row = next(i for i, value in enumerate(found) if not isinstance(value, (str, int)) or value == "")
-            kind = "empty" if found[row] in (None, "") else type(found[row]).__name__
+        if not fits or None in found or "" in found:
+            row = next(i for i, value in enumerate(found) if not fits or value in (None, ""))
+            problem = "empty" if found[row] in (None, "") else type(found[row]).__name__
             raise CardError(
-                f"{table.where}: '{column}' in row {done + row} is not an id, but {kind} - mend it, or number the "
+                f"{table.where}: '{column}' in row {done + row} is not an id, but {problem} - mend it, or number the "
                 "rows: --id-column '' (id_column='')"
             )
-        yield list(map(str, found))
+        yield [str(value) for value in found] if type(found[0]) is int else found
         done += len(found)
 
 
@@ -121,6 +134,7 @@ def write_parquet(
     rows: Rows,
     ids: Sequence[str],
     labels: Sequence[str] | None,
+    error: Tensor | None = None,
 ) -> None:
     """Write vectors to a .parquet file.
 
@@ -133,6 +147,7 @@ def write_parquet(
             these are carried along.
         ids: if there are no such columns: the ids, in a column `id` unless they are row numbers.
         labels: if there are no such columns: the class of each row, '' where unknown.
+        error: the predicted error of each row, a column of its own, if it is known.
     """
     pa, _ = arrow()
     number = {torch.float64: pa.float64(), torch.float16: pa.float16()}.get(dtype, pa.float32())
@@ -145,7 +160,11 @@ def write_parquet(
         others: Iterator[Any] = itertools.chain.from_iterable(part.others() for part in parts)
     else:
         schema, others = _columns(pa, field, ids, labels)
-    storage.write_parquet(path, batches, field, len(rows), schema, others)
+    if error is not None:
+        if ERROR in schema.names:
+            schema = schema.remove(schema.get_field_index(ERROR))
+        schema = schema.append(pa.field(ERROR, pa.float32()))
+    storage.write_parquet(path, batches, field, len(rows), schema, others, {} if error is None else {ERROR: error})
 
 
 def _columns(pa: Any, field: Any, ids: Sequence[str], labels: Sequence[str] | None) -> tuple[Any, Iterator[Any]]:

@@ -15,6 +15,7 @@ from typing import Any
 
 from atlas._version import __version__
 from atlas.artefacts.loading import save
+from atlas.artefacts.stores import is_store, shown
 from atlas.cards.folder import CARD, MODEL, read_card
 from atlas.cards.names import sha256_of, slug
 from atlas.components.encoder import Encoder
@@ -210,6 +211,8 @@ class Runner:
 
     def path(self, text: str) -> Path | str:
         """Return the path a text of the recipe means, relative to it; the text itself if it can only be an id."""
+        if is_store(text):
+            raise AtlasError(f"Store '{shown(text)}' cannot be read in a recipe - save its vectors to a folder first")
         beside = as_path(self.recipe.path.parent / text)
         is_path = beside.exists() or "/" in text or text.startswith(".") or Path(text).suffix
         return beside if is_path and not text.startswith("hf://") else text

@@ -129,6 +129,10 @@ class Lazy(Rows):
         kept = {name: value for name, value in vars(self).items() if name not in ("tensor", "spooled")}
         return copyreg.__newobj__, (type(self),), kept  # type: ignore[attr-defined]
 
+    def batch_rows(self) -> int:
+        """Return how many rows make a batch of some MB: beside one, the pieces it was put together from are held."""
+        return max(256, super().batch_rows() // 4)
+
     @functools.cached_property
     def tensor(self) -> Tensor:  # type: ignore[override]
         """All rows, in memory."""
