@@ -188,7 +188,7 @@ def damaged(folder: Path) -> list[str]:
         if not any(part.startswith(".") and part.endswith(".tmp") for part in parts) and "hub" not in parts:
             wrong += problems(card.parent)
     for blob in folder.glob("hub/models--*/blobs/*"):
-        if blob.suffix != ".incomplete":
+        if not blob.name.startswith("."):
             content = blob.read_bytes()
             git = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
             wrong += [] if blob.name in (git, hashlib.sha256(content).hexdigest()) else [f"{blob}: is damaged"]
@@ -206,8 +206,9 @@ def published(repo: str) -> dict[str, str]:
 
     try:
         tree = HfApi().list_repo_tree(f"tester/{repo}")
-        # The README names the repository.
-        return {file.path: "" if file.path == "README.md" else file.blob_id for file in tree}
+        # The README names the repository, and a new one has attributes before anything is pushed.
+        files = {file.path: "" if file.path == "README.md" else file.blob_id for file in tree}
+        return {name: blob for name, blob in files.items() if name != ".gitattributes"}
     except errors.RepositoryNotFoundError:
         return {}
 
