@@ -49,6 +49,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "list": ("listing", "List the artefacts of the registry."),
         "show": ("listing", "Show the card of an artefact."),
         "check": ("listing", "Report everything that is wrong with artefacts."),
+        "space": ("stores", "Write down which space vectors are of, or check it."),
     },
     "Share": {
         "push": ("hub", "Publish an artefact on the Hugging Face Hub."),
