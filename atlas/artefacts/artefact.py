@@ -88,6 +88,10 @@ class Artefact:
         """Return the tensors to store."""
         raise NotImplementedError
 
+    def published(self, few: bool = False) -> Artefact:
+        """Return what of it is published; `few` if it may be of so few rows that it gives them away."""
+        return self
+
     def save_pretrained(self, folder: str | Path, *, overwrite: bool = False) -> None:
         """Write the artefact to a folder, whole or not at all.
 
@@ -144,6 +148,7 @@ class Artefact:
         tag: str = "",
         license: str = "",
         with_items: str | Path | None = None,
+        few: bool = False,
         dry_run: bool = False,
     ) -> Push:
         """Publish the artefact as one commit, and return it: `.commit`, and `.pinned` to load it by.
@@ -160,11 +165,12 @@ class Artefact:
             tag: a name for the commit; it must be new.
             license: to publish it under, such as cc-by-4.0; '': its own.
             with_items: a .txt, .csv, .tsv, .jsonl or .parquet file of raw items to publish, as items.txt...
+            few: publish moments, or the domain of a map, of so few rows that they give these away.
             dry_run: change nothing, and return what would be pushed.
         """
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary) / slug(repo.split("/")[-1])
-            self.save_pretrained(folder)
+            self.published(few).save_pretrained(folder)
             return push_folder(
                 folder,
                 repo,

@@ -12,6 +12,7 @@ from atlas.artefacts.anchors import Anchors
 from atlas.artefacts.artefact import Artefact, opened, reference, write
 from atlas.artefacts.atlas import Atlas
 from atlas.artefacts.head import Head
+from atlas.artefacts.moments import Moments
 from atlas.artefacts.shards import read_bare
 from atlas.artefacts.stores import is_store, read_store
 from atlas.artefacts.vectors import Vectors
@@ -61,7 +62,7 @@ def _encoder_from(card: SpaceCard, file: TensorFile) -> Encoder:
 
 
 def load(ref: str | Path, kind: str | Sequence[str] = "", **hub: Any) -> Any:
-    """Load an artefact: `Alignment`, `Anchors`, `Atlas`, `Head`, `Vectors`, or, for a space, its `Encoder`.
+    """Load an artefact: `Alignment`, `Anchors`, `Atlas`, `Head`, `Moments`, `Vectors`, or, for a space, its `Encoder`.
 
     Args:
         ref: a folder, the id of a registry entry, or a repository on the Hub: 'hf://owner/name[@revision]', or
@@ -84,7 +85,7 @@ def loaded(ref: str | Path, kinds: Sequence[str] = (), **hub: Any) -> Any:
 
 _LOADERS: dict[str, Any] = {
     "space": _encoder_from,
-    **{cls.kind: cls.from_card for cls in (Anchors, Vectors, Alignment, Head, Atlas)},
+    **{cls.kind: cls.from_card for cls in (Anchors, Vectors, Moments, Alignment, Head, Atlas)},
 }
 
 

@@ -25,6 +25,8 @@ from atlas.storage.rows import Parts, Rows
 
 # More than any data set has; a file that claims more is damaged.
 MAX_CLASSES = 1_000_000
+# The tensor and the column of how far mapped rows are likely to be from the true ones.
+ERROR = "predicted_error"
 
 
 def read_matrix(file: TensorFile) -> tuple[Rows, Sequence[str] | None, Tensor | None]:
@@ -53,6 +55,16 @@ def _checked_labels(labels: Tensor, path: Path) -> Tensor:
         found = f"{int(labels.min())} to {int(labels.max())}"
         raise CardError(f"{path}: 'labels' must be from -1 to {MAX_CLASSES - 1}, they are {found}")
     return labels
+
+
+def read_error(file: TensorFile, n: int) -> Tensor | None:
+    """Return the predicted errors of n rows in a file of vectors; None if it has none."""
+    info = file.infos.get(ERROR)
+    if info is None:
+        return None
+    if info != TensorInfo("F32", (n,)):
+        raise CardError(f"{file.path}: '{ERROR}' must be {n} float32 numbers, is {info.dtype} {list(info.shape)}")
+    return Rows.map(file.path, file.starts[ERROR], _column(info)).tensor.flatten().clone()
 
 
 def _column(info: TensorInfo) -> TensorInfo:
@@ -122,6 +134,7 @@ def write_parquet(
     rows: Rows,
     ids: Sequence[str],
     labels: Sequence[str] | None,
+    error: Tensor | None = None,
 ) -> None:
     """Write vectors to a .parquet file.
 
@@ -134,6 +147,7 @@ def write_parquet(
             these are carried along.
         ids: if there are no such columns: the ids, in a column `id` unless they are row numbers.
         labels: if there are no such columns: the class of each row, '' where unknown.
+        error: the predicted error of each row, a column of its own, if it is known.
     """
     pa, _ = arrow()
     number = {torch.float64: pa.float64(), torch.float16: pa.float16()}.get(dtype, pa.float32())
@@ -146,7 +160,11 @@ def write_parquet(
         others: Iterator[Any] = itertools.chain.from_iterable(part.others() for part in parts)
     else:
         schema, others = _columns(pa, field, ids, labels)
-    storage.write_parquet(path, batches, field, len(rows), schema, others)
+    if error is not None:
+        if ERROR in schema.names:
+            schema = schema.remove(schema.get_field_index(ERROR))
+        schema = schema.append(pa.field(ERROR, pa.float32()))
+    storage.write_parquet(path, batches, field, len(rows), schema, others, {} if error is None else {ERROR: error})
 
 
 def _columns(pa: Any, field: Any, ids: Sequence[str], labels: Sequence[str] | None) -> tuple[Any, Iterator[Any]]:

@@ -27,6 +27,8 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "Make": {
         "encode": ("derived", "Turn items into vectors."),
         "sample": ("derived", "Draw anchors from vectors."),
+        "moments": ("derived", "Sum up what two spaces have in common."),
+        "merge": ("derived", "Merge moments of disjoint sets of items."),
         "fit": ("derived", "Fit a map from one space to another."),
         "train": ("derived", "Train a head on labelled vectors."),
         "compose": ("derived", "Chain alignments into one."),
@@ -47,6 +49,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "list": ("listing", "List the artefacts of the registry."),
         "show": ("listing", "Show the card of an artefact."),
         "check": ("listing", "Report everything that is wrong with artefacts."),
+        "space": ("stores", "Write down which space vectors are of, or check it."),
     },
     "Share": {
         "push": ("hub", "Publish an artefact on the Hugging Face Hub."),

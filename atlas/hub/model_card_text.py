@@ -24,10 +24,13 @@ _CALLS = {
     "space": ("encoder", "vectors = list(encoder.encode(items))"),
     "anchors": ("anchors", "print(len(anchors), anchors.ids[:3])"),
     "vectors": ("vectors", "print(vectors.data.shape, vectors.ids[:3])"),
+    "moments": ("moments", "alignment = atlas.fit('linear', moments=moments)"),
 }
 
 
-def body(card: Card, repo: str, extras: Mapping[str, str] = {}, items: Sequence[str] = ()) -> str:
+def body(
+    card: Card, repo: str, extras: Mapping[str, str] = {}, items: Sequence[str] = (), moments: Card | None = None
+) -> str:
     """Return what stands between the marks.
 
     Args:
@@ -35,11 +38,13 @@ def body(card: Card, repo: str, extras: Mapping[str, str] = {}, items: Sequence[
         repo: owner/name.
         extras: text of the optional files beside the card, by name: 'curve.csv', 'recipe.yaml'; a picture has ''.
         items: names of the files of raw items that the repository holds.
+        moments: the card of moments beside an alignment.
     """
     curve = [line.split(",") for line in extras.get("curve.csv", "").strip().splitlines()]
     about = {"config": getattr(card, "config", {}), "dataset": getattr(card, "dataset", ""), "parts": spaces_of(card)}
     about |= {"measures": hasattr(card, "metrics"), "fitted": card.kind in ("alignment", "atlas", "head")}
-    about |= {"plain_map": {*card.tensors} == {"weight", "bias"}, "only_map": {*card.tensors} <= {"weight", "bias"}}
+    about |= {"plain_map": card.plain, "only_map": card.plain or not card.tensors}
+    about |= {"domain": "domain.root" in card.tensors, "moments": moments}
     files = {"extras": extras, "items": items, "curve": curve, "recipe": extras.get("recipe.yaml", "")}
     return str(_template().render(card=card, repo=repo, call=_CALLS[card.kind], **about, **files))
 

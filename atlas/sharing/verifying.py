@@ -10,8 +10,8 @@ from typing import Any
 
 from atlas.cards.folder import MODEL
 from atlas.cards.kinds import Card, Metric
-from atlas.errors import AtlasError
-from atlas.hub.cache import SCHEME
+from atlas.errors import AtlasError, NotFoundError
+from atlas.hub.cache import INSIDE, SCHEME
 from atlas.hub.pulling import locate
 from atlas.hub.pushing import not_finite
 from atlas.sharing.measuring import measurable
@@ -21,8 +21,6 @@ from atlas.verbs.evaluate import NEEDS, OPTIONS
 
 TOLERANCE = 1e-3
 ILL_CONDITIONED = 1e6
-# The tensors of a map that is applied without Atlas.
-PLAIN = {"weight", "bias"}
 
 
 @dataclass(frozen=True)
@@ -59,6 +57,8 @@ def verify(ref: str | Path, data: Mapping[str, str] | None = None, **keywords: A
         checks.append(Check("hashes", True, f"{MODEL} is the one the card describes, sha256 {card.sha256[:12]}..."))
         checks += _numbers(folder, card)
     checks.append(_plugin(folder, card))
+    if card.kind == "alignment" and str(ref).startswith(SCHEME):
+        checks += _beside(str(ref), card, keywords)
     if hasattr(card, "evaluation"):
         checks += _figures(folder, card, {**_named(card, data or {}), **(data or {})})
     return checks
@@ -82,11 +82,39 @@ def _numbers(folder: Path, card: Card) -> Iterator[Check]:
     count = sum(math.prod(i.shape) for i in card.tensors.values() if DTYPES[i.dtype].is_floating_point)
     said = f"NaN or infinity in {', '.join(bad)}" if bad else f"all {count:,} are finite"
     yield Check("numbers", not bad, said)
-    if card.kind == "alignment" and {*card.tensors} == PLAIN and not bad and len(card.tensors["weight"].shape) == 2:
+    if card.kind == "moments" and not bad:
+        yield _sums(folder, card)
+    if card.kind == "alignment" and card.plain and not bad and len(card.tensors["weight"].shape) == 2:
         values = torch.linalg.svdvals(load_tensors(folder / MODEL)["weight"].double())
         condition = float(values[0] / values[-1]) if float(values[-1]) > 0 else float("inf")
         note = " - some directions are lost, do not run it backwards" if condition > ILL_CONDITIONED else ""
         yield Check("condition", None if note else True, f"condition number {condition:.3g}{note}")
+
+
+def _beside(ref: str, card: Any, keywords: Mapping[str, Any]) -> Iterator[Check]:
+    """Check the moments that lie beside an alignment on the Hub, if there are any."""
+    from atlas.artefacts.loading import load
+
+    try:
+        found = load(ref, "moments", inside=INSIDE, **keywords)
+    except NotFoundError:
+        return
+    except AtlasError as error:
+        yield Check("moments", False, str(error))
+        return
+    same = card.source.matches(found.source) and card.target.matches(found.target)
+    yield Check("moments", same, f"those beside it are of {found.n:,} pairs" + ("" if same else " of other spaces"))
+
+
+def _sums(folder: Path, card: Any) -> Check:
+    from atlas.artefacts.loading import load
+
+    try:
+        found = load(folder, "moments")
+    except AtlasError as error:
+        return Check("sums", False, str(error))
+
+    return Check("sums", True, f"they can be those of {found.n:,} pairs")
 
 
 def outdated(plugin: str) -> str:
@@ -109,7 +137,7 @@ def _plugin(folder: Path, card: Card) -> Check:
     if not card.plugin:
         return Check("plugin", True, "needs none")
     advice = outdated(card.plugin)
-    if advice and {*card.tensors} == PLAIN:
+    if advice and card.plain:
         return Check("plugin", True, f"{card.plugin} is not needed: the map is a weight and a bias")
     return Check("plugin", not advice, advice or f"{card.plugin} is installed")
 

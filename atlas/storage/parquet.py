@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -221,7 +221,13 @@ def _values(group: Any, columns: Sequence[str]) -> int:
 
 
 def write_parquet(
-    path: Path, batches: Iterable[Tensor], field: Any, n: int, schema: Any, others: Iterator[Any]
+    path: Path,
+    batches: Iterable[Tensor],
+    field: Any,
+    n: int,
+    schema: Any,
+    others: Iterator[Any],
+    numbers: Mapping[str, Tensor],
 ) -> None:
     """Write vectors to a .parquet file, in row groups of some tens of MB.
 
@@ -232,9 +238,10 @@ def write_parquet(
         n: how many rows there are.
         schema: of all columns.
         others: record batches of the other columns.
+        numbers: columns (n,) that are there in whole.
     """
     pa, parquet = arrow()
-    names = [name for name in schema.names if name != field.name]
+    names = [name for name in schema.names if name != field.name and name not in numbers]
     flat = [name for name in names if not pa.types.is_nested(schema.field(name).type)]
     dim, done = field.type.list_size, 0
     held: list[Any] = []
@@ -244,8 +251,9 @@ def write_parquet(
     with parquet.ParquetWriter(path, schema, **how) as file:
         for batch in regrouped(batches, size):
             batch = batch if batch.dtype in _HELD else batch.float()
-            numbers = pa.array(batch.contiguous().reshape(-1).numpy(), field.type.value_type)
-            columns = {field.name: pa.FixedSizeListArray.from_arrays(numbers, dim)}
+            values = pa.array(batch.contiguous().reshape(-1).numpy(), field.type.value_type)
+            columns = {field.name: pa.FixedSizeListArray.from_arrays(values, dim)}
+            columns |= {name: pa.array(t[done : done + len(batch)].numpy()) for name, t in numbers.items()}
             if names:
                 taken, held = _taken(pa, held, others, len(batch))
                 columns |= {name: taken.column(name) for name in names}

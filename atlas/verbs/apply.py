@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, overload
 
@@ -20,14 +21,17 @@ from atlas.cards.folder import BARE
 from atlas.cards.names import sha256_of
 from atlas.errors import AtlasError
 from atlas.items.frames import replaced, table_of
-from atlas.numerics.arrays import hash_of
+from atlas.numerics.arrays import as_matrix, hash_of
 from atlas.progress import Progress, silent
-from atlas.storage.files import check_target
+from atlas.storage.files import as_path, check_target, whole_file
 from atlas.storage.remote import is_remote
-from atlas.storage.rows import Parts
+from atlas.storage.rows import Parts, Rows
 from atlas.verbs.fit import check_rows
 from atlas.verbs.parameters.arguments import MappingLike, VectorsLike, artefact_of, lies_somewhere, vectors_of, views_of
 from atlas.verbs.transfer import transfer
+
+# What a list of ids may be called.
+LISTS = (".txt",)
 
 
 @overload
@@ -36,8 +40,10 @@ def apply(
     *vectors: Vectors | str | Path,
     out: str | Path | None = None,
     inverse: bool = False,
+    confidence: bool = False,
     vector_column: str | None = None,
     id_column: str | None = None,
+    skip_bad: str | Path | None = None,
     overwrite: bool = False,
     progress: Progress = silent,
 ) -> Vectors: ...
@@ -47,8 +53,10 @@ def apply(
     *vectors: VectorsLike,
     out: str | Path | None = None,
     inverse: bool = False,
+    confidence: bool = False,
     vector_column: str | None = None,
     id_column: str | None = None,
+    skip_bad: str | Path | None = None,
     overwrite: bool = False,
     progress: Progress = silent,
 ) -> Any: ...
@@ -57,8 +65,10 @@ def apply(
     *vectors: VectorsLike,
     out: str | Path | None = None,
     inverse: bool = False,
+    confidence: bool = False,
     vector_column: str | None = None,
     id_column: str | None = None,
+    skip_bad: str | Path | None = None,
     overwrite: bool = False,
     progress: Progress = silent,
 ) -> Vectors:
@@ -75,8 +85,12 @@ def apply(
             batch; of a set of shards, a folder of shards with the same names, in which a second run skips those that
             are finished.
         inverse: run the alignment backwards: vectors of the target to the source.
+        confidence: of each vector, also tell how far it is likely to be from the true one: `predicted_error`, a column
+            or a tensor of what is written.
         vector_column: column of a table that holds the vectors; the only one that holds arrays unless given.
         id_column: column of a table that holds the ids; the one with a common name unless given, '' for none.
+        skip_bad: leave out vectors that are missing or hold NaN or infinity, and list their ids in this .txt file, one
+            a line; without it, the first of them ends the work.
         overwrite: replace what is at `out`.
         progress: shows how far it is.
 
@@ -84,17 +98,19 @@ def apply(
         The vectors, in memory if they are written nowhere; of an array or a table that an alignment maps, the same
         kind of array or table; for a store, a `Transfer`, which says what was written.
     """
-    if out is not None and not is_store(out) and not resumable(out):
-        check_target(out, overwrite, BARE)
     found: Alignment | Atlas = artefact_of(mapping, Alignment, Atlas)  # type: ignore[assignment]
+    _check_asked(found, out, confidence, skip_bad, overwrite)
+    columns = (vector_column, id_column)
     if is_store(out):
         made: Any = transfer(*_to_store(found, vectors, inverse), str(out), progress=progress)
         return made
-    columns = (vector_column, id_column)
     if isinstance(found, Atlas):
         return _apply_atlas(found, views_of(vectors, *columns), inverse, out, overwrite)
     alignment = found.inverse() if inverse else found
-    if len(vectors) == 1 and out is None and not (isinstance(vectors[0], Artefact) or lies_somewhere(vectors[0])):
+    in_memory = len(vectors) == 1 and out is None and skip_bad is None
+    if in_memory and not (isinstance(vectors[0], Artefact) or lies_somewhere(vectors[0])):
+        if confidence:
+            raise AtlasError("Arrays and tables have no place for predicted errors - call confidence(), or give out")
         return _apply_in_python(alignment, vectors[0], *columns)
     views = [vectors_of(given, *columns, name=alignment.source.id) for given in vectors]
     stored = out is not None and is_remote(out)
@@ -102,9 +118,38 @@ def apply(
         views = [joined(views)]
     if len(views) != 1:
         raise AtlasError(f"Alignment '{found.id}' maps one set of vectors, got {len(views)}")
-    if stored and not isinstance(views[0].rows, Parts):
+    view = views[0] if skip_bad is None else _sound(views[0], skip_bad)
+    if stored and not isinstance(view.rows, Parts):
         raise AtlasError(f"'{out}' is in a store, where shards alone are written - give .parquet files")
-    return _apply_rows(alignment, views[0], out, overwrite, progress)
+    return _apply_rows(alignment, view, out, overwrite, progress, confidence)
+
+
+def _check_asked(
+    found: Alignment | Atlas, out: str | Path | None, confidence: bool, skip_bad: str | Path | None, overwrite: bool
+) -> None:
+    """Raise `AtlasError` if the output cannot be written, or what is asked for does not go together."""
+    if out is not None and not is_store(out) and not resumable(out):
+        check_target(out, overwrite, BARE)
+    if skip_bad is not None:
+        if is_store(out) or isinstance(found, Atlas):
+            raise AtlasError("Vectors are skipped where an alignment maps files or arrays - leave out skip_bad")
+        check_target(skip_bad, overwrite, LISTS)
+    if confidence and isinstance(found, Atlas):
+        raise AtlasError(f"Atlas '{found.id}' cannot predict errors - apply one of its charts")
+    if confidence and out is not None and (is_store(out) or Path(out).suffix == ".npy"):
+        raise AtlasError(f"'{out}' cannot hold predicted errors - write .parquet, .safetensors or a folder")
+
+
+def _sound(vectors: Vectors, listed: str | Path) -> Vectors:
+    """Return the vectors whose numbers are all finite, and list the ids of the others in a file."""
+    sound = torch.cat([torch.isfinite(batch).all(1) for batch in vectors.rows.batches()])
+    if not bool(sound.any()):
+        raise AtlasError(
+            f"None of the {len(vectors)} vectors of '{vectors.space.id}' is finite - nothing would be left"
+        )
+    with whole_file(as_path(listed)) as temporary:
+        temporary.write_text("".join(f"{vectors.ids[i]}\n" for i in (~sound).nonzero()[:, 0]), encoding="utf-8")
+    return vectors if bool(sound.all()) else vectors.take(sound.nonzero()[:, 0])
 
 
 def _apply_atlas(atlas: Atlas, views: list[Vectors], inverse: bool, out: str | Path | None, overwrite: bool) -> Vectors:
@@ -122,6 +167,7 @@ def _apply_in_python(alignment: Alignment, given: Any, vector_column: str | None
     """Map an array, or the vectors in a table, and return what was given with the mapped ones."""
     table = table_of(given)
     if table is None:
+        alignment.check_domain(Rows(as_matrix(given, "X")))
         return alignment(given)
     names = table.vector_columns(vector_column, id_column)
     if not len(given):
@@ -143,12 +189,24 @@ def _to_store(found: Alignment | Atlas, vectors: Sequence[VectorsLike], inverse:
 
 
 def _apply_rows(
-    alignment: Alignment, vectors: Vectors, out: str | Path | None, overwrite: bool, progress: Progress
+    alignment: Alignment,
+    vectors: Vectors,
+    out: str | Path | None,
+    overwrite: bool,
+    progress: Progress,
+    confidence: bool = False,
 ) -> Vectors:
+    alignment.check_source(vectors.space)
+    alignment.check_domain(vectors.rows)
+
+    def known(view: Vectors) -> Vectors:
+        """Return vectors with their predicted errors, if these are asked for; none of those of an earlier map."""
+        errors = [alignment.confidence(batch).float() for batch in view.rows.batches()] if confidence else []
+        return replace(view, predicted_error=torch.cat(errors) if errors else None)
+
     if out is None:
         check_rows(vectors)
-        return alignment(vectors)
-    alignment.check_source(vectors.space)
+        return replace(alignment(vectors), predicted_error=known(vectors).predicted_error)
 
     def mapped(view: Vectors, size: int) -> Iterator[Tensor]:
         for batch in view.rows.batches(size):
@@ -157,11 +215,13 @@ def _apply_rows(
             yield alignment.aligner.transform(batch)
 
     if isinstance(vectors.rows, Parts) and Path(out).suffix not in BARE:
+        if confidence and any(str(part.file).endswith(".npy") for part in vectors.rows.parts):
+            raise AtlasError("Shards of .npy cannot hold predicted errors - write one .parquet or .safetensors file")
         about = {name: alignment.card.to_dict().get(name) for name in ("method", "config", "source", "target")}
-        key = sha256_of([about, hash_of(alignment.tensors())])
+        key = sha256_of([about, hash_of(alignment.tensors()), *(["confidence"] if confidence else [])])
         how: dict[str, Any] = {"overwrite": overwrite, "progress": progress}
-        return write_shards(out, vectors, key, mapped, alignment.target, **how)
+        return write_shards(out, vectors, key, mapped, alignment.target, known, **how)
     # Small enough for what a batch makes to be in the cache still when it is written.
     size = max(256, vectors.rows.batch_rows() // 16)
     batches = progress(mapped(vectors, size), -(-len(vectors) // size), "Applying")
-    return written(out, vectors, batches, vectors.rows.dtype, space=alignment.target, overwrite=overwrite)
+    return written(out, known(vectors), batches, vectors.rows.dtype, space=alignment.target, overwrite=overwrite)

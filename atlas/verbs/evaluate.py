@@ -133,6 +133,7 @@ def _of_alignment(
         head.space.require(alignment.target, f"Head '{head.id}' reads", f"the vectors alignment '{alignment.id}' makes")
     source, target = paired(source, target)
     check_rows(source, "The source")
+    alignment.check_domain(source.rows)
     measures = [find(name) for name in metrics or _default_metrics(head, len(source))]
     labelled = target if target.labels is not None else source
     readers = {measure.name: _reader(measure, head, labelled) for measure in measures}

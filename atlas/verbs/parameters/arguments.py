@@ -20,6 +20,8 @@ from atlas.artefacts.artefact import Artefact
 from atlas.artefacts.atlas import Atlas
 from atlas.artefacts.head import Head
 from atlas.artefacts.loading import loaded, read_vectors
+from atlas.artefacts.moments import Moments
+from atlas.artefacts.stores import is_store
 from atlas.artefacts.vectors import UNNAMED, Vectors
 from atlas.cards.folder import CARD
 from atlas.cards.space import Space
@@ -31,6 +33,8 @@ from atlas.components.head import HeadModel
 from atlas.components.options import Component
 from atlas.components.sampler import Sampler
 from atlas.errors import AtlasError, AtlasWarning, NotFoundError, unknown
+from atlas.hub.cache import INSIDE, SCHEME
+from atlas.hub.pulling import pull
 from atlas.items.batches import Items, as_items
 from atlas.items.files import read_items, table_items
 from atlas.items.frames import table_of
@@ -54,6 +58,7 @@ HeadModelLike: TypeAlias = HeadModel | str
 EncoderLike: TypeAlias = Encoder | str | Path
 ItemsLike: TypeAlias = Items | Vectors | Tensor | np.ndarray | Sequence[Any] | Table | str | Path
 VectorsLike: TypeAlias = Vectors | Tensor | np.ndarray | Sequence[Any] | Table | str | Path
+MomentsLike: TypeAlias = Moments | str | Path
 AnchorsLike: TypeAlias = Anchors | Sequence[str] | str | Path
 AlignmentLike: TypeAlias = Alignment | str | Path
 AtlasLike: TypeAlias = Atlas | str | Path
@@ -65,7 +70,7 @@ BatchSize: TypeAlias = int
 
 A = TypeVar("A", bound=Artefact)
 C = TypeVar("C", bound=Component)
-CLASSES: dict[str, type[Artefact]] = {cls.kind: cls for cls in (Anchors, Vectors, Alignment, Head, Atlas)}
+CLASSES: dict[str, type[Artefact]] = {cls.kind: cls for cls in (Anchors, Vectors, Moments, Alignment, Head, Atlas)}
 
 
 def component_of(kind: type[C], given: C | str, options: Mapping[str, Any]) -> C:
@@ -126,6 +131,17 @@ def views_of(
     return [vectors_of(one, vector_column, id_column, name=f"{name}-{i}") for i, one in enumerate(given, 1)]
 
 
+def moments_of(given: MomentsLike) -> Moments:
+    """Return moments, given themselves or by where they are: also those published beside an alignment."""
+    text = str(given) if isinstance(given, (str, Path)) else ""
+    if text.startswith(SCHEME) and pull(text, tensors=False).card.kind == "alignment":
+        try:
+            return loaded(text, ["moments"], inside=INSIDE)
+        except NotFoundError:
+            raise NotFoundError(f"'{text}' is an alignment without moments beside it - ask who published it") from None
+    return artefact_of(given, Moments)
+
+
 def anchors_of(given: AnchorsLike | None) -> tuple[Sequence[str] | None, str]:
     """Return the items of anchors and the id of these, '' for a list of items; None if none are given."""
     found = loaded(given, ["anchors"]) if isinstance(given, (str, Path)) else given
@@ -168,6 +184,8 @@ def items_of(given: ItemsLike, **columns: str | None) -> Items:
     if not isinstance(given, (str, Path)):
         table = table_of(given)
         return as_items(given) if table is None else table_items(table, "", **columns)
+    if is_store(given):
+        return _rows_as_items(read_vectors(given))
     path = as_path(given)
     bare_id = not path.exists() and "/" not in str(given) and not path.suffix
     if (path / CARD).is_file() or bare_id or str(given).startswith("hf://"):
