@@ -24,7 +24,7 @@ from pyarrow import parquet
 import atlas
 
 QUICK = "--quick" in sys.argv
-N, D = (5_000, 256) if QUICK else (10_000, 384)
+N, D = (10_000, 256) if QUICK else (10_000, 384)
 FEW, MANY = 5, 50
 WORK = ("fit", "fit, other order", "apply", "evaluate", "compare")
 
