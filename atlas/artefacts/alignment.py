@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
@@ -11,7 +11,7 @@ from torch import Tensor
 from atlas.artefacts.artefact import Artefact, OnCard, finite_tensors
 from atlas.artefacts.composed import Composed, restored
 from atlas.artefacts.vectors import Vectors
-from atlas.cards.kinds import AlignmentCard, Metric
+from atlas.cards.kinds import AlignmentCard, Metric, Part
 from atlas.cards.names import slug
 from atlas.cards.space import Space
 from atlas.components.aligner import Aligner
@@ -35,6 +35,7 @@ class Alignment(Artefact):
         dataset: what the items are from.
         metrics: what was measured of it.
         evaluation: references of what it was measured on, by the part each plays.
+        parts: what it was made of, if it was not fitted itself.
     """
 
     kind = "alignment"
@@ -47,6 +48,7 @@ class Alignment(Artefact):
     dataset = OnCard[str]()
     metrics = OnCard[tuple[Metric, ...]]()
     evaluation = OnCard[Mapping[str, str]]()
+    parts = OnCard[tuple[Part, ...]]()
 
     card: AlignmentCard
     aligner: Aligner
@@ -79,7 +81,9 @@ class Alignment(Artefact):
 
     def inverse(self) -> Alignment:
         """Return the map from the target back to the source."""
-        fields = {name: getattr(self, name) for name in ("n_pairs", "n_unpaired", "anchors", "dataset", "license")}
+        kept = ("n_pairs", "n_unpaired", "anchors", "dataset", "license", "fitted_on")
+        fields = {name: getattr(self.card, name) for name in kept}
+        fields["parts"] = tuple(replace(part, inverse=not part.inverse) for part in reversed(self.as_parts()))
         name = slug(f"{self.target.id}__{self.source.id}__{self.method}-inverse")
         return Alignment.of(Composed.of([(self.aligner, True)]), self.target, self.source, name, **fields)
 

@@ -116,7 +116,7 @@ def _out(found: Verb) -> click.Parameter:
 
 def run_verb(verb: Verb, **values: Any) -> None:
     """Run a verb on what its command was given, write what it makes, and say so."""
-    from atlas.cli.made import tell
+    from atlas.cli.made import own_folder, tell
 
     given = {name: value for name, value in values.items() if name in verb.parameters and value not in (None, ())}
     out, overwrite = values.get("out"), values.get("overwrite", False)
@@ -126,6 +126,8 @@ def run_verb(verb: Verb, **values: Any) -> None:
 
         # Before anything is read.
         check_target(out, overwrite, BARE if verb.makes == "vectors" else ())
+    if values.get("save"):
+        own_folder(given["artefact"])
     if values.get("options"):
         given["options"] = config_of(verb, given)
     vectors = [name for name in given if verb.parameters[name].kind == "vectors"]

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from atlas.cards.kinds import Metric, best, rank
+from atlas.cards.sketch import Sketch
 from atlas.cli import params
 from atlas.cli.output import cell, put, put_json, put_table, say, table
 from atlas.errors import in_a_line
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     from atlas.storage.registry import Entry
 
 # Of the fields of a card, those a person asks for last.
-LAST = ("plugin", "sha256", "tensors", "hub", "folder")
+LAST = ("plugin", "fitted_on", "sha256", "tensors", "hub", "folder")
 KINDS = ("space", "anchors", "vectors", "alignment", "head", "atlas")
 
 
@@ -28,7 +30,7 @@ KINDS = ("space", "anchors", "vectors", "alignment", "head", "atlas")
 @click.option("--hub", is_flag=True, help="Search the Hub instead; nothing is downloaded.")
 @click.option("--method", metavar="NAME", help="With --hub: only what this component made.")
 @click.option("--author", metavar="NAME", help="With --hub: only of this user or organisation.")
-@click.option("--sort", metavar="KEY", help="With --hub: downloads, modified, or a metric such as recall@10.")
+@click.option("--sort", metavar="KEY", default="", help="A metric such as recall@10; with --hub: downloads, modified.")
 @params.as_json
 def list_command(
     query: tuple[str, ...],
@@ -38,6 +40,7 @@ def list_command(
     registry: tuple[str, ...],
     as_json: bool,
     hub: bool,
+    sort: str,
     **rest: str | None,
 ) -> None:
     """List the artefacts of the registry, or of the Hub, whose card holds every word of QUERY."""
@@ -45,6 +48,7 @@ def list_command(
     if hub:
         from atlas.cli.hub import put_found
 
+        given |= {"sort": sort} if sort else {}
         return put_found(" ".join(query), as_json, kind=kind or "", source=source, target=target, **given)
     if given:
         raise click.UsageError(f"--{next(iter(given))} goes with --hub")
@@ -54,20 +58,32 @@ def list_command(
     entries = found.list(" ".join(query), kind=kind or "", source=source, target=target)
     if found.unreadable:
         say(f"Note: {params.count(len(found.unreadable), 'card')} cannot be read - 'atlas check' says why")
+    if sort:
+        entries.sort(key=lambda entry: rank(figure(entry, sort)))
     if as_json:
         put_json([{**entry.card.to_dict(), "folder": str(entry.folder)} for entry in entries])
     else:
-        put_table(["kind", "id", "from", "to", "method", "dim", "n"], [row(entry) for entry in entries])
+        header = ["kind", "id", "from", "to", "method", "dim", "n", sort, "of"]
+        put_table(header, [row(entry, sort) for entry in entries])
 
 
-def row(entry: Entry) -> list[Any]:
+def figure(entry: Entry, name: str) -> Metric | None:
+    """Return the best figure of a name that an entry's card holds."""
+    return best(getattr(entry.card, "metrics", ()), name)
+
+
+def row(entry: Entry, metric: str = "") -> list[Any]:
     """Return what a listing says of an entry."""
     card, spaces = entry.card, entry.spaces
     space = getattr(card, "target", None) or getattr(card, "space", None)
     method = space.encoder if space and card.kind == "space" else card.method
     came_from = spaces.get("source") or (spaces.get("space") if card.kind in ("head", "vectors") else "")
     n = getattr(card, "n", None) or getattr(card, "n_pairs", None)
-    return [card.kind, card.id, came_from, spaces.get("target", ""), method, space.dim if space else None, n]
+    measured = figure(entry, metric)
+    of = "" if measured is None else "items it was fitted on" if measured.overlap else measured.dataset
+    value = None if measured is None else measured.value
+    dim = space.dim if space else None
+    return [card.kind, entry.name, came_from, spaces.get("target", ""), method, dim, n, value, of]
 
 
 @click.command("show")
@@ -125,6 +141,9 @@ def in_words(name: str, value: Any) -> str:
     if isinstance(value, dict) and {"id", "dim"} <= set(value):
         made_by = f", made by {value['encoder']}" if value.get("encoder") else ""
         return f"{value['id']} ({value['dim']} dimensions{made_by})"
+    if name == "fitted_on":
+        sketch = Sketch.parse(str(value))
+        return f"{'all' if sketch.exact else 'a sample'} of the items, as {len(sketch.pairs)} hashes"
     if name == "tensors":
         return ", ".join(f"{key} {info['dtype']} {info.get('shape', [])}" for key, info in value.items())
     if isinstance(value, dict):

@@ -36,6 +36,7 @@ def push(
     token: str | bool | None = None,
     dry_run: bool = False,
     license: str = "",
+    language: Sequence[str] = (),
     with_items: str | Path | None = None,
 ) -> Push:
     """Publish an artefact as one commit, measured before on what others can reach, and return it.
@@ -60,6 +61,7 @@ def push(
         token: None for the one you are logged in with.
         dry_run: change nothing, and return what would be pushed.
         license: to publish it under, such as cc-by-4.0; '': the one that the card names.
+        language: of the items, such as en; none: those that the card names.
         with_items: a .txt, .csv, .tsv, .jsonl or .parquet file of raw items to publish, as items.txt and so on.
 
     Raises:
@@ -70,17 +72,18 @@ def push(
     how |= {"commit_message": commit_message, "token": token, "dry_run": dry_run, "with_items": with_items}
     on = [evaluated_on] if isinstance(evaluated_on, str) else [*evaluated_on]
     if isinstance(artefact, (str, Path)):
-        return _push(Path(artefact), repo, on + [head] * bool(head), fitted_on, license, how)
+        return _push(Path(artefact), repo, on + [head] * bool(head), fitted_on, (license, language), how)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / slug(repo.split("/")[-1])
         save(artefact, folder)
-        return replace(_push(folder, repo, on + [head] * bool(head), fitted_on, license, how), told="")
+        return replace(_push(folder, repo, on + [head] * bool(head), fitted_on, (license, language), how), told="")
 
 
 def _push(
-    folder: Path, repo: str, on: Sequence[str], fitted_on: Sequence[str], license: str, how: dict[str, Any]
+    folder: Path, repo: str, on: Sequence[str], fitted_on: Sequence[str], said: tuple[Any, ...], how: dict[str, Any]
 ) -> Push:
-    card = sound_card(folder, license)
+    license, language = said
+    card = sound_card(folder, license, language=language)
     if fitted_on and (len(fitted_on) != 2 or not on or card.kind != "alignment"):
         raise AtlasError(
             "A learning curve is that of an alignment, and needs vectors of the source and of the target that it was "

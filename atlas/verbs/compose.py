@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
+import operator
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from atlas.artefacts.alignment import Alignment
 from atlas.artefacts.composed import Composed
+from atlas.cards.sketch import Sketch
 from atlas.errors import AtlasError, unknown
 from atlas.verbs.parameters.arguments import AlignmentLike, artefact_of
 
@@ -33,10 +37,30 @@ def compose(*alignments: AlignmentLike, inverse: Sequence[AlignmentLike] = (), i
     for first, second in itertools.pairwise(parts):
         second.source.require(first.target, f"Alignment '{second.id}' maps from", f"the vectors '{first.id}' makes")
     aligner = Composed.of([(part.aligner, False) for part in parts])
-    pairs = min(part.n_pairs for part in parts)
-    names = {part.anchors for part in parts}
-    anchors = names.pop() if len(names) == 1 else ""
-    return Alignment.of(aligner, parts[0].source, parts[-1].target, id, n_pairs=pairs, anchors=anchors)
+    return Alignment.of(aligner, parts[0].source, parts[-1].target, id, **_together(parts))
+
+
+def _together(parts: Sequence[Alignment]) -> dict[str, Any]:
+    """Return what the card of a chain says of its parts: what is not known of one of them is not known of all."""
+    said = {
+        name: [getattr(part.card, name) for part in parts] for name in ("anchors", "dataset", "license", "fitted_on")
+    }
+    between = {"dataset": ", ", "license": " AND "}
+    known = {
+        name: sorted({one for value in values for one in value.split(between.get(name))}) if all(values) else []
+        for name, values in said.items()
+    }
+    return {
+        "n_pairs": min(part.n_pairs for part in parts),
+        "n_unpaired": sum(part.n_unpaired for part in parts),
+        "anchors": known["anchors"][0] if len(known["anchors"]) == 1 else "",
+        "dataset": ", ".join(known["dataset"]),
+        "license": " AND ".join(known["license"]),
+        "fitted_on": functools.reduce(operator.or_, map(Sketch.parse, known["fitted_on"])).text()
+        if known["fitted_on"]
+        else "",
+        "parts": tuple(part for one in parts for part in one.as_parts()),
+    }
 
 
 def _name(given: AlignmentLike) -> str:

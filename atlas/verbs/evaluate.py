@@ -6,7 +6,8 @@ to the target's dimension.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from atlas.artefacts.alignment import Alignment
 from atlas.artefacts.artefact import Artefact
 from atlas.artefacts.atlas import Atlas
 from atlas.artefacts.head import Head
+from atlas.artefacts.sketches import count_fitted
 from atlas.artefacts.vectors import Vectors, paired
 from atlas.cards.kinds import Metric
 from atlas.errors import AtlasError
@@ -80,10 +82,17 @@ def evaluate(
     _check_given(found, {"source": source, "target": target, "vectors": views, "head": reader}, metrics)
     if isinstance(found, Alignment) and source is not None and target is not None:
         return _of_alignment(found, vectors_of(source), vectors_of(target), reader, metrics, split)
-    if isinstance(found, Atlas) and reader is not None:
-        return (_of_head(reader, found(*views), split),)
-    assert isinstance(found, Head)
-    return (_of_head(found, views[0], split),)
+    read = found(*views) if isinstance(found, Atlas) else views[0]
+    reader = found if isinstance(found, Head) else reader
+    assert reader is not None
+    figure = _of_head(reader, read, split)
+    return (replace(figure, overlap=_fitted([found, reader], figure.n, read, *views)),)
+
+
+def _fitted(made: Iterable[Artefact | None], n: int, *views: Vectors) -> int | None:
+    """Return how many of n items any of what was measured was fitted on; None where no card says on which it was."""
+    counts = [count_fitted(one.card.fitted_on, *views) for one in made if one is not None]
+    return max((min(n, count) for count in counts if count is not None), default=None)
 
 
 def _check_given(measured: Artefact, given: Mapping[str, Any], metrics: Sequence[str] | None) -> None:
@@ -120,6 +129,8 @@ def _of_alignment(
         "native": _working(target.data),
         "floor": cut_or_padded(_working(source.data), target.space.dim),
     }
+    fitted = _fitted([alignment], len(source), source, target)
+    read = _fitted([alignment, head], len(source), source, target)
     figures = []
     for name in metrics or _default_metrics(head, len(source)):
         measure = find(name)
@@ -135,6 +146,7 @@ def _of_alignment(
                 dataset=source.dataset,
                 split=split,
                 n=len(source),
+                overlap=read if measure.takes == "classes" else fitted,
                 **{view: figure for view, (figure, _) in found.items()},
             )
         )

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from atlas.artefacts.alignment import Alignment
+from atlas.artefacts.sketches import sketch_of
 from atlas.artefacts.vectors import Vectors, paired, seeds
 from atlas.cards.names import slug
 from atlas.cards.space import Space
@@ -65,8 +66,8 @@ def fit(
 
 def _fit_both(
     model: Aligner, source: Vectors, target: Vectors, only: Sequence[str] | None, progress: Progress
-) -> dict[str, int]:
-    """Fit an aligner that needs the vectors of both spaces, and return how many with and without a partner it saw."""
+) -> dict[str, Any]:
+    """Fit an aligner that needs the vectors of both spaces, and return what its card says of those it saw."""
     if model.fits_on == "seeds":
         known = seeds(source, target, only)
         model.fit(source.data, target.data, known)
@@ -76,7 +77,8 @@ def _fit_both(
             source, target = paired(source, target, only)
         fit_rows(model, source.rows, target.rows, progress)
         pairs = len(source) if model.fits_on == "pairs" else 0
-    return {"n_pairs": pairs, "n_unpaired": len(source) + len(target) - 2 * pairs}
+    fitted_on = sketch_of(source) if model.fits_on == "pairs" else sketch_of(source, target)
+    return {"n_pairs": pairs, "n_unpaired": len(source) + len(target) - 2 * pairs, "fitted_on": fitted_on}
 
 
 def fit_rows(model: Aligner, X: Rows, Y: Rows, progress: Progress = silent) -> Aligner:
@@ -116,4 +118,5 @@ def _fit_half(model: Aligner, chosen: Vectors, name: str, id: str) -> Alignment:
     items = hash_ids(chosen.ids)
     identity = {"anchors": items, **model.coordinates()}
     target = Space(slug(f"{model.name}-{name or items[:8]}"), model.d_target, model.name, identity)
-    return Alignment.of(model, chosen.space, target, id, n_pairs=len(chosen), anchors=name, dataset=chosen.dataset)
+    about = {"n_pairs": len(chosen), "anchors": name, "dataset": chosen.dataset, "fitted_on": sketch_of(chosen)}
+    return Alignment.of(model, chosen.space, target, id, **about)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from atlas.artefacts.head import Head
+from atlas.artefacts.sketches import sketch_of
 from atlas.errors import AtlasError
 from atlas.models.heads import create_head
 from atlas.verbs.parameters.arguments import HeadModelLike, Seed, VectorsLike, check_seed, vectors_of
@@ -26,6 +27,7 @@ def train(head: HeadModelLike, vectors: VectorsLike, *, seed: Seed = 0, id: str 
     if views.labels is None:
         raise AtlasError(f"Vectors of '{views.space.id}' have no labels - encode a folder with class subfolders")
     known = views.labels >= 0
-    X, y = (views.data, views.labels) if bool(known.all()) else (views.data[known], views.labels[known])
-    model.fit(X, y, classes=len(views.classes), seed=seed)
-    return Head.of(model, views.space, id, classes=views.classes, dataset=views.dataset)
+    views = views if bool(known.all()) else views.take(known.nonzero().flatten())
+    model.fit(views.data, views.labels, classes=len(views.classes), seed=seed)
+    about = {"classes": views.classes, "dataset": views.dataset, "fitted_on": sketch_of(views)}
+    return Head.of(model, views.space, id, **about)
