@@ -36,6 +36,7 @@ from atlas.verbs.encode import encode as encode
 from atlas.verbs.evaluate import evaluate as evaluate
 from atlas.verbs.export import export as export
 from atlas.verbs.fit import fit as fit
+from atlas.verbs.route import route as route
 from atlas.verbs.sample import sample as sample
 from atlas.verbs.stitch import stitch as stitch
 from atlas.verbs.train import train as train

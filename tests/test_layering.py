@@ -28,7 +28,7 @@ FLOORS = [
     ["components"],
     ["models", "plugins"],
     ["artefacts"],
-    ["pictures", "testing"],
+    ["pictures", "routes", "testing"],
     ["verbs"],
     ["demo", "recipes", "sharing"],
     ["cli"],

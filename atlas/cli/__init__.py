@@ -44,6 +44,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "Find": {
         "list": ("listing", "List the artefacts of the registry."),
+        "route": ("routes", "Find the best way between two spaces over published maps."),
         "show": ("listing", "Show the card of an artefact."),
         "check": ("listing", "Report everything that is wrong with artefacts."),
     },

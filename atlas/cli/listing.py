@@ -9,6 +9,7 @@ import click
 
 from atlas.cards.kinds import Metric, best, rank
 from atlas.cards.sketch import Sketch
+from atlas.cards.space import Space
 from atlas.cli import params
 from atlas.cli.output import cell, put, put_json, put_table, say, table
 from atlas.errors import in_a_line
@@ -26,6 +27,7 @@ KINDS = ("space", "anchors", "vectors", "alignment", "head", "atlas")
 @click.option("--kind", type=click.Choice(KINDS), default=None, help="Only artefacts of this kind.")
 @click.option("--source", default="", metavar="ID", help="Only alignments from this space.")
 @click.option("--target", default="", metavar="ID", help="Only alignments to this space.")
+@click.option("--for", "have", default="", metavar="VECTORS", help="Only what maps, reads or makes the space of these.")
 @click.option("--registry", multiple=True, metavar="FOLDER", help="List this folder alone; may be repeated.")
 @click.option("--hub", is_flag=True, help="Search the Hub instead; nothing is downloaded.")
 @click.option("--method", metavar="NAME", help="With --hub: only what this component made.")
@@ -37,6 +39,7 @@ def list_command(
     kind: str | None,
     source: str,
     target: str,
+    have: str,
     registry: tuple[str, ...],
     as_json: bool,
     hub: bool,
@@ -49,6 +52,8 @@ def list_command(
         from atlas.cli.hub import put_found
 
         given |= {"sort": sort} if sort else {}
+        if have:
+            raise click.UsageError("--for does not go with --hub")
         return put_found(" ".join(query), as_json, kind=kind or "", source=source, target=target, **given)
     if given:
         raise click.UsageError(f"--{next(iter(given))} goes with --hub")
@@ -58,13 +63,46 @@ def list_command(
     entries = found.list(" ".join(query), kind=kind or "", source=source, target=target)
     if found.unreadable:
         say(f"Note: {params.count(len(found.unreadable), 'card')} cannot be read - 'atlas check' says why")
+    uses = {}
+    if have:
+        space = space_of(have)
+        uses = {entry.folder: use(entry.card, space) for entry in entries}
+        entries = [entry for entry in entries if uses[entry.folder]]
     if sort:
         entries.sort(key=lambda entry: rank(figure(entry, sort)))
     if as_json:
         put_json([{**entry.card.to_dict(), "folder": str(entry.folder)} for entry in entries])
     else:
-        header = ["kind", "id", "from", "to", "method", "dim", "n", sort, "of"]
-        put_table(header, [row(entry, sort) for entry in entries])
+        header = ["kind", "id", "from", "to", "method", "dim", "n", sort, "of", "what it does"]
+        put_table(header, [[*row(entry, sort), uses.get(entry.folder, "")] for entry in entries])
+
+
+def space_of(ref: str) -> Space:
+    """Return the space of vectors, of an encoder's card or of a head, by where it is."""
+    from atlas.cards.folder import BARE, CARD, read_card
+    from atlas.errors import AtlasError
+    from atlas.hub.pulling import locate
+
+    folder = locate(ref, ["vectors", "space", "head"], tensors=False)
+    if folder.suffix in BARE and not (folder / CARD).is_file():
+        return params.read_all(ref)[0].space
+    card = read_card(folder)
+    if not isinstance(space := getattr(card, "space", None), Space):
+        raise AtlasError(f"'{ref}' is of kind {card.kind} - give vectors, or the card of an encoder")
+    return space
+
+
+def use(card: Any, space: Space) -> str:
+    """Return what an artefact does with vectors of a space; '' for nothing."""
+    if card.kind == "alignment":
+        forwards, backwards = card.source.matches(space), card.target.matches(space)
+        return f"maps them to {card.target.id}" if forwards else f"maps {card.source.id} to them" if backwards else ""
+    if card.kind == "atlas" and any(chart.matches(space) for chart in card.charts):
+        return f"maps them to {card.space.id}"
+    if card.kind == "anchors":
+        return "has anchors of them" if any(one.matches(space) for one in card.spaces) else ""
+    does = {"head": "reads them", "space": "makes them", "vectors": "has more of them", "atlas": "makes them"}
+    return does[card.kind] if card.space.matches(space) else ""
 
 
 def figure(entry: Entry, name: str) -> Metric | None:
