@@ -8,6 +8,7 @@ from atlas.artefacts.head import Head as Head
 from atlas.artefacts.loading import load as load
 from atlas.artefacts.loading import read_vectors as read_vectors
 from atlas.artefacts.loading import save as save
+from atlas.artefacts.moments import Moments as Moments
 from atlas.artefacts.vectors import Vectors as Vectors
 from atlas.cards.kinds import Metric as Metric
 from atlas.cards.space import Space as Space
@@ -23,7 +24,6 @@ from atlas.errors import AtlasWarning as AtlasWarning
 from atlas.hub.pulling import pull as pull
 from atlas.items.batches import Items as Items
 from atlas.items.files import read_items as read_items
-from atlas.numerics.moments import Moments as Moments
 from atlas.plugins.catalogue import create as create
 from atlas.plugins.hooks import hookimpl as hookimpl
 from atlas.sharing.publishing import push as push
@@ -36,6 +36,8 @@ from atlas.verbs.encode import encode as encode
 from atlas.verbs.evaluate import evaluate as evaluate
 from atlas.verbs.export import export as export
 from atlas.verbs.fit import fit as fit
+from atlas.verbs.moments import merge as merge
+from atlas.verbs.moments import moments as moments
 from atlas.verbs.route import route as route
 from atlas.verbs.sample import sample as sample
 from atlas.verbs.stitch import stitch as stitch

@@ -22,6 +22,7 @@ from atlas.numerics.arrays import frozen as frozen
 from atlas.numerics.arrays import hash_of as hash_of
 from atlas.numerics.arrays import lengths as lengths
 from atlas.numerics.arrays import unit as unit
+from atlas.numerics.moments import Moments as Moments
 from atlas.storage.files import explained as explained
 from atlas.storage.tensors import load_tensors as load_tensors
 from atlas.verbs.stitch import Stitched as Stitched

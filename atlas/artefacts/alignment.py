@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from atlas.artefacts.artefact import Artefact, OnCard, finite_tensors
 from atlas.artefacts.composed import Composed, restored
+from atlas.artefacts.moments import check_many
 from atlas.artefacts.vectors import Vectors
-from atlas.cards.kinds import AlignmentCard, Metric, Part
+from atlas.cards.kinds import DOMAIN, AlignmentCard, Metric, Part
 from atlas.cards.names import slug
 from atlas.cards.space import Space
 from atlas.components.aligner import Aligner
-from atlas.errors import CardError
+from atlas.errors import AtlasError, AtlasWarning, CardError
+from atlas.numerics.domain import Domain
 from atlas.plugins.catalogue import provider
 from atlas.storage.header import TensorFile
+from atlas.storage.rows import Rows
+
+# Whether most rows lie outside a domain is told by so many of them.
+SAMPLE, MOST = 1000, 0.5
 
 
 @dataclass(frozen=True)
@@ -36,6 +44,7 @@ class Alignment(Artefact):
         metrics: what was measured of it.
         evaluation: references of what it was measured on, by the part each plays.
         parts: what it was made of, if it was not fitted itself.
+        domain: where the rows it was fitted on lay; None if that was not kept.
     """
 
     kind = "alignment"
@@ -52,9 +61,12 @@ class Alignment(Artefact):
 
     card: AlignmentCard
     aligner: Aligner
+    domain: Domain | None = field(default=None, compare=False)
 
     @classmethod
-    def of(cls, aligner: Aligner, source: Space, target: Space, id: str = "", **fields: Any) -> Alignment:
+    def of(
+        cls, aligner: Aligner, source: Space, target: Space, id: str = "", domain: Domain | None = None, **fields: Any
+    ) -> Alignment:
         """Return an alignment made of a fitted aligner, named after its spaces and method unless it is given an id."""
         card = AlignmentCard(
             id or default_id(source, target, aligner),
@@ -65,7 +77,7 @@ class Alignment(Artefact):
             plugin=provider(type(aligner)),
             **fields,
         )
-        return cls(card, aligner)
+        return cls(card, aligner, domain)
 
     def __call__(self, X: Any) -> Any:
         """Map a tensor or array (n, d_source) to the same kind of array, or `Vectors` of the source to the target.
@@ -79,6 +91,46 @@ class Alignment(Artefact):
         self.source.require(X.space, f"Alignment '{self.id}' maps from", "the vectors")
         return X.in_space(self.target, self.aligner.transform(X.data))
 
+    def confidence(self, X: Any) -> Any:
+        """Return how far each mapped vector is likely to be from the true one, in the unit of the target.
+
+        Predicted from how far out a vector of the source lies, beside those the map was fitted on. The root of the mean
+        square over vectors like these is `domain.error`; from more than twice that on, a map is not to be relied on.
+
+        Args:
+            X: vectors of the source (n, d_source): a tensor, an array or `Vectors`.
+
+        Returns:
+            (n,), a tensor, or an array for an array.
+
+        Raises:
+            AtlasError: it was fitted without its domain, or the wrong width.
+        """
+        if self.domain is None:
+            raise AtlasError(
+                f"Alignment '{self.id}' does not know the domain it was fitted on - fit it with --confidence "
+                "(confidence=True), a method that takes moments"
+            )
+        if isinstance(X, Vectors):
+            self.source.require(X.space, f"Alignment '{self.id}' maps from", "the vectors")
+            X = X.data
+        found = self.domain.errors(X)
+        return found if isinstance(X, Tensor) else found.numpy()
+
+    def check_domain(self, rows: Rows) -> None:
+        """Warn if most rows lie outside the domain of the fit, as far as a sample of them can tell."""
+        if self.domain is None or not len(rows):
+            return
+        some = torch.linspace(0, len(rows) - 1, min(len(rows), SAMPLE), dtype=torch.float64).long()
+        share = float(self.domain.outside(rows.take(some)).double().mean())
+        if share > MOST:
+            warnings.warn(
+                f"{share:.0%} of the vectors lie outside the domain that alignment '{self.id}' was fitted on, where it "
+                "is likely to be wrong - fit it on some vectors like these, or measure it on them",
+                AtlasWarning,
+                stacklevel=3,
+            )
+
     def inverse(self) -> Alignment:
         """Return the map from the target back to the source."""
         kept = ("n_pairs", "n_unpaired", "anchors", "dataset", "license", "fitted_on")
@@ -88,19 +140,35 @@ class Alignment(Artefact):
         return Alignment.of(Composed.of([(self.aligner, True)]), self.target, self.source, name, **fields)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return the tensors to store."""
-        return self.aligner.state_dict()
+        """Return the tensors to store: those of the map, and of its domain as 'domain.<name>'."""
+        domain = {} if self.domain is None else self.domain.tensors()
+        return {**self.aligner.state_dict(), **{f"{DOMAIN}{name}": t for name, t in domain.items()}}
+
+    def published(self, few: bool = False) -> Alignment:
+        """Return what may be published: with its domain only if that does not give away the pairs it was fitted on."""
+        if self.domain is not None:
+            check_many(self.domain.fresh, self.source.dim, self.target.dim, few, f"The domain of alignment '{self.id}'")
+        return self
 
     @classmethod
     def from_card(cls, card: AlignmentCard, file: TensorFile) -> Alignment:
         """Return the alignment of a card and its file, which has been checked."""
-        aligner = restored(card.aligner, card.config, finite_tensors(file), card.plugin)
+        tensors = finite_tensors(file)
+        named = {name: tensors.pop(name) for name in sorted(tensors) if name.startswith(DOMAIN)}
+        aligner = restored(card.aligner, card.config, tensors, card.plugin)
         if (aligner.d_source, aligner.d_target) != (card.source.dim, card.target.dim):
             raise CardError(
                 f"{file.path.parent}: the tensors map {aligner.d_source} to {aligner.d_target} dimensions, "
                 f"the card says {card.source.dim} to {card.target.dim}"
             )
-        return cls(card, aligner)
+        return cls(card, aligner, _domain(named, card.source.dim, file) if named else None)
+
+
+def _domain(named: Mapping[str, Tensor], d: int, file: TensorFile) -> Domain:
+    try:
+        return Domain.from_tensors({name.removeprefix(DOMAIN): t for name, t in named.items()}, d)
+    except AtlasError as error:
+        raise CardError(f"{file.path}: {error}") from None
 
 
 def default_id(source: Space, target: Space, aligner: Aligner) -> str:

@@ -90,6 +90,10 @@ class Artefact:
         """Return the tensors to store."""
         raise NotImplementedError
 
+    def published(self, few: bool = False) -> Artefact:
+        """Return what of it is published; `few` if it may be of so few rows that it gives them away."""
+        return self
+
     def save_pretrained(self, folder: str | Path, *, overwrite: bool = False) -> None:
         """Write the artefact to a folder, whole or not at all.
 
@@ -147,6 +151,7 @@ class Artefact:
         tag: str = "",
         license: str = "",
         with_items: str | Path | None = None,
+        few: bool = False,
         dry_run: bool = False,
     ) -> Push:
         """Publish the artefact as one commit, and return it: `.commit`, and `.pinned` to load it by.
@@ -163,11 +168,12 @@ class Artefact:
             tag: a name for the commit; it must be new.
             license: to publish it under, such as cc-by-4.0; '': its own.
             with_items: a .txt, .csv, .tsv, .jsonl or .parquet file of raw items to publish, as items.txt...
+            few: publish moments, or the domain of a map, of so few rows that they give these away.
             dry_run: change nothing, and return what would be pushed.
         """
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary) / slug(repo.split("/")[-1])
-            self.save_pretrained(folder)
+            self.published(few).save_pretrained(folder)
             return push_folder(
                 folder,
                 repo,
@@ -213,7 +219,8 @@ def opened(ref: str | Path, kinds: Sequence[str] = (), **hub: Any) -> tuple[Any,
         raise AtlasError(f"'{folder}' is of kind {card.kind} - expected {' or '.join(kinds)}")
     # What a reference to the Hub means was checked by the pull above, in this very call.
     if str(ref).startswith(SCHEME):
-        return replace(card, hub=f"{Ref.parse(str(ref)).repo}@{folder.name}"), TensorFile(folder / MODEL)
+        commit = folder.parent.name if hub.get("inside") else folder.name
+        return replace(card, hub=f"{Ref.parse(str(ref)).repo}@{commit}"), TensorFile(folder / MODEL)
     if not card.sha256:
         return card, TensorFile(folder / MODEL)
     return card, check_file(folder, card, known_sha256(folder / MODEL))

@@ -11,6 +11,7 @@ from atlas.artefacts.anchors import Anchors
 from atlas.artefacts.artefact import Artefact, opened, write
 from atlas.artefacts.atlas import Atlas
 from atlas.artefacts.head import Head
+from atlas.artefacts.moments import Moments
 from atlas.artefacts.vector_files import read_matrix, read_parquet
 from atlas.artefacts.vectors import Vectors
 from atlas.cards.folder import BARE, CARD
@@ -65,7 +66,7 @@ def _encoder_from(card: SpaceCard, file: TensorFile) -> Encoder:
 
 
 def load(ref: str | Path, kind: str | Sequence[str] = "", **hub: Any) -> Any:
-    """Load an artefact: `Alignment`, `Anchors`, `Atlas`, `Head`, `Vectors`, or, for a space, its `Encoder`.
+    """Load an artefact: `Alignment`, `Anchors`, `Atlas`, `Head`, `Moments`, `Vectors`, or, for a space, its `Encoder`.
 
     Args:
         ref: a folder, the id of a registry entry, or 'hf://owner/name[@revision]'.
@@ -83,7 +84,7 @@ def load(ref: str | Path, kind: str | Sequence[str] = "", **hub: Any) -> Any:
 
 _LOADERS: dict[str, Any] = {
     "space": _encoder_from,
-    **{cls.kind: cls.from_card for cls in (Anchors, Vectors, Alignment, Head, Atlas)},
+    **{cls.kind: cls.from_card for cls in (Anchors, Vectors, Moments, Alignment, Head, Atlas)},
 }
 
 

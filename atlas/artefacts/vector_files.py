@@ -18,6 +18,8 @@ from atlas.storage.rows import Rows
 
 # More than any data set has; a file that claims more is damaged.
 MAX_CLASSES = 1_000_000
+# The tensor and the column of how far mapped rows are likely to be from the true ones.
+ERROR = "predicted_error"
 
 
 def read_matrix(file: TensorFile) -> tuple[Rows, Sequence[str] | None, Tensor | None]:
@@ -48,6 +50,16 @@ def _checked_labels(labels: Tensor, path: Path) -> Tensor:
     return labels
 
 
+def read_error(file: TensorFile, n: int) -> Tensor | None:
+    """Return the predicted errors of n rows in a file of vectors; None if it has none."""
+    info = file.infos.get(ERROR)
+    if info is None:
+        return None
+    if info != TensorInfo("F32", (n,)):
+        raise CardError(f"{file.path}: '{ERROR}' must be {n} float32 numbers, is {info.dtype} {list(info.shape)}")
+    return Rows.map(file.path, file.starts[ERROR], _column(info)).tensor.flatten().clone()
+
+
 def _column(info: TensorInfo) -> TensorInfo:
     return TensorInfo(info.dtype, (info.shape[0], 1))
 
@@ -69,16 +81,22 @@ def read_parquet(path: Path) -> tuple[Rows, Sequence[str] | None]:
     return Rows(kept), None if ids is None else check_ids(ids, len(X), str(path))
 
 
-def write_parquet(path: Path, batches: Iterable[Tensor], ids: Sequence[str], dim: int) -> None:
-    """Write ids and batches of vectors to a .parquet file."""
+def write_parquet(
+    path: Path, batches: Iterable[Tensor], ids: Sequence[str], dim: int, error: Tensor | None = None
+) -> None:
+    """Write ids and batches of vectors to a .parquet file, and the predicted errors that are known by then."""
     pa, parquet = tables.arrow()
-    schema = pa.schema([("id", pa.string()), ("vector", pa.list_(pa.float32(), dim))])
+    columns = [("id", pa.string()), ("vector", pa.list_(pa.float32(), dim))]
+    schema = pa.schema([*columns, *([] if error is None else [(ERROR, pa.float32())])])
     done = 0
     with parquet.ParquetWriter(path, schema) as file:
         for batch in batches:
             flat = pa.array(batch.to(torch.float32).contiguous().reshape(-1).numpy())
-            names = pa.array(list(ids[done : done + len(batch)]), pa.string())
+            rows = slice(done, done + len(batch))
+            names = pa.array(list(ids[rows]), pa.string())
             done += len(batch)
-            file.write_batch(pa.record_batch([names, pa.FixedSizeListArray.from_arrays(flat, dim)], schema=schema))
+            found = [names, pa.FixedSizeListArray.from_arrays(flat, dim)]
+            found += [] if error is None else [pa.array(error[rows].numpy())]
+            file.write_batch(pa.record_batch(found, schema=schema))
     if done != len(ids):
         raise AtlasError(f"Expected {len(ids)} rows to write, got {done}")

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from atlas.artefacts.artefact import Artefact, OnCard
-from atlas.artefacts.vector_files import read_matrix, read_parquet, write_parquet
+from atlas.artefacts.vector_files import ERROR, read_error, read_matrix, read_parquet, write_parquet
 from atlas.cards.folder import BARE, CARD, MODEL, dump_card
 from atlas.cards.kinds import VectorsCard
 from atlas.cards.names import slug
@@ -40,6 +40,7 @@ class Vectors(Artefact):
         space: what made them; that of a bare file has no encoder.
         classes: names of the classes.
         dataset: what the items are from.
+        predicted_error: (n,) how far each row, which was mapped, is likely to be from the true one; or None.
     """
 
     kind = "vectors"
@@ -51,6 +52,7 @@ class Vectors(Artefact):
     rows: Rows
     ids: Sequence[str]
     labels: Tensor | None = None
+    predicted_error: Tensor | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -106,11 +108,12 @@ class Vectors(Artefact):
         """Return the rows of an index, in its order."""
         ids = [self.ids[i] for i in index.tolist()]
         labels = None if self.labels is None else self.labels[index]
-        return Vectors(replace(self.card, n=len(ids)), Rows(self.data[index]), ids, labels)
+        error = None if self.predicted_error is None else self.predicted_error[index]
+        return Vectors(replace(self.card, n=len(ids)), Rows(self.data[index]), ids, labels, error)
 
     def in_space(self, space: Space, data: Tensor) -> Vectors:
         """Return other vectors (n, d) of the same items, in another space."""
-        return replace(self, card=replace(self.card, space=space), rows=Rows(data))
+        return replace(self, card=replace(self.card, space=space), rows=Rows(data), predicted_error=None)
 
     def of_items(self, ids: Sequence[str], what: str = "the anchors") -> Vectors:
         """Return the rows of these items, in their order; raise `AtlasError` if any is missing."""
@@ -130,9 +133,9 @@ class Vectors(Artefact):
         return found
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return what is stored beside the matrix: ids and labels."""
-        labels = {} if self.labels is None else {"labels": self.labels}
-        return {**pack_ids(self.ids), **labels}
+        """Return what is stored beside the matrix: ids, labels and predicted errors."""
+        beside = {"labels": self.labels, ERROR: self.predicted_error}
+        return {**pack_ids(self.ids), **{name: t for name, t in beside.items() if t is not None}}
 
     def save_pretrained(self, folder: str | Path, *, overwrite: bool = False) -> None:
         """Write a folder (card and tensors), or a bare file if the name ends in .npy, .safetensors or .parquet."""
@@ -150,7 +153,7 @@ class Vectors(Artefact):
                 f"{file.path}: labels go up to {int(labels.max())}, the card lists {len(card.classes)} classes"
             )
         found = RowNumbers(card.n) if ids is None else ids
-        return cls(card, rows, found, labels)
+        return cls(card, rows, found, labels, read_error(file, card.n))
 
 
 def encode_labels(labels: Any, classes: Sequence[str]) -> tuple[Tensor | None, tuple[str, ...]]:
@@ -267,7 +270,7 @@ def written(
     card = replace(like.card, space=space or like.space, hub="")
     if path.suffix == ".parquet":
         with whole_file(path) as temporary:
-            write_parquet(temporary, batches, like.ids, card.space.dim)
+            write_parquet(temporary, batches, like.ids, card.space.dim, like.predicted_error)
         return replace(like, card=card, rows=read_parquet(path)[0])
     matrix = Matrix(dtype, (len(like), card.space.dim), None if path.suffix == ".npy" else like.tensors())
     if path.suffix in BARE:

@@ -1,4 +1,4 @@
-"""What Atlas stores: the six cards, as frozen dataclasses that check what they are given.
+"""What Atlas stores: the seven cards, as frozen dataclasses that check what they are given.
 
 A card is everything about an artefact but its tensors. Nothing here imports torch, so that listing is quick.
 """
@@ -17,6 +17,8 @@ from atlas.cards.space import Space
 from atlas.errors import AtlasError, CardError, unknown
 
 FORMAT = 1
+# What the names of the tensors begin with that tell where the pairs of a fit lay.
+DOMAIN = "domain."
 
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*|multilingual")
 _HUB = re.compile(r"[\w.-]+/[\w.-]+@[0-9a-f]{40}")
@@ -130,6 +132,11 @@ class Card:
         """The name of the component that made the artefact; '' if none did."""
         return str(getattr(self, self.made_by)) if self.made_by else ""
 
+    @property
+    def plain(self) -> bool:
+        """Whether it holds a weight and a bias, whatever tells their domain: what can be used without Atlas."""
+        return {name for name in self.tensors if not name.startswith(DOMAIN)} == {"weight", "bias"}
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for YAML, fields with their default value left out."""
         return {"format": FORMAT, "kind": self.kind, **_plain_fields(self)}
@@ -198,6 +205,23 @@ class VectorsCard(Card):
     space: Space = field(kw_only=True)
     n: int = field(kw_only=True)
     classes: tuple[str, ...] = field(default=(), kw_only=True)
+    dataset: str = field(default="", kw_only=True)
+
+
+@dataclass(frozen=True)
+class MomentsCard(Card):
+    """What two spaces have in common, in sums over paired rows.
+
+    `n_public` counts the rows, of all `n`, whose moments have been published.
+    """
+
+    kind: ClassVar[str] = "moments"
+
+    source: Space = field(kw_only=True)
+    target: Space = field(kw_only=True)
+    n: int = field(kw_only=True)
+    n_public: int = field(default=0, kw_only=True)
+    anchors: str = field(default="", kw_only=True)
     dataset: str = field(default="", kw_only=True)
 
 
@@ -274,7 +298,7 @@ class AtlasCard(Card):
 
 
 CARDS: dict[str, type[Card]] = {
-    cls.kind: cls for cls in (SpaceCard, AnchorsCard, VectorsCard, AlignmentCard, HeadCard, AtlasCard)
+    cls.kind: cls for cls in (SpaceCard, AnchorsCard, VectorsCard, MomentsCard, AlignmentCard, HeadCard, AtlasCard)
 }
 
 

@@ -27,6 +27,8 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "Make": {
         "encode": ("derived", "Turn items into vectors."),
         "sample": ("derived", "Draw anchors from vectors."),
+        "moments": ("derived", "Sum up what two spaces have in common."),
+        "merge": ("derived", "Merge moments of disjoint sets of items."),
         "fit": ("derived", "Fit a map from one space to another."),
         "train": ("derived", "Train a head on labelled vectors."),
         "compose": ("derived", "Chain alignments into one."),

@@ -46,7 +46,7 @@ class Derived(params.Spread):
     def __init__(self, verb: Verb, words: Sequence[Parameter], options: Sequence[click.Parameter]) -> None:
         self.words = words
         # Words of which some may be left out are dealt out once it is known how many there are.
-        self.dealt = not all(word.required for word in words)
+        self.dealt = len(words) > 1 and not all(word.required for word in words)
         dealt = click.Argument(["words"], nargs=-1, required=True, metavar=_shown(words))
         arguments = [dealt] if self.dealt else [_argument(word) for word in words]
         text = f"{verb.summary}\n\n{verb.description}"
@@ -55,8 +55,9 @@ class Derived(params.Spread):
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write what the arguments are, then the options."""
-        with formatter.section("Arguments"):
-            formatter.write_dl([(metavar(word).rstrip("."), word.help) for word in self.words])
+        if self.words:
+            with formatter.section("Arguments"):
+                formatter.write_dl([(metavar(word).rstrip("."), word.help) for word in self.words])
         super().format_options(ctx, formatter)
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -78,7 +79,7 @@ def metavar(parameter: Parameter) -> str:
 
 def _argument(word: Parameter) -> click.Argument:
     several = word.many or word.kind == "model"
-    return click.Argument([word.name], nargs=-1 if several else 1, required=True, metavar=metavar(word))
+    return click.Argument([word.name], nargs=-1 if several else 1, required=word.required, metavar=metavar(word))
 
 
 def _shown(words: Sequence[Parameter]) -> str:
@@ -95,6 +96,8 @@ def _option(parameter: Parameter) -> click.Option:
     about: dict[str, Any] = {"required": parameter.required, "multiple": many, "help": parameter.help}
     if many and not several:
         about["help"] = f"{parameter.help.rstrip('.')}; may be repeated."
+    if kind == "truth" and parameter.default is None:
+        return click.Option([f"--{flag}/--no-{flag}", name], default=None, help=parameter.help)
     if kind == "truth":
         return click.Option(flags, is_flag=True, help=parameter.help)
     if kind in NUMBERS:

@@ -37,6 +37,16 @@ lock_file = click.option(
     help="Publish the raw items in this .txt, .csv, .tsv, .jsonl or .parquet file, too, for everybody who may read the "
     "repository; nothing downloads them by itself.",
 )
+@click.option(
+    "--with-moments",
+    metavar="MOMENTS",
+    help="Publish these moments beside an alignment, from which others can fit it again with pairs of their own.",
+)
+@click.option(
+    "--few",
+    is_flag=True,
+    help="Publish moments, or the domain of a map, of fewer than 10 rows for each dimension, which give these away.",
+)
 @click.option("--dry-run", is_flag=True, help="Change nothing; print the files, their sizes and the model card.")
 @click.option(
     "--evaluated-on",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # Of the fields of a card, those a person asks for last.
 LAST = ("plugin", "fitted_on", "sha256", "tensors", "hub", "folder")
-KINDS = ("space", "anchors", "vectors", "alignment", "head", "atlas")
+KINDS = ("space", "anchors", "vectors", "moments", "alignment", "head", "atlas")
 
 
 @click.command("list")

@@ -17,7 +17,11 @@ if TYPE_CHECKING:
     from atlas.verbs.parameters.signatures import Verb
 
 # What may be done next with what a verb made.
-NEXT = {"fit": "atlas apply {} VECTORS", "aggregate": "atlas apply {} VECTORS..."}
+NEXT = {
+    "moments": "atlas fit linear --moments {}",
+    "fit": "atlas apply {} VECTORS",
+    "aggregate": "atlas apply {} VECTORS...",
+}
 # Of each table, the headers of its columns and the attributes they show.
 METRICS = (
     ["metric", "value", "low", "high", "target's own", "no alignment", "n"],
@@ -63,6 +67,8 @@ def described(made: Any) -> str:
         return f"{count(len(made), 'vector')} of '{made.space.id}' ({made.space.dim} dimensions)"
     if made.kind == "anchors":
         return f"{count(len(made), 'anchor')} '{made.id}'"
+    if made.kind == "moments":
+        return f"moments of {count(made.n, 'item')} ({made.source.dim} and {made.target.dim} dimensions)"
     if made.kind == "head":
         return f"head '{made.id}' of '{made.space.id}' ({count(len(made.classes), 'class')})"
     if made.kind == "atlas":

@@ -31,19 +31,21 @@ def route_command(
     """Find the best way from SOURCE to TARGET over published maps.
 
     Both are ids of spaces, or where vectors of them are. Maps and charts of atlases are followed, also backwards, and
-    spaces are matched by fingerprint. What is kept is estimated, before anything is applied, from the held-out figures
-    on the cards; a map that keeps r2 forwards is taken to keep 2 - 1/r2 backwards.
+    spaces are matched by fingerprint. What is kept is estimated before anything is applied: from the held-out figures
+    on the cards, and from moments of SOURCE and TARGET where they are published; a map that keeps r2 forwards is taken
+    to keep 2 - 1/r2 backwards.
     """
     from atlas.artefacts.loading import save
     from atlas.storage.files import check_target
-    from atlas.verbs.route import find_route, followed
+    from atlas.verbs.route import find_route, followed, moments_between
 
     if out is not None:
         check_target(out, overwrite)
     found = find_route(source, target, metric=metric, **how)
     chosen = found[0]
-    if out is not None:
+    if out is not None or moments_between(*found):
         chosen, alignment = followed(found, metric)
+    if out is not None:
         save(alignment, out, overwrite=overwrite)
     put_route(chosen, metric, as_json)
     if out is not None:
@@ -54,14 +56,14 @@ def put_route(route: Route, metric: str, as_json: bool) -> None:
     """Print the maps of a route, what each keeps, and what is expected of the whole."""
     steps = [step(edge) for edge in route.edges]
     if as_json:
-        put_json({"metric": metric, "estimated": route.keeps, "steps": steps})
+        put_json({"metric": metric, "estimated": route.keeps, "told_by": route.told_by, "steps": steps})
         return
     header = ["from", "to", "by", "backwards", "method", metric, "license", "ref"]
     put_table(header, [[one[name] or "" for name in [*header[:5], "keeps", *header[6:]]] for one in steps])
     if route.keeps is None:
         say(f"Note: a map of it has no {metric} of held-out items on its card, so that what is kept is not known")
     else:
-        put(f"\nEstimated {metric}: {route.keeps:.4f}")
+        put(f"\nEstimated {metric}: {route.keeps:.4f}, by {route.told_by}")
 
 
 def step(edge: Edge) -> dict[str, Any]:

@@ -52,6 +52,11 @@ class LinearAligner(Aligner):
         return super().state
 
     @property
+    def moments(self) -> Moments | None:
+        """What it was fitted on; None for a map that was loaded."""
+        return self._moments
+
+    @property
     def n_pairs(self) -> int:
         """How many pairs have been fitted on; 0 for a map that was loaded."""
         return 0 if self._moments is None else self._moments.n

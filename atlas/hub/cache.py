@@ -20,6 +20,9 @@ from atlas.hub.client import clean, client, complaint, endpoint, patiently
 from atlas.hub.receiving import receive
 
 SCHEME = "hf://"
+# The folder of a repository, and the files in it, of moments that are published beside a map.
+INSIDE = "moments"
+MOMENTS = (f"{INSIDE}/{CARD}", f"{INSIDE}/{MODEL}")
 _REPO = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*/[A-Za-z0-9_]([A-Za-z0-9_.-]{0,94}[A-Za-z0-9_])?")
 _REVISION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./-]{0,199}")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -178,7 +181,7 @@ class Cache:
 
         blob, path = self.blob(expected), self.snapshot(commit) / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{name}.{secrets.token_hex(4)}.tmp")
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
         try:
             if constants.HF_HUB_DISABLE_SYMLINKS:
                 raise OSError("links are switched off")
@@ -245,9 +248,9 @@ class Source:
         return commit_of(info.sha, self.ref)
 
     def listing(self, commit: str) -> dict[str, Listed]:
-        """Return the card and the tensors as the Hub lists them."""
+        """Return the card and the tensors as the Hub lists them, and those of moments beside them."""
         if commit not in self._listings:
-            names = [CARD, MODEL]
+            names = [CARD, MODEL, *MOMENTS]
             rows = patiently(
                 lambda: self.api.get_paths_info(self.ref.repo, names, revision=commit), self.ref, self.token
             )
@@ -259,7 +262,7 @@ class Source:
         expected = self.listing(commit).get(name)
         if expected is None:
             raise NotFoundError(f"'{self.ref}' is not an artefact of Atlas: it has no {name}")
-        if name == CARD and expected.size > MAX_BYTES:
+        if Path(name).name == CARD and expected.size > MAX_BYTES:
             raise CardError(f"{self.ref}: {name} of {expected.size} bytes is too large - the limit is {MAX_BYTES}")
         self._check_room(expected)
         folder = self.cache.snapshot(commit)

@@ -46,7 +46,7 @@ def paper(card: Card) -> str:
 
 def spaces_of(card: Card) -> dict[str, list[Space]]:
     """Return the spaces an artefact is about, by the part they play: source, target or space."""
-    if card.kind == "alignment":
+    if card.kind in ("alignment", "moments"):
         return {"source": [card.source], "target": [card.target]}  # type: ignore[attr-defined]
     if card.kind == "atlas":
         return {"source": list(card.charts), "target": [card.space]}  # type: ignore[attr-defined]
@@ -62,7 +62,10 @@ def hub_models(card: Card) -> list[str]:
 
 def tags(card: Card) -> list[str]:
     """Return the tags an artefact is found by."""
-    found = [*(ALIGNMENT_TAGS if card.kind in ("alignment", "atlas") else ("embeddings",)), f"{TAG}kind:{card.kind}"]
+    found = [
+        *(ALIGNMENT_TAGS if card.kind in ("alignment", "atlas", "moments") else ("embeddings",)),
+        f"{TAG}kind:{card.kind}",
+    ]
     found += [f"{TAG}{part}:{space.id}" for part, spaces in spaces_of(card).items() for space in spaces]
     found += [f"arxiv:{paper(card)}"] if paper(card) else []
     return found + ([f"{TAG}method:{card.method}"] if card.method else [])

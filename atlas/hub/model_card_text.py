@@ -22,7 +22,9 @@ _PLUGIN = re.compile(r"(latent-atlas-[a-z0-9-]+)( .*)?")
 _ITEMS = {"text": '["A first sentence.", "And another one."]', "images": "torch.rand(3, 3, 32, 32)"}
 
 
-def body(card: Card, repo: str, extras: Mapping[str, str] = {}, items: Sequence[str] = ()) -> str:
+def body(
+    card: Card, repo: str, extras: Mapping[str, str] = {}, items: Sequence[str] = (), moments: Card | None = None
+) -> str:
     """Return what stands between the marks.
 
     Args:
@@ -30,11 +32,13 @@ def body(card: Card, repo: str, extras: Mapping[str, str] = {}, items: Sequence[
         repo: owner/name.
         extras: text of the optional files beside the card, by name: 'curve.csv', 'recipe.yaml'; a picture has ''.
         items: names of the files of raw items that the repository holds.
+        moments: the card of moments beside an alignment.
     """
     curve = [line.split(",") for line in extras.get("curve.csv", "").strip().splitlines()]
     about = {"config": getattr(card, "config", {}), "dataset": getattr(card, "dataset", ""), "parts": spaces_of(card)}
     about |= {"measures": hasattr(card, "metrics"), "fitted": card.kind in ("alignment", "atlas", "head")}
-    about |= {"plain_map": {*card.tensors} == {"weight", "bias"}, "only_map": {*card.tensors} <= {"weight", "bias"}}
+    about |= {"plain_map": card.plain, "only_map": card.plain or not card.tensors}
+    about |= {"domain": "domain.root" in card.tensors, "moments": moments}
     files = {"extras": extras, "items": items, "curve": curve, "recipe": extras.get("recipe.yaml", "")}
     plugin = None if about["plain_map"] else _PLUGIN.fullmatch(card.plugin)
     about |= {"install": f"latent-atlas {plugin[1]}" if plugin else "latent-atlas", "paper": paper(card)}
@@ -64,6 +68,8 @@ def _used(card: Any) -> list[str]:
         rows = f"torch.rand(3, {', '.join(map(str, shape if sound else [card.space.dim]))})"
         items = rows if sound else _ITEMS.get(card.takes, rows)
         return [f"items = {items}  # in place of yours", "vectors = torch.cat(list(encoder.encode(items)))"]
+    if card.kind == "moments":
+        return ["alignment = atlas.fit('linear', moments=moments)"]
     shape = [] if card.kind == "anchors" else ["print(vectors.data.shape)"]
     return [f"print(len({card.kind}), {card.kind}.ids[:3])", *shape]
 

@@ -13,7 +13,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from atlas.cards.folder import CARD, MODEL, dump_card, read_card
@@ -54,6 +54,7 @@ def pull(
     local_files_only: bool = False,
     force_download: bool = False,
     tensors: bool = True,
+    inside: str = "",
 ) -> Pulled:
     """Download an artefact into the Hub's cache, check it, and return its folder.
 
@@ -68,6 +69,7 @@ def pull(
         local_files_only: use what was pulled before, and no network.
         force_download: download it again.
         tensors: False for the card alone.
+        inside: the folder of the repository that the artefact lies in; '': the repository itself.
 
     Raises:
         NotFoundError: not there, or, offline, not pulled before.
@@ -79,29 +81,30 @@ def pull(
         where = meaning(where)
     cache = Cache(where, cache_dir)
     if local_files_only or offline():
-        return _cached(where, cache, tensors)
+        return _cached(where, cache, tensors, inside)
     if where.pinned and not force_download:
         with contextlib.suppress(AtlasError):
-            return _cached(where, cache, tensors)
+            return _cached(where, cache, tensors, inside)
     source = Source(where, cache, token, force_download)
     commit = source.commit()
-    folder = source.fetch(commit, CARD)
+    card_name, name = (str(PurePosixPath(inside, file)) for file in (CARD, MODEL))
+    folder = source.fetch(commit, card_name) / inside
     card = checked_card(folder, where.at(commit))
     if tensors and card.sha256:
-        expected = _check_listed(source.listing(commit).get(MODEL), card, where.at(commit))
-        source.fetch(commit, MODEL)
+        expected = _check_listed(source.listing(commit).get(name), card, where.at(commit))
+        source.fetch(commit, name)
         # `fetch` has just hashed this very file and found what the Hub lists: a large one is not hashed again.
         _checked(folder, card, where.at(commit), expected.sha256)
     cache.remember(commit)
     return Pulled(where, commit, folder, card)
 
 
-def _cached(ref: Ref, cache: Cache, tensors: bool) -> Pulled:
+def _cached(ref: Ref, cache: Cache, tensors: bool, inside: str = "") -> Pulled:
     """Return what was pulled before, checked again, without any network."""
     commit = cache.commit()
-    if not commit or not (cache.snapshot(commit) / CARD).is_file():
+    if not commit or not (cache.snapshot(commit) / inside / CARD).is_file():
         raise NotFoundError(f"'{ref}' has not been pulled to this computer - pull it once while online")
-    folder = cache.snapshot(commit)
+    folder = cache.snapshot(commit) / inside
     _check_blob(folder / CARD, ref)
     card = checked_card(folder, ref.at(commit))
     if tensors and card.sha256:

@@ -12,7 +12,7 @@ from atlas.cards.folder import CARD, MODEL, dump_card, read_card
 from atlas.cards.kinds import Card, TensorInfo
 from atlas.cards.yaml import parse_yaml
 from atlas.errors import AtlasError, CardError, NotFoundError
-from atlas.hub.cache import Ref
+from atlas.hub.cache import MOMENTS, Ref
 from atlas.hub.client import patiently
 from atlas.hub.model_card import LICENSES, hub_models, metadata, readme
 from atlas.hub.model_card_text import body
@@ -39,6 +39,7 @@ def push_folder(
     with_items: str | Path | None = None,
     card: Card | None = None,
     made: Mapping[str, bytes] = {},
+    moments: Path | None = None,
 ) -> Push:
     """Publish an artefact's folder as one commit.
 
@@ -60,6 +61,7 @@ def push_folder(
             holds is not looked at; whoever may read the repository can read it, and a pull does not download it.
         card: to publish in place of that in the folder, of the same tensors.
         made: content of further files, by name, such as a learning curve.
+        moments: the folder of moments to publish beside an alignment.
 
     Raises:
         CardError: the folder is not sound, or would publish a local path.
@@ -67,6 +69,9 @@ def push_folder(
     """
     card = sound_card(Path(folder), license.strip(), card)
     items = {} if with_items is None else _items(Path(with_items))
+    if moments is not None:
+        sound_card(moments)
+        items |= {name: moments / Path(name).name for name in MOMENTS}
     target = Target(Ref(repo.removeprefix("hf://"), revision or "main"), token)
     if tag:
         Ref(repo, tag)
@@ -197,8 +202,8 @@ def _plan(
     before = metadata(there, _on_the_hub(there, target)) if there else {}
     after = metadata(card, _on_the_hub(card, target))
     # Items that were published before stay, and the card must not say that there are none.
-    held = sorted({*items, *(name for name in ITEMS if name in target.files)})
-    told = body(card, target.ref.repo, extras, held)
+    held = sorted({*items, *(name for name in ITEMS if name in target.files)} - {*MOMENTS})
+    told = body(card, target.ref.repo, extras, held, _moments(items, target))
     text = readme(target.text(README), before, after, told, f"{target.ref}: {README}")
     files: dict[str, bytes | Path] = {CARD: dump_card(card).encode(), README: text.encode()}
     if card.sha256:
@@ -210,6 +215,13 @@ def _plan(
     sizes = {n: data.stat().st_size if isinstance(data, Path) else len(data) for n, data in files.items()}
     about: dict[str, Any] = {"license": card.license, "metrics": getattr(card, "metrics", ())}
     return Push(target.ref, files, changed, text, target.head, sizes=sizes, **about)
+
+
+def _moments(beside: Mapping[str, Path], target: Target) -> Card | None:
+    """Return the card of the moments that lie beside an alignment, or are to."""
+    name = MOMENTS[0]
+    text = beside[name].read_text(encoding="utf-8") if name in beside else target.text(name)
+    return Card.from_dict(parse_yaml(text, f"{target.ref}: {name}")) if text else None
 
 
 def _extra(path: Path) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from atlas.cards.folder import CARD, MODEL
 from atlas.cards.kinds import Metric
 from atlas.errors import AtlasError, NotFoundError
-from atlas.hub.cache import Cache, Listed, Ref, Source, commit_of, listed
+from atlas.hub.cache import MOMENTS, Cache, Listed, Ref, Source, commit_of, listed
 from atlas.hub.client import clean, client, endpoint, patiently
 
 README = "README.md"
@@ -87,7 +87,7 @@ class Target:
 
     def listing(self, revision: str) -> dict[str, Listed]:
         """Return the files that Atlas may have written."""
-        names = [CARD, MODEL, README, *EXTRAS, *ITEMS]
+        names = [CARD, MODEL, README, *EXTRAS, *ITEMS, *MOMENTS]
         rows = self.ask(lambda: self.api.get_paths_info(self.ref.repo, names, revision=revision))
         return listed(rows, names)
 

@@ -56,7 +56,7 @@ def search(
 
     Args:
         query: words that must all occur in the name or the tags.
-        kind: one of space, anchors, vectors, alignment, head, atlas.
+        kind: one of space, anchors, vectors, moments, alignment, head, atlas.
         source: id of the space an alignment maps from.
         target: id of the space an alignment maps to.
         method: name of the aligner, head, aggregator or sampler.

@@ -228,3 +228,15 @@ def _overlap(m: Moments) -> float:
     _check_varied(m)
     nuclear = float(torch.linalg.svdvals(m.get("xy")).sum())
     return min(1.0, nuclear / math.sqrt(float(m.ssx.sum()) * float(m.ssy.sum())))
+
+
+# The figures that need moments alone, by the names of their metrics.
+FROM_MOMENTS = {
+    "cka": linear_cka_from_moments,
+    "cca": cca_from_moments,
+    "squared-cca": squared_cca_from_moments,
+    "svcca": svcca_from_moments,
+    "pwcca": pwcca_from_moments,
+    "procrustes-distance": procrustes_distance_from_moments,
+    "angular-distance": angular_distance_from_moments,
+}

@@ -6,9 +6,9 @@ chunk of rows is centred on its own mean, and chunks are merged in float64.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -26,6 +26,8 @@ PROJECTIONS, BITS = 4, 14
 # largest, or less than the first, which is the rounding of float32 rows.
 SAMPLE, ROUNDED, COARSE = 64, 1e-12, 1e-5
 FINE = torch.finfo(torch.float64).eps
+# Of what sides each tensor is.
+_SHAPES = {"mean_x": "x", "mean_y": "y", "ssx": "x", "ssy": "y", "xy": "xy", "xx": "xx", "yy": "yy"}
 
 
 @dataclass(frozen=True)
@@ -37,9 +39,9 @@ class Moments:
     resolution of the products, as a fraction of their size: at most 1.2e-7 if float32 rows have been counted, 2.2e-16
     if all were float64.
 
-    rows are hashes of the distinct pairs of rows, in order, (n_distinct,) int64, or None if they were not asked for, or
-    are more than `most_distinct`: a repeated pair adds to n but tells nothing new, and second moments alone cannot tell
-    it from another.
+    rows are hashes of the distinct pairs of rows, in order, int64, or None if they were not asked for, or are more than
+    `most_distinct`: a repeated pair adds to n but tells nothing new, and second moments alone cannot tell it from
+    another. apart counts distinct pairs whose hashes were dropped, by `anonymous`.
     """
 
     n: int
@@ -52,15 +54,29 @@ class Moments:
     yy: Tensor | None = None
     eps: float = FINE
     rows: Tensor | None = None
+    apart: int = 0
 
     @property
     def n_distinct(self) -> int:
         """How many pairs there are without repeats; n where that is not known."""
-        return self.n if self.rows is None else len(self.rows)
+        return self.n if self.rows is None else len(self.rows) + self.apart
 
     @classmethod
-    def of(cls, X: Any, Y: Any, needs: Collection[str] = ("xy",), first_row: int = 0) -> Moments:
-        """Return the moments of paired rows.
+    def empty(cls, d_source: int, d_target: int, needs: Collection[str] = ("xy",)) -> Self:
+        """Return the moments of no rows, which change nothing where they are added."""
+        x, y = torch.zeros(d_source, dtype=torch.float64), torch.zeros(d_target, dtype=torch.float64)
+        sides = {"x": x, "y": y}
+        products: dict[str, Any] = {
+            name: torch.outer(sides[name[0]], sides[name[1]]) for name in needs if name != "rows"
+        }
+        rows = torch.empty(0, dtype=torch.int64) if "rows" in needs else None
+        return cls(0, x, y, x.clone(), y.clone(), **products, rows=rows)
+
+    @classmethod
+    def of(
+        cls, X: Any, Y: Any, needs: Collection[str] = ("xy",), first_row: int = 0, *, exact: bool = False
+    ) -> Moments:
+        """Return the moments of paired rows; of none, those that change nothing where they are added.
 
         Products within a chunk of float32 rows run in float32, at twice the rate, unless a look at some of the rows
         shows directions that would be lost beside wide ones; float64 rows in float64.
@@ -71,16 +87,20 @@ class Moments:
             needs: which of "xy", "xx", "yy" to compute: each is one matrix product, the whole cost; and "rows", which
                 is cheap, to tell repeated pairs.
             first_row: the number of the first row, for messages.
+            exact: take products in float64 whatever the rows are, for moments that are kept.
 
         Raises:
             AtlasError: unequal lengths, NaN or infinity.
         """
+        shapes = [tuple(getattr(rows, "shape", ())) for rows in (X, Y)]
+        if all(len(shape) == 2 and not shape[0] and shape[1] for shape in shapes):
+            return cls.empty(shapes[0][1], shapes[1][1], needs)
         X, Y = as_matrix(X, "X"), as_matrix(Y, "Y")
         if len(X) != len(Y):
             raise AtlasError(f"Moments need paired rows, got {len(X)} in X and {len(Y)} in Y")
         products = [name for name in needs if name != "rows"]
         fine, sides = torch.float64 in (X.dtype, Y.dtype), {"x": X, "y": Y}
-        wide = not fine and not all(float32_tells(sides[side]) for side in set("".join(products)))
+        wide = not fine and (exact or not all(float32_tells(sides[side]) for side in set("".join(products))))
         kind = torch.float64 if fine or wide else torch.float32
         total: Moments | None = None
         for start in range(0, len(X), CHUNK):
@@ -94,6 +114,10 @@ class Moments:
 
     def __add__(self, other: Moments) -> Moments:
         """Merge the moments of two disjoint sets of rows (Chan, Golub and LeVeque's update)."""
+        if self.shape != other.shape:
+            raise AtlasError(f"Moments of {self.shape} and of {other.shape} dimensions cannot be added")
+        if not self.n or not other.n:
+            return other if not self.n else self
         n = self.n + other.n
         dx, dy = other.mean_x - self.mean_x, other.mean_y - self.mean_y
         weight = self.n * other.n / n
@@ -111,7 +135,71 @@ class Moments:
             rows=None
             if self.rows is None or other.rows is None
             else _united(self.rows, other.rows, most_distinct(len(dx))),
+            apart=self.apart + other.apart,
         )
+
+    def __radd__(self, other: int) -> Moments:
+        """Return itself, so that `sum` of some moments is their merge."""
+        return self if other == 0 else NotImplemented
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """The dimensions of source and target."""
+        return len(self.mean_x), len(self.mean_y)
+
+    def reversed(self) -> Moments:
+        """Return the moments from target to source; hashes are of ordered pairs, so that only their count stays."""
+        xy = None if self.xy is None else self.xy.T.contiguous()
+        sides: dict[str, Any] = {"mean_x": self.mean_y, "mean_y": self.mean_x, "ssx": self.ssy, "ssy": self.ssx}
+        return replace(self.anonymous(), **sides, xy=xy, xx=self.yy, yy=self.xx)
+
+    def anonymous(self) -> Moments:
+        """Return the same without hashes of rows, of which the count stays.
+
+        By its hash, whoever has the vectors of a pair could find out whether it was among the rows.
+        """
+        return self if self.rows is None else replace(self, rows=self.rows[:0], apart=self.n_distinct)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return all there is to store, counts as tensors without dimensions."""
+        counts = {"n": torch.tensor(self.n), "apart": torch.tensor(self.apart)}
+        given = {name: getattr(self, name) for name in (*_SHAPES, "rows")}
+        eps = torch.tensor(self.eps, dtype=torch.float64)
+        return {**counts, "eps": eps, **{name: t for name, t in given.items() if t is not None}}
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor], d_source: int, d_target: int) -> Self:
+        """Return the moments that `tensors` gave, of such dimensions.
+
+        Raises:
+            AtlasError: they are not the moments of any rows.
+        """
+        sizes = {"x": d_source, "y": d_target}
+        wanted = {name: (torch.float64, tuple(sizes[side] for side in of)) for name, of in _SHAPES.items()}
+        wanted |= {"n": (torch.int64, ()), "apart": (torch.int64, ()), "eps": (torch.float64, ())}
+        wanted["rows"] = (torch.int64, (tensors["rows"].numel() if "rows" in tensors else 0,))
+        for name in sorted({*tensors, *wanted} - ({"xy", "xx", "yy", "rows"} - {*tensors})):
+            t = tensors.get(name)
+            if name not in wanted or t is None or (t.dtype, tuple(t.shape)) != wanted[name]:
+                raise AtlasError(f"Tensor '{name}' is not one of moments from {d_source} to {d_target} dimensions")
+        fields: dict[str, Any] = {name: t.item() if t.ndim == 0 else t for name, t in tensors.items()}
+        found = cls(**fields)
+        found.check()
+        return found
+
+    def check(self) -> None:
+        """Raise `AtlasError` unless these can be the moments of some rows, as far as sums can tell."""
+        numbers = [t for name in _SHAPES if (t := getattr(self, name)) is not None]
+        sound = all(bool(torch.isfinite(t).all()) for t in numbers) and 0 < self.eps < 1
+        sound = sound and min(self.n, self.apart, float(self.ssx.min()), float(self.ssy.min())) >= 0
+        sides = {"x": self.ssx, "y": self.ssy}
+        for name in ("xy", "xx", "yy"):
+            # The inequality of Cauchy and Schwarz, with room for the rounding of float32.
+            a, b, product = sides[name[0]], sides[name[1]], getattr(self, name)
+            bound = torch.outer(a.sqrt(), b.sqrt()) * 1.001
+            sound = sound and (product is None or bool((product.abs() <= bound + bound.max() * 1e-6).all()))
+        if not sound or self.n_distinct > self.n:
+            raise AtlasError(f"These tensors are not the moments of any {self.n} rows - make them again")
 
     def get(self, name: str) -> Tensor:
         """Return the second moment "xy", "xx" or "yy", or raise `AtlasError` if it was not computed."""
@@ -252,7 +340,7 @@ def _of_rows(X: Tensor, Y: Tensor, needs: Collection[str]) -> Moments:
     Xc, mean_x, rest_x = _centred(X)
     Yc, mean_y, rest_y = _centred(Y)
     pairs = {"xy": (Xc, rest_x, Yc, rest_y), "xx": (Xc, rest_x, Xc, rest_x), "yy": (Yc, rest_y, Yc, rest_y)}
-    products = {name: _product(*pairs[name]) for name in needs}
+    products: dict[str, Any] = {name: _product(*pairs[name]) for name in needs}
     ssx = products["xx"].diagonal().clone() if "xx" in products else _squares(Xc, rest_x)
     ssy = products["yy"].diagonal().clone() if "yy" in products else _squares(Yc, rest_y)
     return Moments(len(X), mean_x, mean_y, ssx, ssy, **products, eps=torch.finfo(X.dtype).eps)

@@ -7,7 +7,9 @@ import itertools
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+from atlas.cards.kinds import Card
 from atlas.cards.space import Space
 from atlas.errors import AtlasError, NotFoundError
 from atlas.routes.edges import Edge, node
@@ -24,17 +26,25 @@ class Route:
     Attributes:
         edges: in order.
         keeps: the figure that is expected of the whole; None where that of an edge is not known.
+        told_by: by what it is expected.
     """
 
     edges: tuple[Edge, ...]
     keeps: float | None
+    told_by: str = "the figures on the cards"
 
 
 class Graph:
-    """Spaces and the edges between them."""
+    """Spaces and the edges between them.
 
-    def __init__(self, edges: Sequence[Edge]) -> None:
-        self.edges = edges
+    Attributes:
+        cards: of all that the edges are of, each with where it is, and of moments.
+        shares: what is known of the spaces.
+        leaving: the edges from each space.
+    """
+
+    def __init__(self, edges: Sequence[Edge], cards: Sequence[tuple[Card, str | Path]] = ()) -> None:
+        self.cards = cards
         self.shares = Shares.of(edges)
         self.leaving: dict[str, list[Edge]] = {}
         for edge in edges:

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from atlas.artefacts.artefact import Artefact
-from atlas.artefacts.loading import save
+from atlas.artefacts.loading import load, save
 from atlas.cards.folder import CARD, dump_card, read_card
+from atlas.cards.kinds import DOMAIN
 from atlas.cards.names import slug
 from atlas.components.encoder import Encoder
 from atlas.errors import AtlasError
@@ -19,6 +20,7 @@ from atlas.hub.pushing import push_folder, sound_card
 from atlas.hub.repository import Push
 from atlas.sharing.measuring import measured
 from atlas.storage.files import whole_file
+from atlas.verbs.parameters.arguments import MomentsLike, moments_of
 
 
 def push(
@@ -38,6 +40,8 @@ def push(
     license: str = "",
     language: Sequence[str] = (),
     with_items: str | Path | None = None,
+    with_moments: MomentsLike | None = None,
+    few: bool = False,
 ) -> Push:
     """Publish an artefact as one commit, measured before on what others can reach, and return it.
 
@@ -63,6 +67,8 @@ def push(
         license: to publish it under, such as cc-by-4.0; '': the one that the card names.
         language: of the items, such as en; none: those that the card names.
         with_items: a .txt, .csv, .tsv, .jsonl or .parquet file of raw items to publish, as items.txt and so on.
+        with_moments: moments to publish beside an alignment, from which others can fit it again with their own pairs.
+        few: publish moments, or the domain of a map, of fewer than 10 rows for each dimension, which give these away.
 
     Raises:
         CardError: the folder is not sound, or would publish a local path.
@@ -71,12 +77,38 @@ def push(
     how: dict[str, Any] = {"private": private, "revision": revision, "tag": tag, "create_pr": create_pr}
     how |= {"commit_message": commit_message, "token": token, "dry_run": dry_run, "with_items": with_items}
     on = [evaluated_on] if isinstance(evaluated_on, str) else [*evaluated_on]
-    if isinstance(artefact, (str, Path)):
-        return _push(Path(artefact), repo, on + [head] * bool(head), fitted_on, (license, language), how)
+    on += [head] * bool(head)
+    found = _published(artefact, few)
     with tempfile.TemporaryDirectory() as temporary:
+        how["moments"] = _beside(found, with_moments, few, license, Path(temporary) / "beside")
+        if isinstance(artefact, (str, Path)) and found.kind != "moments":
+            return _push(Path(artefact), repo, on, fitted_on, (license, language), how)
         folder = Path(temporary) / slug(repo.split("/")[-1])
-        save(artefact, folder)
-        return replace(_push(folder, repo, on + [head] * bool(head), fitted_on, (license, language), how), told="")
+        save(found, folder)
+        return replace(_push(folder, repo, on, fitted_on, (license, language), how), told="")
+
+
+def _published(artefact: str | Path | Artefact | Encoder, few: bool) -> Any:
+    """Return what is published of an artefact, as it is where its folder is published; refuse what gives rows away."""
+    if isinstance(artefact, (str, Path)):
+        card = read_card(artefact)
+        if card.kind != "moments" and not any(name.startswith(DOMAIN) for name in card.tensors):
+            return card
+        artefact = load(artefact)
+    return artefact.published(few) if isinstance(artefact, Artefact) else artefact
+
+
+def _beside(found: Any, given: MomentsLike | None, few: bool, license: str, folder: Path) -> Path | None:
+    """Return the folder of moments that are to be published beside an alignment."""
+    if given is None:
+        return None
+    if found.kind != "alignment":
+        raise AtlasError("Moments are published beside an alignment alone - publish them by themselves")
+    m = moments_of(given)
+    for name in ("source", "target"):
+        getattr(found, name).require(getattr(m, name), f"Alignment '{found.id}' has the {name}", "the moments")
+    save(m.published(few), folder, license=license or found.license)
+    return folder
 
 
 def _push(

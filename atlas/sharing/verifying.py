@@ -21,8 +21,6 @@ from atlas.verbs.evaluate import NEEDS, OPTIONS
 
 TOLERANCE = 1e-3
 ILL_CONDITIONED = 1e6
-# The tensors of a map that is applied without Atlas.
-PLAIN = {"weight", "bias"}
 
 
 @dataclass(frozen=True)
@@ -82,11 +80,24 @@ def _numbers(folder: Path, card: Card) -> Iterator[Check]:
     count = sum(math.prod(i.shape) for i in card.tensors.values() if DTYPES[i.dtype].is_floating_point)
     said = f"NaN or infinity in {', '.join(bad)}" if bad else f"all {count:,} are finite"
     yield Check("numbers", not bad, said)
-    if card.kind == "alignment" and {*card.tensors} == PLAIN and not bad and len(card.tensors["weight"].shape) == 2:
+    if card.kind == "moments" and not bad:
+        yield _sums(folder, card)
+    if card.kind == "alignment" and card.plain and not bad and len(card.tensors["weight"].shape) == 2:
         values = torch.linalg.svdvals(load_tensors(folder / MODEL)["weight"].double())
         condition = float(values[0] / values[-1]) if float(values[-1]) > 0 else float("inf")
         note = " - some directions are lost, do not run it backwards" if condition > ILL_CONDITIONED else ""
         yield Check("condition", None if note else True, f"condition number {condition:.3g}{note}")
+
+
+def _sums(folder: Path, card: Any) -> Check:
+    from atlas.artefacts.loading import load
+
+    try:
+        found = load(folder, "moments")
+    except AtlasError as error:
+        return Check("sums", False, str(error))
+
+    return Check("sums", True, f"they can be those of {found.n:,} pairs")
 
 
 def outdated(plugin: str) -> str:
@@ -109,7 +120,7 @@ def _plugin(folder: Path, card: Card) -> Check:
     if not card.plugin:
         return Check("plugin", True, "needs none")
     advice = outdated(card.plugin)
-    if advice and {*card.tensors} == PLAIN:
+    if advice and card.plain:
         return Check("plugin", True, f"{card.plugin} is not needed: the map is a weight and a bias")
     return Check("plugin", not advice, advice or f"{card.plugin} is installed")
 

@@ -26,6 +26,7 @@ FOLDERS = {
     "space": "spaces",
     "anchors": "anchors",
     "vectors": "vectors",
+    "moments": "moments",
     "alignment": "alignments",
     "head": "heads",
     "atlas": "atlases",
@@ -123,7 +124,7 @@ class Registry:
 
         Args:
             query: words that must all occur in the id, description, method, or ids of spaces.
-            kind: one of space, anchors, vectors, alignment, head, atlas.
+            kind: one of space, anchors, vectors, moments, alignment, head, atlas.
             source: id of the space an alignment maps from.
             target: id of the space an alignment maps to.
         """

@@ -6,11 +6,13 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from atlas.artefacts.moments import Moments
 from atlas.artefacts.vectors import Vectors, paired
 from atlas.errors import AtlasError
 from atlas.metrics import Measure, find
+from atlas.metrics.similarity import FROM_MOMENTS
 from atlas.verbs.evaluate import _labels
-from atlas.verbs.parameters.arguments import VectorsLike, vectors_of
+from atlas.verbs.parameters.arguments import MomentsLike, VectorsLike, moments_of, vectors_of
 
 
 @dataclass(frozen=True)
@@ -36,18 +38,25 @@ class Comparison:
     note: str = ""
 
 
-def compare(*vectors: VectorsLike, metrics: Sequence[str] = ("cka",)) -> list[Comparison]:
+def compare(
+    *vectors: VectorsLike, moments: MomentsLike | None = None, metrics: Sequence[str] = ("cka",)
+) -> list[Comparison]:
     """Measure how alike spaces are.
 
     Every two of them are compared, on the items both have.
 
     Args:
         *vectors: vectors of two or more spaces (one will do for a metric of one space), paired by item id.
+        moments: moments of two spaces, in place of vectors.
         metrics: what to measure, by default linear CKA; `atlas metrics` lists what can be.
 
     Raises:
-        AtlasError: an unknown metric, one that needs a head, or items that do not overlap.
+        AtlasError: an unknown metric, one that needs a head or vectors, or items that do not overlap.
     """
+    if moments is not None:
+        if vectors:
+            raise AtlasError("Vectors and moments cannot be compared at once - give one of them")
+        return [_of_moments(measure, moments_of(moments)) for measure in map(find, metrics)]
     views = [vectors_of(given) for given in vectors]
     found = []
     for measure in map(find, metrics):
@@ -64,6 +73,16 @@ def compare(*vectors: VectorsLike, metrics: Sequence[str] = ("cka",)) -> list[Co
 
 def _of_one(measure: Measure, view: Vectors) -> Comparison:
     return Comparison(measure.name, view.space.id, "", measure(view.data, _labels(view, measure.name)), None, len(view))
+
+
+def _of_moments(measure: Measure, m: Moments) -> Comparison:
+    if measure.name not in FROM_MOMENTS:
+        raise AtlasError(
+            f"Metric '{measure.name}' needs vectors - give them, or one of {', '.join(sorted(FROM_MOMENTS))}"
+        )
+    note = measure.caution(m.n, max(m.source.dim, m.target.dim))
+    value = FROM_MOMENTS[measure.name](m.sums)
+    return Comparison(measure.name, m.source.id, m.target.id, value, measure.by_chance(m.n), m.n, note)
 
 
 def _of_two(measure: Measure, a: Vectors, b: Vectors) -> Comparison:

@@ -124,6 +124,7 @@ def _of_alignment(
         head.space.require(alignment.target, f"Head '{head.id}' reads", f"the vectors alignment '{alignment.id}' makes")
     source, target = paired(source, target)
     check_finite(as_matrix(source.data, "The source"), "The source")
+    alignment.check_domain(source.rows)
     views = {
         "value": alignment.aligner.transform(_working(source.data)),
         "native": _working(target.data),

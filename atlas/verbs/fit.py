@@ -1,32 +1,46 @@
-"""Vectors of two spaces to an alignment."""
+"""Vectors of two spaces, or their moments, to an alignment."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-
 from atlas.artefacts.alignment import Alignment
+from atlas.artefacts.moments import Moments, are_many
 from atlas.artefacts.sketches import sketch_of
 from atlas.artefacts.vectors import Vectors, paired, seeds
 from atlas.cards.names import slug
 from atlas.cards.space import Space
 from atlas.components.aligner import Aligner
+from atlas.components.linear import LinearAligner
 from atlas.errors import AtlasError
-from atlas.numerics.arrays import not_finite
+from atlas.numerics.domain import Domain
 from atlas.progress import Progress, silent
 from atlas.storage.item_ids import hash_ids
 from atlas.storage.rows import Rows
-from atlas.verbs.parameters.arguments import AlignerLike, AnchorsLike, VectorsLike, anchors_of, component_of, vectors_of
+from atlas.verbs.moments import check_rows as check_rows
+from atlas.verbs.moments import named, of_pairs, summed
+from atlas.verbs.parameters.arguments import (
+    AlignerLike,
+    AnchorsLike,
+    MomentsLike,
+    VectorsLike,
+    anchors_of,
+    component_of,
+    moments_of,
+    vectors_of,
+)
 
 
 def fit(
     aligner: AlignerLike,
     *,
-    source: VectorsLike,
+    source: VectorsLike | None = None,
     target: VectorsLike | None = None,
     anchors: AnchorsLike | None = None,
+    moments: MomentsLike | None = None,
+    reverse: bool = False,
+    confidence: bool | None = None,
     id: str = "",
     progress: Progress = silent,
     **options: Any,
@@ -35,13 +49,19 @@ def fit(
 
     Rows are paired by item id. A method that fits on the source alone, such as `relative`, takes no target. One that
     fits on seeds takes the items of the anchors, or all that both have, as pairs, and all other vectors of either side
-    without a partner.
+    without a partner. A linear method can be fitted from moments instead, or from moments and further pairs.
 
     Args:
         aligner: the method; `atlas aligners` lists them.
         source: vectors of the space to map from.
         target: vectors of the space to map to, of the same items.
         anchors: fit on these items alone, all of which must be in both; by default on all that both have.
+        moments: moments of the two spaces, or an alignment on the Hub that has them beside it; source and target, if
+            they are given, too, add pairs of other items.
+        reverse: fit from moments from their target to their source, which source and target then are of, too.
+        confidence: keep where the pairs lay, by which apply, evaluate and confidence tell where the map is likely to be
+            wrong; by default where that costs nothing and there are 10 pairs for each dimension, so that it does not
+            give them away.
         id: id of the alignment; by default made of its spaces and method.
         progress: shows how far it is.
         **options: options of the aligner.
@@ -50,6 +70,15 @@ def fit(
         AtlasError: items that do not overlap, anchors that are missing, or a fit the method cannot do.
     """
     model = component_of(Aligner, aligner, options)
+    if moments is not None:
+        known = _with_pairs(moments_of(moments), source, target, anchors, progress)
+        return _fit_moments(model, known.reversed() if reverse else known, confidence, id)
+    if reverse:
+        raise AtlasError(
+            "Only moments can be reversed - give the target's vectors as source, and the source's as target"
+        )
+    if source is None:
+        raise AtlasError("There is nothing to fit on - give source and target, or moments")
     only, name = anchors_of(anchors)
     X = vectors_of(source)
     if model.fits_on == "source":
@@ -59,13 +88,65 @@ def fit(
     if target is None:
         raise model.fail("needs the vectors of both spaces - give a target")
     Y = vectors_of(target)
-    seen = _fit_both(model, X, Y, only, progress)
+    seen = _fit_both(model, X, Y, only, progress, bool(confidence))
     dataset = X.dataset if X.dataset == Y.dataset else ""
-    return Alignment.of(model, X.space, Y.space, id, **seen, anchors=name, dataset=dataset)
+    domain = domain_of(model, confidence)
+    return Alignment.of(model, X.space, Y.space, id, domain, **seen, anchors=name, dataset=dataset)
+
+
+def _with_pairs(
+    known: Moments,
+    source: VectorsLike | None,
+    target: VectorsLike | None,
+    anchors: AnchorsLike | None,
+    progress: Progress,
+) -> Moments:
+    """Return moments with those of further pairs added, if there are any."""
+    only, name = anchors_of(anchors)
+    if source is None and target is None and only is None:
+        return known
+    if source is None or target is None:
+        raise AtlasError("Pairs that are added to moments need the vectors of both spaces - give source and target")
+    return known + of_pairs(*paired(vectors_of(source), vectors_of(target), only), name, "", progress)
+
+
+def _fit_moments(model: Aligner, known: Moments, confidence: bool | None, id: str) -> Alignment:
+    """Fit an aligner from moments alone."""
+    if not isinstance(model, LinearAligner):
+        raise model.fail("needs rows, not moments - give source and target, or take a linear method")
+    model.fit_moments(known.sums).state_dict()
+    domain = domain_of(model, confidence, known.n_public)
+    about = {"n_pairs": known.n, "anchors": known.anchors, "dataset": known.dataset}
+    return Alignment.of(model, known.source, known.target, id, domain, **about)
+
+
+def domain_of(model: Aligner, wanted: bool | None, n_public: int = 0) -> Domain | None:
+    """Return the domain of a fit, None where it is not wanted, or (unless it is) not known or of few pairs.
+
+    Args:
+        model: the fitted aligner.
+        wanted: whether it is; None: where it costs nothing and gives nothing away.
+        n_public: how many pairs are in moments that have been published.
+    """
+    m = model.moments if isinstance(model, LinearAligner) else None
+    if wanted and m is None:
+        raise model.fail("is not fitted from moments, by which its domain would be known - leave out confidence")
+    if wanted is False or m is None or m.xx is None or m.xy is None:
+        return None
+    # What is public already gives nothing away.
+    fresh = m.n_distinct if m.n == n_public else min(m.n_distinct, m.n - n_public)
+    if not wanted and not are_many(fresh, *m.shape):
+        return None
+    return Domain.of(m, model.state["weight"], model.state["bias"], fresh)
 
 
 def _fit_both(
-    model: Aligner, source: Vectors, target: Vectors, only: Sequence[str] | None, progress: Progress
+    model: Aligner,
+    source: Vectors,
+    target: Vectors,
+    only: Sequence[str] | None,
+    progress: Progress,
+    confidence: bool = False,
 ) -> dict[str, Any]:
     """Fit an aligner that needs the vectors of both spaces, and return what its card says of those it saw."""
     if model.fits_on == "seeds":
@@ -75,7 +156,11 @@ def _fit_both(
     else:
         if model.fits_on == "pairs" or only is not None:
             source, target = paired(source, target, only)
-        fit_rows(model, source.rows, target.rows, progress)
+        if confidence and isinstance(model, LinearAligner) and model.fits_on == "pairs":
+            needs = {*model.needed(source.space.dim, target.space.dim), "xy", "xx"}
+            model.fit_moments(summed(source.rows, target.rows, needs, progress)).state_dict()
+        else:
+            fit_rows(model, source.rows, target.rows, progress)
         pairs = len(source) if model.fits_on == "pairs" else 0
     fitted_on = sketch_of(source) if model.fits_on == "pairs" else sketch_of(source, target)
     return {"n_pairs": pairs, "n_unpaired": len(source) + len(target) - 2 * pairs, "fitted_on": fitted_on}
@@ -88,28 +173,11 @@ def fit_rows(model: Aligner, X: Rows, Y: Rows, progress: Progress = silent) -> A
     size = min(X.batch_rows(), Y.batch_rows())
     model.forget()
     pairs = zip(X.batches(size), Y.batches(size), strict=True)
-    try:
+    with named(X, Y):
         for x, y in progress(pairs, -(-len(X) // size), "Fitting"):
             model.partial_fit(x, y)
-    except AtlasError:
-        check_rows(X, "The source")
-        check_rows(Y, "The target")
-        raise
     model.state_dict()
     return model
-
-
-def check_rows(rows: Rows, what: str) -> None:
-    """Raise `AtlasError` if a matrix holds NaN or infinity: how many values in all, and the first row that has one."""
-    count, first, done = 0, -1, 0
-    for batch in rows.batches():
-        bad = ~torch.isfinite(batch)
-        if bool(bad.any()):
-            first = done + int(bad.any(1).nonzero()[0]) if first < 0 else first
-            count += int(bad.sum())
-        done += len(batch)
-    if count:
-        raise not_finite(what, count, first)
 
 
 def _fit_half(model: Aligner, chosen: Vectors, name: str, id: str) -> Alignment:
@@ -118,5 +186,10 @@ def _fit_half(model: Aligner, chosen: Vectors, name: str, id: str) -> Alignment:
     items = hash_ids(chosen.ids)
     identity = {"anchors": items, **model.coordinates()}
     target = Space(slug(f"{model.name}-{name or items[:8]}"), model.d_target, model.name, identity)
-    about = {"n_pairs": len(chosen), "anchors": name, "dataset": chosen.dataset, "fitted_on": sketch_of(chosen)}
+    about: dict[str, Any] = {
+        "n_pairs": len(chosen),
+        "anchors": name,
+        "dataset": chosen.dataset,
+        "fitted_on": sketch_of(chosen),
+    }
     return Alignment.of(model, chosen.space, target, id, **about)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 import atlas
+from atlas.authors import Moments
 from atlas_builtin.mlp import MLP
 from atlas_builtin.relative import Relative
 from atlas_builtin.solvers import ROUNDINGS, or_one, polar, ridge_weight
@@ -25,11 +26,11 @@ class Identity(atlas.LinearAligner):
     name = "identity"
     needs = ()
 
-    def solve(self, m: atlas.Moments) -> Tensor:
+    def solve(self, m: Moments) -> Tensor:
         """Return ones on the diagonal."""
         return torch.eye(len(m.mean_x), len(m.mean_y), dtype=torch.float64)
 
-    def offset(self, m: atlas.Moments, weight: Tensor) -> Tensor:
+    def offset(self, m: Moments, weight: Tensor) -> Tensor:
         """Return zero."""
         return torch.zeros_like(m.mean_y)
 
@@ -59,7 +60,7 @@ class Procrustes(atlas.LinearAligner):
         """Return xy, and xx if the scale depends on which directions of the source are dropped."""
         return ("xy", "xx") if self.scale and d_source > d_target else ("xy",)
 
-    def solve(self, m: atlas.Moments) -> Tensor:
+    def solve(self, m: Moments) -> Tensor:
         """Return a matrix with orthonormal rows or columns, times the scales that were asked for."""
         m = m if self.centre else m.about_zero()
         check_varied(self, *m.deviations())
@@ -68,11 +69,11 @@ class Procrustes(atlas.LinearAligner):
         W = self.rotation(m)
         return W * best_scale(m, W) * y / x[:, None] if self.scale else W * y / x[:, None]
 
-    def rotation(self, m: atlas.Moments) -> Tensor:
+    def rotation(self, m: Moments) -> Tensor:
         """Return the orthogonal map for moments that are centred and scaled as the options say."""
         return polar(m.get("xy"), m.eps, m.ssx.sqrt(), m.ssy.sqrt())
 
-    def offset(self, m: atlas.Moments, weight: Tensor) -> Tensor:
+    def offset(self, m: Moments, weight: Tensor) -> Tensor:
         """Return what moves mean onto mean, or zero."""
         return super().offset(m, weight) if self.centre else torch.zeros_like(m.mean_y)
 
@@ -98,7 +99,7 @@ class LinearOrthogonal(Procrustes):
         """Return what the regression needs."""
         return regression_needs(self.ridge)
 
-    def rotation(self, m: atlas.Moments) -> Tensor:
+    def rotation(self, m: Moments) -> Tensor:
         """Return the polar factor of the regression."""
         return polar(regression(self, m, self.ridge, self.centre), m.eps)
 
@@ -124,11 +125,11 @@ class Linear(atlas.LinearAligner):
         """Return what the regression needs."""
         return regression_needs(self.ridge)
 
-    def solve(self, m: atlas.Moments) -> Tensor:
+    def solve(self, m: Moments) -> Tensor:
         """Return the regression of the target on the source."""
         return regression(self, m if self.bias else m.about_zero(), self.ridge, self.bias)
 
-    def offset(self, m: atlas.Moments, weight: Tensor) -> Tensor:
+    def offset(self, m: Moments, weight: Tensor) -> Tensor:
         """Return what moves mean onto mean, or zero."""
         return super().offset(m, weight) if self.bias else torch.zeros_like(m.mean_y)
 
@@ -158,7 +159,7 @@ class LowRank(atlas.LinearAligner):
         """Return what the regression needs."""
         return regression_needs(self.ridge)
 
-    def solve(self, m: atlas.Moments) -> Tensor:
+    def solve(self, m: Moments) -> Tensor:
         """Return the regression, reduced to the rank."""
         W = regression(self, m, self.ridge, True)
         # W.T (xx + lambda) W = xy.T W, the second moment of fitted values if the penalty is seen as further rows.
@@ -190,7 +191,7 @@ class CanonicalCorrelation(atlas.LinearAligner):
             check_rank(self, self.rank)
         check_ridge(self, self.ridge)
 
-    def solve(self, m: atlas.Moments) -> Tensor:
+    def solve(self, m: Moments) -> Tensor:
         """Return whitening, rotation and colouring as one matrix."""
         check_varied(self, *m.deviations())
         # Without a ridge the units of columns do not count, and the small ones must not be lost beside large ones.
@@ -237,7 +238,7 @@ def regression_needs(ridge: float | None) -> tuple[str, ...]:
     return ("xy", "xx") if ridge else ("xy", "xx", "rows")
 
 
-def regression(aligner: atlas.Aligner, m: atlas.Moments, ridge: float | None, intercept: bool) -> Tensor:
+def regression(aligner: atlas.Aligner, m: Moments, ridge: float | None, intercept: bool) -> Tensor:
     """Return the ridge-regression weight, with a warning where it is known to be mostly noise."""
     d = len(m.mean_x)
     check_varied(aligner, m.deviations()[0])
@@ -251,7 +252,7 @@ def regression(aligner: atlas.Aligner, m: atlas.Moments, ridge: float | None, in
     return ridge_weight(m, ridge, intercept)
 
 
-def best_scale(m: atlas.Moments, W: Tensor) -> Tensor:
+def best_scale(m: Moments, W: Tensor) -> Tensor:
     """Return the factor s that minimises ||s X W - Y||."""
     keeps_norms = W.shape[0] <= W.shape[1]
     norm = m.ssx.sum() if keeps_norms else (m.get("xx") @ W * W).sum()

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 import atlas
-from atlas.authors import all_equal
+from atlas.authors import Moments, all_equal
 from atlas_builtin.solvers import or_one, ridge_weight
 
 # Rows in a step: few, as gradients that differ find better maps, but no more steps in a pass than this.
@@ -160,7 +160,7 @@ class Start:
     @classmethod
     def of(cls, X: Tensor, Y: Tensor, residual: bool) -> Start:
         """Return the start for pairs: with 'residual', the linear map is the ridge regression that 'linear' fits."""
-        m = atlas.Moments.of(X, Y, ("xy", "xx", "rows"))
+        m = Moments.of(X, Y, ("xy", "xx", "rows"))
         linear = ridge_weight(m, None, True) if residual else torch.zeros_like(m.get("xy"))
         missed = Y - m.mean_y - (X - m.mean_x) @ linear
         scale, least = missed.square().mean().sqrt(), torch.finfo(torch.float32).eps * (m.ssy.mean() / m.n).sqrt()

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 import atlas
+from atlas.authors import Moments
 
 # Eigenvalues and singular values are told from zero if they are more than this many roundings of the largest.
 ROUNDINGS = 16
@@ -52,7 +53,7 @@ def polar(matrix: Tensor, eps: float, rows: Tensor | None = None, columns: Tenso
     return U[:, :rank] @ Vt[:rank] + free_left @ P @ Qt @ free_right
 
 
-def ridge_weight(m: atlas.Moments, ridge: float | None, intercept: bool) -> Tensor:
+def ridge_weight(m: Moments, ridge: float | None, intercept: bool) -> Tensor:
     """Return the weight that minimises ||X W - Y||^2 + lambda ||W||^2, of smallest norm where lambda is 0.
 
     Args:
@@ -76,7 +77,7 @@ def ridge_weight(m: atlas.Moments, ridge: float | None, intercept: bool) -> Tens
     return vectors @ (along / (values + penalty)[:, None])
 
 
-def equalised_ridge_weight(m: atlas.Moments, ridge: float | None, intercept: bool, known: int) -> Tensor | None:
+def equalised_ridge_weight(m: Moments, ridge: float | None, intercept: bool, known: int) -> Tensor | None:
     """Return what `ridge_weight` does, of columns so unequal that the small ones are lost beside the rounding of xx.
 
     xx = D R D is decomposed at columns of size 1, R = Q r Q', and (R + lambda / D^2) is what is solved, within Q. None
@@ -99,14 +100,14 @@ def equalised_ridge_weight(m: atlas.Moments, ridge: float | None, intercept: boo
     return shrunk @ inner
 
 
-def penalty_of(m: atlas.Moments, ridge: float | None, values: Tensor, explained: Tensor, intercept: bool) -> float:
+def penalty_of(m: Moments, ridge: float | None, values: Tensor, explained: Tensor, intercept: bool) -> float:
     """Return the penalty that a ridge, None for an automatic one, means; the rest as for `automatic_penalty`."""
     if ridge is not None:
         return ridge * float(m.ssx.mean())
     return automatic_penalty(m, values, explained, intercept) if len(values) else 0.0
 
 
-def automatic_penalty(m: atlas.Moments, values: Tensor, explained: Tensor, intercept: bool) -> float:
+def automatic_penalty(m: Moments, values: Tensor, explained: Tensor, intercept: bool) -> float:
     """Return the penalty of least cross-validation error for distinct rows.
 
     A pair that is repeated is fitted as well as once, and tells nothing of the noise: counted twice, it would make a

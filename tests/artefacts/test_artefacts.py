@@ -24,6 +24,7 @@ from atlas.storage.tensors import load_tensors, save_tensors
 from atlas.verbs.aggregate import aggregate, extend
 from atlas.verbs.encode import encode
 from atlas.verbs.fit import fit
+from atlas.verbs.moments import moments
 from atlas.verbs.sample import sample
 from atlas.verbs.train import train
 
@@ -36,7 +37,9 @@ MAKERS: dict[str, Callable[[Planted], Any]] = {
     "space": lambda pair: create(Encoder, "pixels"),
     "anchors": lambda pair: sample("uniform", pair.source, 20, seed=1).encoded_in(pair.target),
     "vectors": lambda pair: pair.source,
+    "moments": lambda pair: moments(source=pair.source, target=pair.target),
     "alignment": alignment,
+    "map with a domain": lambda pair: fit("linear", source=pair.source, target=pair.target),
     "relative": lambda pair: fit("relative", source=pair.source, anchors=pair.source.ids[:20]),
     "head": lambda pair: train("nearest-mean", pair.source),
     "atlas": lambda pair: aggregate("generalized-procrustes", pair.source, pair.target),
@@ -271,14 +274,14 @@ def test_a_card_with_anything_in_it_is_loaded_or_refused_in_words(kind, pair, tm
     assert refused > 100
 
 
-@pytest.mark.parametrize("kind", ["anchors", "alignment", "relative", "head", "atlas"])
+@pytest.mark.parametrize("kind", ["anchors", "moments", "alignment", "map with a domain", "relative", "head", "atlas"])
 @pytest.mark.parametrize("change", ["drop", "rename", "cut", "flat", "deep", "nan", "whole"])
 def test_other_tensors_under_a_true_card_are_loaded_or_refused_in_words(kind, change, pair, tmp_path):
     folder = stored(kind, pair, tmp_path / "x")
     tensors = load_tensors(folder / MODEL)
     whole = read_yaml(folder / CARD)
     changes: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
-        "cut": lambda t: t[:-1],
+        "cut": lambda t: t[:-1] if t.ndim else t[None],
         "flat": lambda t: t.flatten() if t.ndim > 1 else t[None],
         "deep": lambda t: t[None, None],
         "nan": lambda t: t * torch.nan if t.is_floating_point() else -t,

@@ -248,7 +248,7 @@ def test_the_card_survives_its_round_trip(tmp_path: Path) -> None:
 
 def test_the_two_ways_of_pushing_agree_on_their_keywords(hub, repo: str, pair) -> None:
     two, one = (inspect.signature(call).parameters for call in (push, Artefact.push_to_hub))
-    mine = {"artefact", "evaluated_on", "head", "fitted_on"}
+    mine = {"artefact", "evaluated_on", "head", "fitted_on", "with_moments"}
     assert {name: two[name].default for name in {*two} - mine} == {
         name: one[name].default for name in {*one} - {"self"}
     }

@@ -6,7 +6,8 @@ import math
 import pytest
 import torch
 
-from atlas import AtlasError, Moments, metrics
+from atlas import AtlasError, metrics
+from atlas.authors import Moments
 
 ALL = ("xy", "xx", "yy")
 

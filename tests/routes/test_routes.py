@@ -235,6 +235,20 @@ def test_a_listing_tells_what_can_be_done_with_vectors(zoo: Path, views, atlas_c
     assert "--for does not go with --hub" in wrong
 
 
+def test_moments_of_the_ends_tell_what_is_kept(zoo: Path, views, atlas_command) -> None:
+    rough = atlas.route("a", "c").metrics[0].value
+    put(zoo, atlas.moments(source=views["c"].take(TEST), target=views["a"].take(TEST)))
+    held = {"source": views["a"].take(TEST), "target": views["c"].take(TEST)}
+    made = atlas.route("a", "c")
+    real = atlas.evaluate(made, **held, metrics=["r2"])[0].value
+    assert made.metrics[0].value == pytest.approx(real, abs=1e-5)
+    assert abs(rough - real) > 1e-3
+    said = atlas_command("route", "a", "c").stdout.splitlines()[-1]
+    assert said == f"Estimated r2: {real:.4f}, by moments 'c__a__moments' of 200 pairs"
+    # They tell of R², and of affine maps alone.
+    assert find_route("a", "c", metric="recall@10")[0].keeps is None
+
+
 def test_a_route_over_the_hub(hub, repo: str, views, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("ATLAS_REGISTRY", str(tmp_path))
     mark = repo.rpartition("-")[2]
@@ -249,6 +263,13 @@ def test_a_route_over_the_hub(hub, repo: str, views, tmp_path: Path, monkeypatch
     made = atlas.route(*ends, hub=True)
     assert [f"hf://{part.hub}" for part in made.parts] == [one.pinned for one in pushed]
     assert made.metrics[0].value > 0.7
+    # Moments that lie beside a map of the ends tell, too.
+    few = fitted(mine, "c", "a", rows=FIT[:20])
+    about = {"with_moments": atlas.moments(source=mine["c"], target=mine["a"]), "few": True}
+    atlas.push(few, f"{repo}-back", **about)
+    whole = {"source": mine["a"], "target": mine["c"]}
+    again = atlas.route(*ends, hub=True)
+    assert again.metrics[0].value == pytest.approx(atlas.evaluate(again, **whole, metrics=["r2"])[0].value, abs=1e-4)
 
 
 def test_of_many_routes_the_estimates_rank_what_is_measured(views, tmp_path: Path, monkeypatch) -> None:

@@ -35,5 +35,5 @@ def test_all_that_is_public_is_typed_and_verbs_take_an_artefact_or_where_it_is(t
         options = ["options"] if "**options" in types[name] else []
         assert re.findall(r"(\w+)\??: Any\b", types[name]) == options, types[name]
         assert not types[name].endswith("-> Any")
-    assert "source: atlas.artefacts.vectors.Vectors | str | pathlib.Path," in types["fit"]
+    assert "source: atlas.artefacts.vectors.Vectors | str | pathlib.Path," in types["moments"]
     assert types["fit"].endswith("-> atlas.artefacts.alignment.Alignment")

@@ -18,6 +18,7 @@ from atlas.artefacts.artefact import Artefact
 from atlas.artefacts.atlas import Atlas
 from atlas.artefacts.head import Head
 from atlas.artefacts.loading import load, read_vectors
+from atlas.artefacts.moments import Moments
 from atlas.artefacts.vectors import Vectors
 from atlas.cards.folder import CARD
 from atlas.components.aggregator import Aggregator
@@ -28,6 +29,8 @@ from atlas.components.head import HeadModel
 from atlas.components.options import Component
 from atlas.components.sampler import Sampler
 from atlas.errors import AtlasError, NotFoundError, unknown
+from atlas.hub.cache import INSIDE, SCHEME
+from atlas.hub.pulling import pull
 from atlas.items.batches import Items, as_items
 from atlas.items.files import read_items
 from atlas.plugins.catalogue import components, create
@@ -42,6 +45,7 @@ HeadModelLike: TypeAlias = HeadModel | str
 EncoderLike: TypeAlias = Encoder | str | Path
 ItemsLike: TypeAlias = Items | Vectors | Tensor | np.ndarray | Sequence[Any] | str | Path
 VectorsLike: TypeAlias = Vectors | str | Path
+MomentsLike: TypeAlias = Moments | str | Path
 AnchorsLike: TypeAlias = Anchors | Sequence[str] | str | Path
 AlignmentLike: TypeAlias = Alignment | str | Path
 AtlasLike: TypeAlias = Atlas | str | Path
@@ -53,7 +57,7 @@ BatchSize: TypeAlias = int
 
 A = TypeVar("A", bound=Artefact)
 C = TypeVar("C", bound=Component)
-CLASSES: dict[str, type[Artefact]] = {cls.kind: cls for cls in (Anchors, Vectors, Alignment, Head, Atlas)}
+CLASSES: dict[str, type[Artefact]] = {cls.kind: cls for cls in (Anchors, Vectors, Moments, Alignment, Head, Atlas)}
 
 
 def component_of(kind: type[C], given: C | str, options: Mapping[str, Any]) -> C:
@@ -74,6 +78,17 @@ def artefact_of(given: A | str | Path, *classes: type[A]) -> A:
 def vectors_of(given: VectorsLike) -> Vectors:
     """Return vectors, given themselves or by where they are."""
     return read_vectors(given) if isinstance(given, (str, Path)) else artefact_of(given, Vectors)
+
+
+def moments_of(given: MomentsLike) -> Moments:
+    """Return moments, given themselves or by where they are: also those published beside an alignment."""
+    text = str(given) if isinstance(given, (str, Path)) else ""
+    if text.startswith(SCHEME) and pull(text, tensors=False).card.kind == "alignment":
+        try:
+            return load(text, "moments", inside=INSIDE)
+        except NotFoundError:
+            raise NotFoundError(f"'{text}' is an alignment without moments beside it - ask who published it") from None
+    return artefact_of(given, Moments)
 
 
 def anchors_of(given: AnchorsLike | None) -> tuple[Sequence[str] | None, str]:

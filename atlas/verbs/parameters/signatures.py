@@ -17,10 +17,26 @@ from typing import Any
 from atlas.progress import Progress, silent
 
 # Each verb is the function of its name in the module of its name, but for these.
-_ELSEWHERE = {"extend": ("aggregate", "extend"), "chart": ("aggregate", "chart"), "stitch": ("stitch", "predict")}
-_NAMES = "encode sample fit train compose aggregate extend chart apply stitch export evaluate compare"
+_ELSEWHERE = {
+    "extend": ("aggregate", "extend"),
+    "chart": ("aggregate", "chart"),
+    "stitch": ("stitch", "predict"),
+    "merge": ("moments", "merge"),
+}
+_NAMES = "encode sample moments merge fit train compose aggregate extend chart apply stitch export evaluate compare"
 VERBS = {name: _ELSEWHERE.get(name, (name, name)) for name in _NAMES.split()}
-_NOUNS = ("Aligner", "Sampler", "Aggregator", "Exporter", "Items", "Vectors", "Anchors", "Alignment", "Atlas")
+_NOUNS = (
+    "Aligner",
+    "Sampler",
+    "Aggregator",
+    "Exporter",
+    "Items",
+    "Vectors",
+    "Anchors",
+    "Moments",
+    "Alignment",
+    "Atlas",
+)
 # The types of parameters, and what they are: something stored is named by its kind, alternatives joined by '|'. The
 # first that an annotation names counts.
 KINDS = {
@@ -149,7 +165,9 @@ def _parameters(args: ast.arguments, helps: Mapping[str, str]) -> list[Parameter
     """Return the parameters of a function, in their order."""
     found = [_parameter(arg, helps, positional=True, required=True) for arg in [*args.posonlyargs, *args.args]]
     if args.vararg:
-        found.append(_parameter(args.vararg, helps, positional=True, required=True, many=True))
+        # Where moments may be given in place of vectors, there may be none of these.
+        required = all(arg.arg != "moments" for arg in args.kwonlyargs)
+        found.append(_parameter(args.vararg, helps, positional=True, required=required, many=True))
     for arg, default in zip(args.kwonlyargs, args.kw_defaults, strict=True):
         found.append(_parameter(arg, helps, required=default is None, default=_value(default)))
     return [*found, *([_parameter(args.kwarg, helps)] if args.kwarg else [])]

@@ -91,6 +91,32 @@ def joined(graphs: Sequence[GraphProto], names: tuple[str, str], opset: int, abo
     return made
 
 
+def add_errors(graph: GraphProto, domain: Any, dtype: str) -> None:
+    """Add an output `predicted_error` (n,) to the graph of an alignment, computed in float32.
+
+    Args:
+        graph: whose first input is rows of the source.
+        domain: of the alignment.
+        dtype: of what goes in and comes out.
+    """
+    factor = np.float32(domain.error / domain.level**0.5)
+    constants = {"mean": domain.mean.numpy(), "root": domain.root.numpy(), "axis": np.array([1]), "factor": factor}
+    graph.initializer.extend(numpy_helper.from_array(t, f"domain.{name}") for name, t in constants.items())
+    check_size(graph.initializer)
+    kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    graph.node.extend(
+        [
+            helper.make_node("Cast", [graph.input[0].name], ["domain.x"], "domain.cast", to=TensorProto.FLOAT),
+            helper.make_node("Sub", ["domain.x", "domain.mean"], ["domain.centred"], "domain.centre"),
+            helper.make_node("MatMul", ["domain.centred", "domain.root"], ["domain.white"], "domain.whiten"),
+            helper.make_node("ReduceL2", ["domain.white", "domain.axis"], ["domain.far"], "domain.size", keepdims=0),
+            helper.make_node("Mul", ["domain.far", "domain.factor"], ["domain.error"], "domain.scale"),
+            helper.make_node("Cast", ["domain.error"], ["predicted_error"], "domain.back", to=kind),
+        ]
+    )
+    graph.output.append(value("predicted_error", [], dtype))
+
+
 def rename(graph: GraphProto, prefix: str, known: dict[str, str]) -> None:
     """Give everything in a graph, and in the graphs within it, the name that is known for it, or a prefix."""
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from maps import D, Directions, K, alignment, assert_same, fitted, operators, other, run, vectors
@@ -47,6 +48,36 @@ def test_an_affine_map_is_one_operator_with_its_own_numbers(tmp_path):
     found = [onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer]
     np.testing.assert_array_equal(found[0], aligner.state["weight"])
     np.testing.assert_array_equal(found[1], aligner.state["bias"])
+
+
+def known(confidence=True):
+    X = vectors()
+    views = [atlas.Vectors.of(rows, name) for rows, name in ((X, "a"), (other(X), "b"))]
+    return atlas.fit("linear", source=views[0], target=views[1], confidence=confidence)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("float16", 2e-3)])
+def test_errors_are_predicted_beside_what_is_mapped(dtype, tolerance, tmp_path):
+    made = known()
+    path = atlas.export("onnx", made, tmp_path / "map.onnx", dtype=dtype, confidence=True)
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    for n in (1, 300):
+        X = vectors(n).numpy().astype(dtype)
+        mapped, errors = session.run(["mapped", "predicted_error"], {"vectors": X})
+        assert errors.shape == (n,) and errors.dtype == mapped.dtype == dtype
+        np.testing.assert_allclose(errors, made.confidence(X.astype(np.float32)), rtol=tolerance)
+    assert len(onnx.load(atlas.export("onnx", made, tmp_path / "plain.onnx")).graph.output) == 1
+
+
+def test_errors_that_cannot_be_predicted_are_refused(tmp_path):
+    with pytest.raises(
+        atlas.AtlasError, match="cannot predict errors of 'a__b__linear', which does not know its domain"
+    ):
+        atlas.export("onnx", known(confidence=False), tmp_path / "map.onnx", confidence=True)
+    stitched = atlas.stitch("digits-conv", "digits-conv__digits-mlp-s0__procrustes", "digits-mlp-s0__linear")
+    with pytest.raises(atlas.AtlasError, match="predicts errors of an alignment alone - leave out confidence"):
+        atlas.export("onnx", stitched, tmp_path / "map.onnx", confidence=True)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,114 @@
+"""Paired vectors to moments, and moments to one."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Collection, Iterator
+from dataclasses import replace
+
+import torch
+
+from atlas.artefacts.moments import Moments
+from atlas.artefacts.vectors import Vectors, paired
+from atlas.errors import AtlasError
+from atlas.numerics import moments as numerics
+from atlas.numerics.arrays import not_finite
+from atlas.progress import Progress, silent
+from atlas.storage.rows import Rows
+from atlas.verbs.parameters.arguments import AnchorsLike, MomentsLike, VectorsLike, anchors_of, moments_of, vectors_of
+
+# All that a linear method may ask for.
+ALL = ("xy", "xx", "yy", "rows")
+
+
+def moments(
+    *,
+    source: VectorsLike,
+    target: VectorsLike,
+    anchors: AnchorsLike | None = None,
+    id: str = "",
+    progress: Progress = silent,
+) -> Moments:
+    """Sum up what two spaces have in common.
+
+    Count, means and second moments of the vectors of the items that both have: any linear method can be fitted from
+    them, in either direction, and they are read batch by batch. Moments of disjoint sets of items, such as shards or
+    what two parties have, can be merged.
+
+    Args:
+        source: vectors of one space.
+        target: vectors of another, of the same items.
+        anchors: count these items alone, all of which must be in both.
+        id: id of the moments; by default made of their spaces.
+        progress: shows how far it is.
+
+    Raises:
+        AtlasError: items that do not overlap, or anchors that are missing.
+    """
+    only, name = anchors_of(anchors)
+    X, Y = paired(vectors_of(source), vectors_of(target), only)
+    return of_pairs(X, Y, name, id, progress)
+
+
+def of_pairs(X: Vectors, Y: Vectors, anchors: str, id: str, progress: Progress) -> Moments:
+    """Return the moments of vectors that are paired row by row."""
+    dataset = X.dataset if X.dataset == Y.dataset else ""
+    sums = summed(X.rows, Y.rows, ALL, progress, exact=True)
+    return Moments.of(sums, X.space, Y.space, id, anchors=anchors, dataset=dataset)
+
+
+def summed(
+    X: Rows, Y: Rows, needs: Collection[str], progress: Progress = silent, *, exact: bool = False
+) -> numerics.Moments:
+    """Return the moments of two matrices, row by row of the same items, read batch by batch."""
+    size = min(X.batch_rows(), Y.batch_rows())
+    total = numerics.Moments.empty(X.tensor.shape[1], Y.tensor.shape[1], needs)
+    pairs = zip(X.batches(size), Y.batches(size), strict=True)
+    with named(X, Y):
+        for x, y in progress(pairs, -(-len(X) // size), "Summing up"):
+            # Once there are too many distinct rows to count, more batches change nothing.
+            wanted = set(needs) - ({"rows"} if total.rows is None else set())
+            total = total + numerics.Moments.of(x, y, wanted, exact=exact)
+    return total
+
+
+@contextlib.contextmanager
+def named(X: Rows, Y: Rows) -> Iterator[None]:
+    """Say of both matrices, where something is wrong, all that is not finite in them."""
+    try:
+        yield
+    except AtlasError:
+        check_rows(X, "The source")
+        check_rows(Y, "The target")
+        raise
+
+
+def check_rows(rows: Rows, what: str) -> None:
+    """Raise `AtlasError` if a matrix holds NaN or infinity: how many values in all, and the first row that has one."""
+    count, first, done = 0, -1, 0
+    for batch in rows.batches():
+        bad = ~torch.isfinite(batch)
+        if bool(bad.any()):
+            first = done + int(bad.any(1).nonzero()[0]) if first < 0 else first
+            count += int(bad.sum())
+        done += len(batch)
+    if count:
+        raise not_finite(what, count, first)
+
+
+def merge(*moments: MomentsLike, id: str = "") -> Moments:
+    """Merge moments of disjoint sets of items.
+
+    The result is that of all items at once. A pair of vectors that several of them have counts as often.
+
+    Args:
+        *moments: of the same two spaces.
+        id: id of what they make; by default that of the first.
+
+    Raises:
+        SpaceMismatchError: they are of different spaces.
+    """
+    if not moments:
+        raise AtlasError("Merging needs moments of at least one set of items, got none")
+    merged: Moments = sum(map(moments_of, moments))  # type: ignore[assignment]
+    return replace(merged, card=replace(merged.card, id=id or merged.id))
