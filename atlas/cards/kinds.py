@@ -52,6 +52,11 @@ class Metric:
     n: int = 0
     overlap: int | None = None
 
+    @property
+    def held_out(self) -> bool:
+        """Whether, as far as is known, hardly any of its items were fitted on: one in a hundred may be there twice."""
+        return not self.overlap or self.overlap <= self.n / 100
+
 
 @dataclass(frozen=True)
 class Part:
@@ -88,7 +93,7 @@ def rank(figure: Metric | None) -> tuple[bool, bool, float]:
         return True, True, 0.0
     # Where the target's own vectors reach less than no alignment does, less is better.
     less = figure.native is not None and figure.floor is not None and figure.native < figure.floor
-    return False, bool(figure.overlap), figure.value if less else -figure.value
+    return False, not figure.held_out, figure.value if less else -figure.value
 
 
 def merged(old: Iterable[Metric], new: Iterable[Metric]) -> tuple[Metric, ...]:

@@ -118,7 +118,7 @@ def row(entry: Entry, metric: str = "") -> list[Any]:
     came_from = spaces.get("source") or (spaces.get("space") if card.kind in ("head", "vectors") else "")
     n = getattr(card, "n", None) or getattr(card, "n_pairs", None)
     measured = figure(entry, metric)
-    of = "" if measured is None else "items it was fitted on" if measured.overlap else measured.dataset
+    of = "" if measured is None else "items it was fitted on" if not measured.held_out else measured.dataset
     value = None if measured is None else measured.value
     dim = space.dim if space else None
     return [card.kind, entry.name, came_from, spaces.get("target", ""), method, dim, n, value, of]

@@ -98,7 +98,8 @@ def own_folder(ref: str) -> Path:
 
 def tell_overlap(found: Iterable[Any]) -> None:
     """Say how many of the items that figures were measured on were fitted on."""
-    overlap, n = max(((one.overlap or 0, one.n) for one in found if isinstance(one, Metric)), default=(0, 0))
+    wrong = [(one.overlap or 0, one.n) for one in found if isinstance(one, Metric) and not one.held_out]
+    overlap, n = max(wrong, default=(0, 0))
     if overlap:
         say(f"Note: it was fitted on {overlap:,} of the {n:,} items it is measured on - measure it on others")
 

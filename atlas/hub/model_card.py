@@ -103,7 +103,7 @@ def _results(metrics: Sequence[Metric]) -> list[dict[str, Any]]:
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for m in metrics:
         figure: dict[str, Any] = {"type": m.name, "value": m.value, "name": m.name}
-        if m.overlap:
+        if not m.held_out:
             figure["args"] = {"overlap": m.overlap}
         groups.setdefault((m.dataset or "unnamed", m.split), []).append(figure)
     return [

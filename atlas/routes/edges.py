@@ -80,7 +80,7 @@ def kept(edge: Edge, metric: str, dataset: str = "") -> float | None:
     metrics = [one for one in getattr(edge.card, "metrics", ()) if not dataset or one.dataset == dataset]
     figure = best([one for one in metrics if not edge.chart or one.split == edge.chart], metric)
     # A figure of items that were fitted on promises nothing.
-    return None if figure is None or figure.overlap else min(1.0, max(0.0, figure.value))
+    return None if figure is None or not figure.held_out else min(1.0, max(0.0, figure.value))
 
 
 def backwards(keeps: float | None) -> float | None:

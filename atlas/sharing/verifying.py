@@ -159,8 +159,8 @@ def _held_out(found: Sequence[Metric]) -> Check:
     if most.overlap is None:
         return Check("held out", None, "the card does not say on which items it was fitted")
     of = f"of the {most.n:,} items it is measured on"
-    if not most.overlap:
-        return Check("held out", True, f"it was fitted on none {of}")
+    if most.held_out:
+        return Check("held out", True, f"it was fitted on {most.overlap or 'none'} {of}")
     return Check("held out", False, f"it was fitted on {most.overlap:,} {of} - measure it on others")
 
 
