@@ -30,7 +30,7 @@ FLOORS = [
     ["artefacts"],
     ["pictures", "routes", "testing"],
     ["verbs"],
-    ["demo", "recipes", "sharing"],
+    ["demo", "recipes", "sharing", "site"],
     ["cli"],
 ]
 FLOOR = {package: number for number, floor in enumerate(FLOORS) for package in floor}
@@ -40,7 +40,13 @@ STARTERS = ["atlas.__main__"]
 # What a plugin is; its tests and examples may look at anything.
 BESIDE = {"tests", "examples", "benchmarks"}
 # Beside the standard library, what some packages alone may import.
-OWNERS = {"click": {"cli"}, "yaml": {"cards"}, "huggingface_hub": {"hub"}, "jinja2": {"hub"}, "pluggy": {"plugins"}}
+OWNERS = {
+    "click": {"cli"},
+    "yaml": {"cards"},
+    "huggingface_hub": {"hub"},
+    "jinja2": {"hub", "site"},
+    "pluggy": {"plugins"},
+}
 
 
 def module_of(path: Path) -> str:

@@ -51,6 +51,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "check": ("listing", "Report everything that is wrong with artefacts."),
     },
     "Share": {
+        "site": ("site", "Write registries as pages to look at."),
         "push": ("hub", "Publish an artefact on the Hugging Face Hub."),
         "pull": ("hub", "Download an artefact from the Hub, and check it."),
         "verify": ("hub", "Check an artefact's hashes, numbers and figures."),

@@ -13,6 +13,7 @@ from atlas.cards.space import Space
 from atlas.cli import params
 from atlas.cli.output import cell, put, put_json, put_table, say, table
 from atlas.errors import in_a_line
+from atlas.routes.uses import use
 
 if TYPE_CHECKING:
     from atlas.storage.registry import Entry
@@ -90,19 +91,6 @@ def space_of(ref: str) -> Space:
     if not isinstance(space := getattr(card, "space", None), Space):
         raise AtlasError(f"'{ref}' is of kind {card.kind} - give vectors, or the card of an encoder")
     return space
-
-
-def use(card: Any, space: Space) -> str:
-    """Return what an artefact does with vectors of a space; '' for nothing."""
-    if card.kind == "alignment":
-        forwards, backwards = card.source.matches(space), card.target.matches(space)
-        return f"maps them to {card.target.id}" if forwards else f"maps {card.source.id} to them" if backwards else ""
-    if card.kind == "atlas" and any(chart.matches(space) for chart in card.charts):
-        return f"maps them to {card.space.id}"
-    if card.kind == "anchors":
-        return "has anchors of them" if any(one.matches(space) for one in card.spaces) else ""
-    does = {"head": "reads them", "space": "makes them", "vectors": "has more of them", "atlas": "makes them"}
-    return does[card.kind] if card.space.matches(space) else ""
 
 
 def figure(entry: Entry, name: str) -> Metric | None:
