@@ -19,6 +19,7 @@ from atlas.components.exporter import Exporter as Exporter
 from atlas.components.linear import LinearAligner as LinearAligner
 from atlas.components.options import option as option
 from atlas.components.sampler import Sampler as Sampler
+from atlas.components.store import Store as Store
 from atlas.errors import AtlasError as AtlasError
 from atlas.errors import AtlasWarning as AtlasWarning
 from atlas.hub.pulling import pull as pull
@@ -32,13 +33,16 @@ from atlas.verbs.aggregate import aggregate as aggregate
 from atlas.verbs.apply import apply as apply
 from atlas.verbs.compare import compare as compare
 from atlas.verbs.compose import compose as compose
+from atlas.verbs.compose import route as route
 from atlas.verbs.encode import encode as encode
 from atlas.verbs.evaluate import evaluate as evaluate
 from atlas.verbs.export import export as export
 from atlas.verbs.fit import fit as fit
 from atlas.verbs.moments import merge as merge
 from atlas.verbs.moments import moments as moments
-from atlas.verbs.route import route as route
 from atlas.verbs.sample import sample as sample
 from atlas.verbs.stitch import stitch as stitch
 from atlas.verbs.train import train as train
+from atlas.verbs.transfer import drop_shadow as drop_shadow
+from atlas.verbs.transfer import store_status as store_status
+from atlas.verbs.transfer import switch_store as switch_store

@@ -1,4 +1,4 @@
-"""What the author of a plugin may use beside the public names of `atlas`, each loaded on first use.
+"""Names for plugin authors beside the public names of `atlas`, each loaded on first use.
 
 The names stand in `authors.pyi`. Everything else in the packages of Atlas may change without notice.
 """

@@ -5,7 +5,12 @@ from atlas.cards.names import sha256_of as sha256_of
 from atlas.cards.names import slug as slug
 from atlas.cards.yaml import dump_yaml as dump_yaml
 from atlas.cards.yaml import parse_yaml as parse_yaml
+from atlas.components.choosing import chosen as chosen
 from atlas.components.head import HeadModel as HeadModel
+from atlas.components.store import SHADOW as SHADOW
+from atlas.components.store import VECTORS as VECTORS
+from atlas.components.store import Address as Address
+from atlas.components.store import Batch as Batch
 from atlas.hub.cache import Ref as Ref
 from atlas.hub.client import patiently as patiently
 from atlas.items.batches import ImageItems as ImageItems

@@ -1,4 +1,4 @@
-"""What goes wrong, in words a user can act on.
+"""Errors, in words a user can act on.
 
 Every mistake of a user raises `AtlasError` with one sentence: what is wrong, with the value, then " - " and what to do.
 The command line prints that sentence and exits with status 1.
@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 
 class AtlasError(Exception):
-    """A mistake the user can mend; its text is the message."""
+    """A mistake the user can correct; its text is the message."""
 
 
 class AtlasWarning(UserWarning):

@@ -1,4 +1,4 @@
-"""What shows how far long work has come."""
+"""Progress of long work."""
 
 from __future__ import annotations
 

@@ -39,7 +39,9 @@ def write_plugin(folder: Path, name: str, code: str, version: str = "1.0", distr
     distribution = distribution or f"latent-atlas-{name}"
     info = folder / f"{distribution.replace('-', '_')}-{version}.dist-info"
     info.mkdir(exist_ok=True)
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n")
+    (info / "METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\nRequires-Dist: latent-atlas\n"
+    )
     entries = info / "entry_points.txt"
     before = entries.read_text() if entries.exists() else "[latent_atlas]\n"
     entries.write_text(f"{before}{name} = {module}\n")

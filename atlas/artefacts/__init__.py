@@ -1,1 +1,1 @@
-"""What Atlas stores, alive: a card and its tensors together."""
+"""Artefacts in memory: a card and its tensors together."""

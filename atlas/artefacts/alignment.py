@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,7 +19,8 @@ from atlas.cards.kinds import DOMAIN, AlignmentCard, Metric, Part
 from atlas.cards.names import slug
 from atlas.cards.space import Space
 from atlas.components.aligner import Aligner
-from atlas.errors import AtlasError, AtlasWarning, CardError
+from atlas.components.linear import LinearAligner
+from atlas.errors import AtlasError, AtlasWarning, CardError, SpaceMismatchError
 from atlas.numerics.domain import Domain
 from atlas.plugins.catalogue import provider
 from atlas.storage.header import TensorFile
@@ -38,7 +40,7 @@ class Alignment(Artefact):
         target: the space it maps to.
         config: the options it was fitted with.
         n_pairs: how many pairs of vectors it was fitted on.
-        n_unpaired: how many vectors of either side it was fitted on beside these, whose partner it did not know.
+        n_unpaired: how many vectors of either side had no partner; a method that fits on pairs left them out.
         anchors: id of the anchors it was fitted on; '' if it was all pairs.
         dataset: what the items are from.
         metrics: what was measured of it.
@@ -88,8 +90,17 @@ class Alignment(Artefact):
         """
         if not isinstance(X, Vectors):
             return self.aligner.transform(X)
-        self.source.require(X.space, f"Alignment '{self.id}' maps from", "the vectors")
+        self.check_source(X.space)
         return X.in_space(self.target, self.aligner.transform(X.data))
+
+    def check_source(self, space: Space) -> None:
+        """Raise `SpaceMismatchError` unless vectors of a space can be mapped; those of the target have been already."""
+        self.source.require(space, f"Alignment '{self.id}' maps from", "the vectors")
+        if self.target.same(space) and not self.source.same(space):
+            raise SpaceMismatchError(
+                f"Alignment '{self.id}' maps from '{self.source.id}', and the vectors are of its target "
+                f"'{self.target.id}' already - use them as they are"
+            )
 
     def confidence(self, X: Any) -> Any:
         """Return how far each mapped vector is likely to be from the true one, in the unit of the target.
@@ -112,14 +123,14 @@ class Alignment(Artefact):
                 "(confidence=True), a method that takes moments"
             )
         if isinstance(X, Vectors):
-            self.source.require(X.space, f"Alignment '{self.id}' maps from", "the vectors")
+            self.check_source(X.space)
             X = X.data
         found = self.domain.errors(X)
         return found if isinstance(X, Tensor) else found.numpy()
 
     def check_domain(self, rows: Rows) -> None:
         """Warn if most rows lie outside the domain of the fit, as far as a sample of them can tell."""
-        if self.domain is None or not len(rows):
+        if self.domain is None or not len(rows) or rows.tensor.shape[1] != self.source.dim:
             return
         some = torch.linspace(0, len(rows) - 1, min(len(rows), SAMPLE), dtype=torch.float64).long()
         share = float(self.domain.outside(rows.take(some)).double().mean())
@@ -138,6 +149,18 @@ class Alignment(Artefact):
         fields["parts"] = tuple(replace(part, inverse=not part.inverse) for part in reversed(self.as_parts()))
         name = slug(f"{self.target.id}__{self.source.id}__{self.method}-inverse")
         return Alignment.of(Composed.of([(self.aligner, True)]), self.target, self.source, name, **fields)
+
+    def compiled(self) -> Callable[[np.ndarray], np.ndarray]:
+        """Return the map as a function of numpy arrays, for a server that maps a vector at a time.
+
+        It takes one vector (d_source,) or several (n, d_source). An affine map is a product and a sum, and checks
+        nothing: NaN comes out as NaN, and a wrong width is an error of numpy's.
+        """
+        if isinstance(self.aligner, LinearAligner):
+            weight, bias = (self.aligner.state[name].numpy() for name in ("weight", "bias"))
+            return lambda x: x @ weight + bias
+        transform = self.aligner.transform
+        return lambda x: transform(x[None])[0] if x.ndim == 1 else transform(x)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the tensors to store: those of the map, and of its domain as 'domain.<name>'."""

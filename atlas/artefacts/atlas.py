@@ -12,7 +12,7 @@ from torch import Tensor
 from atlas.artefacts.alignment import Alignment
 from atlas.artefacts.artefact import Artefact, OnCard, finite_tensors
 from atlas.artefacts.sketches import sketch_of
-from atlas.artefacts.vectors import Vectors
+from atlas.artefacts.vectors import Vectors, check_ids_meet
 from atlas.cards.kinds import AtlasCard, Metric
 from atlas.cards.names import slug
 from atlas.cards.sketch import Sketch
@@ -94,6 +94,7 @@ class Atlas(Artefact):
         """
         if not views:
             raise AtlasError(f"Atlas '{self.id}' needs at least one set of vectors, got none")
+        check_ids_meet(*views)
         order = list(dict.fromkeys(item for view in views for item in view.ids))
         row = {item: i for i, item in enumerate(order)}
         known = [chart.id for chart in self.charts]

@@ -12,15 +12,17 @@ from atlas.artefacts.artefact import Artefact, opened, write
 from atlas.artefacts.atlas import Atlas
 from atlas.artefacts.head import Head
 from atlas.artefacts.moments import Moments
+from atlas.artefacts.stores import is_store, read_store
 from atlas.artefacts.vector_files import read_matrix, read_parquet
 from atlas.artefacts.vectors import Vectors
 from atlas.cards.folder import BARE, CARD
 from atlas.cards.kinds import SpaceCard
 from atlas.cards.names import slug
-from atlas.cards.space import Space
+from atlas.cards.space import SPACE_KEY, Space
 from atlas.components.encoder import Encoder
 from atlas.errors import AtlasError
 from atlas.hub.pulling import locate
+from atlas.items.files import named
 from atlas.plugins.catalogue import create, provider
 from atlas.plugins.provenance import made_by
 from atlas.storage.files import as_path
@@ -88,29 +90,43 @@ _LOADERS: dict[str, Any] = {
 }
 
 
-def read_vectors(ref: str | Path) -> Vectors:
-    """Return vectors: a folder, a registry id, or a bare .npy, .safetensors or .parquet file."""
+def read_vectors(ref: str | Path, *, vector_column: str | None = None, id_column: str | None = None) -> Vectors:
+    """Return vectors: a folder, a registry id, a bare .npy, .safetensors or .parquet file, or the URL of a store.
+
+    Args:
+        ref: where they are.
+        vector_column: the column of a .parquet file that holds the vectors; None: the only one that holds arrays.
+        id_column: the column of a .parquet file that holds the ids; None: the one with a common name; '': none.
+    """
+    if is_store(ref):
+        return read_store(ref)
     path = locate(ref, ["vectors"])
-    return read_bare(path) if path.suffix in BARE and not path.is_dir() else load(path, "vectors")
+    bare = path.suffix in BARE and not path.is_dir()
+    return read_bare(path, vector_column, id_column) if bare else load(path, "vectors")
 
 
-def read_bare(path: str | Path) -> Vectors:
-    """Return the vectors of a bare .npy, .safetensors or .parquet file, of whose space only the dimension is known.
+def read_bare(path: str | Path, vector_column: str | None = None, id_column: str | None = None) -> Vectors:
+    """Return the vectors of a bare .npy, .safetensors or .parquet file.
 
-    Ids are its `id` column (.parquet) or its `ids` tensors (.safetensors), else row numbers. A .safetensors file holds
-    one matrix of floating-point numbers, or one called `vectors`.
+    Their space is the one that Atlas wrote into a .safetensors file; of any other only the dimension is known. Ids are
+    the `id` column (.parquet) or the `ids` tensors (.safetensors), else row numbers. A .safetensors file holds one
+    matrix of floating-point numbers, or one called `vectors`.
     """
     path = as_path(path)
     ids: Sequence[str] | None = None
-    labels = None
+    labels, written = None, ""
     if path.suffix == ".npy":
         rows = map_npy(path)
     elif path.suffix == ".safetensors":
-        rows, ids, labels = read_matrix(TensorFile(path))
+        file = TensorFile(path)
+        rows, ids, labels = read_matrix(file)
+        written = file.metadata(SPACE_KEY)
     else:
-        rows, ids = read_parquet(path)
+        rows, ids = read_parquet(path, vector_column, id_column)
     if 0 in rows.tensor.shape:
         raise AtlasError(f"'{path}' has no vectors: its shape is {tuple(rows.tensor.shape)}")
     ids = RowNumbers(len(rows)) if ids is None else ids
     classes = () if labels is None else tuple(str(i) for i in range(int(labels.max()) + 1))
-    return Vectors.made(Space(slug(path.stem), rows.tensor.shape[1]), rows, ids, labels, classes=classes)
+    with named(path):
+        space = Space.from_json(written) if written else Space(slug(path.stem), rows.tensor.shape[1])
+        return Vectors.made(space, rows, ids, labels, classes=classes)

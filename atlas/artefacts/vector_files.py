@@ -64,19 +64,16 @@ def _column(info: TensorInfo) -> TensorInfo:
     return TensorInfo(info.dtype, (info.shape[0], 1))
 
 
-def read_parquet(path: Path) -> tuple[Rows, Sequence[str] | None]:
+def read_parquet(
+    path: Path, vector_column: str | None = None, id_column: str | None = None
+) -> tuple[Rows, Sequence[str] | None]:
     """Return the vectors of a .parquet file, and its ids."""
     if not path.is_file():
         raise NotFoundError(f"There is no file '{path}'")
     with named(path):
         table = tables.read_parquet(path)
-        if len(table.arrays) != 1:
-            raise AtlasError(f"There must be one column of vectors, the columns are {', '.join(table.names)}")
-        X = table.column(table.arrays[0])
-        if X.ndim != 2 or X.dtype.kind not in "fiu":
-            found = f"{X.dtype} {X.shape[1:]}"
-            raise AtlasError(f"Column '{table.arrays[0]}' must hold vectors of numbers, has {found}")
-        ids = table.ids(None)
+        X = table.vectors(table.vector_columns(vector_column, id_column))
+        ids = table.ids(id_column)
     kept = torch.tensor(X).to(torch.float32)
     return Rows(kept), None if ids is None else check_ids(ids, len(X), str(path))
 

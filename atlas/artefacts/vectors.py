@@ -18,15 +18,19 @@ from atlas.cards.folder import BARE, CARD, MODEL, dump_card
 from atlas.cards.kinds import VectorsCard
 from atlas.cards.names import slug
 from atlas.cards.schema import shown
-from atlas.cards.space import Space
+from atlas.cards.space import SPACE_KEY, Space
 from atlas.errors import AtlasError, CardError
+from atlas.items.frames import table_of
 from atlas.numerics.arrays import as_matrix
 from atlas.storage.files import check_target, whole_file, whole_folder
 from atlas.storage.hashes import note_sha256
 from atlas.storage.header import TensorFile
-from atlas.storage.item_ids import RowNumbers, check_ids, match, pack_ids
+from atlas.storage.item_ids import RowNumbers, SomeRows, check_ids, match, pack_ids
 from atlas.storage.rows import Rows
 from atlas.storage.writers import Matrix
+
+# What vectors are called that were given no name.
+UNNAMED = "unnamed"
 
 
 @dataclass(frozen=True)
@@ -72,28 +76,49 @@ class Vectors(Artefact):
     def of(
         cls,
         data: Any,
-        space: Space | str = "unnamed",
+        space: Space | str = UNNAMED,
         *,
         ids: Sequence[str] | None = None,
         labels: Any = None,
         classes: Sequence[str] = (),
         dataset: str = "",
+        vector_column: str | None = None,
+        id_column: str | None = None,
+        label_column: str | None = None,
     ) -> Vectors:
-        """Return vectors from a tensor or array.
+        """Return vectors from an array, or from a table with a column of them.
 
         Args:
-            data: (n, d).
+            data: (n, d): a tensor, an array (of numpy, of scipy's sparse ones, or a memory map, which is not copied), a
+                sequence of rows; or a frame of pandas or polars, an Arrow table, a Hugging Face dataset.
             space: what made them; a name alone stands for a space of which nothing but the dimension is known.
-            ids: one text or whole number for each row; None: row numbers.
+            ids: one text or whole number for each row; None: those of a table, else row numbers.
             labels: one class name, or one number into `classes`, for each row; '', None, NaN or -1: unknown.
             classes: names of the classes, if the labels are numbers.
             dataset: what the items are from.
+            vector_column: the column of a table that holds the vectors; None: the only one that holds arrays. A table
+                of floating-point numbers alone has one column for each dimension.
+            id_column: the column that holds the ids; None: the one with a common name, such as id, else an index of
+                pandas that was set; '': none.
+            label_column: the column that holds the classes; None: the one with a common name; '': none.
         """
+        table = table_of(data)
+        if table is not None:
+            columns = table.vector_columns(vector_column, id_column, label_column)
+            ids = table.ids(id_column) if ids is None else ids
+            labels = table.classes(label_column) if labels is None else labels
+            data, carried = table.vectors(columns), table.space(columns[0])
+            space = Space.from_json(carried) if carried and space == UNNAMED else space
         X = as_matrix(data, "Vectors")
         known = space if isinstance(space, Space) else Space(slug(space), X.shape[1])
         numbers, names = encode_labels(labels, classes)
         ids = RowNumbers(len(X)) if ids is None else [str(_text_or_number(i, "Ids")) for i in _listed(ids)]
         return cls.made(known, Rows(X), ids, numbers, classes=names, dataset=dataset)
+
+    @property
+    def numbered(self) -> bool:
+        """Whether the ids are numbers of rows, made up where none were given."""
+        return isinstance(self.ids, (RowNumbers, SomeRows))
 
     @property
     def data(self) -> Tensor:
@@ -106,7 +131,7 @@ class Vectors(Artefact):
 
     def take(self, index: Tensor) -> Vectors:
         """Return the rows of an index, in its order."""
-        ids = [self.ids[i] for i in index.tolist()]
+        ids = (SomeRows if self.numbered else list)(self.ids[i] for i in index.tolist())
         labels = None if self.labels is None else self.labels[index]
         error = None if self.predicted_error is None else self.predicted_error[index]
         return Vectors(replace(self.card, n=len(ids)), Rows(self.data[index]), ids, labels, error)
@@ -208,6 +233,33 @@ def _text_or_number(value: Any, what: str) -> str | int:
         raise AtlasError(f"{what} must be texts or whole numbers, got {shown(value)}") from None
 
 
+def check_ids_meet(*views: Vectors, numbers: bool = False) -> None:
+    """Raise `AtlasError` where pairing by id would pair rows in silence that need not be of one item.
+
+    Numbers of rows, made up where there are no ids, mean nothing beside ids that were given; of two sets that have
+    none, the rows are each other's partners only if there are as many.
+
+    Args:
+        *views: vectors whose rows are to be paired.
+        numbers: whether rows are asked for by number, so that there may be more of them on one side.
+    """
+    first, *others = sorted(views, key=lambda view: not view.numbered)
+    for other in others:
+        if not first.numbered or first.ids == other.ids:
+            continue
+        if not other.numbered:
+            raise AtlasError(
+                f"Vectors of '{first.space.id}' have row numbers for ids, those of '{other.space.id}' ids of their own "
+                f"('{other.ids[0]}'...): no pair is known - give ids for both or for neither: --id-column NAME for a "
+                "table, atlas.Vectors.of(X, ids=...) in Python"
+            )
+        if not numbers and isinstance(first.ids, RowNumbers) and isinstance(other.ids, RowNumbers):
+            raise AtlasError(
+                f"Vectors of '{first.space.id}' are {len(first)}, those of '{other.space.id}' {len(other)}, and "
+                "neither have ids, so that no pair is known - give the same items, row by row, or ids for both"
+            )
+
+
 def paired(source: Vectors, target: Vectors, only: Sequence[str] | None = None) -> tuple[Vectors, Vectors]:
     """Return two sets of vectors with the same items, row by row.
 
@@ -220,6 +272,7 @@ def paired(source: Vectors, target: Vectors, only: Sequence[str] | None = None) 
         AtlasError: fewer than two items in common; the message says how many each has.
     """
     if only is not None:
+        check_ids_meet(source, target, numbers=True)
         return source.of_items(only), target.of_items(only)
     index = _shared(source, target)
     return (source, target) if index is None else (source.take(index[0]), target.take(index[1]))
@@ -228,6 +281,7 @@ def paired(source: Vectors, target: Vectors, only: Sequence[str] | None = None) 
 def seeds(source: Vectors, target: Vectors, only: Sequence[str] | None = None) -> Tensor:
     """Return the numbers (s, 2) of the rows of source and target that are of one item; arguments as for `paired`."""
     if only is not None:
+        check_ids_meet(source, target, numbers=True)
         return torch.stack([source.numbers_of(only), target.numbers_of(only)], 1)
     index = _shared(source, target)
     return torch.arange(len(source))[:, None].expand(-1, 2) if index is None else torch.stack(index, 1)
@@ -235,6 +289,7 @@ def seeds(source: Vectors, target: Vectors, only: Sequence[str] | None = None) -
 
 def _shared(source: Vectors, target: Vectors) -> tuple[Tensor, Tensor] | None:
     """Return the rows of the items that both have, None where they are the same; raise where they are too few."""
+    check_ids_meet(source, target)
     index = match(source.ids, target.ids)
     if index is not None and len(index[0]) < 2:
         a, b = source.ids[0], target.ids[0]
@@ -272,8 +327,9 @@ def written(
         with whole_file(path) as temporary:
             write_parquet(temporary, batches, like.ids, card.space.dim, like.predicted_error)
         return replace(like, card=card, rows=read_parquet(path)[0])
-    matrix = Matrix(dtype, (len(like), card.space.dim), None if path.suffix == ".npy" else like.tensors())
-    if path.suffix in BARE:
+    bare = {SPACE_KEY: card.space.to_json()} if path.suffix in BARE else {}
+    matrix = Matrix(dtype, (len(like), card.space.dim), None if path.suffix == ".npy" else like.tensors(), bare)
+    if bare:
         with whole_file(path) as temporary:
             matrix.write(temporary, batches)
         return replace(like, card=card, rows=matrix.rows(path))

@@ -234,9 +234,9 @@ class MomentsCard(Card):
 class AlignmentCard(Card):
     """A fitted map from a source space to a target space, and where it came from.
 
-    `n_unpaired` counts the rows of either side that it was fitted on without a partner that is known. `evaluation` says
-    where what its metrics were measured on is: references, as source, target and head. `fitted_on` is a `Sketch` of the
-    items it was fitted on, `parts` what it was made of, if it was not fitted itself.
+    `n_unpaired` counts the rows of either side whose partner was not known: a method that fits on pairs left them out.
+    `evaluation` says where what its metrics were measured on is: references, as source, target and head. `fitted_on` is
+    a `Sketch` of the items it was fitted on, `parts` what it was made of, if it was not fitted itself.
     """
 
     kind: ClassVar[str] = "alignment"
@@ -258,7 +258,7 @@ class AlignmentCard(Card):
 
 @dataclass(frozen=True)
 class HeadCard(Card):
-    """What reads vectors of one space: a classifier, a regressor or a decoder.
+    """A classifier, a regressor or a decoder on the vectors of one space.
 
     `evaluation` says where the vectors are that its metrics were measured on, as vectors; `fitted_on` is a `Sketch` of
     the items it was trained on.

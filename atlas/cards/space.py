@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from atlas.cards.names import SHA256, canonical, check_id, sha256_of
-from atlas.errors import CardError, SpaceMismatchError
+from atlas.cards.schema import build
+from atlas.errors import AtlasError, CardError, SpaceMismatchError
+
+# Under which bare files carry the space of their vectors: in the metadata of a .safetensors file, and in those of the
+# column of vectors of a .parquet file.
+SPACE_KEY = "latent_atlas.space"
+# As much as a card may have.
+MAX_TEXT = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -32,6 +40,21 @@ class Space:
         except (TypeError, ValueError, RecursionError) as error:
             raise CardError(f"Space '{self.id}' must have an identity of plain, finite data: {error}") from None
 
+    def to_json(self) -> str:
+        """Return the space as the one line of text that bare files carry under `SPACE_KEY`."""
+        return canonical({"id": self.id, "dim": self.dim, "encoder": self.encoder, "identity": dict(self.identity)})
+
+    @classmethod
+    def from_json(cls, text: str) -> Space:
+        """Return the space of the text that `to_json` made, or raise `CardError` where it could not have."""
+        try:
+            if len(text) > MAX_TEXT:
+                raise AtlasError(f"it has {len(text)} characters, more than {MAX_TEXT}")
+            return build(cls, json.loads(text))
+        except (ValueError, RecursionError, AtlasError) as error:
+            reason = str(error) if isinstance(error, AtlasError) else "not JSON"
+            raise CardError(f"The space under '{SPACE_KEY}' is damaged: {reason} - write the file anew") from None
+
     @property
     def known(self) -> bool:
         """Whether anything but the dimension is known."""
@@ -49,6 +72,12 @@ class Space:
         if self.known and other.known:
             return self.fingerprint == other.fingerprint
         return self.dim == other.dim
+
+    def same(self, other: Space) -> bool:
+        """Whether both are one space as far as is known: by fingerprint, or by name and dimension."""
+        if self.known and other.known:
+            return self.fingerprint == other.fingerprint
+        return (self.id, self.dim) == (other.id, other.dim)
 
     def require(self, other: Space, what: str, whose: str) -> None:
         """Raise unless vectors of `other` may be used where `what` asks for this space.

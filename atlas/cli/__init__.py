@@ -46,17 +46,17 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "Find": {
         "list": ("listing", "List the artefacts of the registry."),
-        "route": ("routes", "Find the best way between two spaces over published maps."),
+        "route": ("zoo", "Find the best way between two spaces over published maps."),
         "show": ("listing", "Show the card of an artefact."),
         "check": ("listing", "Report everything that is wrong with artefacts."),
     },
     "Share": {
-        "site": ("site", "Write registries as pages to look at."),
+        "site": ("zoo", "Write registries as pages to look at."),
         "push": ("hub", "Publish an artefact on the Hugging Face Hub."),
         "pull": ("hub", "Download an artefact from the Hub, and check it."),
         "verify": ("hub", "Check an artefact's hashes, numbers and figures."),
-        "index": ("hub", "Rebuild a registry from what is on the Hub."),
-        "lock": ("hub", "Write down what a recipe takes from the Hub."),
+        "index": ("hub", "Rebuild a registry from the Hub."),
+        "lock": ("hub", "Write down everything a recipe takes from the Hub."),
     },
     "Components": {
         "encoders": ("components", "List encoders and their options."),
@@ -64,6 +64,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "aligners": ("components", "List aligners and their options."),
         "aggregators": ("components", "List aggregators and their options."),
         "exporters": ("components", "List exporters and their options."),
+        "stores": ("stores", "List stores; show, switch and drop what is in one."),
         "heads": ("components", "List heads and their options."),
         "metrics": ("components", "List metrics."),
         "plugins": ("plugins", "List, install, make and check plugins."),
@@ -72,7 +73,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
 
 EPILOG = """\b
 A result goes to stdout, everything else to stderr. Exit status: 0, 1 for a
-mistake in what was given, 2 for wrong usage, 130 when interrupted.
+mistake in the input, 2 for wrong usage, 130 when interrupted.
 \b
 Completion: eval "$(_ATLAS_COMPLETE=bash_source atlas)" in ~/.bashrc
 (zsh_source, or: _ATLAS_COMPLETE=fish_source atlas | source)."""

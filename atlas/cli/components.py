@@ -32,7 +32,7 @@ def listing(kind: str, find: Found) -> click.Group:
                 rows = [[one["name"], one["summary"], one["plugin"]] for one in described]
                 put_table(["name", "what it does", "from"], rows, f"No {kind} is installed")
 
-    @group.command("show", help=f"Show what a {kind} does, and its options.")
+    @group.command("show", help=f"Describe a {kind} and its options.")
     @click.argument("name")
     @params.as_json
     def show(name: str, as_json: bool) -> None:

@@ -17,7 +17,7 @@ METAVARS = {"space": "ENCODER", "items": "INPUT", "head|space": "HEAD", "model":
 NUMBERS = {"seed": click.IntRange(0, 2**63 - 1), "batch size": click.IntRange(1), "int": click.INT}
 # What a verb may take that is no option of its command, or one that several commands share.
 SHARED = ("out", "overwrite", "progress", "options")
-SAVE = click.Option(["--save"], is_flag=True, help="Write the figures into the card of what was measured.")
+SAVE = click.Option(["--save"], is_flag=True, help="Write the figures into the card of the measured artefact.")
 
 
 def command(name: str) -> click.Command:
@@ -119,11 +119,13 @@ def _out(found: Verb) -> click.Parameter:
 
 def run_verb(verb: Verb, **values: Any) -> None:
     """Run a verb on what its command was given, write what it makes, and say so."""
+    from atlas.artefacts.stores import is_store
     from atlas.cli.made import own_folder, tell
 
     given = {name: value for name, value in values.items() if name in verb.parameters and value not in (None, ())}
     out, overwrite = values.get("out"), values.get("overwrite", False)
-    if out is not None and verb.stores:
+    to_store = verb.name == "apply" and is_store(out)
+    if out is not None and verb.stores and not to_store:
         from atlas.cards.folder import BARE
         from atlas.storage.files import check_target
 
@@ -133,9 +135,11 @@ def run_verb(verb: Verb, **values: Any) -> None:
         own_folder(given["artefact"])
     if values.get("options"):
         given["options"] = config_of(verb, given)
-    vectors = [name for name in given if verb.parameters[name].kind == "vectors"]
+    # A store is read batch by batch into a store.
+    vectors = [name for name in given if verb.parameters[name].kind == "vectors" and not to_store]
     refs = {name: given[name] if isinstance(given[name], tuple) else (given[name],) for name in vectors}
-    views = dict(zip(sum(refs.values(), ()), params.read_all(*sum(refs.values(), ())), strict=True))
+    columns = {name: given[name] for name in ("vector_column", "id_column") if name in given}
+    views = dict(zip(sum(refs.values(), ()), params.read_all(*sum(refs.values(), ()), **columns), strict=True))
     for name in vectors:
         found = [views[ref] for ref in refs[name]]
         given[name] = found if verb.parameters[name].many else found[0]

@@ -73,7 +73,7 @@ def sentence(error: BaseException, plugin: str) -> str:
 def _show_warning(
     shown: set[str], message: Any, category: Any, filename: Any, lineno: Any, file: Any = None, line: Any = None
 ) -> None:
-    # Warnings of other libraries are for whoever mends Atlas, not for whoever uses it.
+    # Warnings of other libraries are for developers of Atlas, not for its users.
     if issubclass(category, AtlasWarning):
         # A recipe may do the same thing many times; once is enough.
         if str(message) not in shown:

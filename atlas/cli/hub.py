@@ -82,7 +82,7 @@ def push_command(
     """Publish the artefact in FOLDER on the Hub, as one commit.
 
     The card, the tensors and a README are published, and curve.csv, picture.svg, picture.png and recipe.yaml where they
-    are beside the card. What people wrote into the README, and files of other names, stay.
+    are beside the card. Text that people wrote into the README, and files of other names, stay.
     """
     from atlas.cli.made import tell_overlap
     from atlas.hub.client import quiet
@@ -96,7 +96,7 @@ def push_command(
     how["fitted_on"] = how["fitted_on"] or ()
     done = push(folder, repo, dry_run=dry_run, evaluated_on=evaluated_on, head=head or "", **how)
     for name in sorted({*ITEMS} & {*done.files}):
-        say(f"{name} holds raw items: whoever can read the repository can read them")
+        say(f"{name} holds raw items: everybody who can read the repository can read them")
     tell_overlap(done.metrics)
     if not done.license:
         say("The card names no licence - name one with --license, such as cc-by-4.0")
@@ -127,9 +127,9 @@ def _plain(done: Push) -> dict[str, Any]:
 @click.command("pull")
 @click.argument("ref", required=False)
 @click.option("--to", metavar="FOLDER", type=click.Path(path_type=Path), help="Copy it to a folder of its own.")
-@click.option("--overwrite", is_flag=True, help="Replace what is at --to.")
+@click.option("--overwrite", is_flag=True, help="Replace the artefact at --to.")
 @click.option("--force", "force_download", is_flag=True, help="Download it again.")
-@click.option("--locked", is_flag=True, help="Pull what the lock file names, or fail with what differs.")
+@click.option("--locked", is_flag=True, help="Pull the commits that the lock file names, or fail with the differences.")
 @lock_file
 @params.as_json
 def pull_command(
@@ -164,7 +164,7 @@ def pull_command(
 @click.option("--source", metavar="VECTORS", help="Vectors to measure on; those the card names unless given.")
 @click.option("--target", metavar="VECTORS", help="Vectors of the same items in the target.")
 @click.option(
-    "--vectors", cls=params.Several, multiple=True, metavar="VECTORS...", help="For a head or an atlas: what it reads."
+    "--vectors", cls=params.Several, multiple=True, metavar="VECTORS...", help="For a head or an atlas: its input."
 )
 @click.option("--head", metavar="HEAD", help="Head of the target or the shared space.")
 @params.as_json
@@ -173,7 +173,7 @@ def pull_command(
 def verify_command(
     ctx: click.Context, ref: str, vectors: tuple[str, ...], as_json: bool, registry: Any, **data: str | None
 ) -> None:
-    """Check an artefact's hashes, numbers and plugin, and measure again what its card says it reaches.
+    """Check an artefact's hashes, numbers and plugin, and measure its figures again.
 
     The exit status is 1 if anything is wrong.
     """
@@ -251,7 +251,7 @@ def lock_command(what: tuple[str, ...], out: Path, values: dict[str, Any], regis
 
 
 def put_found(query: str, as_json: bool, **wanted: str) -> None:
-    """Print what a search of the Hub found, as a table or as JSON."""
+    """Print the results of a search of the Hub, as a table or as JSON."""
     from atlas.hub.searching import search
 
     found = search(query, **wanted)

@@ -31,7 +31,7 @@ KINDS = ("space", "anchors", "vectors", "moments", "alignment", "head", "atlas")
 @click.option("--for", "have", default="", metavar="VECTORS", help="Only what maps, reads or makes the space of these.")
 @click.option("--registry", multiple=True, metavar="FOLDER", help="List this folder alone; may be repeated.")
 @click.option("--hub", is_flag=True, help="Search the Hub instead; nothing is downloaded.")
-@click.option("--method", metavar="NAME", help="With --hub: only what this component made.")
+@click.option("--method", metavar="NAME", help="With --hub: only artefacts that this component made.")
 @click.option("--author", metavar="NAME", help="With --hub: only of this user or organisation.")
 @click.option("--sort", metavar="KEY", default="", help="A metric such as recall@10; with --hub: downloads, modified.")
 @params.as_json

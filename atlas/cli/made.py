@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from atlas.cards.kinds import Metric, merged
 from atlas.cli.output import put_json, put_table, say
-from atlas.cli.params import count, wrote
+from atlas.cli.params import count, tell_numbered, wrote
 from atlas.errors import AtlasError
 
 if TYPE_CHECKING:
@@ -43,8 +43,14 @@ def tell(verb: Verb, made: Any, values: Mapping[str, Any], given: Mapping[str, A
         given: what these stand for.
     """
     out: Any = values.get("out")
-    if verb.stores:
+    if getattr(made, "kind", "") == "transfer":
+        then = "atlas stores switch URL (again: back), or atlas stores drop URL"
+        rows = f"{count(len(made), 'vector')} of '{made.space.id}' ({made.space.dim} dimensions, digest {made.digest})"
+        wrote(rows, f"the shadow of '{made.store}'", then)
+    elif verb.stores:
         wrote(described(made), out, NEXT.get(verb.name, "").format(out))
+        if verb.name == "encode" and made.numbered:
+            tell_numbered([values["input"]])
         if values.get("save_space"):
             wrote(f"space '{made.space.id}'", values["save_space"])
     elif verb.makes == "file":
@@ -73,9 +79,8 @@ def described(made: Any) -> str:
         return f"head '{made.id}' of '{made.space.id}' ({count(len(made.classes), 'class')})"
     if made.kind == "atlas":
         return f"atlas '{made.id}' of {count(len(made.charts), 'space')} ({made.space.dim} dimensions)"
-    seen = [count(made.n_pairs, "item")] if made.n_pairs else []
-    seen += [f"{count(made.n_unpaired, 'vector')} without a known partner"] if made.n_unpaired else []
-    fitted = f", fitted on {' and '.join(seen)}" if seen else ""
+    alone = f", {count(made.n_unpaired, 'vector')} had no known partner" if made.n_unpaired else ""
+    fitted = f", fitted on {count(made.n_pairs, 'item')}{alone}" if made.n_pairs else alone
     return f"alignment '{made.id}' ({made.source.dim} to {made.target.dim} dimensions{fitted})"
 
 

@@ -60,7 +60,7 @@ values = click.option(
     help="Set an entry of a recipe's `values`, in YAML; what has a '/' and is there from here is a path from here.",
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-overwrite = click.option("--overwrite", is_flag=True, help="Replace what is at --out.")
+overwrite = click.option("--overwrite", is_flag=True, help="Replace the artefact at --out.")
 options = click.option(
     "-o", "--option", "options", nargs=2, multiple=True, metavar="KEY VALUE", help="Set an option; may be repeated."
 )
@@ -95,7 +95,12 @@ class Spread(click.Command):
 
 def out(what: str, required: bool = True) -> Callable[[F], F]:
     """Return the option that says where to write."""
-    return click.option("--out", required=required, metavar="PATH", type=click.Path(path_type=Path), help=what)
+    return click.option("--out", required=required, metavar="PATH", type=place, help=what)
+
+
+def place(text: str) -> Path | str:
+    """Return a path; a URL stays as it is, where a path would lose a slash."""
+    return text if "://" in text else Path(text)
 
 
 def option(decorator: Callable[[F], F]) -> click.Parameter:
@@ -103,16 +108,25 @@ def option(decorator: Callable[[F], F]) -> click.Parameter:
     return decorator(lambda: None).__click_params__[0]  # type: ignore[attr-defined]
 
 
-def read_all(*refs: str) -> list[Vectors]:
-    """Read vectors, with one note if any of them are bare files, of whose space only the dimension is known."""
+def read_all(*refs: str, **columns: str) -> list[Vectors]:
+    """Read vectors, with a note if any are bare files, of whose space only the dimension is known, or have no ids."""
     from atlas.artefacts.loading import read_vectors
 
-    found = [read_vectors(ref) for ref in refs]
+    found = [read_vectors(ref, **columns) for ref in refs]
     bare = [ref for ref, vectors in zip(refs, found, strict=True) if not vectors.space.known]
     if bare:
-        carry = "carries" if len(bare) == 1 else "carry"
-        say(f"Note: {_named(bare)} {carry} no space, so that only dimensions could be checked")
+        have = "has" if len(bare) == 1 else "have"
+        say(f"Note: {_named(bare)} {have} no space recorded - only the dimension was checked")
+    tell_numbered([ref for ref, vectors in zip(refs, found, strict=True) if vectors.numbered], paired=len(refs) > 1)
     return found
+
+
+def tell_numbered(refs: Sequence[str], paired: bool = False) -> None:
+    """Say which rows have made-up numbers for ids, if they may be paired by these or a column may hold better."""
+    tables = [ref for ref in refs if ref.lower().endswith((".csv", ".jsonl", ".parquet", ".tsv"))]
+    if tables or (refs and paired):
+        said = f"Note: the rows of {_named(refs)} have no ids and are numbered from 0"
+        say(said + (" - name the column that holds ids with --id-column" if tables else ""))
 
 
 def _named(refs: Sequence[str]) -> str:

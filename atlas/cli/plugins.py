@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from atlas.plugins.discovery import Plugin
     from atlas.testing.package import Found
 
-KINDS = ("aligner", "encoder", "sampler", "aggregator", "exporter")
+KINDS = ("aligner", "encoder", "sampler", "aggregator", "exporter", "store")
 dry_run = click.option("--dry-run", is_flag=True, help="Print the command and do not run it.")
 
 
@@ -40,7 +40,7 @@ def plugins_command(ctx: click.Context, as_json: bool) -> None:
 @plugins_command.command("list")
 @params.as_json
 def list_plugins(as_json: bool) -> None:
-    """List plugins, what they provide, and what is wrong with them."""
+    """List plugins, their components, and their faults."""
     from atlas.plugins.catalogue import plugins
 
     found = plugins()
@@ -77,7 +77,7 @@ def state(plugin: Plugin) -> str:
 
 @plugins_command.command("install")
 @click.argument("specs", nargs=-1, required=True, metavar="SPEC...")
-@click.option("--upgrade", "-U", is_flag=True, help="Replace what is installed by the newest version.")
+@click.option("--upgrade", "-U", is_flag=True, help="Replace the installed version by the newest.")
 @click.option("--editable", "-e", is_flag=True, help="Use folders where they are, so that changes are seen at once.")
 @dry_run
 def install_plugins(specs: tuple[str, ...], upgrade: bool, editable: bool, dry_run: bool) -> None:
@@ -154,12 +154,12 @@ def put_new(before: list[Plugin]) -> None:
         provides = ", ".join(f"{kind} {', '.join(names)}" for kind, names in one["provides"].items())
         put(f"{one['name']} {one['version']}: {provides or one['disabled']}")
     if not new:
-        say("No new plugin was found - what was installed was there already")
+        say("No new plugin was found - all of it was installed already")
 
 
 @plugins_command.command("new")
 @click.argument("name")
-@click.option("--kind", type=click.Choice(KINDS), required=True, help="What the plugin provides.")
+@click.option("--kind", type=click.Choice(KINDS), required=True, help="The kind of its component.")
 @click.option(
     "--out", metavar="FOLDER", type=click.Path(path_type=Path), help="Where to; by default ./latent-atlas-NAME."
 )
@@ -175,15 +175,17 @@ def new_plugin(name: str, kind: str, out: Path | None) -> None:
 
 @plugins_command.command("check")
 @click.argument("package", default=".", metavar="[PACKAGE]")
+@params.options
 @params.as_json
-def check_plugin(package: str, as_json: bool) -> None:
+def check_plugin(package: str, options: tuple[tuple[str, str], ...], as_json: bool) -> None:
     """Check that a plugin keeps every promise.
 
-    PACKAGE is its folder, by default this one, or its name if it is installed.
+    PACKAGE is its folder, by default this one, or its name if it is installed. Each of its components takes those of
+    the options that it has.
     """
     from atlas.testing.package import check_package
 
-    found = check_package(package)
+    found = check_package(package, options)
     if as_json:
         put_json([dataclasses.asdict(one) for one in found])
     else:

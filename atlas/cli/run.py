@@ -18,14 +18,18 @@ if TYPE_CHECKING:
 
 @click.command("run")
 @click.argument("recipe", type=click.Path(path_type=Path), metavar="RECIPE.yaml")
-@params.out("Folder for what the steps make; that of a run before is taken up again.")
+@params.out("Folder for the results of the steps; an earlier run in it is resumed.")
 @params.values
 @click.option(
     "-j", "--jobs", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Do N jobs side by side."
 )
-@click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
+@click.option("--dry-run", is_flag=True, help="Show the jobs, and do nothing.")
 @click.option("--force", is_flag=True, help="Do everything again.")
-@click.option("--locked", is_flag=True, help="Take from the Hub what the lock file names, or fail with what differs.")
+@click.option(
+    "--locked",
+    is_flag=True,
+    help="Take what the lock file names, or fail with the differences.",
+)
 @click.option("--lock", default="atlas.lock", show_default=True, metavar="FILE", help="The lock file.")
 @params.as_json
 @params.registry

@@ -1,1 +1,1 @@
-"""The contracts of what plugins provide: encoders, samplers, aligners, aggregators, exporters, and of heads."""
+"""The contracts of what plugins provide: encoders, samplers, aligners, aggregators, exporters, stores, and of heads."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -12,6 +12,8 @@ from torch import Tensor
 from atlas.components.options import Component
 from atlas.errors import AtlasError
 from atlas.numerics.arrays import as_matrix, frozen
+
+T = TypeVar("T")
 
 
 class HeadModel(Component):
@@ -26,6 +28,8 @@ class HeadModel(Component):
     tensors: ClassVar[dict[str, str]] = {}
 
     _state: dict[str, Tensor] | None = None
+    _known_sizes: dict[str, int]
+    _made: dict[tuple[torch.dtype, torch.device], Any]
 
     def __post_init__(self) -> None:
         for opt in self.options():
@@ -119,7 +123,7 @@ class HeadModel(Component):
         Raises:
             AtlasError: the head is not fitted, or reads vectors of another dimension.
         """
-        sizes = self._sizes(self.state)
+        sizes = self._known_sizes if self.state else {}
         if d != sizes["d"]:
             raise self.fail(f"reads vectors of {sizes['d']} dimensions, got {d}")
         return sizes["C"]
@@ -139,11 +143,20 @@ class HeadModel(Component):
 
     def _take(self, state: Mapping[str, Tensor]) -> None:
         """Make tensors, learned or loaded, the state, or raise `AtlasError` saying why they cannot be."""
-        self._sizes(state)
+        sizes = self._sizes(state)
         for name, tensor in state.items():
             if not bool(torch.isfinite(tensor.to(torch.float32)).all()):
                 raise self.fail(f"has NaN or infinity in '{name}'")
-        self._state = frozen(state)
+        self._state, self._known_sizes, self._made = frozen(state), sizes, {}
+
+    def _kept(self, X: Tensor, make: Callable[[], T]) -> T:
+        """Return what `make` makes of the state for vectors of X's dtype and device, and keep it for the next call."""
+        if torch.compiler.is_compiling() or torch.is_inference_mode_enabled():
+            return make()
+        key = (X.dtype, X.device)
+        if key not in self._made:
+            self._made = {key: make()}
+        return self._made[key]
 
     def _sizes(self, state: Mapping[str, Tensor]) -> dict[str, int]:
         if state.keys() != self.tensors.keys():

@@ -8,5 +8,7 @@ from atlas.components.encoder import Encoder
 from atlas.components.exporter import Exporter
 from atlas.components.options import Component
 from atlas.components.sampler import Sampler
+from atlas.components.store import Store
 
-KINDS: dict[str, type[Component]] = {cls.kind: cls for cls in (Encoder, Sampler, Aligner, Aggregator, Exporter)}
+_ALL: tuple[type[Component], ...] = (Encoder, Sampler, Aligner, Aggregator, Exporter, Store)
+KINDS = {cls.kind: cls for cls in _ALL}

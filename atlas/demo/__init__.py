@@ -1,1 +1,1 @@
-"""What `atlas demo` does: the verbs on the digits that ship with Atlas, a table, a page and a picture."""
+"""The demo: the verbs on the digits that ship with Atlas, a table, a page and a picture."""

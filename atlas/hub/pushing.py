@@ -233,7 +233,7 @@ def _extra(path: Path) -> str:
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
-        raise AtlasError(f"'{path}' is not UTF-8 text - mend it, or remove it") from None
+        raise AtlasError(f"'{path}' is not UTF-8 text - fix it, or remove it") from None
     if local := _local(text):
         raise AtlasError(f"'{path}' holds the local path '{local}' - publish no local paths")
     return text

@@ -103,7 +103,7 @@ class Target:
         try:
             return (source.fetch(self.head, name) / name).read_bytes().decode()
         except UnicodeDecodeError:
-            raise AtlasError(f"'{self.ref}': its {name} is not UTF-8 text - mend it first") from None
+            raise AtlasError(f"'{self.ref}': its {name} is not UTF-8 text - fix it first") from None
 
     def prepare(self, private: bool | None, create_pr: bool) -> bool:
         """Make the repository and the branch if they are not there, and return whether that was needed."""

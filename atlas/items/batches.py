@@ -267,5 +267,5 @@ def texts(values: Sequence[Any], where: Callable[[int], str]) -> list[str]:
             try:
                 value.encode()
             except UnicodeEncodeError:
-                raise AtlasError(f"{where(i)} holds half a character (a lone surrogate) - mend the text") from None
+                raise AtlasError(f"{where(i)} holds half a character (a lone surrogate) - correct the text") from None
     return list(values)

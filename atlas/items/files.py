@@ -21,7 +21,7 @@ from torch import Tensor
 from atlas.cards.names import slug
 from atlas.errors import AtlasError, AtlasWarning, NotFoundError
 from atlas.items.batches import ArrayItems, ImageItems, Items, TextItems, as_items
-from atlas.items.tables import find_column, lines_of, read_csv, read_jsonl, read_parquet
+from atlas.items.tables import Table, find_column, lines_of, read_csv, read_jsonl, read_parquet
 from atlas.storage.files import as_path
 from atlas.storage.header import read_header, size_of
 from atlas.storage.item_ids import unpack_ids
@@ -116,9 +116,19 @@ def name_of(path: Path) -> str:
 
 
 def _table(path: Path, text_column: str | None, label_column: str | None, id_column: str | None) -> Items:
-    table = TABLES[path.suffix.lower()](path)
+    return table_items(TABLES[path.suffix.lower()](path), name_of(path), text_column, label_column, id_column)
+
+
+def table_items(
+    table: Table,
+    name: str = "",
+    text_column: str | None = None,
+    label_column: str | None = None,
+    id_column: str | None = None,
+) -> Items:
+    """Return the items of a table: texts, or arrays where it has but one column of these."""
     items = table.items(text_column)
-    about = {"name": name_of(path), "ids": table.ids(id_column), "labels": table.labels(label_column)}
+    about = {"name": name, "ids": table.ids(id_column), "labels": table.labels(label_column)}
     return TextItems(items, **about) if isinstance(items, list) else ArrayItems(items, **about)
 
 

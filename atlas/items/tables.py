@@ -13,12 +13,14 @@ from typing import Any
 
 import numpy as np
 
+from atlas.cards.space import SPACE_KEY
 from atlas.errors import AtlasError, first_line, unknown
 from atlas.items.batches import texts
 
 TEXT = "text texts sentence sentences question query content document utterance review abstract body passage prompt"
 LABEL = "label labels class category intent topic target"
 ID = "id _id item_id doc_id docid uid guid uuid"
+VECTOR = "vector vectors embedding embeddings emb"
 
 
 @dataclass(frozen=True)
@@ -30,12 +32,18 @@ class Table:
         column: returns the values of a column, for arrays as one array.
         where: says which row the i-th is, as a person would look for it.
         arrays: names of the columns that hold arrays.
+        numbers: names of the columns that hold floating-point numbers.
+        index: what names the rows where no column does; None: nothing.
+        space: returns the space that a column of vectors carries as text, '' if it carries none.
     """
 
     names: Sequence[str]
     column: Callable[[str], Any]
     where: Callable[[int], str]
     arrays: Sequence[str] = ()
+    numbers: Sequence[str] = ()
+    index: Sequence[Any] | None = None
+    space: Callable[[str], str] = lambda name: ""
 
     def items(self, wanted: str | None) -> list[str] | np.ndarray:
         """Return the items: texts, or an array (n, ...)."""
@@ -43,12 +51,36 @@ class Table:
         if name is None and len(self.arrays) == 1:
             name = self.arrays[0]
         if name is None:
-            columns = ", ".join(f"'{name}'" for name in self.names[:20]) + (", ..." if len(self.names) > 20 else "")
             raise AtlasError(
-                f"No column is called 'text' or the like, there are {columns} - say which with {_flag('text')}"
+                f"No column is called 'text' or the like, there are {self._named()} - say which with {_flag('text')}"
             )
         values = self.column(name)
         return values if name in self.arrays else texts(values, lambda i: f"'{name}' in {self.where(i)}")
+
+    def vector_columns(self, wanted: str | None, *others: str | None) -> list[str]:
+        """Return the column of vectors; where there is none, all but ids, classes and others, if these hold numbers."""
+        name = find_column(self.arrays, wanted or None, VECTOR, "vector")
+        if name is not None or len(self.arrays) == 1:
+            return [name or self.arrays[0]]
+        aside = {*others, *ID.split(), *LABEL.split()}
+        left = [name for name in self.names if name not in aside]
+        if left and not self.arrays and set(left) <= set(self.numbers):
+            return left
+        raise AtlasError(
+            f"There must be one column of vectors, there are {self._named()} - say which with {_flag('vector')}"
+        )
+
+    def _named(self) -> str:
+        return ", ".join(f"'{name}'" for name in self.names[:20]) + (", ..." if len(self.names) > 20 else "")
+
+    def vectors(self, names: Sequence[str]) -> np.ndarray:
+        """Return the vectors (n, d) of a column, or of one for each dimension."""
+        if names[0] not in self.arrays:
+            return np.stack([self.column(name) for name in names], 1)
+        X = self.column(names[0])
+        if X.ndim != 2 or X.dtype.kind not in "fiu":
+            raise AtlasError(f"Column '{names[0]}' must hold vectors of numbers, has {X.dtype} {X.shape[1:]}")
+        return X
 
     def labels(self, wanted: str | None) -> list[str] | None:
         """Return the class of each item, '' where it is not known, or None if no column holds classes."""
@@ -60,16 +92,26 @@ class Table:
         names = ["" if value is None or value != value else str(value) for value in values]
         return texts(names, lambda i: f"'{name}' in {self.where(i)}")
 
+    def classes(self, wanted: str | None) -> list[str] | None:
+        """Return the class of each item as `labels` does, but None where a column is only called as if it held them."""
+        try:
+            return self.labels(wanted)
+        except AtlasError:
+            if wanted:
+                raise
+            return None
+
     def ids(self, wanted: str | None) -> list[str] | None:
         """Return the id of each item, or None if no column holds ids."""
         name = find_column(self.names, wanted, ID, "id")
-        if name is None:
+        if name is None and self.index is None:
             return None
         values = self._checked(name, "an id", lambda value: isinstance(value, (str, int)) and value != "")
         return texts([str(value) for value in values], lambda i: f"'{name}' in {self.where(i)}")
 
-    def _checked(self, name: str, what: str, fits: Callable[[Any], bool]) -> list[Any]:
-        values = list(self.column(name))
+    def _checked(self, name: str | None, what: str, fits: Callable[[Any], bool]) -> list[Any]:
+        values = list(self.index or () if name is None else self.column(name))
+        name = name or "the index"
         for i, value in enumerate(values):
             if not fits(value):
                 found = "empty" if value is None or value == "" else type(value).__name__
@@ -78,7 +120,7 @@ class Table:
                     if what == "a class"
                     else f"number the rows: {_flag('id', '')}"
                 )
-                raise AtlasError(f"'{name}' in {self.where(i)} is not {what}, but {found} - mend it, or {without}")
+                raise AtlasError(f"'{name}' in {self.where(i)} is not {what}, but {found} - correct it, or {without}")
         return values
 
 
@@ -210,22 +252,42 @@ def read_jsonl(path: Path) -> Table:
 
 
 def read_parquet(path: Path) -> Table:
-    """Return the table of a .parquet file; columns of lists are arrays."""
+    """Return the table of a .parquet file."""
     pa, parquet = arrow()
     try:
         schema = parquet.read_schema(path)
     except (pa.ArrowException, OSError) as error:
         raise AtlasError(f"Truncated or not a .parquet file: {first_line(error)}") from None
-    arrays = [field.name for field in schema if _is_list(field.type)]
 
     def column(name: str) -> Any:
         try:
-            values = parquet.read_table(path, columns=[name]).column(0).combine_chunks()
+            return parquet.read_table(path, columns=[name]).column(0).combine_chunks()
         except (pa.ArrowException, OSError) as error:
             raise AtlasError(f"Column '{name}' cannot be read: {first_line(error)}") from None
-        return _stacked(values, f"Column '{name}'") if name in arrays else values.to_pylist()
 
-    return Table(schema.names, column, lambda i: f"row {i}", arrays)
+    return arrow_table(schema, column)
+
+
+def arrow_table(schema: Any, read: Callable[[str], Any]) -> Table:
+    """Return a table of Arrow columns, of which those of lists are arrays.
+
+    Args:
+        schema: names and types of the columns.
+        read: returns a column as an array of Arrow.
+    """
+    arrays = [field.name for field in schema if _is_list(field.type)]
+    numbers = [field.name for field in schema if str(field.type) in ("halffloat", "float", "double")]
+
+    def column(name: str) -> Any:
+        values = read(name)
+        if name in arrays:
+            return _stacked(values, f"Column '{name}'")
+        return values.to_numpy(zero_copy_only=False) if name in numbers else values.to_pylist()
+
+    def space(name: str) -> str:
+        return ((schema.field(name).metadata or {}).get(SPACE_KEY.encode()) or b"").decode(errors="replace")
+
+    return Table(schema.names, column, lambda i: f"row {i}", arrays, numbers, space=space)
 
 
 def arrow() -> tuple[Any, Any]:
@@ -245,18 +307,26 @@ def _is_list(kind: Any) -> bool:
 
 
 def _stacked(values: Any, what: str) -> np.ndarray:
-    """Return a column of lists (of lists...) of numbers as one array, or raise `AtlasError` if their lengths differ."""
+    """Return a column of lists (of lists...) of numbers as one array, or raise `AtlasError` if their lengths differ.
+
+    Where a vector is missing, there is a row of NaN.
+    """
     from pyarrow import compute
 
-    shape = [len(values)]
+    present, shape = values.is_valid().to_numpy(zero_copy_only=False), [int(len(values) - values.null_count)]
+    values = values.drop_null() if values.null_count else values
     while _is_list(values.type) and not hasattr(values, "to_numpy_ndarray"):
         lengths = compute.unique(compute.list_value_length(values)).to_pylist()
-        if len(lengths) > 1 or lengths == [None]:
+        if len(lengths) != 1 or values.null_count:
             raise AtlasError(f"{what} must hold arrays of one shape, none missing")
-        shape.append(lengths[0] if lengths else 0)
+        shape.append(lengths[0])
         values = values.flatten()
     if values.null_count:
         raise AtlasError(f"{what} must hold arrays of one shape, none missing")
-    if hasattr(values, "to_numpy_ndarray"):
-        return values.to_numpy_ndarray()
-    return values.to_numpy(zero_copy_only=False).reshape(shape)
+    array = hasattr(values, "to_numpy_ndarray")
+    found = values.to_numpy_ndarray() if array else values.to_numpy(zero_copy_only=False).reshape(shape)
+    if present.all():
+        return found
+    whole = np.full((len(present), *found.shape[1:]), np.nan, found.dtype if found.dtype.kind == "f" else np.float64)
+    whole[present] = found
+    return whole

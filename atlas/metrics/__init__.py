@@ -24,6 +24,7 @@ from atlas.metrics.retrieval import (
     mrr,
     mutual_knn,
     mutual_knns,
+    neighbours_kept,
     ranks,
     recall_at_k,
     reciprocal_ranks,

@@ -17,6 +17,8 @@ from atlas.numerics.arrays import unit
 
 # Similarities held at once: what fits into the processor's cache, and at least so many rows of them.
 _HELD, _ROWS = 2**22, 32
+# Queries and targets at a time where similarities are only counted: the tile stays in the cache of one core.
+_TILE, _DEVICE_TILE = (256, 1024), (2**12, 2**15)
 
 
 def ranks(queries: Any, targets: Any) -> Tensor:
@@ -29,13 +31,17 @@ def ranks(queries: Any, targets: Any) -> Tensor:
         targets: (n, d); row i is the true match of query i.
     """
     queries, targets = (unit(working(t)) for t in same_space(queries, targets))
+    queries = queries.to(targets)
     slack = 8 * torch.finfo(targets.dtype).eps
-    found = []
-    for block, similarity in _similarities(queries.to(targets), targets):
-        own = similarity.diagonal(block.start) - slack
-        # The match itself is among those counted.
-        found.append((similarity >= own[:, None]).sum(1))
-    return torch.cat(found).cpu()
+    # Below zero: further than the match, which is itself among those counted.
+    least = (slack - (queries * targets).sum(1))[:, None]
+    found = torch.zeros(len(queries), dtype=torch.int64, device=targets.device)
+    height, width = _TILE if targets.device.type == "cpu" else _DEVICE_TILE
+    for columns in targets.split(width):
+        for block in blocks(len(queries), height):
+            nearer = torch.addmm(least[block], queries[block], columns.T)
+            found[block] += torch.ge(nearer, 0, out=nearer).sum(1).long()
+    return found.cpu()
 
 
 def hits(queries: Any, targets: Any, k: int = 1) -> Tensor:
@@ -80,17 +86,26 @@ def mutual_knns(X: Any, Y: Any, k: int = 10, similarity: str = "cosine") -> Tens
         raise AtlasError(f"similarity must be cosine or dot, got '{similarity}'")
     _check_k(k, len(X) - 1)
     X, Y = (unit(working(t)) if similarity == "cosine" else working(t) for t in (X, Y))
-    shared = []
-    for block, near_x, near_y in _both((X, X), (Y, Y)):
-        for near in (near_x, near_y):
-            near.diagonal(block.start).fill_(-torch.inf)
-        shared.append(_shared(near_x, near_y, k))
-    return torch.cat(shared) / k
+    return _others_shared((X, X), (Y, Y), k)
 
 
 def mutual_knn(X: Any, Y: Any, k: int = 10, similarity: str = "cosine") -> float:
     """Return the mean share of k nearest neighbours that two spaces agree on; chance is k / (n - 1)."""
     return float(mutual_knns(X, Y, k, similarity).mean())
+
+
+def neighbours_kept(made: tuple[Any, Any], native: tuple[Any, Any], k: int = 10) -> Tensor:
+    """Return for each item the share of what native vectors find that others find, too, (n,) float64.
+
+    Args:
+        made: queries and index (n, d); row i of both is of item i.
+        native: queries and index (n, e) of the same items.
+        k: nearest rows by cosine, the item itself left out; 1 to n - 1. Ties as in `mutual_knns`.
+    """
+    paired(made[0], native[0])
+    _check_k(k, len(made[0]) - 1)
+    a, b = (tuple(unit(working(t)) for t in same_space(*pair)) for pair in (made, native))
+    return _others_shared((a[0], a[1]), (b[0], b[1]), k)
 
 
 def jaccards(X: Any, Y: Any, k: int = 10) -> Tensor:
@@ -128,6 +143,16 @@ def _both(a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor]) -> Iterator[tuple[
     """Yield slices of the queries, and the similarities of two pairs of queries and targets."""
     for (block, first), (_, second) in zip(_similarities(*a), _similarities(*b), strict=True):
         yield block, first, second
+
+
+def _others_shared(a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor], k: int) -> Tensor:
+    """Return the share of their k nearest, itself left out, that the queries of two pairs have in common, (n,)."""
+    shared = []
+    for block, near_a, near_b in _both(a, b):
+        for near in (near_a, near_b):
+            near.diagonal(block.start).fill_(-torch.inf)
+        shared.append(_shared(near_a, near_b, k))
+    return torch.cat(shared) / k
 
 
 def _shared(A: Tensor, B: Tensor, k: int) -> Tensor:

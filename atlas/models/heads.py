@@ -1,4 +1,4 @@
-"""What reads the vectors of one space: classifiers, regressors and decoders.
+"""Heads: classifiers, regressors and decoders on the vectors of one space.
 
 A head takes options as the components of plugins do, but the list of heads is closed: loading one runs no other code.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from atlas.components.head import HeadModel
 from atlas.components.options import option
 from atlas.errors import AtlasError, unknown
 from atlas.models import network
+from atlas.models.regression import logistic, ridge
 from atlas.numerics.arrays import all_equal, frozen, unit
 
 _CHUNK = 2**24
@@ -35,7 +36,7 @@ class LinearHead(HeadModel):
 
     loss: str = option(
         "logistic",
-        help="What is minimised: 'logistic' for classes, 'ridge' (squared error) for classes or targets",
+        help="The loss: 'logistic' for classes, 'ridge' (squared error) for classes or targets",
         choices=("logistic", "ridge"),
     )
     penalty: float = option(1e-3, help="Penalty on squared weights, as a fraction of the mean variance of the vectors")
@@ -59,50 +60,6 @@ class LinearHead(HeadModel):
 
     def _scores(self, X: Tensor) -> Tensor:
         return X @ self.state["weight"].to(X) + self.state["bias"].to(X)
-
-
-def ridge(X: Tensor, Y: Tensor, penalty: float) -> tuple[Tensor, Tensor]:
-    """Return weight (d, m) and bias (m,) that minimise ||X weight + bias - Y||^2 / n + penalty ||weight||^2.
-
-    Args:
-        X: (n, d) float64, centred.
-        Y: (n, m) float64.
-        penalty: greater than 0.
-    """
-    n, d = X.shape
-    bias = Y.mean(0)
-    factor, failed = torch.linalg.cholesky_ex(X.T @ X / n + penalty * torch.eye(d, dtype=X.dtype))
-    if failed:
-        raise AtlasError(f"Ridge regression with a penalty of {penalty} has no stable solution - raise the penalty")
-    return torch.cholesky_solve(X.T @ (Y - bias) / n, factor), bias
-
-
-def logistic(X: Tensor, y: Tensor, classes: int, penalty: float) -> tuple[Tensor, Tensor]:
-    """Return weight (d, C) and bias (C,) that minimise the mean cross-entropy + penalty / 2 ||weight||^2.
-
-    By L-BFGS over all rows, until no component of the gradient is above 1e-6.
-
-    Args:
-        X: (n, d) float64, centred and of unit mean variance.
-        y: (n,) int64 below `classes`.
-        classes: C.
-        penalty: greater than 0.
-    """
-    parameters = torch.zeros(X.shape[1] + 1, classes, dtype=X.dtype, requires_grad=True)
-    weight, bias = parameters.detach()[:-1], parameters.detach()[-1]
-    hot = F.one_hot(y, classes)
-
-    @torch.no_grad()
-    def closure() -> Tensor:
-        logs = torch.log_softmax(X @ weight + bias, 1)
-        error = (logs.exp() - hot) / len(X)
-        # The gradient by hand: autograd would keep several more copies of the scores.
-        parameters.grad = torch.cat([X.T @ error + penalty * weight, error.sum(0, keepdim=True)])
-        return penalty / 2 * weight.square().sum() - logs.gather(1, y[:, None]).mean()
-
-    limits: dict[str, Any] = {"max_iter": 1000, "tolerance_grad": 1e-6, "tolerance_change": 0, "history_size": 20}
-    torch.optim.LBFGS([parameters], line_search_fn="strong_wolfe", **limits).step(closure)  # type: ignore[arg-type]
-    return weight, bias
 
 
 @dataclass
@@ -213,7 +170,8 @@ class KernelHead(HeadModel):
         state = {"landmarks": X[chosen.sort().values], "gamma": self.gamma / size}
         Y = (F.one_hot(y, outputs) if y.ndim == 1 else y).double()
         bias = Y.mean(0)
-        A, K = (nearness(rows, state["landmarks"], state["gamma"]) for rows in (X, state["landmarks"]))
+        landmarks = Points(state["landmarks"])
+        A, K = (nearness(rows, landmarks, state["gamma"]) for rows in (X, state["landmarks"]))
         # Landmarks that are alike make K singular: what is added is far below the rounding of float32.
         K = self.penalty * (K + 1e-6 * torch.eye(len(K), dtype=K.dtype))
         factor, failed = torch.linalg.cholesky_ex(A.T @ A / len(X) + K)
@@ -222,16 +180,16 @@ class KernelHead(HeadModel):
         return {**state, "weight": torch.cholesky_solve(A.T @ (Y - bias) / len(X), factor), "bias": bias}
 
     def _scores(self, X: Tensor) -> Tensor:
-        landmarks, gamma, weight, bias = (self.state[name].to(X) for name in self.tensors)
+        gamma, weight, bias = (self.state[name].to(X) for name in ("gamma", "weight", "bias"))
+        landmarks = self._kept(X, lambda: Points(self.state["landmarks"].to(X)))
         # A loop over blocks would fix the number of rows of what is traced, as an exporter does.
-        parts = (X,) if torch.compiler.is_compiling() else X.split(max(1, _CHUNK // len(landmarks)))
+        parts = (X,) if torch.compiler.is_compiling() else X.split(max(1, _CHUNK // len(weight)))
         return torch.cat([nearness(part, landmarks, gamma) @ weight + bias for part in parts])
 
 
-def nearness(X: Tensor, landmarks: Tensor, gamma: Tensor) -> Tensor:
-    """Return (n, m): the radial kernel of rows of X (n, d) and landmarks (m, d)."""
-    opposite, scale = distances(X, landmarks)
-    return (gamma * scale * scale * opposite.clamp_max(0)).exp()
+def nearness(X: Tensor, landmarks: Points, gamma: Tensor) -> Tensor:
+    """Return (n, m): the radial kernel of rows of X (n, d) and m landmarks."""
+    return (gamma * landmarks.scale * landmarks.scale * landmarks.nearness(X).clamp_max(0)).exp()
 
 
 @dataclass
@@ -241,7 +199,7 @@ class NearestMeanHead(HeadModel):
     name = "nearest-mean"
     tensors = {"means": "Cd"}
 
-    metric: str = option("cosine", help="What nearest means; with cosine, vectors have length 1", choices=METRICS)
+    metric: str = option("cosine", help="The measure of nearness; with cosine, vectors have length 1", choices=METRICS)
 
     def _fit(self, X: Tensor, y: Tensor, outputs: int, seed: int) -> dict[str, Tensor]:
         X = unit(X.double()) if self.metric == "cosine" else X.double()
@@ -249,7 +207,7 @@ class NearestMeanHead(HeadModel):
         return {"means": sums / y.bincount()[:, None]}
 
     def _scores(self, X: Tensor) -> Tensor:
-        return similarity(X, self.state["means"].to(X), self.metric)
+        return self._kept(X, lambda: to_points(self.state["means"].to(X), self.metric))(X)
 
 
 @dataclass
@@ -260,7 +218,7 @@ class NearestNeighboursHead(HeadModel):
     tensors = {"vectors": "nd", "labels": "n"}
 
     k: int = option(5, help="How many neighbours vote")
-    metric: str = option("cosine", help="What nearest means", choices=METRICS)
+    metric: str = option("cosine", help="The measure of nearness", choices=METRICS)
 
     def _fit(self, X: Tensor, y: Tensor, outputs: int, seed: int) -> dict[str, Tensor]:
         return {"vectors": X, "labels": y}
@@ -275,39 +233,57 @@ class NearestNeighboursHead(HeadModel):
         return {**sizes, "C": int(labels.max()) + 1}
 
     def _scores(self, X: Tensor) -> Tensor:
-        vectors, labels = self.state["vectors"].to(X), self.state["labels"].to(X.device)
+        labels = self.state["labels"].to(X.device)
+        similarity = self._kept(X, lambda: to_points(self.state["vectors"].to(X), self.metric))
         # Of classes with as many votes the one with the nearest neighbour wins: together these add less than one vote.
         votes = 1 + 0.5 ** torch.arange(1, self.k + 1, device=X.device).to(X.dtype)
         result = X.new_zeros(len(X), self.outputs(X.shape[1]))
-        rows = max(1, _CHUNK // len(vectors))
+        rows = max(1, _CHUNK // len(labels))
         for part, scores in zip(X.split(rows), result.split(rows), strict=True):
-            nearest = similarity(part, vectors, self.metric).topk(self.k).indices
+            nearest = similarity(part).topk(self.k).indices
             scores.scatter_add_(1, labels[nearest], votes.expand(len(part), -1))
         return result
 
 
 def similarity(X: Tensor, Y: Tensor, metric: str) -> Tensor:
-    """Return (n, m): the cosine of each pair of rows of X (n, d) and Y (m, d), or minus their squared distance.
+    """Return (n, m): the cosine of each pair of rows of X (n, d) and Y (m, d), or minus their squared distance."""
+    return to_points(Y, metric)(X)
 
-    In units of the size of Y, if that is so large or small that squares would overflow or vanish.
+
+def to_points(Y: Tensor, metric: str) -> Callable[[Tensor], Tensor]:
+    """Return what gives rows of X (n, d) their cosine with each row of Y (m, d), or minus their squared distance.
+
+    The latter in units of the size of Y, if that is so large or small that squares would overflow or vanish.
     """
-    if metric == "cosine":
-        return unit(X) @ unit(Y).T
-    return distances(X, Y)[0]
+    if metric == "euclidean":
+        return Points(Y).nearness
+    directions = unit(Y).T
+    return lambda X: unit(X) @ directions
 
 
-def distances(X: Tensor, Y: Tensor) -> tuple[Tensor, Tensor]:
-    """Return minus the squared distance of each pair of rows, (n, m), and the unit of length: 1 for ordinary sizes."""
-    # Moved near the origin, or the difference of large squares loses its digits.
-    centre = Y.mean(0)
-    X, Y = X - centre, Y - centre
-    # What is traced, as an exporter does, cannot look at its numbers.
-    size = Y.new_ones(()) if torch.compiler.is_compiling() else Y.abs().amax()
-    # Squares of other sizes would overflow or vanish.
-    ordinary = torch.compiler.is_compiling() or 2**-30 < size < 2**30 or size == 0
-    scale = size.new_ones(()) if ordinary else size
-    X, Y = X / scale, Y / scale
-    return 2 * X @ Y.T - X.square().sum(1, keepdim=True) - Y.square().sum(1), scale
+class Points:
+    """Vectors that distances are measured to, with everything about them that is the same for all others.
+
+    Attributes:
+        scale: the unit of length: 1 for ordinary sizes.
+    """
+
+    def __init__(self, Y: Tensor) -> None:
+        # Moved near the origin, or the difference of large squares loses its digits.
+        self._centre = Y.mean(0)
+        Y = Y - self._centre
+        # What is traced, as an exporter does, cannot look at its numbers.
+        size = Y.new_ones(()) if torch.compiler.is_compiling() else Y.abs().amax()
+        # Squares of other sizes would overflow or vanish.
+        ordinary = torch.compiler.is_compiling() or 2**-30 < size < 2**30 or size == 0
+        self.scale = size.new_ones(()) if ordinary else size
+        Y = Y / self.scale
+        self._doubled, self._squares = 2 * Y.T, Y.square().sum(1)
+
+    def nearness(self, X: Tensor) -> Tensor:
+        """Return (n, m): minus the squared distance of each row of X (n, d) to each of these vectors."""
+        X = (X - self._centre) / self.scale
+        return X @ self._doubled - X.square().sum(1, keepdim=True) - self._squares
 
 
 HEADS: dict[str, type[HeadModel]] = {

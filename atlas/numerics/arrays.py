@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from atlas.cards.names import sha256_of
-from atlas.errors import AtlasError, first_line
+from atlas.errors import AtlasError, first_line, in_a_line
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
+# A sparse matrix is made dense up to this many bytes.
+MAX_DENSE = 2**31
 # The next wider type, where torch does not have the array's own.
 _WIDER = {"u2": "i4", "u4": "i8", "u8": "f8", "f12": "f8", "f16": "f8"}
 
@@ -127,12 +130,27 @@ def _as_tensor(X: Any, what: str) -> Tensor:
     try:
         if isinstance(X, torch.Tensor):
             return X
+        if hasattr(X, "toarray") and hasattr(X, "nnz"):
+            X = _dense(X, what)
+        elif isinstance(X, (list, tuple)) and X and isinstance(X[0], (torch.Tensor, np.ndarray)):
+            return torch.stack([torch.as_tensor(row) for row in X])
         if not hasattr(X, "__array__"):
             return torch.as_tensor(X)
         return tensor_of(np.asarray(X))
     except (TypeError, ValueError, RuntimeError, OverflowError):
         of = f" of {X.dtype}" if isinstance(X, np.ndarray) else ""
         raise AtlasError(f"{what} must be a tensor or an array of numbers, got {type(X).__name__}{of}") from None
+
+
+def _dense(X: Any, what: str) -> np.ndarray:
+    """Return a sparse matrix of scipy as an array, if that is not absurdly large."""
+    size = math.prod(X.shape) * X.dtype.itemsize
+    if size > MAX_DENSE:
+        advice = "reduce its columns first, as with sklearn.decomposition.TruncatedSVD"
+        raise AtlasError(
+            f"{what} of shape {X.shape} would take {size / 2**30:.1f} GiB if it were not sparse - {advice}"
+        )
+    return X.toarray()
 
 
 def as_matrix(X: Any, what: str, finite: bool = False) -> Tensor:
@@ -199,10 +217,11 @@ def check_finite(t: Tensor, what: str, first_row: int = 0, more: bool = False) -
     raise not_finite(what, int(bad.sum()), first_row + int(bad.any(1).nonzero()[0]), more)
 
 
-def not_finite(what: str, count: int, row: int, more: bool = False) -> AtlasError:
+def not_finite(what: str, count: int, row: int, more: bool = False, id: str = "") -> AtlasError:
     """Return the error for values that are NaN or infinite: how many (at least, if there are more rows), and where."""
+    row_of = f"{row} ('{in_a_line(id, 60)}')" if id else str(row)
     values = ("at least " if more else "") + ("1 value that is" if count == 1 else f"{count} values that are")
-    return AtlasError(f"{what} has {values} NaN or infinite, the first in row {row} - remove those rows")
+    return AtlasError(f"{what} has {values} NaN or infinite, the first in row {row_of} - remove those rows")
 
 
 def like(result: Tensor, given: Any, tensor: Tensor) -> Any:

@@ -11,6 +11,7 @@ from atlas.components.aligner import Aligner
 from atlas.components.encoder import Encoder
 from atlas.components.exporter import Exporter
 from atlas.components.sampler import Sampler
+from atlas.components.store import Store
 
 hookspec = HookspecMarker("atlas")
 hookimpl = HookimplMarker("atlas")
@@ -39,3 +40,8 @@ def register_aggregators() -> Iterable[type[Aggregator]]:
 @hookspec
 def register_exporters() -> Iterable[type[Exporter]]:
     """Return the exporter classes this plugin provides."""
+
+
+@hookspec
+def register_stores() -> Iterable[type[Store]]:
+    """Return the store classes this plugin provides."""

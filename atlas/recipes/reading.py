@@ -301,7 +301,7 @@ def _axis(name: str, given: Any, done: Mapping[str, list[Job]]) -> list[dict[str
         if not _VARIABLE_NAME.fullmatch(part):
             raise AtlasError(f"{part!r} must be lower-case letters, digits, '-' and '_'")
         if part in RESERVED:
-            raise AtlasError(f"'{part}' is told of every figure - choose another name")
+            raise AtlasError(f"'{part}' is a field of every figure - choose another name")
     rows = _listed(given, len(names))
     if len(names) == 1:
         return [{name: value} for value in rows]

@@ -10,8 +10,8 @@ from typing import Any
 
 from atlas.cards.folder import MODEL
 from atlas.cards.kinds import Card, Metric
-from atlas.errors import AtlasError
-from atlas.hub.cache import SCHEME
+from atlas.errors import AtlasError, NotFoundError
+from atlas.hub.cache import INSIDE, SCHEME
 from atlas.hub.pulling import locate
 from atlas.hub.pushing import not_finite
 from atlas.sharing.measuring import measurable
@@ -57,6 +57,8 @@ def verify(ref: str | Path, data: Mapping[str, str] | None = None, **keywords: A
         checks.append(Check("hashes", True, f"{MODEL} is the one the card describes, sha256 {card.sha256[:12]}..."))
         checks += _numbers(folder, card)
     checks.append(_plugin(folder, card))
+    if card.kind == "alignment" and str(ref).startswith(SCHEME):
+        checks += _beside(str(ref), card, keywords)
     if hasattr(card, "evaluation"):
         checks += _figures(folder, card, {**_named(card, data or {}), **(data or {})})
     return checks
@@ -87,6 +89,21 @@ def _numbers(folder: Path, card: Card) -> Iterator[Check]:
         condition = float(values[0] / values[-1]) if float(values[-1]) > 0 else float("inf")
         note = " - some directions are lost, do not run it backwards" if condition > ILL_CONDITIONED else ""
         yield Check("condition", None if note else True, f"condition number {condition:.3g}{note}")
+
+
+def _beside(ref: str, card: Any, keywords: Mapping[str, Any]) -> Iterator[Check]:
+    """Check the moments that lie beside an alignment on the Hub, if there are any."""
+    from atlas.artefacts.loading import load
+
+    try:
+        found = load(ref, "moments", inside=INSIDE, **keywords)
+    except NotFoundError:
+        return
+    except AtlasError as error:
+        yield Check("moments", False, str(error))
+        return
+    same = card.source.matches(found.source) and card.target.matches(found.target)
+    yield Check("moments", same, f"those beside it are of {found.n:,} pairs" + ("" if same else " of other spaces"))
 
 
 def _sums(folder: Path, card: Any) -> Check:

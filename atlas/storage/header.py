@@ -1,7 +1,7 @@
 """The header of a safetensors file: what tensors it holds, and where. Nothing here needs torch.
 
-The header written here holds `{"format": "pt"}` and nothing else, and tensors lie in the order they are given, so that
-the same inputs make the same bytes.
+The header written here holds `{"format": "pt"}`, that of a bare file of vectors their space, too, and nothing else;
+tensors lie in the order they are given, so that the same inputs make the same bytes.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import math
 import struct
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from atlas.cards.kinds import TensorInfo
@@ -35,8 +36,8 @@ class TensorFile:
         self.path = path
 
     @functools.cached_property
-    def _header(self) -> tuple[dict[str, TensorInfo], dict[str, int]]:
-        return read_header(self.path)
+    def _header(self) -> tuple[dict[str, TensorInfo], dict[str, int], Any]:
+        return _read(self.path)
 
     @property
     def infos(self) -> dict[str, TensorInfo]:
@@ -48,10 +49,15 @@ class TensorFile:
         """At which byte each of them begins."""
         return self._header[1]
 
+    def metadata(self, key: str) -> str:
+        """Return a text that the file carries beside its tensors; '' if it does not."""
+        found = self._header[2]
+        return str(found.get(key, "")) if isinstance(found, dict) else ""
 
-def header_of(tensors: Mapping[str, TensorInfo]) -> bytes:
+
+def header_of(tensors: Mapping[str, TensorInfo], metadata: Mapping[str, str] = MappingProxyType({})) -> bytes:
     """Return the first bytes of a safetensors file that holds tensors of these dtypes and shapes, in this order."""
-    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    header: dict[str, Any] = {"__metadata__": {"format": "pt", **metadata}}
     end = 0
     for name, info in tensors.items():
         start, end = end, end + size_of(info)
@@ -73,6 +79,11 @@ def read_header(path: Path) -> tuple[dict[str, TensorInfo], dict[str, int]]:
         NotFoundError: no such file.
         CardError: truncated, or a header whose sizes, offsets or dtypes cannot be right.
     """
+    return _read(path)[:2]
+
+
+def _read(path: Path) -> tuple[dict[str, TensorInfo], dict[str, int], Any]:
+    """Return what `read_header` does, and the metadata, in which anything may be."""
     if not path.exists():
         raise NotFoundError(f"There is no file '{path}'")
     try:
@@ -85,7 +96,10 @@ def read_header(path: Path) -> tuple[dict[str, TensorInfo], dict[str, int]]:
             header = json.loads(file.read(length), object_pairs_hook=_distinct)
     except (ValueError, RecursionError):
         raise CardError(f"{path}: not a safetensors file: its header is not JSON") from None
-    return _checked_header(path, header, 8 + length, size)
+    if not isinstance(header, dict):
+        raise CardError(f"{path}: not a safetensors file: its header is not a mapping")
+    metadata = header.pop("__metadata__", None)
+    return *_checked_header(path, header, 8 + length, size), metadata
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -96,9 +110,6 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _checked_header(path: Path, header: Any, begin: int, size: int) -> tuple[dict[str, TensorInfo], dict[str, int]]:
-    if not isinstance(header, dict):
-        raise CardError(f"{path}: not a safetensors file: its header is not a mapping")
-    header.pop("__metadata__", None)
     infos, starts, end = {}, {}, 0
     try:
         for name, entry in sorted(header.items(), key=lambda item: tuple(item[1]["data_offsets"])):

@@ -40,6 +40,10 @@ class RowNumbers(Sequence[str]):
     __hash__ = None  # type: ignore[assignment]
 
 
+class SomeRows(list[str]):
+    """The ids of some of the rows that have none of their own: numbers that mean nothing beside ids that were given."""
+
+
 def check_ids(ids: Sequence[str], n: int, what: str) -> Sequence[str]:
     """Return ids, or raise `AtlasError` if there is not exactly one, distinct, for each of n rows."""
     if len(ids) != n:
@@ -78,7 +82,7 @@ def pack_ids(ids: Sequence[str]) -> dict[str, Tensor]:
     try:
         encoded = [item.encode() for item in ids]
     except UnicodeEncodeError as error:
-        raise AtlasError(f"The id {error.object!r} holds half a character (a lone surrogate) - mend it") from None
+        raise AtlasError(f"The id {error.object!r} holds half a character (a lone surrogate) - correct it") from None
     ends = np.cumsum([len(item) for item in encoded], dtype=np.int64)
     blob = np.frombuffer(bytearray(b"".join(encoded)), dtype=np.uint8)
     return {"ids.ends": torch.from_numpy(ends), "ids.text": torch.from_numpy(blob)}

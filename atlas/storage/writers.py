@@ -6,6 +6,7 @@ import struct
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -27,13 +28,20 @@ class Matrix:
         start: at which byte the matrix begins.
     """
 
-    def __init__(self, dtype: torch.dtype, shape: tuple[int, int], others: Mapping[str, Tensor] | None) -> None:
+    def __init__(
+        self,
+        dtype: torch.dtype,
+        shape: tuple[int, int],
+        others: Mapping[str, Tensor] | None,
+        metadata: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         """Plan a file.
 
         Args:
             dtype: of the rows.
             shape: (n, d).
             others: tensors to store beside the matrix, in a safetensors file; None: a .npy file.
+            metadata: texts that a safetensors file carries.
         """
         self.dtype = dtype
         # Eight-byte numbers first and bytes last, so that every tensor begins at a multiple of its own size.
@@ -42,7 +50,7 @@ class Matrix:
         self.infos = {name: info_of(t) for name, t in first.items()}
         self.infos["vectors"] = TensorInfo(NAMES[dtype], shape)
         self.infos.update({name: info_of(t) for name, t in self._last.items()})
-        header = npy_header(dtype, shape) if others is None else header_of(self.infos)
+        header = npy_header(dtype, shape) if others is None else header_of(self.infos, metadata)
         self._first = [memoryview(header), *map(bytes_of, first.values())]
         self.start = sum(map(len, self._first))
 

@@ -1,4 +1,4 @@
-"""Checks that a plugin's components keep the promises all components make, for the tests of whoever wrote them.
+"""Checks that a plugin's components keep the promises all components make, for the tests of plugin authors.
 
     from atlas.testing import check_aligner
 
@@ -6,12 +6,12 @@
         check_aligner(MyAligner())
 
 A broken promise raises `AssertionError` with one sentence. `ALIGNER_CHECKS`, `ENCODER_CHECKS`, `SAMPLER_CHECKS`,
-`AGGREGATOR_CHECKS` and `EXPORTER_CHECKS` hold the checks one by one.
+`AGGREGATOR_CHECKS`, `EXPORTER_CHECKS` and `STORE_CHECKS` hold the checks one by one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ from atlas.testing.encoders import ENCODER_CHECKS
 from atlas.testing.exporters import EXPORTER_CHECKS, applies_the_same
 from atlas.testing.promises import attempt
 from atlas.testing.samplers import SAMPLER_CHECKS
+from atlas.testing.stores import STORE_CHECKS, Make, ids_of, rows
 
 if TYPE_CHECKING:
     from atlas.artefacts.alignment import Alignment
@@ -37,6 +38,7 @@ CHECKS: dict[str, tuple[Any, ...]] = {
     "sampler": SAMPLER_CHECKS,
     "aggregator": AGGREGATOR_CHECKS,
     "exporter": EXPORTER_CHECKS,
+    "store": STORE_CHECKS,
 }
 
 __all__ = [
@@ -46,11 +48,13 @@ __all__ = [
     "ENCODER_CHECKS",
     "EXPORTER_CHECKS",
     "SAMPLER_CHECKS",
+    "STORE_CHECKS",
     "check_aggregator",
     "check_aligner",
     "check_encoder",
     "check_exporter",
     "check_sampler",
+    "check_store",
 ]
 
 
@@ -99,3 +103,16 @@ def check_exporter(
     _run(EXPORTER_CHECKS, exporter, alignment)
     if apply is not None:
         _run((applies_the_same,), exporter, alignment, apply)
+
+
+def check_store(make: Make, ids: Sequence[str] | None = None) -> None:
+    """Run every check on a kind of store, each on new ones.
+
+    Args:
+        make: a function that makes a new store of some rows, of which it is given ids, n texts, and vectors (n, d), an
+            array of float32 of length 1: without a shadow, and such that `type(store).at(store.address)` opens it
+            again.
+        ids: forty that the store can hold, if it cannot hold any text.
+    """
+    known = ids_of(ids)
+    _run(STORE_CHECKS, make(known[:1], rows(1, 3)), make, known)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import importlib.util
-import re
 import sys
 from collections.abc import Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
 
-_REQUIREMENT = re.compile(r"\s*([A-Za-z0-9._-]+)\s*(\[[^\]]*\])?[^;]*(;.*)?")
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+
 # One that cannot be imported is then met, or the import is for type checkers alone.
 _GUARDS = ("ImportError", "ModuleNotFoundError", "TYPE_CHECKING")
 
@@ -23,38 +25,42 @@ def undeclared(module: str, requirements: Iterable[str]) -> str:
         requirements: of its distribution, with those of its extras: "faiss-cpu>=1.15", or as its metadata has them.
     """
     own = module.partition(":")[0].partition(".")[0]
-    brought, missing = _brought(requirements)
-    known = metadata.packages_distributions()
-    roots = {name.partition(".")[0] for file in _files(own) for name in _imports(ast.parse(file.read_text("utf-8")))}
+    # Its own extras are installed by whoever needs them; those of others only where they are asked for.
+    required = list(_required(requirements, None))
+    brought, known = _brought(required), metadata.packages_distributions()
+    here = {canonicalize_name(name) for names in known.values() for name in names}
+    missing = {name for name, _ in required} - here
+    roots = {name.partition(".")[0] for file in _files(own) for name in _imports(_parsed(file))}
     strange = []
     for root in sorted(roots - {own, "atlas", *sys.stdlib_module_names}):
-        providers = {_canonical(name) for name in known.get(root, [root])}
+        providers = {canonicalize_name(name) for name in known.get(root, [root])}
         # What a requirement that is not installed here provides cannot be known.
         if not providers & brought and (root in known or not missing):
             strange.append(root)
     return f"It imports {', '.join(strange)}, which it does not require - add it to its dependencies" if strange else ""
 
 
-def _canonical(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
-def _brought(requirements: Iterable[str]) -> tuple[set[str], bool]:
-    """Return all distributions that come with some requirements, and whether one of these is not installed."""
-    brought, missing = set(), False
-    # Extras of the plugin itself are installed by whoever needs them; those of others only where they are asked for.
-    pending = [(text, True, True) for text in requirements]
+def _brought(requirements: Iterable[tuple[str, frozenset[str]]]) -> set[str]:
+    """Return all distributions that come with some requirements, these among them."""
+    pending = list(requirements)
+    brought = set(pending)
     while pending:
-        text, extras, own = pending.pop()
-        match = _REQUIREMENT.match(text)
-        if match is None or _canonical(match[1]) in brought or ("extra" in (match[3] or "") and not extras):
-            continue
-        brought.add(_canonical(match[1]))
-        try:
-            pending += [(other, bool(match[2]), False) for other in metadata.requires(match[1]) or []]
-        except metadata.PackageNotFoundError:
-            missing = missing or own
-    return brought, missing
+        name, extras = pending.pop()
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            new = set(_required(metadata.requires(name) or [], extras)) - brought
+            pending += new
+            brought |= new
+    return {name for name, _ in brought}
+
+
+def _required(texts: Iterable[str], extras: frozenset[str] | None) -> Iterator[tuple[str, frozenset[str]]]:
+    """Yield the name, and the extras asked for, of each requirement that holds here with some extras; None for any."""
+    for text in texts:
+        with contextlib.suppress(InvalidRequirement):
+            one = Requirement(text)
+            marker = one.marker if extras is not None else None
+            if marker is None or any(marker.evaluate({"extra": extra}) for extra in extras or [""]):
+                yield canonicalize_name(one.name), frozenset(one.extras)
 
 
 def _files(module: str) -> list[Path]:
@@ -63,6 +69,14 @@ def _files(module: str) -> list[Path]:
     if folders:
         return [file for folder in folders for file in sorted(Path(folder).rglob("*.py"))]
     return [Path(spec.origin)] if spec and spec.origin else []
+
+
+def _parsed(file: Path) -> ast.AST:
+    """Return the code of a file; none, where it is a template or the like."""
+    try:
+        return ast.parse(file.read_bytes())
+    except (SyntaxError, ValueError):
+        return ast.Module([], [])
 
 
 def _imports(tree: ast.AST) -> Iterator[str]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import json
 import os
 import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -21,6 +22,10 @@ from atlas.errors import AtlasError, unknown
 from atlas.plugins.catalogue import plugins
 from atlas.plugins.discovery import GROUP, Plugin, installed
 from atlas.plugins.loading import LIMIT, load
+from atlas.testing.declared import undeclared
+from atlas.testing.promises import chosen
+
+_DECLARED = "Installing it brings along what it imports"
 
 
 @dataclass(frozen=True)
@@ -36,23 +41,45 @@ class Found:
     skipped: str = ""
 
 
-def check_package(package: str) -> list[Found]:
+def check_package(package: str, options: Sequence[tuple[str, str]] = ()) -> list[Found]:
     """Check a plugin: the folder of its project, or its name or that of its distribution if it is installed.
 
+    Args:
+        package: which.
+        options: names and texts, as given with `-o`; each component takes those that it has.
+
     Raises:
-        AtlasError: there is no such plugin.
+        AtlasError: there is no such plugin, or none of its components has one of the options, or of such a type.
     """
-    entries, paths = _entries(package)
+    entries, paths, requirements = _entries(package)
     found: list[Found] = []
+    loaded: list[Plugin] = []
     for entry in entries:
-        found += import_is_quiet(entry, paths)
+        quiet = import_is_quiet(entry, paths)
+        found += quiet
+        if not quiet[0].broken:
+            with _on_path(paths):
+                found.append(Found(f"plugin {entry.name}", _DECLARED, undeclared(entry.value, requirements)))
+                loaded.append(Plugin(entry))
+                load(loaded[-1])
+    _refuse_unknown(options, loaded)
+    for plugin in loaded:
         with _on_path(paths):
-            found += _components(entry)
+            found += _components(plugin, options)
     return found
 
 
-def _entries(package: str) -> tuple[list[metadata.EntryPoint], list[str]]:
-    """Return the entry points of a plugin, and the folders to import them from."""
+def _refuse_unknown(options: Sequence[tuple[str, str]], loaded: Sequence[Plugin]) -> None:
+    known = {
+        opt.name for plugin in loaded for classes in plugin.classes.values() for c in classes for opt in c.options()
+    }
+    for name, _ in options:
+        if loaded and name.replace("-", "_") not in known:
+            raise AtlasError(unknown("option of the components of this plugin", name, known))
+
+
+def _entries(package: str) -> tuple[list[metadata.EntryPoint], list[str], list[str]]:
+    """Return the entry points of a plugin, the folders to import them from, and what it requires."""
     folder = Path(package)
     if folder.is_dir():
         if not (folder / "pyproject.toml").exists():
@@ -65,13 +92,16 @@ def _entries(package: str) -> tuple[list[metadata.EntryPoint], list[str]]:
         if not table:
             raise AtlasError(f"'{folder / 'pyproject.toml'}' names no plugin - add [project.entry-points.{GROUP}]")
         entries = [metadata.EntryPoint(name, value, GROUP) for name, value in table.items()]
-        return entries, [str(path) for path in (folder.absolute(), (folder / "src").absolute()) if path.is_dir()]
+        paths = [str(path) for path in (folder.absolute(), (folder / "src").absolute()) if path.is_dir()]
+        extras = project.get("optional-dependencies", {}).values()
+        return entries, paths, [*project.get("dependencies", []), *itertools.chain.from_iterable(extras)]
     known = installed()
     entries = [plugin.entry for plugin in known if plugin.is_in([package])]
     if not entries:
         hint = " - for a folder, give its path" if os.sep not in package else ""
         raise AtlasError(unknown("plugin", package, [plugin.name for plugin in known]) + hint)
-    return entries, []
+    distribution = next(plugin.distribution for plugin in known if plugin.is_in([package]))
+    return entries, [], (metadata.requires(distribution) or []) if distribution else []
 
 
 @contextlib.contextmanager
@@ -105,18 +135,16 @@ def import_is_quiet(entry: metadata.EntryPoint, paths: list[str]) -> list[Found]
     return [Found(f"plugin {entry.name}", promise, broken) for promise, broken in said]
 
 
-def _components(entry: metadata.EntryPoint) -> list[Found]:
+def _components(plugin: Plugin, options: Sequence[tuple[str, str]]) -> list[Found]:
     """Return what is found of every component of a plugin."""
-    what = f"plugin {entry.name}"
-    plugin = Plugin(entry)
-    load(plugin)
+    what = f"plugin {plugin.name}"
     if plugin.broken:
         return [Found(what, "Its hooks return well-formed classes", plugin.broken)]
     found = [Found(what, "Its hooks return well-formed classes")]
     for kind, provided in plugin.classes.items():
-        found += [_name_is_free(entry, kind, cls) for cls in provided]
+        found += [_name_is_free(plugin.entry, kind, cls) for cls in provided]
         for cls in provided:
-            found += _contract(kind, cls)
+            found += _contract(kind, cls, chosen(cls, options))
     return found
 
 
@@ -126,29 +154,30 @@ def _name_is_free(entry: metadata.EntryPoint, kind: str, cls: type[Component]) -
     return Found(f"{kind} {cls.name}", "No other plugin that is installed has one of this name", broken)
 
 
-def _contract(kind: str, cls: type[Component]) -> list[Found]:
-    """Return what every check says of a component with its options at their defaults."""
+def _contract(kind: str, cls: type[Component], config: Mapping[str, Any]) -> list[Found]:
+    """Return what every check says of a component with some options, the others at their defaults."""
     from atlas.testing import CHECKS
 
     what = f"{kind} {cls.name}"
-    required = [opt.name for opt in cls.options() if opt.default is MISSING]
+    required = [opt.name for opt in cls.options() if opt.default is MISSING and opt.name not in config]
     takes = getattr(cls, "takes", "") if kind == "exporter" else ""
-    if required or takes:
-        reason = f"option '{required[0]}' has no default" if required else f"it takes {takes} alone"
-        skipped = f"{reason} - in its tests, call atlas.testing.check_{kind}()"
+    if required or takes or kind == "store":
+        reason = f"it takes {takes} alone -" if takes else "only its author knows how to make one -"
+        reason = f"option '{required[0]}' has no default - set it with -o, or" if required else reason
+        skipped = f"{reason} in its tests, call atlas.testing.check_{kind}()"
         return [Found(what, "It keeps the promises of its kind", skipped=skipped)]
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
-        found = [_one(what, check, cls) for check in CHECKS[kind]]
+        found = [_one(what, check, cls, config) for check in CHECKS[kind]]
     printed = said.getvalue().split("\n")[0][:60]
     quiet = f"It prints '{printed}' - a program that reads results from stdout would read that" if printed else ""
     return [*found, Found(what, "It prints nothing", quiet)]
 
 
-def _one(what: str, check: Callable[[Any], None], cls: type[Component]) -> Found:
+def _one(what: str, check: Callable[[Any], None], cls: type[Component], config: Mapping[str, Any]) -> Found:
     promise = " ".join((check.__doc__ or check.__name__).split()).removesuffix(".")
     try:
-        check(cls())
+        check(cls.from_config(config))
     except (AssertionError, AtlasError) as error:
         return Found(what, promise, " ".join(str(error).split()) or "It raises AssertionError")
     except Exception as error:

@@ -9,6 +9,7 @@ import torch
 from atlas.artefacts.alignment import Alignment
 from atlas.artefacts.atlas import Atlas
 from atlas.artefacts.sketches import sketch_of
+from atlas.artefacts.vectors import check_ids_meet
 from atlas.cards.names import slug
 from atlas.cards.space import Space
 from atlas.components.aggregator import Aggregator
@@ -21,7 +22,7 @@ from atlas.verbs.parameters.arguments import (
     anchors_of,
     artefact_of,
     component_of,
-    vectors_of,
+    views_of,
 )
 
 
@@ -29,6 +30,8 @@ def aggregate(
     aggregator: AggregatorLike,
     *vectors: VectorsLike,
     anchors: AnchorsLike | None = None,
+    vector_column: str | None = None,
+    id_column: str | None = None,
     id: str = "",
     **options: Any,
 ) -> Atlas:
@@ -41,14 +44,18 @@ def aggregate(
         *vectors: vectors of two or more spaces.
         anchors: fit on these items alone; by default on all that the method can make use of, which for most must be in
             all spaces, or in two of them.
+        vector_column: column of a table that holds the vectors; the only one that holds arrays unless given.
+        id_column: column of a table that holds the ids; the one with a common name unless given, '' for none.
         id: id of the atlas; by default made of its spaces and method.
         **options: options of the aggregator.
     """
     model = component_of(Aggregator, aggregator, options)
-    views = [vectors_of(given) for given in vectors]
+    views = views_of(vectors, vector_column, id_column)
     names = [v.space.id for v in views]
     if len(set(names)) != len(names):
         raise model.fail(f"needs vectors of different spaces, got {', '.join(names)}")
+    if not model.alone:
+        check_ids_meet(*views)
     counts: dict[str, int] = {}
     for item in (item for v in views for item in v.ids):
         counts[item] = counts.get(item, 0) + 1
@@ -75,7 +82,13 @@ def aggregate(
     return Atlas.of(model, space, spaces, order, id=atlas_id, **about)
 
 
-def extend(atlas: AtlasLike, *vectors: VectorsLike, id: str = "") -> Atlas:
+def extend(
+    atlas: AtlasLike,
+    *vectors: VectorsLike,
+    vector_column: str | None = None,
+    id_column: str | None = None,
+    id: str = "",
+) -> Atlas:
     """Add spaces to an atlas.
 
     The maps it holds already, and the shared space, are untouched. Figures that were measured of the old one are not
@@ -84,11 +97,13 @@ def extend(atlas: AtlasLike, *vectors: VectorsLike, id: str = "") -> Atlas:
     Args:
         atlas: the atlas to extend.
         *vectors: vectors of one or more new spaces, of items the atlas was fitted on.
+        vector_column: column of a table that holds the vectors; the only one that holds arrays unless given.
+        id_column: column of a table that holds the ids; the one with a common name unless given, '' for none.
         id: id of the extended atlas; by default that of the old one and those of the spaces.
     """
     made = old = artefact_of(atlas, Atlas)
-    for view in vectors:
-        made = made.add(vectors_of(view))
+    for view in views_of(vectors, vector_column, id_column):
+        made = made.add(view)
     return made.with_card(id=id or made.id, parts=old.as_parts())
 
 

@@ -12,7 +12,7 @@ from atlas.errors import AtlasError
 from atlas.metrics import Measure, find
 from atlas.metrics.similarity import FROM_MOMENTS
 from atlas.verbs.evaluate import _labels
-from atlas.verbs.parameters.arguments import MomentsLike, VectorsLike, moments_of, vectors_of
+from atlas.verbs.parameters.arguments import MomentsLike, VectorsLike, moments_of, views_of
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,11 @@ class Comparison:
 
 
 def compare(
-    *vectors: VectorsLike, moments: MomentsLike | None = None, metrics: Sequence[str] = ("cka",)
+    *vectors: VectorsLike,
+    moments: MomentsLike | None = None,
+    metrics: Sequence[str] = ("cka",),
+    vector_column: str | None = None,
+    id_column: str | None = None,
 ) -> list[Comparison]:
     """Measure how alike spaces are.
 
@@ -49,6 +53,8 @@ def compare(
         *vectors: vectors of two or more spaces (one will do for a metric of one space), paired by item id.
         moments: moments of two spaces, in place of vectors.
         metrics: what to measure, by default linear CKA; `atlas metrics` lists what can be.
+        vector_column: column of a table that holds the vectors; the only one that holds arrays unless given.
+        id_column: column of a table that holds the ids; the one with a common name unless given, '' for none.
 
     Raises:
         AtlasError: an unknown metric, one that needs a head or vectors, or items that do not overlap.
@@ -57,7 +63,7 @@ def compare(
         if vectors:
             raise AtlasError("Vectors and moments cannot be compared at once - give one of them")
         return [_of_moments(measure, moments_of(moments)) for measure in map(find, metrics)]
-    views = [vectors_of(given) for given in vectors]
+    views = views_of(vectors, vector_column, id_column)
     found = []
     for measure in map(find, metrics):
         if measure.takes == "classes":

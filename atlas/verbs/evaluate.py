@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,8 +23,16 @@ from atlas.artefacts.vectors import Vectors, paired
 from atlas.cards.kinds import Metric
 from atlas.errors import AtlasError
 from atlas.metrics import Measure, agreement, bootstrap, find
-from atlas.numerics.arrays import as_matrix, check_finite
-from atlas.verbs.parameters.arguments import HeadLike, MeasuredLike, VectorsLike, artefact_of, head_of, vectors_of
+from atlas.verbs.fit import check_rows
+from atlas.verbs.parameters.arguments import (
+    HeadLike,
+    MeasuredLike,
+    VectorsLike,
+    artefact_of,
+    head_of,
+    vectors_of,
+    views_of,
+)
 
 DEFAULT = ("cosine", "r2", "recall@1", "recall@10", "mrr")
 
@@ -49,6 +56,8 @@ def evaluate(
     head: HeadLike | None = None,
     metrics: Sequence[str] | None = None,
     split: str = "",
+    vector_column: str | None = None,
+    id_column: str | None = None,
 ) -> tuple[Metric, ...]:
     """Measure an alignment, a head or an atlas.
 
@@ -66,6 +75,8 @@ def evaluate(
         metrics: what to measure of an alignment; by default cosine, R2, recall and reciprocal rank, and accuracy if
             there is a head.
         split: what part of the data set this is, for the card.
+        vector_column: column of a table that holds the vectors; the only one that holds arrays unless given.
+        id_column: column of a table that holds the ids; the one with a common name unless given, '' for none.
 
     Returns:
         One figure for each metric, with a 95 % bootstrap interval where it is a mean over rows, and beside it, as far
@@ -77,11 +88,14 @@ def evaluate(
             or an artefact that is not measured on what was given.
     """
     found: Alignment | Head | Atlas = artefact_of(artefact, Alignment, Head, Atlas)  # type: ignore[assignment]
-    views = [vectors_of(v) for v in ([vectors] if isinstance(vectors, (Vectors, str, Path)) else vectors)]
+    columns = (vector_column, id_column)
+    views = views_of(vectors if isinstance(vectors, (list, tuple)) else [vectors], *columns)
     reader = None if head is None else head_of(head)
-    _check_given(found, {"source": source, "target": target, "vectors": views, "head": reader}, metrics)
+    counts = {"source": source is not None, "target": target is not None, "vectors": len(views), "head": bool(reader)}
+    _check_given(found, counts, metrics)
     if isinstance(found, Alignment) and source is not None and target is not None:
-        return _of_alignment(found, vectors_of(source), vectors_of(target), reader, metrics, split)
+        X, Y = vectors_of(source, *columns, name="source"), vectors_of(target, *columns, name="target")
+        return _of_alignment(found, X, Y, reader, metrics, split)
     read = found(*views) if isinstance(found, Atlas) else views[0]
     reader = found if isinstance(found, Head) else reader
     assert reader is not None
@@ -95,13 +109,13 @@ def _fitted(made: Iterable[Artefact | None], n: int, *views: Vectors) -> int | N
     return max((min(n, count) for count in counts if count is not None), default=None)
 
 
-def _check_given(measured: Artefact, given: Mapping[str, Any], metrics: Sequence[str] | None) -> None:
+def _check_given(measured: Artefact, given: Mapping[str, int], metrics: Sequence[str] | None) -> None:
     """Raise `AtlasError` unless an artefact is measured on what was given."""
     kind, about = measured.kind, f"{measured.kind.capitalize()} '{measured.id}'"
-    names = {name for name, value in given.items() if value not in (None, [])}
+    names = {name for name, count in given.items() if count}
     fits = {
         "alignment": names - {"head"} == {"source", "target"},
-        "head": names == {"vectors"} and len(given["vectors"]) == 1,
+        "head": names == {"vectors"} and given["vectors"] == 1,
         "atlas": names == {"vectors", "head"},
     }
     if not fits[kind]:
@@ -123,7 +137,7 @@ def _of_alignment(
     if head is not None:
         head.space.require(alignment.target, f"Head '{head.id}' reads", f"the vectors alignment '{alignment.id}' makes")
     source, target = paired(source, target)
-    check_finite(as_matrix(source.data, "The source"), "The source")
+    check_rows(source, "The source")
     alignment.check_domain(source.rows)
     views = {
         "value": alignment.aligner.transform(_working(source.data)),

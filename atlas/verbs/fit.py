@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from atlas.artefacts.alignment import Alignment
@@ -17,9 +17,9 @@ from atlas.errors import AtlasError
 from atlas.numerics.domain import Domain
 from atlas.progress import Progress, silent
 from atlas.storage.item_ids import hash_ids
-from atlas.storage.rows import Rows
 from atlas.verbs.moments import check_rows as check_rows
-from atlas.verbs.moments import named, of_pairs, summed
+from atlas.verbs.moments import moments as counted
+from atlas.verbs.moments import named, summed
 from atlas.verbs.parameters.arguments import (
     AlignerLike,
     AnchorsLike,
@@ -41,6 +41,8 @@ def fit(
     moments: MomentsLike | None = None,
     reverse: bool = False,
     confidence: bool | None = None,
+    vector_column: str | None = None,
+    id_column: str | None = None,
     id: str = "",
     progress: Progress = silent,
     **options: Any,
@@ -62,6 +64,8 @@ def fit(
         confidence: keep where the pairs lay, by which apply, evaluate and confidence tell where the map is likely to be
             wrong; by default where that costs nothing and there are 10 pairs for each dimension, so that it does not
             give them away.
+        vector_column: column of a table that holds the vectors; the only one that holds arrays unless given.
+        id_column: column of a table that holds the ids; the one with a common name unless given, '' for none.
         id: id of the alignment; by default made of its spaces and method.
         progress: shows how far it is.
         **options: options of the aligner.
@@ -71,7 +75,9 @@ def fit(
     """
     model = component_of(Aligner, aligner, options)
     if moments is not None:
-        known = _with_pairs(moments_of(moments), source, target, anchors, progress)
+        pairs = {"source": source, "target": target, "anchors": anchors}
+        columns = {"vector_column": vector_column, "id_column": id_column}
+        known = _with_pairs(moments_of(moments), pairs, **columns, progress=progress)
         return _fit_moments(model, known.reversed() if reverse else known, confidence, id)
     if reverse:
         raise AtlasError(
@@ -80,39 +86,32 @@ def fit(
     if source is None:
         raise AtlasError("There is nothing to fit on - give source and target, or moments")
     only, name = anchors_of(anchors)
-    X = vectors_of(source)
+    X = vectors_of(source, vector_column, id_column, name="source")
     if model.fits_on == "source":
         if target is not None:
             raise model.fail("fits on the source alone - leave out the target, and fit the target's half by itself")
         return _fit_half(model, X if only is None else X.of_items(only), name, id)
     if target is None:
         raise model.fail("needs the vectors of both spaces - give a target")
-    Y = vectors_of(target)
+    Y = vectors_of(target, vector_column, id_column, name="target")
     seen = _fit_both(model, X, Y, only, progress, bool(confidence))
     dataset = X.dataset if X.dataset == Y.dataset else ""
     domain = domain_of(model, confidence)
     return Alignment.of(model, X.space, Y.space, id, domain, **seen, anchors=name, dataset=dataset)
 
 
-def _with_pairs(
-    known: Moments,
-    source: VectorsLike | None,
-    target: VectorsLike | None,
-    anchors: AnchorsLike | None,
-    progress: Progress,
-) -> Moments:
+def _with_pairs(known: Moments, pairs: Mapping[str, Any], **how: Any) -> Moments:
     """Return moments with those of further pairs added, if there are any."""
-    only, name = anchors_of(anchors)
-    if source is None and target is None and only is None:
+    if all(value is None for value in pairs.values()):
         return known
-    if source is None or target is None:
+    if pairs["source"] is None or pairs["target"] is None:
         raise AtlasError("Pairs that are added to moments need the vectors of both spaces - give source and target")
-    return known + of_pairs(*paired(vectors_of(source), vectors_of(target), only), name, "", progress)
+    return known + counted(**pairs, **how)
 
 
 def _fit_moments(model: Aligner, known: Moments, confidence: bool | None, id: str) -> Alignment:
     """Fit an aligner from moments alone."""
-    if not isinstance(model, LinearAligner):
+    if not isinstance(model, LinearAligner) or not model.streaming:
         raise model.fail("needs rows, not moments - give source and target, or take a linear method")
     model.fit_moments(known.sums).state_dict()
     domain = domain_of(model, confidence, known.n_public)
@@ -149,6 +148,7 @@ def _fit_both(
     confidence: bool = False,
 ) -> dict[str, Any]:
     """Fit an aligner that needs the vectors of both spaces, and return what its card says of those it saw."""
+    unpaired = len(source) + len(target)
     if model.fits_on == "seeds":
         known = seeds(source, target, only)
         model.fit(source.data, target.data, known)
@@ -156,24 +156,27 @@ def _fit_both(
     else:
         if model.fits_on == "pairs" or only is not None:
             source, target = paired(source, target, only)
-        if confidence and isinstance(model, LinearAligner) and model.fits_on == "pairs":
+        if confidence and isinstance(model, LinearAligner) and model.streaming:
             needs = {*model.needed(source.space.dim, target.space.dim), "xy", "xx"}
-            model.fit_moments(summed(source.rows, target.rows, needs, progress)).state_dict()
+            model.fit_moments(summed(source, target, needs, progress)).state_dict()
         else:
-            fit_rows(model, source.rows, target.rows, progress)
+            fit_rows(model, source, target, progress)
         pairs = len(source) if model.fits_on == "pairs" else 0
+        # Those that are no anchors were not asked for.
+        unpaired = unpaired if only is None else len(source) + len(target)
     fitted_on = sketch_of(source) if model.fits_on == "pairs" else sketch_of(source, target)
-    return {"n_pairs": pairs, "n_unpaired": len(source) + len(target) - 2 * pairs, "fitted_on": fitted_on}
+    return {"n_pairs": pairs, "n_unpaired": unpaired - 2 * pairs, "fitted_on": fitted_on}
 
 
-def fit_rows(model: Aligner, X: Rows, Y: Rows, progress: Progress = silent) -> Aligner:
-    """Fit on two matrices, batch by batch if the aligner can."""
-    if not model.streaming:
-        return model.fit(X.tensor, Y.tensor)
+def fit_rows(model: Aligner, source: Vectors, target: Vectors, progress: Progress = silent) -> Aligner:
+    """Fit on paired vectors, batch by batch if the aligner can."""
+    X, Y = source.rows, target.rows
     size = min(X.batch_rows(), Y.batch_rows())
-    model.forget()
-    pairs = zip(X.batches(size), Y.batches(size), strict=True)
-    with named(X, Y):
+    with named(source, target):
+        if not model.streaming:
+            return model.fit(X.tensor, Y.tensor)
+        model.forget()
+        pairs = zip(X.batches(size), Y.batches(size), strict=True)
         for x, y in progress(pairs, -(-len(X) // size), "Fitting"):
             model.partial_fit(x, y)
     model.state_dict()

@@ -12,9 +12,8 @@ from atlas.artefacts.moments import Moments
 from atlas.artefacts.vectors import Vectors, paired
 from atlas.errors import AtlasError
 from atlas.numerics import moments as numerics
-from atlas.numerics.arrays import not_finite
+from atlas.numerics.arrays import is_finite, not_finite
 from atlas.progress import Progress, silent
-from atlas.storage.rows import Rows
 from atlas.verbs.parameters.arguments import AnchorsLike, MomentsLike, VectorsLike, anchors_of, moments_of, vectors_of
 
 # All that a linear method may ask for.
@@ -26,6 +25,8 @@ def moments(
     source: VectorsLike,
     target: VectorsLike,
     anchors: AnchorsLike | None = None,
+    vector_column: str | None = None,
+    id_column: str | None = None,
     id: str = "",
     progress: Progress = silent,
 ) -> Moments:
@@ -39,6 +40,8 @@ def moments(
         source: vectors of one space.
         target: vectors of another, of the same items.
         anchors: count these items alone, all of which must be in both.
+        vector_column: column of a table that holds the vectors; the only one that holds arrays unless given.
+        id_column: column of a table that holds the ids; the one with a common name unless given, '' for none.
         id: id of the moments; by default made of their spaces.
         progress: shows how far it is.
 
@@ -46,25 +49,23 @@ def moments(
         AtlasError: items that do not overlap, or anchors that are missing.
     """
     only, name = anchors_of(anchors)
-    X, Y = paired(vectors_of(source), vectors_of(target), only)
-    return of_pairs(X, Y, name, id, progress)
-
-
-def of_pairs(X: Vectors, Y: Vectors, anchors: str, id: str, progress: Progress) -> Moments:
-    """Return the moments of vectors that are paired row by row."""
+    X = vectors_of(source, vector_column, id_column, name="source")
+    Y = vectors_of(target, vector_column, id_column, name="target")
+    X, Y = paired(X, Y, only)
     dataset = X.dataset if X.dataset == Y.dataset else ""
-    sums = summed(X.rows, Y.rows, ALL, progress, exact=True)
-    return Moments.of(sums, X.space, Y.space, id, anchors=anchors, dataset=dataset)
+    sums = summed(X, Y, ALL, progress, exact=True)
+    return Moments.of(sums, X.space, Y.space, id, anchors=name, dataset=dataset)
 
 
 def summed(
-    X: Rows, Y: Rows, needs: Collection[str], progress: Progress = silent, *, exact: bool = False
+    source: Vectors, target: Vectors, needs: Collection[str], progress: Progress = silent, *, exact: bool = False
 ) -> numerics.Moments:
-    """Return the moments of two matrices, row by row of the same items, read batch by batch."""
+    """Return the moments of vectors that are paired row by row, read batch by batch."""
+    X, Y = source.rows, target.rows
     size = min(X.batch_rows(), Y.batch_rows())
-    total = numerics.Moments.empty(X.tensor.shape[1], Y.tensor.shape[1], needs)
+    total = numerics.Moments.empty(source.space.dim, target.space.dim, needs)
     pairs = zip(X.batches(size), Y.batches(size), strict=True)
-    with named(X, Y):
+    with named(source, target):
         for x, y in progress(pairs, -(-len(X) // size), "Summing up"):
             # Once there are too many distinct rows to count, more batches change nothing.
             wanted = set(needs) - ({"rows"} if total.rows is None else set())
@@ -73,27 +74,27 @@ def summed(
 
 
 @contextlib.contextmanager
-def named(X: Rows, Y: Rows) -> Iterator[None]:
-    """Say of both matrices, where something is wrong, all that is not finite in them."""
+def named(source: Vectors, target: Vectors) -> Iterator[None]:
+    """Say of both sides, where something is wrong, all that is not finite in them."""
     try:
         yield
     except AtlasError:
-        check_rows(X, "The source")
-        check_rows(Y, "The target")
+        check_rows(source, "The source")
+        check_rows(target, "The target")
         raise
 
 
-def check_rows(rows: Rows, what: str) -> None:
-    """Raise `AtlasError` if a matrix holds NaN or infinity: how many values in all, and the first row that has one."""
+def check_rows(vectors: Vectors, what: str = "Vectors") -> None:
+    """Raise `AtlasError` if vectors hold NaN or infinity: how many values in all, and the first row that has one."""
     count, first, done = 0, -1, 0
-    for batch in rows.batches():
-        bad = ~torch.isfinite(batch)
-        if bool(bad.any()):
+    for batch in vectors.rows.batches():
+        if not is_finite(batch):
+            bad = ~torch.isfinite(batch)
             first = done + int(bad.any(1).nonzero()[0]) if first < 0 else first
             count += int(bad.sum())
         done += len(batch)
     if count:
-        raise not_finite(what, count, first)
+        raise not_finite(what, count, first, id="" if vectors.numbered else vectors.ids[first])
 
 
 def merge(*moments: MomentsLike, id: str = "") -> Moments:

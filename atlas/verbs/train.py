@@ -11,21 +11,33 @@ from atlas.models.heads import create_head
 from atlas.verbs.parameters.arguments import HeadModelLike, Seed, VectorsLike, check_seed, vectors_of
 
 
-def train(head: HeadModelLike, vectors: VectorsLike, *, seed: Seed = 0, id: str = "", **options: Any) -> Head:
+def train(
+    head: HeadModelLike,
+    vectors: VectorsLike,
+    *,
+    seed: Seed = 0,
+    vector_column: str | None = None,
+    id_column: str | None = None,
+    id: str = "",
+    **options: Any,
+) -> Head:
     """Train a head on labelled vectors.
 
     Args:
         head: the method; `atlas heads` lists them.
         vectors: vectors with labels; rows without one are left out.
         seed: seed of the random choices.
+        vector_column: column of a table that holds the vectors; the only one that holds arrays unless given.
+        id_column: column of a table that holds the ids; the one with a common name unless given, '' for none.
         id: id of the head; by default made of its space and name.
         **options: options of the head.
     """
     check_seed(seed)
     model = create_head(head, options) if isinstance(head, str) else head
-    views = vectors_of(vectors)
+    views = vectors_of(vectors, vector_column, id_column)
     if views.labels is None:
-        raise AtlasError(f"Vectors of '{views.space.id}' have no labels - encode a folder with class subfolders")
+        advice = "encode items with classes, or give labels: atlas.Vectors.of(X, labels=...)"
+        raise AtlasError(f"Vectors of '{views.space.id}' have no labels - {advice}")
     known = views.labels >= 0
     views = views if bool(known.all()) else views.take(known.nonzero().flatten())
     model.fit(views.data, views.labels, classes=len(views.classes), seed=seed)

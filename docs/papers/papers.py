@@ -41,7 +41,7 @@ Measure = Callable[..., Iterable[Mapping[str, Any]]]
 
 def command(function: Callable[..., None]) -> click.Command:
     """Make a command of a paper's `run(report, data, models)`: where the data are, and where what it makes goes."""
-    folder = {"type": click.Path(path_type=Path, file_okay=False), "metavar": "FOLDER"}
+    folder = {"type": click.Path(path_type=Path, file_okay=False, resolve_path=True), "metavar": "FOLDER"}
 
     @click.command(help=function.__doc__)
     @click.option("--data", default=SHARED / "data", help="Holds cifar10, mnist, banking77...", **folder)

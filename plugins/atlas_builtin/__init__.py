@@ -24,9 +24,9 @@ def register_samplers():
 @hookimpl
 def register_aligners():
     """Return the built-in aligners."""
-    from atlas_builtin import aligners
+    from atlas_builtin import aligners, auto
 
-    return aligners.ALL
+    return [*aligners.ALL, auto.Auto]
 
 
 @hookimpl

@@ -14,7 +14,7 @@ import atlas
 from atlas.authors import all_equal
 from atlas_builtin.aligners import Identity, Procrustes
 from atlas_builtin.consensus import consensus, fitted_map, joined, placed, refined, relative_sizes, rms_length
-from atlas_builtin.relative import Relative
+from atlas_builtin.relative import SIMILARITIES, Relative
 from atlas_builtin.solvers import moved
 from atlas_builtin.whitened import WhitenedConcat
 
@@ -49,9 +49,7 @@ class Concatenated(atlas.Aggregator):
 class RelativeCharts(atlas.Aggregator):
     """The charts of relative representations: similarities to the same anchors, which are the items fitted on."""
 
-    similarity: str = atlas.option(
-        "cosine", help="What the coordinates are", choices=("cosine", "inner", "euclidean", "l1", "linf")
-    )
+    similarity: str = atlas.option("cosine", help="What the coordinates are", choices=SIMILARITIES)
     centre: bool = atlas.option(False, help="Subtract the mean of the anchors first, from anchors and vectors")
 
     def __post_init__(self) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 import atlas
 from atlas.authors import Moments
+from atlas_builtin.kernel import Kernel
 from atlas_builtin.mlp import MLP
 from atlas_builtin.relative import Relative
 from atlas_builtin.solvers import ROUNDINGS, or_one, polar, ridge_weight
@@ -210,6 +211,7 @@ ALL: list[type[atlas.Aligner]] = [
     Linear,
     LowRank,
     CanonicalCorrelation,
+    Kernel,
     MLP,
     Relative,
 ]

@@ -17,6 +17,9 @@ from atlas_builtin.solvers import least_squares_decoder, rows_apart
 # Rows in a block: large enough for a matrix product to run at full rate, small enough to stay in the cache.
 BLOCK = 2048
 DISTANCES = {"euclidean": 2.0, "l1": 1.0, "linf": float("inf")}
+SIMILARITIES = ("cosine", "inner", "whitened", *DISTANCES)
+# Those that are taken about the mean of the anchors by themselves.
+CENTRED = ("whitened", *DISTANCES)
 
 
 @dataclass
@@ -24,15 +27,17 @@ class Relative(atlas.Aligner):
     """Describe every vector by its similarities to the anchors: each side is fitted alone, heads are trained on these.
 
     It is fitted on the anchors' vectors, in the order both sides agree on. Coordinate j of the result says how similar
-    a vector is to anchor j: 'cosine'; 'inner', the inner product over sqrt(d); or the distance 'euclidean', 'l1' or
-    'linf', over the mean distance between two anchors. Cosines do not change when a space is rotated, reflected or
-    scaled, but do when it is moved. With centre they are taken about the mean of the anchors and do not change then
-    either, but the mean no longer tells anything: leave it off where vectors lie about the origin of their own accord.
+    a vector is to anchor j: 'cosine'; 'inner', the inner product over sqrt(d); 'whitened', (x - m)' S^-1 (a_j - m) with
+    the anchors' mean m and covariance S, plus a ridge; or the distance 'euclidean', 'l1' or 'linf', over the mean
+    distance between two anchors. Cosines do not change when a space is rotated, reflected or scaled, but do when it is
+    moved. With centre they are taken about the mean of the anchors and do not change then either, but the mean no
+    longer tells anything: leave it off where vectors lie about the origin of their own accord.
 
-    Backwards, similarities are decoded with the anchors of this space alone, by least squares with a penalty: so
-    source -> relative -> target needs no fit on pairs. Lengths are lost with 'cosine': results get the anchors' mean
-    length. 'l1' and 'linf' have no way back. With `keep` or `delta` it uses few, well spread anchors, farthest first by
-    1 - |cosine|, and averages over random first ones.
+    Backwards, similarities are decoded with the anchors of this space alone, so that source -> relative -> target needs
+    no fit on pairs. Through 'whitened' that is exactly the ridge regression of 'linear' on the pairs: the one to take,
+    unless the other half exists already. Others are decoded by least squares with a penalty; through 'cosine' lengths
+    are lost, and results get the anchors' mean length; 'l1' and 'linf' have no way back. With `keep` or `delta` it uses
+    few, well spread anchors, farthest first by 1 - |cosine|, and averages over random first ones.
 
     Source: L. Moschella et al., Relative representations enable zero-shot latent space communication, 2023; V. Maiorca
     et al., Latent space translation via inverse relative projection, 2024 (the abstract).
@@ -41,12 +46,12 @@ class Relative(atlas.Aligner):
     name = "relative"
     fits_on = "source"
 
-    similarity: str = atlas.option(
-        "cosine", help="What the coordinates are", choices=("cosine", "inner", "euclidean", "l1", "linf")
-    )
+    similarity: str = atlas.option("cosine", help="What the coordinates are", choices=SIMILARITIES)
     centre: bool = atlas.option(False, help="Subtract the mean of the anchors first, from anchors and vectors")
     ridge: float | None = atlas.option(
-        None, help="Backwards: penalty, in squared lengths of an anchor; none: 1 or more for all anchors, 0.1 for few"
+        None,
+        help="Backwards: penalty, in squared lengths of an anchor; none: 1 or more for all anchors, 0.1 for few. "
+        "Whitened: what S gets, in mean variances of a column; none: 0.1",
     )
     keep: int | None = atlas.option(None, help="Backwards: anchors to use, at most, best under d/2; none: all")
     delta: float | None = atlas.option(
@@ -56,8 +61,10 @@ class Relative(atlas.Aligner):
     seed: int = atlas.option(0, help="Backwards: of the first anchor of each choice")
 
     def __post_init__(self) -> None:
-        if self.centre and self.similarity in DISTANCES:
+        if self.centre and self.similarity in CENTRED:
             raise self.fail(f"with similarity '{self.similarity}' does not depend on the mean - leave centre off")
+        if self.similarity == "whitened" and not (self.keep is None and self.delta is None):
+            raise self.fail("with similarity 'whitened' uses all anchors - leave out keep and delta")
         if self.ridge is not None and not 0 <= self.ridge < float("inf"):
             raise self.fail(f"needs a ridge of 0 or more, got {self.ridge}")
         if self.keep is not None and self.keep < 1:
@@ -84,7 +91,8 @@ class Relative(atlas.Aligner):
 
     def coordinates(self) -> dict[str, Any]:
         """Return the options that fix the coordinates; those of the way back do not."""
-        return {"similarity": self.similarity, "centre": self.centre}
+        whitened = {"ridge": ridge_of(self)} if self.similarity == "whitened" else {}
+        return {"similarity": self.similarity, "centre": self.centre, **whitened}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> Self:
         """Take the anchors, and forget everything else."""
@@ -118,12 +126,12 @@ class Relative(atlas.Aligner):
             out.copy_(torch.cdist(X.double() - offset, anchors, DISTANCES[self.similarity]) / scale)
             return
         basis = self._ready("basis", X.dtype, X.device)
-        if self.centre:
+        if self.centre or self.similarity == "whitened":
             X = X - self._ready("origin", X.dtype, X.device)
         torch.mm(X, basis.T, out=out)
         if self.similarity == "inner":
             out.div_(X.shape[1] ** 0.5)
-        else:
+        elif self.similarity == "cosine":
             norms = lengths(X)
             out.div_(norms.masked_fill_(norms == 0, 1))
 
@@ -135,6 +143,8 @@ class Relative(atlas.Aligner):
 
     def _inverse_transform(self, Y: Tensor) -> Tensor:
         decoder, origin, scale = (self._ready(name, Y.dtype, Y.device) for name in ("decoder", "origin", "scale"))
+        if self.similarity == "whitened":
+            return Y @ decoder + origin
         if self.similarity == "cosine":
             return Y @ decoder * scale + origin
         if self.similarity == "inner":
@@ -160,18 +170,26 @@ class Relative(atlas.Aligner):
 def origin(aligner: Relative) -> Tensor:
     """Return (d,) what is subtracted from vectors: the mean of the anchors, or zero."""
     anchors = aligner.state["anchors"].double()
-    return anchors.mean(0) if aligner.centre or aligner.similarity in DISTANCES else torch.zeros_like(anchors[0])
+    return anchors.mean(0) if aligner.centre or aligner.similarity in CENTRED else torch.zeros_like(anchors[0])
 
 
 def basis(aligner: Relative) -> Tensor:
-    """Return (k, d) the anchors about the origin, at length 1 for cosines."""
-    rows = aligner.state["anchors"].double() - aligner.exact("origin")
+    """Return (k, d) the anchors about the origin, at length 1 for cosines, over their covariance if whitened."""
+    rows = centred(aligner)
+    if aligner.similarity == "whitened":
+        check_conditioned(aligner, len(rows))
+        return len(rows) * least_squares_decoder(rows, ridge_of(aligner) * float(rows.square().sum(0).mean()))
     return unit(rows) if aligner.similarity == "cosine" else rows
+
+
+def centred(aligner: Relative) -> Tensor:
+    """Return (k, d) the anchors about the origin."""
+    return aligner.state["anchors"].double() - aligner.exact("origin")
 
 
 def scale(aligner: Relative) -> Tensor:
     """Return the mean distance between two anchors, or, for cosines, the mean length of one about the origin."""
-    rows = aligner.state["anchors"].double() - aligner.exact("origin")
+    rows = centred(aligner)
     if aligner.similarity not in DISTANCES:
         return torch.linalg.vector_norm(rows, dim=1).mean()
     sums = [torch.cdist(part, rows, DISTANCES[aligner.similarity]).sum() for part in rows.split(BLOCK)]
@@ -185,6 +203,8 @@ def squares(aligner: Relative) -> Tensor:
 
 def decoder(aligner: Relative) -> Tensor:
     """Return (k, d) the matrix that turns inner products with the basis into vectors about the origin."""
+    if aligner.similarity == "whitened":
+        return centred(aligner) / aligner.d_target
     B = aligner.exact("basis")
     penalty = ridge_of(aligner) * float(B.square().sum(1).mean())
     if aligner.keep is None and aligner.delta is None:
@@ -205,22 +225,23 @@ def ridge_of(aligner: Relative) -> float:
 
     By default 1, as between encoders trained apart the error of a cosine is about what it is of a vector of length 1;
     errors are alike for like anchors, so that beyond eight for each dimension more do not average them away. Choices of
-    few anchors that are averaged need little: 0.1.
+    few anchors that are averaged need little: 0.1. Of whitened ones it is in mean variances of a column.
     """
     if aligner.ridge is not None:
         return aligner.ridge
-    if aligner.keep is not None or aligner.delta is not None:
+    if aligner.keep is not None or aligner.delta is not None or aligner.similarity == "whitened":
         return 0.1
     return max(1.0, aligner.d_target / (8 * aligner.d_source))
 
 
 def check_conditioned(aligner: Relative, used: int) -> None:
-    """Warn where decoding without a penalty is known to be mostly noise: about as many anchors as dimensions."""
+    """Warn where a map without a penalty is known to be mostly noise: about as many anchors as dimensions."""
     d = aligner.d_source
     if aligner.ridge == 0 and 0.75 * d < used < 1.5 * d:
+        advice = "0.1" if aligner.similarity == "whitened" else f"1, or keep to at most {max(d // 2, 1)}"
         warnings.warn(
-            f"Aligner 'relative' decodes {used} similarities to {d} dimensions without a ridge, which amplifies noise"
-            f" - set ridge to 1, or keep to at most {max(d // 2, 1)}",
+            f"Aligner 'relative' uses {used} anchors of {d} dimensions without a ridge, which amplifies noise"
+            f" - set ridge to {advice}",
             atlas.AtlasWarning,
             stacklevel=2,
         )

@@ -80,8 +80,8 @@ def ridge_weight(m: Moments, ridge: float | None, intercept: bool) -> Tensor:
 def equalised_ridge_weight(m: Moments, ridge: float | None, intercept: bool, known: int) -> Tensor | None:
     """Return what `ridge_weight` does, of columns so unequal that the small ones are lost beside the rounding of xx.
 
-    xx = D R D is decomposed at columns of size 1, R = Q r Q', and (R + lambda / D^2) is what is solved, within Q. None
-    if this shows no more directions than are known.
+    xx = D R D is decomposed at columns of size 1, R = Q r Q', so that xx = B'B with B = sqrt(r) Q' D, whose singular
+    values keep twice the digits that eigenvalues of xx do. None if this shows no more directions than are known.
     """
     sizes = or_one(m.deviations()[0])
     if sizes.max() < UNEQUAL * sizes.min():
@@ -92,12 +92,12 @@ def equalised_ridge_weight(m: Moments, ridge: float | None, intercept: bool, kno
         return None
     root, Q = values[seen].sqrt(), Q[:, seen]
     white = Q.T @ (m.get("xy") / sizes[:, None]) / root[:, None]
-    # xx = B'B: singular values of B keep twice the digits that eigenvalues of xx do.
-    U, s, _ = torch.linalg.svd((Q * root).T * sizes, full_matrices=False)
-    penalty = penalty_of(m, ridge, s.square().flip(0), (U.T @ white).square().sum(1).flip(0), intercept)
-    shrunk = Q / sizes[:, None]
-    inner = torch.linalg.solve(root.square().diag() + penalty * shrunk.T @ shrunk, root[:, None] * white)
-    return shrunk @ inner
+    U, s, Vt = torch.linalg.svd((Q * root).T * sizes, full_matrices=False)
+    # A column that is nothing beside the others, such as one an encoder leaves dead, has a direction, and no digits.
+    kept = s > ROUNDINGS * torch.finfo(torch.float64).eps * s[0]
+    s, along = s[kept], U[:, kept].T @ white
+    penalty = penalty_of(m, ridge, s.square().flip(0), along.square().sum(1).flip(0), intercept)
+    return Vt[kept].T @ (along * (s / (s.square() + penalty))[:, None])
 
 
 def penalty_of(m: Moments, ridge: float | None, values: Tensor, explained: Tensor, intercept: bool) -> float:

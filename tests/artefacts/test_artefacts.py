@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from conftest import Planted, orthogonal, space_of
@@ -22,6 +23,7 @@ from atlas.plugins.catalogue import create
 from atlas.storage.files import sha256_file
 from atlas.storage.tensors import load_tensors, save_tensors
 from atlas.verbs.aggregate import aggregate, extend
+from atlas.verbs.compose import compose
 from atlas.verbs.encode import encode
 from atlas.verbs.fit import fit
 from atlas.verbs.moments import moments
@@ -113,6 +115,25 @@ def test_the_inverse_brings_vectors_back(pair):
     assert (back.source, back.target) == (made.target, made.source)
     assert torch.allclose(back(made(pair.source)).data, pair.source.data, atol=1e-4)
     assert back.inverse()(pair.source).space == pair.target.space
+
+
+@pytest.mark.parametrize("made", ["alignment", "inverse", "relative", "composed"])
+def test_a_compiled_map_is_the_map(made, pair):
+    relative, other = (
+        fit("relative", source=side, anchors=pair.source.ids[:20]) for side in (pair.source, pair.target)
+    )
+    maps = {
+        "alignment": alignment(pair),
+        "inverse": alignment(pair).inverse(),
+        "relative": relative,
+        "composed": compose(relative, other, inverse=[other]),
+    }
+    chosen = maps[made]
+    X = (pair.target if made == "inverse" else pair.source).data.float().numpy()
+    mapped, whole = chosen.compiled(), chosen(X)
+    np.testing.assert_allclose(mapped(X), whole, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(mapped(X[3]), whole[3], rtol=1e-4, atol=1e-4)
+    assert mapped(X[3]).dtype == np.float32
 
 
 def test_a_head_refuses_vectors_of_another_space(pair):

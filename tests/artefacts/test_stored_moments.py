@@ -63,6 +63,13 @@ def test_moments_are_paired_by_item_and_restricted_to_anchors(views):
     assert moments(source=views[0], target=views[1], anchors=views[0].ids[:90]).n == 90
 
 
+def test_arrays_have_moments_as_vectors_have(views):
+    arrays = [view.data.numpy() for view in views]
+    made = moments(source=arrays[0], target=arrays[1])
+    assert (made.source.id, made.target.id) == ("source", "target")
+    assert_same(made, moments(source=views[0], target=views[1]))
+
+
 def test_bytes_bring_back_the_same_moments(views):
     made = moments(source=views[0], target=views[1])
     again = Moments.from_bytes(made.to_bytes())

@@ -219,7 +219,7 @@ def test_vectors_survive_every_kind_of_file(tmp_path, ending):
     again = read_vectors(tmp_path / f"v{ending}")
     assert torch.equal(again.data, vectors.data)
     assert again.ids == (vectors.ids if ending != ".npy" else ["0", "1", "2", "3"])
-    assert again.space == (SPACE if not ending else Space("v", 3))
+    assert again.space == (Space("v", 3) if ending in (".npy", ".parquet") else SPACE)
     if ending in ("", ".safetensors"):
         assert again.labels is not None and vectors.labels is not None and torch.equal(again.labels, vectors.labels)
     if not ending:
@@ -318,11 +318,13 @@ def test_a_parquet_file_of_lists_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"id": ["a"]}, "there must be one column of vectors, the columns are id"),
-        ({"x": [[1.0]], "y": [[1.0]]}, "there must be one column of vectors, the columns are x, y"),
+        ({"id": ["a"]}, "there must be one column of vectors, there are 'id' - say which with --vector-column"),
+        (
+            {"x": [[1.0]], "y": [[1.0]]},
+            "there must be one column of vectors, there are 'x', 'y' - say which with --vector-column",
+        ),
         ({"x": [[1.0, 2.0], [1.0]]}, "column 'x' must hold arrays of one shape, none missing"),
         ({"x": [[1.0, 2.0], [1.0], [1.0, 2.0, 3.0]]}, "column 'x' must hold arrays of one shape, none missing"),
-        ({"x": [[1.0], None]}, "column 'x' must hold arrays of one shape, none missing"),
         ({"x": [[1.0], [None]]}, "column 'x' must hold arrays of one shape, none missing"),
         ({"x": [["a"], ["b"]]}, "column 'x' must hold vectors of numbers, has object"),
         ({"x": [[1.0], [2.0]], "id": ["a", "a"]}, "has 1 duplicate id, 'a'"),
@@ -431,3 +433,25 @@ def test_vectors_in_memory_are_pickled_whole():
     again = pickle.loads(pickle.dumps(vectors))
     assert torch.equal(again.data, vectors.data) and torch.equal(again.labels, vectors.labels)
     assert (again.ids, again.card) == (vectors.ids, vectors.card)
+
+
+def test_a_bare_safetensors_file_carries_its_space(tmp_path):
+    vectors = labelled()
+    vectors.save_pretrained(tmp_path / "x.safetensors")
+    assert read_vectors(tmp_path / "x.safetensors").space == SPACE
+    with safetensors.safe_open(tmp_path / "x.safetensors", "np") as file:
+        assert file.metadata() == {"format": "pt", "latent_atlas.space": SPACE.to_json()}
+
+
+def test_a_damaged_space_is_refused_by_the_name_of_its_file(tmp_path):
+    metadata = {"latent_atlas.space": "{}"}
+    safetensors.torch.save_file({"vectors": rows()}, tmp_path / "x.safetensors", metadata)
+    with pytest.raises(CardError, match=r"x.safetensors: the space under .* is damaged: Field 'id' is missing"):
+        read_vectors(tmp_path / "x.safetensors")
+
+
+def test_a_space_of_another_dimension_than_the_vectors_is_refused(tmp_path):
+    metadata = {"latent_atlas.space": Space("x", 5).to_json()}
+    safetensors.torch.save_file({"vectors": rows()}, tmp_path / "x.safetensors", metadata)
+    with pytest.raises(AtlasError, match=r"x.safetensors: vectors of 'x' must have 5 dimensions, got shape \(4, 3\)"):
+        read_vectors(tmp_path / "x.safetensors")

@@ -26,7 +26,7 @@ def combined(aggregator, views, present=None):
 # relative-mean
 
 
-@pytest.mark.parametrize("options", [{}, {"centre": True}, {"similarity": "euclidean"}])
+@pytest.mark.parametrize("options", [{}, {"centre": True}, {"similarity": "euclidean"}, {"similarity": "whitened"}])
 def test_turned_copies_of_a_space_merge_into_its_relative_representation(options):
     anchors, X = whole(24), whole(40, seed=1)
     copies = {"a": (anchors, X), "b": (anchors @ TURN, X @ TURN), "c": (-2 * anchors.flip(1), -2 * X.flip(1))}

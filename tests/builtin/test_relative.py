@@ -56,7 +56,19 @@ def test_distances_are_over_the_mean_distance_of_two_anchors(similarity):
     close(create(similarity=similarity).fit(A).transform(X), torch.tensor(expected))
 
 
-@pytest.mark.parametrize("similarity", ["cosine", "inner", *DISTANCES])
+@pytest.mark.parametrize("k", [7, 40])
+@pytest.mark.parametrize("ridge", [None, 1.0])
+def test_whitened_is_the_inner_product_over_the_covariance_of_the_anchors_with_a_ridge(k, ridge):
+    X, A = whole(5) + 9, whole(k, seed=1) + 9
+    S = torch.cov(A.T, correction=0)
+    S = S + (ridge or 0.1) * S.diagonal().mean() * torch.eye(D).double()
+    close(
+        create(similarity="whitened", ridge=ridge).fit(A).transform(X),
+        (X - A.mean(0)) @ S.inverse() @ (A - A.mean(0)).T,
+    )
+
+
+@pytest.mark.parametrize("similarity", ["cosine", "inner", "whitened", *DISTANCES])
 def test_blocks_of_rows_are_put_together_in_order(similarity, monkeypatch):
     X, A = whole(25), whole(7, seed=1)
     whole_block = create(similarity=similarity).fit(A).transform(X)
@@ -78,20 +90,27 @@ def test_small_distances_survive_float32_and_an_offset():
     assert float(made.diagonal().max()) < 1e-6
 
 
-@pytest.mark.parametrize("similarity", ["cosine", "euclidean"])
+@pytest.mark.parametrize("similarity", ["cosine", "euclidean", "whitened"])
 def test_turning_and_stretching_a_space_changes_nothing(similarity):
     X, A = whole(20), whole(12, seed=1)
     here = create(similarity=similarity).fit(A).transform(X)
     close(create(similarity=similarity).fit(3 * A @ TURN).transform(3 * X @ TURN), here, 1e-12)
 
 
-@pytest.mark.parametrize("options", [{"centre": True}, {"similarity": "euclidean"}])
+@pytest.mark.parametrize("options", [{"centre": True}, {"similarity": "euclidean"}, {"similarity": "whitened"}])
 def test_what_does_not_depend_on_the_mean_may_be_moved_too(options):
     X, A = whole(20), whole(16, seed=1)
     here = create(**options).fit(A).transform(X)
     close(create(**options).fit(A @ TURN + 64).transform(X @ TURN + 64), here, 1e-12)
     moved = create().fit(A + 64).transform(X + 64)
     assert float((moved - create().fit(A).transform(X)).abs().max()) > 0.1
+
+
+def test_whitened_without_a_ridge_does_not_depend_on_any_invertible_map():
+    X, A = whole(20), whole(16, seed=1)
+    skew = torch.diag(2.0 ** torch.arange(-4, D - 4)).double() @ TURN
+    here = create(similarity="whitened", ridge=0).fit(A).transform(X)
+    close(create(similarity="whitened", ridge=0).fit(A @ skew + 64).transform(X @ skew + 64), here, 1e-9)
 
 
 @pytest.mark.parametrize("similarity", ["l1", "linf"])
@@ -128,6 +147,11 @@ def test_coordinates_do_not_depend_on_the_options_of_the_way_back():
     assert create(centre=True, ridge=0.1, keep=3, delta=0.5, subspaces=2, seed=4).coordinates() == plain
 
 
+def test_the_ridge_is_part_of_whitened_coordinates():
+    assert create(similarity="whitened").coordinates() == {"similarity": "whitened", "centre": False, "ridge": 0.1}
+    assert create(similarity="whitened", ridge=0.5, seed=4).coordinates()["ridge"] == 0.5
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -136,6 +160,9 @@ def test_coordinates_do_not_depend_on_the_options_of_the_way_back():
         ({"delta": 1.5}, "needs a delta from 0 to 1, got 1.5"),
         ({"subspaces": 0}, "needs at least 1 subspace, got 0"),
         ({"similarity": "l1", "centre": True}, "with similarity 'l1' does not depend on the mean - leave centre off"),
+        ({"similarity": "whitened", "centre": True}, "with similarity 'whitened' does not depend on the mean"),
+        ({"similarity": "whitened", "keep": 5}, "with similarity 'whitened' uses all anchors - leave out keep and del"),
+        ({"similarity": "whitened", "delta": 0.5}, "with similarity 'whitened' uses all anchors - leave out keep and"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(options, message):

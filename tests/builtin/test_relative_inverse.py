@@ -6,7 +6,8 @@ import contextlib
 
 import pytest
 import torch
-from planted import TURN, D, normal, whole
+from planted import TURN, D, centred, normal, turn, whole
+from sklearn.linear_model import Ridge
 from torch.nn import functional as F
 
 import atlas
@@ -115,7 +116,7 @@ def translated(n_anchors, **options):
 
 
 def test_as_many_anchors_as_dimensions_collapse_and_warn_without_ridge_only():
-    message = "Aligner 'relative' decodes 33 similarities to 32 dimensions without a ridge.*set ridge to 1, or keep to"
+    message = "Aligner 'relative' uses 33 anchors of 32 dimensions without a ridge.*set ridge to 1, or keep to"
     with pytest.warns(AtlasWarning, match=message):
         assert translated(33, ridge=0) < 0.5
     assert translated(33) > 0.7
@@ -131,7 +132,7 @@ def test_the_warning_is_for_numbers_of_anchors_near_the_dimension(k, warned):
 
 
 def test_pruned_anchors_near_the_dimension_warn_too():
-    with pytest.warns(AtlasWarning, match="decodes 32 similarities to 32 dimensions"):
+    with pytest.warns(AtlasWarning, match="uses 32 anchors of 32 dimensions"):
         translated(300, keep=32, ridge=0)
 
 
@@ -151,6 +152,48 @@ def test_spaces_of_other_dimensions_meet_in_the_anchors():
     wider = torch.linalg.qr(normal(12, D))[0].T
     source, target = create().fit(A), create(ridge=0).fit(A @ wider)
     close(F.cosine_similarity(target.inverse_transform(source.transform(X)), X @ wider), torch.ones(50).double(), 1e-6)
+
+
+def halves(A, B, **options):
+    """Return what two whitened halves that were fitted apart make of vectors, one after the other."""
+    source, target = (create(similarity="whitened", **options).fit(side) for side in (A, B))
+    return lambda X: target.inverse_transform(source.transform(X))
+
+
+def rough(n, d, seed=0):
+    """Return rows far from zero that drift, whose columns have very unequal sizes, one of them constant."""
+    X = normal(n, d, seed=seed) * torch.logspace(-2, 2, d) + torch.linspace(0, 5, n)[:, None] + 30
+    X[:, 0] = 7
+    return X.float().double()
+
+
+@pytest.mark.parametrize(("n", "d_target"), [(5, 20), (12, 6), (40, 6), (40, 20), (300, 6)])
+@pytest.mark.parametrize("ridge", [0.1, 1e-3])
+def test_whitened_halves_are_ridge_regression_on_the_pairs(n, d_target, ridge):
+    A, X = rough(n, 12), rough(50, 12, seed=1)
+    B = A @ turn(12, d_target) + 0.3 * normal(n, d_target, seed=2) - 4
+    alpha = ridge * float(centred(A).square().sum(0).mean())
+    expected = Ridge(alpha=alpha, solver="svd").fit(A.numpy(), B.float().numpy()).predict(X.numpy())
+    close(halves(A, B, ridge=ridge)(X), torch.tensor(expected), 1e-6 * float(B.abs().max()))
+
+
+def test_whitened_halves_are_the_linear_map_of_the_same_ridge():
+    (A, B), (X, _) = noisy_spaces(200)
+    direct = atlas.create(Aligner, "linear", ridge=0.1).fit(A, B)
+    close(halves(A, B)(X), direct.transform(X), 1e-6)
+    close(halves(A.float(), B.float())(X.float()), direct.transform(X).float(), 1e-5)
+
+
+def test_anchors_that_are_repeated_change_no_whitened_translation():
+    (A, B), (X, _) = noisy_spaces(50)
+    close(halves(A.repeat(3, 1), B.repeat(3, 1))(X), halves(A, B)(X), 1e-6)
+
+
+def test_as_many_anchors_as_dimensions_are_whitened_with_a_ridge_or_warned_of():
+    (A, B), (X, Y) = noisy_spaces(33)
+    with pytest.warns(AtlasWarning, match="uses 33 anchors of 32 dimensions without a ridge.*set ridge to 0.1$"):
+        without = mean_cosine(halves(A, B, ridge=0)(X), Y)
+    assert mean_cosine(halves(A, B)(X), Y) > without + 0.2
 
 
 def farthest_first(U, start, n):

@@ -19,6 +19,7 @@ import torch
 from click.testing import Result
 from conftest import space_of
 
+from atlas.artefacts.loading import load
 from atlas.artefacts.vectors import Vectors
 from atlas.cards.folder import CARD, MODEL
 
@@ -172,12 +173,58 @@ def test_duplicate_ids(refused, pair):
     assert "x.safetensors has 2 duplicate ids, the first is '3' - ids must be distinct" in message
 
 
-def test_unequal_lengths_of_bare_files(refused, pair, atlas_command):
-    # Rows without ids are paired by number; what only one of them has is left out.
+COMMANDS = {
+    "fit": ("fit", "procrustes", "--source", "{}", "--target", "{}", "--out", "m"),
+    "evaluate": ("evaluate", "map", "--source", "{}", "--target", "{}"),
+    "compare": ("compare", "{}", "{}"),
+    "aggregate": ("aggregate", "mean", "{}", "{}", "--out", "m"),
+    "sample": ("sample", "uniform", "{}", "-n", "5", "--also", "{}", "--out", "m"),
+}
+
+
+def filled(words: tuple[str, ...], *names: str) -> list[str]:
+    """Return the words of a command, with names in its blanks."""
+    left = iter(names)
+    return [next(left) if word == "{}" else word for word in words]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_rows_without_ids_must_be_as_many(refused, fitted, pair, command):
     np.save("x.npy", pair.source.data.numpy())
     np.save("y.npy", pair.target.data.numpy()[:50])
-    result = atlas_command("fit", "procrustes", "--source", "x.npy", "--target", "y.npy", "--out", "m")
-    assert "fitted on 50 items" in result.stderr and "Note: 'x.npy' and 'y.npy' carry no space" in result.stderr
+    message = refused(*filled(COMMANDS[command], "x.npy", "y.npy"))
+    assert "Vectors of 'x' are 120, those of 'y' 50, and neither have ids, so that no pair is known - give" in message
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_made_up_row_numbers_are_never_paired_with_ids(refused, fitted, pair, command, swapped):
+    # Ids from 1 beside row numbers from 0: all but one of them are in both, and none is right.
+    Vectors.of(pair.source.data, "x", ids=range(1, 121)).save_pretrained("x.safetensors")
+    np.save("y.npy", pair.target.data.numpy())
+    names = ["y.npy", "x.safetensors"] if swapped else ["x.safetensors", "y.npy"]
+    message = refused(*filled(COMMANDS[command], *names))
+    assert (
+        "Vectors of 'y' have row numbers for ids, those of 'x' ids of their own ('1'...): no pair is known" in message
+    )
+    assert "give ids for both or for neither: --id-column NAME for a table" in message
+
+
+def test_ids_that_are_the_row_numbers_are_paired_with_them(atlas_command, stored, pair):
+    Vectors.of(pair.source.data, "x", ids=range(120)).save_pretrained("x.safetensors")
+    np.save("y.npy", pair.target.data.numpy())
+    result = atlas_command("fit", "procrustes", "--source", "x.safetensors", "--target", "y.npy", "--out", "m")
+    assert "fitted on 120 items)" in result.stderr
+
+
+def test_a_fit_counts_what_has_no_partner(atlas_command, stored, pair):
+    pair.target.take(torch.arange(50)).save_pretrained("c")
+    result = atlas_command("fit", "procrustes", "--source", "a", "--target", "c", "--out", "m")
+    assert "fitted on 50 items, 70 vectors had no known partner)" in result.stderr
+    assert load("m").n_unpaired == 70
+    atlas_command("sample", "uniform", "c", "-n", "20", "--out", "anchors")
+    result = atlas_command(*filled(COMMANDS["fit"][:-1], "a", "c"), "n", "--anchors", "anchors")
+    assert "fitted on 20 items)" in result.stderr and load("n").n_unpaired == 0
 
 
 def test_anchors_fewer_than_asked(refused, atlas_command, pair):

@@ -98,7 +98,7 @@ def test_apply_there_and_back(zoo, atlas_command, pair):
 def test_a_bare_file_is_noted_once_on_stderr(zoo, atlas_command, pair):
     np.save("x.npy", pair.source.data.numpy())
     result = atlas_command("apply", "map", "x.npy", "--out", "y.npy")
-    note = "Note: 'x.npy' carries no space, so that only dimensions could be checked\n"
+    note = "Note: 'x.npy' has no space recorded - only the dimension was checked\n"
     assert result.stderr.startswith(note) and result.stderr.count("Note") == 1
 
 
@@ -405,3 +405,33 @@ def test_python_m_atlas_is_the_command():
 
     process = subprocess.run([sys.executable, "-m", "atlas", "--version"], capture_output=True, text=True, check=True)
     assert process.stdout.startswith("atlas, version ")
+
+
+def test_columns_of_a_table_are_named(stored, atlas_command, pair):
+    pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    about = {"pk": list(pair.source.ids), "use": list(pair.source.data.numpy()), "other": [[0.0]] * 120}
+    parquet.write_table(pa.table(about), "x.parquet")
+    fit = ("fit", "linear", "--source", "x.parquet", "--target", "b", "--vector-column", "use", "--out", "m")
+    message = atlas_command(*fit, status=1).stderr
+    assert (
+        "Note: the rows of 'x.parquet' have no ids and are numbered from 0 - name the column that holds ids" in message
+    )
+    assert "Vectors of 'x' have row numbers for ids, those of 'b' ids of their own" in message
+    assert "fitted on 120 items" in atlas_command(*fit, "--id-column", "pk").stderr
+    atlas_command("apply", "m", "x.parquet", "--vector-column", "use", "--id-column", "pk", "--out", "mapped")
+    assert load("./mapped").ids == pair.source.ids
+    message = atlas_command("compare", "x.parquet", "b", "--id-column", "pk", "--vector-column", "no", status=1).stderr
+    assert "x.parquet: unknown column 'no' - known: other, use" in message
+
+
+def test_rows_that_are_paired_by_their_numbers_are_told_of(stored, atlas_command, pair):
+    for name in "xy":
+        np.save(f"{name}.npy", pair.source.data.numpy())
+    result = atlas_command("compare", "x.npy", "y.npy")
+    assert "Note: the rows of 'x.npy' and 'y.npy' have no ids and are numbered from 0\n" in result.stderr
+    Path("docs.csv").write_text("pk,text\n7,red fox\n8,red hen\n9,red fox\n")
+    result = atlas_command("encode", "tfidf-svd", "docs.csv", "-o", "dim", "1", "--out", "t")
+    note = "Note: the rows of 'docs.csv' have no ids and are numbered from 0 - name the column that holds ids"
+    assert note in result.stderr
+    result = atlas_command("encode", "tfidf-svd", "docs.csv", "-o", "dim", "1", "--id-column", "pk", "--out", "u")
+    assert "Note" not in result.stderr and load("./u").ids == ["7", "8", "9"]

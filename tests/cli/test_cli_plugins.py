@@ -281,8 +281,26 @@ def test_check_says_what_is_broken_and_why_it_matters(bad, atlas_command):
     assert any("must leave the global random state alone" in words for words in broken.values())
     [skipped] = [one for one in found if one["skipped"]]
     assert skipped["what"] == "sampler picky"
-    assert skipped["skipped"] == "option 'how' has no default - in its tests, call atlas.testing.check_sampler()"
+    hint = "set it with -o, or in its tests, call atlas.testing.check_sampler()"
+    assert skipped["skipped"] == f"option 'how' has no default - {hint}"
     assert f"Error: {len(broken)} of {len(found)} promises are broken" in result.stderr.splitlines()
+
+
+def test_check_gives_each_component_the_options_it_has(bad, atlas_command):
+    result = atlas_command("plugins", "check", "-o", "how", "well", "--json", status=1)
+    found = json.loads(result.stdout)
+    assert not any(one["skipped"] for one in found)
+    assert len([one for one in found if one["what"] == "sampler picky" and one["broken"]]) > 5
+    said = atlas_command("plugins", "check", "-o", "hwo", "well", status=1).stderr
+    assert said == "Error: Unknown option 'hwo' of the components of this plugin - did you mean 'how'? known: how\n"
+
+
+def test_check_says_what_a_plugin_imports_and_does_not_require(bad, atlas_command):
+    project = bad / "pyproject.toml"
+    said = "It imports scipy, which it does not require - add it to its dependencies"
+    assert said in atlas_command("plugins", "check", status=1).stdout
+    project.write_text(project.read_text().replace('"latent-atlas>=', '"scipy", "latent-atlas>='))
+    assert said not in atlas_command("plugins", "check", status=1).stdout
 
 
 def test_check_of_a_folder_shows_a_table(bad, atlas_command):

@@ -177,11 +177,13 @@ def test_a_card_says_how_many_had_a_partner_and_how_many_had_none(sides, plant, 
     atlas.save(made, tmp_path / "map")
     kept = atlas.load(tmp_path / "map")
     assert (kept.n_pairs, kept.n_unpaired) == (6, 40 + 30 - 12)
-    assert "fitted on 6 pairs and 58 vectors without a known partner." in body(kept.card, "someone/map")
+    assert "fitted on 6 pairs; 58 vectors had no known partner." in body(kept.card, "someone/map")
     back = fit(Turned(), source=sides[0], target=sides[1]).inverse()
     assert (back.n_pairs, back.n_unpaired) == (10, 40 + 30 - 20)
     whole = fit("procrustes", source=sides[0], target=sides[1])
-    assert (whole.n_pairs, whole.n_unpaired) == (10, 0) and "n_unpaired" not in whole.card.to_dict()
+    assert (whole.n_pairs, whole.n_unpaired) == (10, 50)
+    whole = fit("procrustes", source=sides[0], target=sides[0])
+    assert whole.n_unpaired == 0 and "n_unpaired" not in whole.card.to_dict()
 
 
 def test_the_command_says_what_had_no_partner(sides, plant, tmp_path):
@@ -190,7 +192,7 @@ def test_the_command_says_what_had_no_partner(sides, plant, tmp_path):
         v.save_pretrained(tmp_path / name)
     given = ["fit", "turned", "--source", tmp_path / "a", "--target", tmp_path / "b", "--out", tmp_path / "map"]
     done = CliRunner().invoke(main, list(map(str, given)))
-    said = "(4 to 4 dimensions, fitted on 10 items and 50 vectors without a known partner)"
+    said = "(4 to 4 dimensions, fitted on 10 items, 50 vectors had no known partner)"
     assert done.exit_code == 0 and said in done.output
 
 

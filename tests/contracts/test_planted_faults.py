@@ -7,12 +7,22 @@ from pathlib import Path
 import faulty_aligners as aligners
 import faulty_encoders as encoders
 import faulty_others as others
+import faulty_stores as stores
 import pytest
 import torch
 
-from atlas.testing import CHECKS, check_aggregator, check_aligner, check_encoder, check_exporter, check_sampler
+from atlas.testing import (
+    CHECKS,
+    check_aggregator,
+    check_aligner,
+    check_encoder,
+    check_exporter,
+    check_sampler,
+    check_store,
+)
 from atlas.testing.exporters import applies_the_same
 from atlas.testing.promises import paired_data
+from atlas.testing.stores import ids_of
 
 # Component, the check that finds its fault, and what that says.
 FOUND = [
@@ -67,6 +77,17 @@ FOUND = [
     (others.Transposed, "applies_the_same", "must write what can be read back and applied to vectors"),
     (others.SaysItTakesAnyMap, "other_maps_are_met", "must write a map that is more than a weight and a bias"),
     (others.WritesTheTime, "writes_the_same_again", "must write the same bytes a second later"),
+    (stores.ReadsTheFirstAgain, "rows_come_once", "must return every row once, row"),
+    (stores.OrderOfTheBatch, "rows_come_once", "must return"),
+    (stores.CountsAll, "rows_come_once", "must return the rows that it holds, counts 41 rows for 40"),
+    (stores.MakesUpWhatIsMissing, "rows_are_fetched", "must fetch the rows of ids, those that are there"),
+    (stores.WritesToTheVectors, "shadow_is_apart", "must leave the vectors as they are, marks row"),
+    (stores.NoMarks, "shadow_is_apart", "must hold in the shadow what was put there, marks row '007' with ''"),
+    (stores.KeepsTheFirst, "writing_twice_is_once", "must replace rows that are put again"),
+    (stores.NotesInMemory, "notes_are_kept", "must keep notes as they were written"),
+    (stores.NotesStay, "switch_is_exact", "must take the notes of a place with it"),
+    (stores.OneWay, "switch_is_exact", "must exchange the vectors and the shadow"),
+    (stores.DropsTheNotesAlone, "drop_leaves_nothing", "must have no shadow once it is dropped"),
 ]
 HARMLESS = [
     (aligners.Float64Result, aligners.Turn),
@@ -77,9 +98,10 @@ HARMLESS = [
 
 def first_complaint(component):
     """Return the first check that a component does not pass, and what that says."""
+    about = (stores.maker(type(component)), ids_of(None)) if component.kind == "store" else ()
     for check in CHECKS[component.kind]:
         try:
-            check(component)
+            check(component, *about)
         except Exception as error:
             return check.__name__, str(error)
     if component.kind == "exporter":
@@ -117,6 +139,7 @@ def test_controls_pass():
     check_sampler(others.HonestSampler())
     check_aggregator(others.HonestAggregator())
     check_exporter(others.HonestExporter(), apply=others.apply)
+    check_store(stores.maker(stores.Honest))
 
 
 def test_the_page_says_how_many_are_found():

@@ -89,18 +89,19 @@ def test_no_aligner_depends_on_the_unit_of_either_space(name, dtype, k):
 
 @every_power
 @every_dtype
-@pytest.mark.parametrize("similarity", ["cosine", "euclidean", "l1", "linf"])
+@pytest.mark.parametrize("similarity", ["cosine", "whitened", "euclidean", "l1", "linf"])
 def test_no_relative_representation_depends_on_the_unit(similarity, dtype, k):
     X, Y = pair(dtype)
     expected = atlas.create(Aligner, "relative", similarity=similarity).fit(X).transform(Y)
     close(atlas.create(Aligner, "relative", similarity=similarity).fit(X * 2.0**k).transform(Y * 2.0**k), expected)
 
 
-def test_the_way_back_from_cosines_has_the_unit_of_the_anchors():
+@pytest.mark.parametrize("similarity", ["cosine", "whitened"])
+def test_the_way_back_has_the_unit_of_the_anchors(similarity):
     X, _ = pair(torch.float64)
-    there = atlas.create(Aligner, "relative").fit(X * 2.0**-60)
+    there = atlas.create(Aligner, "relative", similarity=similarity).fit(X * 2.0**-60)
     back = there.inverse_transform(there.transform(X * 2.0**-60)) * 2.0**60
-    whole = atlas.create(Aligner, "relative").fit(X)
+    whole = atlas.create(Aligner, "relative", similarity=similarity).fit(X)
     close(back, whole.inverse_transform(whole.transform(X)))
 
 
@@ -266,6 +267,15 @@ def test_a_wide_direction_hides_no_other(name, make, dtype):
     for ratio in (725.0, 3000.0, 1e5):
         X, Y = make(ratio, dtype)
         assert missed(aligner(name).fit(X, Y).transform(X), Y) < 0.02
+
+
+@pytest.mark.parametrize("name", ["linear", "low-rank", "linear-orthogonal", "procrustes"])
+@every_dtype
+def test_columns_that_an_encoder_leaves_dead_take_nothing_from_a_map(name, dtype):
+    X, Y = (t.to(dtype) for t in pair(torch.float64, n=300, d=8))
+    dead = (normal(300, 3, seed=5) * torch.tensor([1e-33, 1e-33, 1e-9])).to(dtype)
+    expected = aligner(name).fit(X, Y).transform(X)
+    close(aligner(name).fit(torch.cat([X, dead], 1), Y).transform(torch.cat([X, dead], 1)), expected, 0.02)
 
 
 @every_dtype

@@ -32,6 +32,13 @@ def test_two_halves_fitted_alone_come_close_to_a_fit_on_pairs(results):
     assert through(results, "all", 256) > nothing + 0.6
 
 
+def test_whitened_halves_do_what_least_squares_on_the_pairs_does(results):
+    for metric in ("accuracy", "cosine"):
+        direct = mean(results, recipe="images", step="directly", way="linear", n=256, metric=metric)
+        assert through(results, "whitened", 256, metric) > direct - 0.02
+        assert through(results, "whitened", 256, metric) > through(results, "all", 256, metric)
+
+
 def test_as_many_anchors_as_dimensions_fail_without_a_ridge(results):
     assert through(results, "all without a ridge", 64, target="conv") < 0.6
     assert through(results, "all", 64, target="conv") > 0.85

@@ -30,4 +30,4 @@ def test_a_worked_example_keeps_its_promises(title, text, tmp_path, plant):
 
 def test_there_is_an_example_of_every_kind_that_the_tutorial_leaves_out():
     hooks = re.findall(r"def register_(\w+)s\(", PAGE.read_text())
-    assert hooks == ["encoder", "sampler", "aggregator", "exporter"]
+    assert hooks == ["encoder", "sampler", "aggregator", "exporter", "store"]

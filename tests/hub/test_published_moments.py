@@ -81,6 +81,9 @@ def test_a_stranger_fits_a_map_again_with_pairs_of_their_own(hub, repo, views, t
     for name, t in whole.aligner.state.items():
         torch.testing.assert_close(found.aligner.state[name], t, rtol=1e-6, atol=1e-6)
     assert found.n_pairs == 500
+    assert ("moments", True, "those beside it are of 400 pairs") in [
+        (c.name, c.ok, c.said) for c in verify(done.pinned)
+    ]
     # The map itself is pulled as before, without them; a later push of the map alone leaves them there.
     assert load(f"hf://{repo}").id == "theirs" and not (pull(repo).folder / "moments" / "model.md").exists()
     again = push(tmp_path / "map", repo, license="mit")
@@ -120,6 +123,7 @@ def test_hostile_moments_beside_a_map_are_refused(hub, repo, views, tmp_path):
     upload(repo, {MOMENTS[1]: (tmp_path / "m" / MODEL).read_bytes()})
     with pytest.raises(CardError, match="does not match its card"):
         fit("linear", moments=f"hf://{repo}")
+    assert next(check.said for check in verify(f"hf://{repo}") if check.ok is False).startswith(f"hf://{repo}")
     upload(repo, {MOMENTS[0]: b"kind: moments\n"})
     with pytest.raises(CardError, match="Field 'format' must be"):
         fit("linear", moments=f"hf://{repo}")

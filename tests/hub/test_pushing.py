@@ -169,7 +169,7 @@ def test_optional_files_are_shown_and_published(hub, repo: str, tmp_path: Path) 
     (folder / "recipe.yaml").write_text("steps: {}\n")
     (folder / "secret-items.jsonl").write_text("{}")
     (folder / "recipe.yaml").write_bytes(b"steps: \xff\n")
-    with pytest.raises(AtlasError, match=r"recipe.yaml' is not UTF-8 text - mend it, or remove it"):
+    with pytest.raises(AtlasError, match=r"recipe.yaml' is not UTF-8 text - fix it, or remove it"):
         push(folder, repo)
     (folder / "recipe.yaml").write_text("steps: {}\n")
     push(folder, repo)

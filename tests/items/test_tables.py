@@ -125,7 +125,7 @@ def test_a_document_may_be_long(tmp_path) -> None:
         (
             "text,id\na,x\nb,\n",
             {},
-            "'id' in line 3 is not an id, but empty - mend it, or number the rows: --id-column ''",
+            "'id' in line 3 is not an id, but empty - correct it, or number the rows: --id-column ''",
         ),
     ],
 )
@@ -155,7 +155,7 @@ def test_a_jsonl_file_may_hold_texts_alone(tmp_path) -> None:
         ('{"text": "a"}\n\n{"id": 1}\n', "'text' in line 3 is missing, not text"),
         ('{"text": 1}\n', "'text' in line 1 is int, not text"),
         ('{"text": "\\ud800"}\n', "'text' in line 1 holds half a character"),
-        ('{"text": "a", "label": ["u"]}\n', "'label' in line 1 is not a class, but list - mend it, or read without"),
+        ('{"text": "a", "label": ["u"]}\n', "'label' in line 1 is not a class, but list - correct it, or read without"),
         ('{"text": "a", "id": 1.5}\n', "'id' in line 1 is not an id, but float"),
         ("\n", "the file is empty"),
         ('{"text": "a", "id": "\\ud800"}\n', "'id' in line 1 holds half a character"),
@@ -209,7 +209,7 @@ def test_fixed_shape_tensors_are_arrays(tmp_path) -> None:
     assert_close(read_items(tmp_path / "a.parquet")[1:], torch.from_numpy(values[1:]))
 
 
-@pytest.mark.parametrize("values", [[[1.0], [1.0, 2.0]], [[1.0], None], [[1.0], [None]], [[[1], [2, 3]]], [None]])
+@pytest.mark.parametrize("values", [[[1.0], [1.0, 2.0]], [[1.0], [None]], [[[1], [2, 3]]], [None]])
 def test_arrays_of_different_shapes_are_refused(tmp_path, values) -> None:
     depth = pa.list_(pa.list_(pa.int64())) if values[0] and isinstance(values[0][0], list) else pa.list_(pa.float64())
     parquet.write_table(pa.table({"x": pa.array(values, depth)}), tmp_path / "a.parquet")
@@ -217,10 +217,11 @@ def test_arrays_of_different_shapes_are_refused(tmp_path, values) -> None:
         read_items(tmp_path / "a.parquet")
 
 
-def test_vectors_of_fixed_length_may_not_be_missing(tmp_path) -> None:
-    parquet.write_table(pa.table({"x": pa.array([[1.0], None], pa.list_(pa.float64(), 1))}), tmp_path / "a.parquet")
-    with pytest.raises(AtlasError, match=r"column 'x' must hold arrays of one shape, none missing"):
-        read_items(tmp_path / "a.parquet")
+@pytest.mark.parametrize("kind", [pa.list_(pa.float32(), 2), pa.list_(pa.float32()), pa.list_(pa.int64())])
+def test_a_missing_vector_is_a_row_of_nan(tmp_path, kind) -> None:
+    parquet.write_table(pa.table({"x": pa.array([None, [1, 2], None, [3, 4]], kind)}), tmp_path / "a.parquet")
+    found = torch.tensor([[torch.nan] * 2, [1, 2], [torch.nan] * 2, [3, 4]])
+    assert_close(read_items(tmp_path / "a.parquet")[:].float(), found, equal_nan=True)
 
 
 def test_lists_of_text_are_not_arrays_of_numbers(tmp_path) -> None:

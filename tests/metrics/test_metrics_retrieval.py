@@ -123,3 +123,21 @@ def test_of_equally_near_rows_the_share_to_expect_of_a_draw_counts():
     X = normal(5, 8).repeat_interleave(20, 0)
     assert metrics.mutual_knns(X, X, 10).tolist() == pytest.approx([10 / 19] * 100)
     assert metrics.mutual_knn(X, X, 19) == 1
+
+
+def test_neighbours_kept_are_those_that_both_find():
+    generator = torch.Generator().manual_seed(0)
+    queries, index, other = (torch.randn(60, 5, generator=generator, dtype=torch.float64) for _ in range(3))
+
+    def near(Q, T):
+        S = torch.nn.functional.normalize(Q) @ torch.nn.functional.normalize(T).T
+        return S.fill_diagonal_(-2).topk(4).indices.tolist()
+
+    expected = [len({*a} & {*b}) / 4 for a, b in zip(near(queries, other), near(queries, index), strict=True)]
+    assert metrics.neighbours_kept((queries, other), (queries, index), 4).tolist() == expected
+
+
+def test_neighbours_kept_of_oneself_are_mutual_neighbours():
+    X = torch.randn(50, 5, generator=torch.Generator().manual_seed(1))
+    Y = torch.randn(50, 7, generator=torch.Generator().manual_seed(2))
+    assert torch.equal(metrics.neighbours_kept((X, X), (Y, Y), 5), metrics.mutual_knns(X, Y, 5))

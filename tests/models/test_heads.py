@@ -1,5 +1,7 @@
 import copy
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -466,3 +468,50 @@ def test_knn_refuses_more_neighbours_than_vectors_and_labels_out_of_range():
     for labels in torch.tensor([0, 2**60, 0, 0]), torch.tensor([0, -1, 0, 0]), torch.tensor([0.0, 1.0, 0.0, 0.0]):
         with pytest.raises(AtlasError, match=r"^Head 'knn' needs 'labels' of int64, from 0 to less than the number of"):
             create_head("knn", k=1).load_state_dict({"vectors": torch.ones(4, 2), "labels": labels})
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_what_a_head_keeps_between_calls_goes_when_it_learns_anew(name):
+    X, y = blobs(60)
+    head = create_head(name).fit(X, y)
+    before = head.scores(X.float())
+    head.fit(-X.flip(0), y.flip(0))
+    assert not torch.equal(head.scores(X.float()), before)
+    torch.testing.assert_close(head.scores(X.float()), create_head(name).fit(-X.flip(0), y.flip(0)).scores(X.float()))
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_scores_in_inference_mode_do_not_stop_gradients_later(name):
+    X, y = blobs(60)
+    head = create_head(name).fit(X, y)
+    with torch.inference_mode():
+        head.scores(X)
+    if name != "knn":
+        given = X.clone().requires_grad_()
+        head.scores(given).sum().backward()
+        assert bool(torch.isfinite(given.grad).all())
+
+
+def test_logistic_regression_is_that_of_scikit_learn():
+    from sklearn.linear_model import LogisticRegression
+
+    from atlas.models.regression import logistic
+
+    X, y = blobs(300, noise=6)
+    X = torch.cat([X, 30 * X[:, :1] + torch.randn(300, 1, generator=torch.Generator().manual_seed(1))], 1).double()
+    X = (X - X.mean(0)) / (X - X.mean(0)).square().mean().sqrt()
+    weight, bias = logistic(X, y, 4, 1e-3)
+    reference = LogisticRegression(C=1 / (1e-3 * 300), tol=1e-10, max_iter=10_000).fit(X.numpy(), y.numpy())
+    torch.testing.assert_close(weight.T, torch.from_numpy(reference.coef_), rtol=1e-3, atol=1e-4)
+    scores = torch.softmax(X @ weight + bias, 1)
+    torch.testing.assert_close(scores, torch.from_numpy(reference.predict_proba(X.numpy())), rtol=0, atol=1e-4)
+
+
+def test_the_first_linear_head_in_a_process_imports_no_compiler():
+    code = (
+        "import sys, torch; from atlas.models.heads import create_head\n"
+        "create_head('linear').fit(torch.randn(20, 3), [0, 1] * 10)\n"
+        "print('torch._dynamo' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

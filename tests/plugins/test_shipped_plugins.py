@@ -49,7 +49,7 @@ def run(*arguments: str) -> tuple[str, str, set[str]]:
 
 
 @needs_all
-@pytest.mark.parametrize("command", ["plugins", "encoders", "aligners", "exporters"])
+@pytest.mark.parametrize("command", ["plugins", "encoders", "aligners", "exporters", "stores"])
 def test_a_listing_shows_all_and_imports_none_of_their_libraries(command):
     printed, warned, modules = run(command, "--json")
     assert not warned

@@ -37,6 +37,8 @@ def written(tmp_path, monkeypatch):
         ("from . import other", []),
         ("import nowhere", ["some-distribution-that-is-not-here"]),
         ("import not_here", ["not-here>=2"]),
+        ("import hatchling", ["Latent_Atlas [dev]"]),
+        ("{{ a template }}", []),
     ],
 )
 def test_what_installing_brings_along_may_be_imported(written, code, requirements):
@@ -50,6 +52,7 @@ def test_what_installing_brings_along_may_be_imported(written, code, requirement
         ("def f():\n    import numpy\n    import yaml", [], "numpy, yaml"),
         ("import hatchling", ["latent-atlas>=0.1.0"], "hatchling"),
         ("import scipy", ["numpy"], "scipy"),
+        ("import scipy", ["no requirement at all", "numpy"], "scipy"),
     ],
 )
 def test_what_it_does_not_bring_along_is_named(written, code, requirements, strange):

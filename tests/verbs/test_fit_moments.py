@@ -17,7 +17,8 @@ from atlas.plugins.catalogue import component, components
 from atlas.storage.tensors import load_tensors
 from atlas.testing.promises import paired_data
 
-LINEAR = [name for name in components(Aligner) if issubclass(component(Aligner, name), LinearAligner)]
+CLASSES = {name: component(Aligner, name) for name in components(Aligner)}
+LINEAR = [name for name, cls in CLASSES.items() if issubclass(cls, LinearAligner) and cls.streaming]
 
 
 @pytest.fixture
@@ -79,10 +80,12 @@ def test_moments_are_taken_by_where_they_are(views, known, tmp_path):
     ("given", "message"),
     [
         ({"aligner": "mlp"}, "Aligner 'mlp' needs rows, not moments - give source and target, or take a linear method"),
+        ({"aligner": "auto"}, "Aligner 'auto' needs rows, not moments - give source and target, or take a linear meth"),
         ({"source": True}, "Pairs that are added to moments need the vectors of both spaces - give source and target"),
         ({"moments": None}, "There is nothing to fit on - give source and target, or moments"),
         ({"moments": None, "reverse": True}, "Only moments can be reversed - give the target's vectors as source"),
         ({"aligner": "mlp", "moments": None, "source": True, "target": True, "confidence": True}, "leave out confid"),
+        ({"aligner": "auto", "moments": None, "source": True, "target": True, "confidence": True}, "leave out confid"),
     ],
 )
 def test_what_cannot_be_fitted_from_moments_is_said(views, known, given, message):
@@ -213,8 +216,12 @@ def test_apply_says_where_errors_cannot_be_told(views, tmp_path):
     from atlas import aggregate
 
     merged = aggregate("generalized-procrustes", *views)
-    with pytest.raises(AtlasError, match="cannot tell how sure it is - apply one of its charts"):
+    with pytest.raises(AtlasError, match="cannot predict errors - apply one of its charts"):
         apply(merged, *views, confidence=True)
+    with pytest.raises(
+        AtlasError, match=r"Arrays and tables have no place for predicted errors - call confidence\(\), or"
+    ):
+        apply(made, views[0].data, confidence=True)
 
 
 def test_damaged_errors_are_refused(views, tmp_path):
@@ -233,6 +240,7 @@ def test_vectors_of_another_kind_are_warned_of_when_applied_or_measured(views, t
     message = r"\d+% of the vectors lie outside the domain that alignment 'a__b__linear' was fitted on"
     for act in (
         lambda: apply(made, far),
+        lambda: apply(made, far.data.numpy()),
         lambda: apply(made, far, out=tmp_path / "o"),
         lambda: evaluate(made, source=far, target=views[1], metrics=["cosine"]),
     ):

@@ -35,5 +35,7 @@ def test_all_that_is_public_is_typed_and_verbs_take_an_artefact_or_where_it_is(t
         options = ["options"] if "**options" in types[name] else []
         assert re.findall(r"(\w+)\??: Any\b", types[name]) == options, types[name]
         assert not types[name].endswith("-> Any")
-    assert "source: atlas.artefacts.vectors.Vectors | str | pathlib.Path," in types["moments"]
+    given = "source: atlas.artefacts.vectors.Vectors | torch._tensor.Tensor | numpy.ndarray"
+    assert given in types["fit"] and "| str | pathlib.Path, target: " in types["moments"]
+    assert types["apply"].startswith("Overload(") and "-> atlas.artefacts.vectors.Vectors, def (" in types["apply"]
     assert types["fit"].endswith("-> atlas.artefacts.alignment.Alignment")

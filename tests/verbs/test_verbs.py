@@ -10,6 +10,7 @@ from torch.testing import assert_close
 
 from atlas.artefacts.loading import read_vectors
 from atlas.artefacts.vectors import Vectors
+from atlas.cards.space import Space
 from atlas.components.aligner import Aligner
 from atlas.components.encoder import Encoder
 from atlas.errors import AtlasError, SpaceMismatchError
@@ -155,8 +156,9 @@ def test_anchors_restrict_a_fit(pair, aligner):
 
 def test_anchors_that_are_missing_are_told(pair):
     anchors = sample("uniform", pair.source, 40)
+    others = Vectors.of(torch.rand(40, 3), space_of("b", 3), ids=range(40))
     with pytest.raises(AtlasError, match="Vectors of 'b' hold 0 of the 40 items of the anchors, the first missing is"):
-        fit("linear", source=pair.source, target=Vectors.of(torch.rand(40, 3), space_of("b", 3)), anchors=anchors)
+        fit("linear", source=pair.source, target=others, anchors=anchors)
 
 
 def test_batches_give_the_same_map(monkeypatch):
@@ -221,6 +223,24 @@ def test_applying_to_a_file_is_what_it_is_in_memory(tmp_path, monkeypatch, out, 
     assert list(written.ids) == list(kept.ids) and written.space == kept.space
     assert out != "v" or written.space == (made.source if inverse else made.target)
     assert counted.seen == [("Applying", 3, 3)]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_vectors_are_not_mapped_twice(pair, tmp_path, known):
+    source, target = pair.source, pair.target
+    if not known:
+        source, target = source.in_space(Space("a", 8), source.data), target.in_space(Space("b", 8), target.data)
+    alignment = fit("procrustes", source=source, target=target)
+    apply(alignment, source, out=tmp_path / "mapped.safetensors")
+    for given in (target, tmp_path / "mapped.safetensors"):
+        for out in (None, tmp_path / "again"):
+            with pytest.raises(
+                SpaceMismatchError, match="maps from 'a'.* are of " + ("'b'" if known else "its target 'b'")
+            ):
+                apply(alignment, given, out=out)
+    assert apply(alignment, tmp_path / "mapped.safetensors", inverse=True).space.id == "a"
+    # An array carries nothing.
+    apply(alignment, Vectors.of(target.data))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
@@ -348,8 +368,13 @@ def test_what_is_stored_is_taken_by_where_it_is(stored, pair):
 
 
 def test_anything_else_in_place_of_an_artefact_is_refused(pair):
-    with pytest.raises(AtlasError, match="Expected vectors, got Tensor - give it, its folder, its id or a reference"):
-        fit("procrustes", source=torch.rand(4, 3), target=pair.target)
+    with pytest.raises(
+        AtlasError, match="Expected vectors, got Alignment - give it, its folder, its id or a reference"
+    ):
+        fit("procrustes", source=fit("identity", source=pair.source, target=pair.target), target=pair.target)
+    for given in ({"a": 1}, object(), 5):
+        with pytest.raises(AtlasError, match=r"Vectors must .* got"):
+            fit("procrustes", source=given, target=pair.target)
     with pytest.raises(AtlasError, match="Expected alignment or atlas, got Vectors"):
         apply(pair.source, pair.source)
 
@@ -386,7 +411,7 @@ def test_aggregating_on_anchors(pair):
 def test_what_cannot_be_aggregated_is_told(pair):
     with pytest.raises(AtlasError, match="needs vectors of different spaces, got a, a"):
         aggregate("generalized-procrustes", pair.source, pair.source)
-    apart = Vectors.of(pair.target.data, pair.target.space)
+    apart = Vectors.of(pair.target.data, pair.target.space, ids=range(120))
     with pytest.raises(AtlasError, match="found no item that is in two of the spaces - give anchors encoded in all"):
         aggregate("generalized-procrustes", pair.source, apart)
 
@@ -405,7 +430,7 @@ def test_rows_without_a_label_are_left_out(pair):
 
 
 def test_what_cannot_be_trained_is_told(pair):
-    with pytest.raises(AtlasError, match="Vectors of 'c' have no labels - encode a folder with class subfolders"):
+    with pytest.raises(AtlasError, match="Vectors of 'c' have no labels - encode items with classes, or give labels"):
         train("linear", Vectors.of(torch.rand(4, 3), "c"))
     with pytest.raises(AtlasError, match="Unknown head 'linaer' - did you mean 'linear'"):
         train("linaer", pair.source)

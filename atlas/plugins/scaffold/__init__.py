@@ -19,6 +19,7 @@ USES = {
     "sampler": "sample $thing vectors/a -n 500 -o centre false --out anchors/a",
     "aggregator": "aggregate $thing vectors/a vectors/b vectors/c --out atlases/abc",
     "exporter": "export $thing alignments/a-b -o compressed true --out a-b.npz",
+    "store": "apply alignments/a-b $thing://./my.db --out $thing://./my.db",
 }
 
 

@@ -1,13 +1,14 @@
 """What may be given to verbs, and what it stands for.
 
 An artefact, encoder or head can be given itself, or as text: its folder, its id in a registry, or 'hf://owner/name'.
+Vectors can be given as arrays and tables, too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 from torch import Tensor
@@ -19,8 +20,9 @@ from atlas.artefacts.atlas import Atlas
 from atlas.artefacts.head import Head
 from atlas.artefacts.loading import load, read_vectors
 from atlas.artefacts.moments import Moments
-from atlas.artefacts.vectors import Vectors
+from atlas.artefacts.vectors import UNNAMED, Vectors
 from atlas.cards.folder import CARD
+from atlas.cards.space import Space
 from atlas.components.aggregator import Aggregator
 from atlas.components.aligner import Aligner
 from atlas.components.encoder import Encoder
@@ -32,10 +34,19 @@ from atlas.errors import AtlasError, NotFoundError, unknown
 from atlas.hub.cache import INSIDE, SCHEME
 from atlas.hub.pulling import pull
 from atlas.items.batches import Items, as_items
-from atlas.items.files import read_items
+from atlas.items.files import read_items, table_items
+from atlas.items.frames import table_of
 from atlas.plugins.catalogue import components, create
 from atlas.storage.files import as_path
 from atlas.storage.registry import Registry
+
+
+class Table(Protocol):
+    """A frame of pandas or polars, an Arrow table, a dataset of Hugging Face, a sparse matrix of scipy."""
+
+    def __getitem__(self, key: Any, /) -> Any:
+        """Return a column."""
+
 
 AlignerLike: TypeAlias = Aligner | str
 SamplerLike: TypeAlias = Sampler | str
@@ -43,8 +54,8 @@ AggregatorLike: TypeAlias = Aggregator | str
 ExporterLike: TypeAlias = Exporter | str
 HeadModelLike: TypeAlias = HeadModel | str
 EncoderLike: TypeAlias = Encoder | str | Path
-ItemsLike: TypeAlias = Items | Vectors | Tensor | np.ndarray | Sequence[Any] | str | Path
-VectorsLike: TypeAlias = Vectors | str | Path
+ItemsLike: TypeAlias = Items | Vectors | Tensor | np.ndarray | Sequence[Any] | Table | str | Path
+VectorsLike: TypeAlias = Vectors | Tensor | np.ndarray | Sequence[Any] | Table | str | Path
 MomentsLike: TypeAlias = Moments | str | Path
 AnchorsLike: TypeAlias = Anchors | Sequence[str] | str | Path
 AlignmentLike: TypeAlias = Alignment | str | Path
@@ -75,9 +86,34 @@ def artefact_of(given: A | str | Path, *classes: type[A]) -> A:
     raise AtlasError(f"Expected {kinds}, got {type(given).__name__} - give it, its folder, its id or a reference")
 
 
-def vectors_of(given: VectorsLike) -> Vectors:
-    """Return vectors, given themselves or by where they are."""
-    return read_vectors(given) if isinstance(given, (str, Path)) else artefact_of(given, Vectors)
+def vectors_of(
+    given: VectorsLike, vector_column: str | None = None, id_column: str | None = None, *, name: str = "vectors"
+) -> Vectors:
+    """Return vectors: themselves, by where they are, or of an array or a table.
+
+    Args:
+        given: what stands for them.
+        vector_column: the column of a table that holds the vectors; None: the only one that holds arrays.
+        id_column: the column of a table that holds the ids; None: the one with a common name.
+        name: of their space, where what is given has none.
+    """
+    if isinstance(given, (str, Path)):
+        return read_vectors(given, vector_column=vector_column, id_column=id_column)
+    if isinstance(given, Artefact):
+        return artefact_of(given, Vectors)
+    made = Vectors.of(given, vector_column=vector_column, id_column=id_column)
+    return made if made.space.id != UNNAMED else made.in_space(Space(name, made.space.dim), made.data)
+
+
+def views_of(
+    given: Sequence[VectorsLike],
+    vector_column: str | None = None,
+    id_column: str | None = None,
+    *,
+    name: str = "vectors",
+) -> list[Vectors]:
+    """Return several sets of vectors; the spaces of those that have no name are numbered from 1."""
+    return [vectors_of(one, vector_column, id_column, name=f"{name}-{i}") for i, one in enumerate(given, 1)]
 
 
 def moments_of(given: MomentsLike) -> Moments:
@@ -129,7 +165,8 @@ def items_of(given: ItemsLike, **columns: str | None) -> Items:
     if isinstance(given, Vectors):
         return _rows_as_items(given)
     if not isinstance(given, (str, Path)):
-        return as_items(given)
+        table = table_of(given)
+        return as_items(given) if table is None else table_items(table, "", **columns)
     path = as_path(given)
     bare_id = not path.exists() and "/" not in str(given) and not path.suffix
     if (path / CARD).is_file() or bare_id or str(given).startswith("hf://"):

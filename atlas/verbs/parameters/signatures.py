@@ -148,7 +148,8 @@ def verb(name: str) -> Verb:
     """Return what a verb takes and makes."""
     module, function = VERBS[name]
     tree = ast.parse((Path(__file__).parents[1] / f"{module}.py").read_text(encoding="utf-8"))
-    node = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == function)
+    # Before the function itself there may be overloads of it.
+    node = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == function][-1]
     text, _, rest = (ast.get_docstring(node) or "").partition("\n\nArgs:\n")
     summary, _, description = text.partition("\n\n")
     helps = {

@@ -31,11 +31,12 @@ from atlas.verbs.parameters.arguments import items_of
 RECIPE = HERE / "translation.yaml"
 Figures = Iterator[dict[str, Any]]
 WAYS: list[list[Any]] = [
-    ["all", {}],
-    ["all without a ridge", {"ridge": 0.0}],
-    ["one choice of 16", {"keep": 16, "subspaces": 1}],
-    ["mean of 8 choices of 16", {"keep": 16, "subspaces": 8}],
-    ["mean of 8 choices spread by 0.7", {"delta": 0.7}],
+    ["all", {"centre": True}],
+    ["all without a ridge", {"centre": True, "ridge": 0.0}],
+    ["one choice of 16", {"centre": True, "keep": 16, "subspaces": 1}],
+    ["mean of 8 choices of 16", {"centre": True, "keep": 16, "subspaces": 8}],
+    ["mean of 8 choices spread by 0.7", {"centre": True, "delta": 0.7}],
+    ["whitened", {"similarity": "whitened"}],
 ]
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 CAPTIONS = (
@@ -53,7 +54,7 @@ CAPTIONS = (
 @papers.command
 def main(report: Report, data: Path, models: Path) -> None:
     """Measure everything that the page on inverse relative projection tells."""
-    how: dict[str, Any] = {"ways": [[way, {"centre": True, **options}] for way, options in WAYS]}
+    how: dict[str, Any] = {"ways": WAYS}
     how |= {"counts": [64, 256], "seeds": [0, 1]} if report.small else {"counts": [64, 300, 768], "seeds": [0, 1, 2]}
     if report.small:
         items: tuple[Any, Any] = ("digits-train", "digits-test")

@@ -1,4 +1,4 @@
-"""The route command: the best way from one space to another over published maps."""
+"""Commands that look at registries as a whole: the best way over their maps, and their pages."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def route_command(
     """
     from atlas.artefacts.loading import save
     from atlas.storage.files import check_target
-    from atlas.verbs.route import find_route, followed, moments_between
+    from atlas.verbs.compose import find_route, followed, moments_between
 
     if out is not None:
         check_target(out, overwrite)
@@ -71,3 +71,19 @@ def step(edge: Edge) -> dict[str, Any]:
     about: dict[str, Any] = {"from": edge.source.id, "to": edge.target.id, "by": edge.card.id, "chart": edge.chart}
     about |= {"backwards": edge.inverse, "method": edge.card.method, "keeps": edge.keeps}
     return about | {"license": edge.card.license, "ref": str(edge.ref)}
+
+
+@click.command("site")
+@click.argument("registries", nargs=-1, metavar="[REGISTRY]...", type=click.Path(path_type=Path))
+@params.out("Folder for the pages.")
+@params.overwrite
+def site_command(registries: tuple[Path, ...], out: Path, overwrite: bool) -> None:
+    """Write registries as pages to look at: a listing, a page for each artefact and space, and the graph of spaces.
+
+    The pages work from the folder and on any host of static files, and load nothing from elsewhere. Without a REGISTRY,
+    they show those of ATLAS_REGISTRY and the shipped one.
+    """
+    from atlas.site.pages import site
+
+    shown = site(registries, out, overwrite=overwrite)
+    params.wrote(f"a site of {params.count(shown, 'artefact')}", out, f"open {out / 'index.html'}")

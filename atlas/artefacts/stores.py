@@ -1,0 +1,106 @@
+"""Stores by their URLs, and the vectors in them."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from atlas.artefacts.vectors import Vectors, encode_labels
+from atlas.cards.names import slug
+from atlas.cards.space import Space
+from atlas.components.store import VECTORS, Address, Batch, Store
+from atlas.errors import AtlasError, AtlasWarning, unknown
+from atlas.plugins.catalogue import component, components
+from atlas.storage.rows import Rows
+
+# What provides a store where no plugin that is installed does.
+SHIPPED = {name: f"latent-atlas-{name}" for name in ("pgvector", "qdrant", "chroma", "lance")}
+# How many rows are read and written at a time.
+ROWS = 5000
+
+
+def is_store(given: Any) -> bool:
+    """Whether something is the URL of a store."""
+    scheme, found, _ = str(given).partition("://") if isinstance(given, str) else ("", "", "")
+    return bool(found) and (scheme in SHIPPED or scheme in components(Store))
+
+
+@contextlib.contextmanager
+def opened(url: str | Path) -> Iterator[Store]:
+    """Open the store at a URL, and let go of it in the end."""
+    address = Address.parse(str(url))
+    if address.scheme not in components(Store):
+        plugin = SHIPPED.get(address.scheme)
+        known = f"install plugin '{plugin}' first" if plugin else ""
+        raise AtlasError(f"Store '{address}' needs one - {known}" if known else unknown("store", address.scheme, ()))
+    store = component(Store, address.scheme).at(address)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def batches(store: Store, place: str, after: str = "", size: int = ROWS) -> Iterator[Batch]:
+    """Yield the rows of a place from a cursor on, those without a vector, too."""
+    while len(batch := store.read(place, after, size)):
+        yield batch
+        after = batch.cursor
+
+
+def present(store: Store, batch: Batch) -> tuple[Batch, list[str]]:
+    """Return the rows that have a vector, and the ids of the others; refuse a vector that is not finite."""
+    missing = np.isnan(batch.vectors).all(1)
+    bad = ~missing & ~np.isfinite(batch.vectors).all(1)
+    if bad.any():
+        raise store.fail(f"holds a vector that is not finite, in row '{batch.ids[int(bad.argmax())]}' - mend it")
+    if not missing.any():
+        return batch, []
+    return batch.take(np.flatnonzero(~missing).tolist()), [batch.ids[i] for i in np.flatnonzero(missing).tolist()]
+
+
+def warn_of_missing(store: Store, count: int, first: str) -> None:
+    """Say how many rows have no vector, if any, and which is the first."""
+    if count:
+        told = store.fail(f"has rows without a vector, which are left out: {count}, the first is '{first}'")
+        warnings.warn(str(told), AtlasWarning, stacklevel=2)
+
+
+def space_of(store: Store, place: str = VECTORS) -> Space:
+    """Return the space of the vectors in a place: the one that is written down there, or one without an encoder."""
+    dim = store.dim(place)
+    if not dim:
+        raise store.fail("has no vectors - check its name and the options of the URL")
+    stamped = store.stamped(place)
+    if stamped is not None and stamped.dim != dim:
+        raise store.fail(f"is stamped with '{stamped.id}' of {stamped.dim} dimensions, but has vectors of {dim}")
+    return stamped or Space(slug(Path(store.address.path).name), dim)
+
+
+def read_store(url: str | Path) -> Vectors:
+    """Return the vectors in a store, read into memory."""
+    with opened(url) as store:
+        space = space_of(store)
+        n = store.count(VECTORS)
+        matrix = np.empty((n, space.dim), np.float32)
+        ids: list[str] = []
+        labels: list[str] = []
+        missing: list[str] = []
+        for found in batches(store, VECTORS):
+            batch, without = present(store, found)
+            missing += without
+            if len(ids) + len(batch) > n:
+                raise store.fail(f"had {n} rows, and has got more while it was read - read it again")
+            matrix[len(ids) : len(ids) + len(batch)] = batch.vectors
+            ids += batch.ids
+            labels += batch.labels
+        if not ids:
+            raise store.fail("has no vectors - check its name and the options of the URL")
+        warn_of_missing(store, len(missing), *missing[:1] or [""])
+    numbers, classes = encode_labels(labels, ()) if len(labels) == len(ids) else (None, ())
+    return Vectors.made(space, Rows(torch.from_numpy(matrix[: len(ids)])), ids, numbers, classes=classes)

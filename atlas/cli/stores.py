@@ -1,0 +1,61 @@
+"""Stores: which are installed, and what is in one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from atlas.cli import params
+from atlas.cli.components import installed, listing
+from atlas.cli.output import put, put_json, put_table
+
+stores_command = listing("store", installed("store"))
+_show = stores_command.commands["show"]
+
+
+@stores_command.command("show")
+@click.argument("name", metavar="NAME|URL")
+@params.as_json
+@click.pass_context
+def show(ctx: click.Context, name: str, as_json: bool) -> None:
+    """Show what a store does, and its options; or what is in the store at a URL."""
+    if "://" not in name:
+        ctx.invoke(_show, name=name, as_json=as_json)
+        return
+    from atlas.verbs.transfer import store_status
+
+    put_status(store_status(name), as_json)
+
+
+@stores_command.command("switch")
+@click.argument("url")
+@params.as_json
+def switch(url: str, as_json: bool) -> None:
+    """Put the shadow of a store in place of its vectors; a second time takes it back."""
+    from atlas.verbs.transfer import switch_store
+
+    put_status(switch_store(url), as_json)
+
+
+@stores_command.command("drop")
+@click.argument("url")
+@click.option("--old", is_flag=True, help="Delete for good the vectors that were in use before a switch.")
+@params.as_json
+def drop(url: str, old: bool, as_json: bool) -> None:
+    """Remove the shadow of a store."""
+    from atlas.verbs.transfer import drop_shadow
+
+    put_status(drop_shadow(url, old=old), as_json)
+
+
+def put_status(status: dict[str, Any], as_json: bool) -> None:
+    """Print what is in a store."""
+    if as_json:
+        put_json(status)
+        return
+    header = ["place", "rows", "dimensions", "space", "mapped by", "finished"]
+    places = [(place, found) for place, found in status.items() if isinstance(found, dict)]
+    names = ("rows", "dim", "space", "map", "done")
+    put(f"store {status['store']}")
+    put_table(header, [[place, *(found[name] for name in names)] for place, found in places], "It has no vectors")

@@ -1,0 +1,65 @@
+"""Which of several aligners suits pairs best, for search: by the neighbours that rows keep whom the fit has not seen.
+
+Squared error says little of it: a map that shrinks what it is unsure of has the least, and may find nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from atlas.components.aligner import Aligner
+from atlas.metrics.retrieval import neighbours_kept
+
+# Fewer pairs tell no aligners apart; more rows than that cost time and tell no more.
+FEWEST, MOST = 20, 2000
+ROLES = ("index", "queries")
+
+
+def left_out(aligner: Aligner, X: Tensor, Y: Tensor, folds: int = 5) -> Tensor:
+    """Return X (n, d_source) mapped, each row by a fit on the pairs of the other folds, (n, d_target).
+
+    Args:
+        aligner: the method and its options; it is not changed.
+        X: (n, d_source).
+        Y: (n, d_target), row by row the same items.
+        folds: how many fits; row i is of fold i % folds.
+    """
+    fold = torch.arange(len(X)) % folds
+    mapped = torch.empty(len(X), Y.shape[1], dtype=Y.dtype)
+    for k in range(folds):
+        held = fold == k
+        fitted = type(aligner).from_config(aligner.config()).fit(X[~held], Y[~held])
+        mapped[held] = fitted.transform(X[held]).to(Y)
+    return mapped
+
+
+def kept(mapped: Tensor, X: Tensor, Y: Tensor, role: str, k: int = 10) -> Tensor:
+    """Return for each item which share of its k nearest neighbours in the new model's space a mapped index finds, (n,).
+
+    Args:
+        mapped: X in the space of Y, (n, d_target).
+        X: (n, d_source).
+        Y: (n, d_target).
+        role: "index": mapped rows are searched by rows of Y, the new model's; "queries": mapped rows, the new model's,
+            search rows of Y.
+        k: neighbours, the item itself left out.
+    """
+    k = min(k, len(X) - 1)
+    if role == "index":
+        return neighbours_kept((Y, mapped), (Y, Y), k)
+    return neighbours_kept((mapped, Y), (X, X), k)
+
+
+def chosen(candidates: Sequence[Aligner], X: Tensor, Y: Tensor, role: str, folds: int = 3) -> tuple[Aligner, Tensor]:
+    """Return the aligner, not yet fitted, whose maps keep most neighbours, and the share that each of them keeps.
+
+    The first of those that are as good is chosen, and the first of all where there are too few pairs to tell.
+    """
+    X, Y = X[:MOST], Y[:MOST]
+    if len(X) < FEWEST:
+        return candidates[0], torch.full((len(candidates),), torch.nan)
+    shares = torch.stack([kept(left_out(one, X, Y, folds), X, Y, role).mean() for one in candidates])
+    return candidates[int(shares.argmax())], shares

@@ -1,0 +1,322 @@
+"""The vectors of a store through an alignment, into the shadow of a store, which is then switched to or dropped."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from atlas.artefacts.alignment import Alignment
+from atlas.artefacts.stores import ROWS, batches, opened, present, space_of, warn_of_missing
+from atlas.cards.names import sha256_of
+from atlas.cards.space import SPACE_KEY, Space
+from atlas.components.store import SHADOW, VECTORS, Batch, Store
+from atlas.errors import AtlasError
+from atlas.numerics.arrays import hash_of
+from atlas.progress import Progress, silent
+
+# Under which the shadow of a store keeps how far it is, and how many rows are looked at one by one in the end.
+STATE_KEY, SAMPLE = "latent_atlas.transfer", 100
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What tells one set of rows from another, whatever their order, but for rounding.
+
+    Attributes:
+        rows: how many there are.
+        ids: the sum of the hashes of their ids, modulo 2**64.
+        total: the sum over rows of h(id) * (vector @ r), where h and r are fixed and between -1 and 1.
+        size: the same sum of absolute values, which `total` is measured against.
+    """
+
+    rows: int = 0
+    ids: int = 0
+    total: float = 0.0
+    size: float = 0.0
+
+    def add(self, batch: Batch) -> Tally:
+        """Return the tally with more rows."""
+        digests = b"".join(hashlib.blake2b(i.encode("utf-8", "replace"), digest_size=8).digest() for i in batch.ids)
+        hashes = np.frombuffer(digests, dtype="<u8")
+        fixed = np.cos(np.arange(batch.vectors.shape[1], dtype=np.float64))
+        terms = (hashes / 2.0**63 - 1) * (batch.vectors @ fixed.astype(np.float32)).astype(np.float64)
+        ids = (self.ids + int(hashes.sum(dtype=np.uint64))) % 2**64
+        size = self.size + float(np.abs(terms).sum())
+        return Tally(self.rows + len(batch), ids, self.total + float(terms.sum()), size)
+
+    def agrees(self, other: Tally) -> bool:
+        """Whether both are of the same rows, but for rounding of vectors to half precision."""
+        near = math.isclose(self.total, other.total, abs_tol=1e-4 * max(self.size, other.size))
+        return near and (self.rows, self.ids) == (other.rows, other.ids)
+
+    @property
+    def digest(self) -> str:
+        """The ids in 16 letters."""
+        return f"{self.ids:016x}"
+
+
+@dataclass(frozen=True)
+class State:
+    """How far a transfer is, as the shadow keeps it.
+
+    Attributes:
+        map: id of the alignment.
+        digest: of the alignment.
+        source: where the vectors come from.
+        cursor: what to read on from.
+        tally: of the rows that were written.
+        missing: how many rows had no vector, and the id of the first.
+        again: whether rows that are in the shadow are skipped, after the source has changed.
+        done: whether all is written and verified.
+    """
+
+    map: str
+    digest: str
+    source: str
+    cursor: str = ""
+    tally: Tally = Tally()
+    missing: tuple[int, str] = (0, "")
+    again: bool = False
+    done: bool = False
+
+    @property
+    def mark(self) -> str:
+        """What marks a row that this map made."""
+        return f"mapped by {self.map} {self.digest[:12]}"
+
+    @classmethod
+    def of(cls, store: Store, place: str) -> State | None:
+        """Return the state that is noted with a place, None if none is."""
+        text = store.notes(place).get(STATE_KEY)
+        try:
+            given = json.loads(text) if text else None
+            return given and cls(**{**given, "tally": Tally(**given["tally"]), "missing": tuple(given["missing"])})
+        except (ValueError, TypeError, KeyError):
+            raise store.fail("has a shadow whose notes are damaged - drop it, and begin anew") from None
+
+    def save(self, store: Store, space: Space) -> None:
+        """Note the state with the shadow, and the space of its vectors."""
+        store.note(SHADOW, {SPACE_KEY: space.to_json(), STATE_KEY: json.dumps(asdict(self))})
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """Mapped vectors in the shadow of a store, verified: `switch_store(url)` puts them in place of the old ones.
+
+    Attributes:
+        store: where they are, as it may be shown.
+        space: which they are of.
+        rows: how many there are.
+        map: id of the alignment.
+        digest: of their ids.
+    """
+
+    kind: ClassVar[str] = "transfer"
+
+    store: str
+    space: Space
+    rows: int
+    map: str
+    digest: str
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return self.rows
+
+
+def transfer(alignment: Alignment, source: str, out: str, *, size: int = ROWS, progress: Progress = silent) -> Transfer:
+    """Map the vectors of one store into the shadow of the same or another one, and verify what was written.
+
+    A run that was cut off is taken up where it was. The vectors in use stay as they are.
+
+    Args:
+        alignment: which maps them.
+        source: URL of the store that is read.
+        out: URL of the store that is written to; often the same.
+        size: how many rows are mapped at a time.
+        progress: shows how far it is.
+
+    Raises:
+        AtlasError: what a store refuses, or another shadow is there, or the rows changed while they were read.
+    """
+    with _both(source, out) as (read, written), written.hold():
+        _check_source(alignment, read)
+        state = _begun(alignment, read, written)
+        total = -(-read.count(VECTORS) // size)
+        for found in progress(batches(read, VECTORS, state.cursor, size), total, "Mapping"):
+            state = _put(alignment, read, written, found, state)
+        _check_unchanged(alignment, read, written, state)
+        _verify(alignment, read, written, state)
+        replace(state, done=True).save(written, alignment.target)
+        warn_of_missing(read, *state.missing)
+        return Transfer(str(written.address), alignment.target, state.tally.rows, alignment.id, state.tally.digest)
+
+
+@contextlib.contextmanager
+def _both(source: str, out: str) -> Iterator[tuple[Store, Store]]:
+    """Open two stores, or one for both."""
+    with opened(source) as read:
+        if source == out:
+            yield read, read
+        else:
+            with opened(out) as written:
+                yield read, written
+
+
+def _check_source(alignment: Alignment, store: Store) -> None:
+    """Raise `AtlasError` unless a store has vectors that the alignment maps."""
+    space = space_of(store)
+    try:
+        alignment.check_source(space)
+    except AtlasError as error:
+        raise type(error)(f"Store '{store.address}': {error}") from None
+
+
+def _begun(alignment: Alignment, read: Store, written: Store) -> State:
+    """Return where to go on, and make the shadow if there is none."""
+    digest = sha256_of([alignment.method, alignment.aligner.config(), hash_of(alignment.tensors())])
+    new = State(alignment.id, digest, str(read.address))
+    if written.dim(SHADOW):
+        state = State.of(written, SHADOW)
+        if state is None and written.count(SHADOW):
+            raise written.fail("has a shadow with the vectors from before a switch - drop those first, with --old")
+        if state and (state.digest, state.source) != (new.digest, new.source):
+            made = f"of alignment '{state.map}' from '{state.source}'"
+            raise written.fail(f"has a shadow {made} - switch to it, or drop it first")
+        if state:
+            return replace(state, done=False)
+    else:
+        written.begin(alignment.target.dim)
+    new.save(written, alignment.target)
+    return new
+
+
+def _put(alignment: Alignment, read: Store, written: Store, found: Batch, state: State) -> State:
+    """Map and write some rows, and return the state after them."""
+    batch, without = present(read, found)
+    marked = next((i for i, mark in enumerate(batch.marks) if mark), None)
+    if marked is not None:
+        was = f"row '{batch.ids[marked]}' is {batch.marks[marked]} already"
+        raise read.fail(f"is not native: {was} - map the native vectors, with a map composed of both")
+    count, first = state.missing
+    state = replace(state, cursor=found.cursor, missing=(count + len(without), first or "".join(without[:1])))
+    if state.again:
+        there = set(written.fetch(SHADOW, batch.ids).ids)
+        batch = batch.take([i for i, one in enumerate(batch.ids) if one not in there])
+    if len(batch):
+        made = _mapped(alignment, read, batch)
+        written.put(replace(batch, vectors=made, marks=[state.mark] * len(batch)))
+        state = replace(state, tally=state.tally.add(replace(batch, vectors=written.kept(made))))
+    state.save(written, alignment.target)
+    return state
+
+
+def _mapped(alignment: Alignment, store: Store, batch: Batch) -> np.ndarray:
+    made = np.asarray(alignment.aligner.transform(np.ascontiguousarray(batch.vectors, np.float32)))
+    finite = np.isfinite(made).all(1)
+    if not finite.all():
+        row = batch.ids[int((~finite).argmax())]
+        raise store.fail(f"has a vector that '{alignment.id}' maps to no finite one, in row '{row}' - mend it")
+    return made
+
+
+def _check_unchanged(alignment: Alignment, read: Store, written: Store, state: State) -> None:
+    """Raise `AtlasError` if rows have come or gone meanwhile; the next run then maps those that came."""
+    now = read.count(VECTORS)
+    if now == state.tally.rows:
+        return
+    changed = f"changed while it was read: {state.tally.rows} rows were mapped, and there are {now} now"
+    if now < state.tally.rows:
+        raise read.fail(f"{changed} - drop the shadow, and run it again")
+    replace(state, cursor="", missing=(0, ""), again=True).save(written, alignment.target)
+    raise read.fail(f"{changed} - run it again, which maps those that came")
+
+
+def _verify(alignment: Alignment, read: Store, written: Store, state: State) -> None:
+    """Read the shadow back, and map some of its rows again; raise `AtlasError` if anything is not as it was written."""
+    tally, sample = Tally(), []
+    step = max(state.tally.rows // SAMPLE, 1)
+    for batch in batches(written, SHADOW):
+        sample += [one for row, one in enumerate(batch.ids, tally.rows) if row % step == 0]
+        tally = tally.add(batch)
+        unlike = next((i for i, mark in enumerate(batch.marks) if mark != state.mark), None)
+        if unlike is not None or len(batch.marks) != len(batch):
+            which = batch.ids[unlike or 0]
+            raise written.fail(f"has a row '{which}' in its shadow that is not {state.mark} - drop the shadow")
+    if not tally.agrees(state.tally):
+        told = f"{tally.rows} rows with digest {tally.digest}"
+        wanted = f"{state.tally.rows} with {state.tally.digest} were written"
+        raise written.fail(f"holds {told} in its shadow, but {wanted} - drop the shadow, and run it again")
+    before, after = read.fetch(VECTORS, sample), written.fetch(SHADOW, sample)
+    due = written.kept(_mapped(alignment, read, before)) if len(before) else before.vectors
+    where = {one: i for i, one in enumerate(after.ids)}
+    for one, vector in zip(before.ids, due, strict=True):
+        there = after.vectors[where[one]]
+        if not np.allclose(there, vector, rtol=0, atol=1e-3 * max(float(np.abs(vector).max()), 1e-30)):
+            raise written.fail(f"has another vector in row '{one}' than was mapped - drop the shadow, and run it again")
+
+
+def switch_store(url: str | Path) -> dict[str, Any]:
+    """Put the shadow of a store in place of its vectors, which are its shadow then; a second time takes it back.
+
+    Returns:
+        What `store_status` does.
+
+    Raises:
+        AtlasError: there is no shadow, or it is not finished.
+    """
+    with opened(url) as store, store.hold():
+        if not store.dim(SHADOW):
+            raise store.fail("has no shadow to switch to - make one with atlas apply MAP URL --out URL")
+        state = State.of(store, SHADOW)
+        if state is not None and not state.done:
+            raise store.fail(f"has a shadow that is not finished: {state.tally.rows} rows - run atlas apply again")
+        now, then = store.count(VECTORS), store.count(SHADOW)
+        if state is not None and now > then:
+            raise store.fail(f"has {now} rows, and {then} in its shadow - run atlas apply again, which maps the others")
+        store.switch()
+        return _status(store)
+
+
+def drop_shadow(url: str | Path, *, old: bool = False) -> dict[str, Any]:
+    """Remove the shadow of a store.
+
+    Args:
+        url: of the store.
+        old: remove it though it holds the vectors that were in use before a switch.
+    """
+    with opened(url) as store, store.hold():
+        if store.dim(SHADOW):
+            if not old and STATE_KEY not in store.notes(SHADOW) and store.count(SHADOW):
+                before = "has the vectors from before a switch in its shadow"
+                raise store.fail(f"{before} - switch back first, or delete them for good with --old (old=True)")
+            store.drop()
+        return _status(store)
+
+
+def store_status(url: str | Path) -> dict[str, Any]:
+    """Return what is in a store: its vectors, and its shadow, each with the number of rows, space and map."""
+    with opened(url) as store:
+        return _status(store)
+
+
+def _status(store: Store) -> dict[str, Any]:
+    return {"store": str(store.address), **{place: _place(store, place) for place in (VECTORS, SHADOW)}}
+
+
+def _place(store: Store, place: str) -> dict[str, Any] | None:
+    dim = store.dim(place)
+    if not dim:
+        return None
+    state, space = State.of(store, place), store.stamped(place)
+    found = {"rows": store.count(place), "dim": dim, "space": space.id if space else ""}
+    fingerprint = space.fingerprint if space else ""
+    return {**found, "fingerprint": fingerprint, "map": state.map if state else "", "done": not state or state.done}

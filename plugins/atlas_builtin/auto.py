@@ -1,0 +1,47 @@
+"""An aligner that chooses among the affine ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+import atlas
+from atlas.authors import chosen
+from atlas_builtin.aligners import CanonicalCorrelation, Linear, Procrustes
+
+CANDIDATES: tuple[atlas.LinearAligner, ...] = (
+    Procrustes(),
+    *(CanonicalCorrelation(ridge=ridge) for ridge in (0.3, 1.0, 3.0, 10.0)),
+    *(Linear(ridge=ridge) for ridge in (0.1, 0.3, 1.0, 3.0)),
+)
+
+
+@dataclass
+class Auto(atlas.LinearAligner):
+    """Fit the affine map that keeps most neighbours of rows left out: 'procrustes', 'cca' or 'linear', and the penalty.
+
+    The choice is by cross-validation on the pairs alone. Neighbours are those in the space of the newer model, which is
+    the target where an index is mapped, and the source where queries are.
+    """
+
+    name = "auto"
+    streaming = False
+
+    role: str = atlas.option(
+        "index",
+        help="Which vectors will be mapped: those that are searched, or those that search",
+        choices=("index", "queries"),
+    )
+
+    def fit(self, X: Any, Y: Any = None, pairs: Any = None) -> Self:
+        """Learn the map from paired rows; whatever was learned before is forgotten. See `Aligner.fit`."""
+        self.check_pairs(pairs, 0, 0)
+        X, Y = self.check_fit(X, Y)
+        best, _ = chosen(CANDIDATES, X, Y, self.role)
+        self.forget()
+        self._state = type(best).from_config(best.config()).fit(X, Y).state_dict()
+        return self
+
+    def partial_fit(self, X: Any, Y: Any = None) -> Self:
+        """Raise: rows are left out in turn, so that all must be there."""
+        return atlas.Aligner.partial_fit(self, X, Y)

@@ -1,0 +1,95 @@
+"""The curved map, and the choice among the affine ones."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from planted import normal, turn
+from torch.testing import assert_close
+
+import atlas
+from atlas import AtlasError
+from atlas.authors import unit
+from atlas.components.aligner import Aligner
+from atlas.components.choosing import kept, left_out
+from atlas_builtin.auto import CANDIDATES
+
+
+def kernel(**options):
+    return atlas.create(Aligner, "kernel", options)
+
+
+def curved(n, d=6, seed=0):
+    """Return rows, and what a curved map makes of them: their pairwise products beside themselves."""
+    X = normal(n, d, seed=seed)
+    return X, torch.cat([X, 2 * X.abs()], 1) @ turn(2 * d, 2 * d, seed=9)
+
+
+def test_it_is_the_solution_of_kernel_ridge_regression():
+    X, Y = curved(40)
+    fitted = kernel(sharpness=1.5, ridge=0.2).fit(X, Y)
+    U = unit(unit(X) - unit(X).mean(0))
+    K = (1.5 * (U @ U.T - 1)).exp()
+    expected = K @ torch.linalg.inv(K + 0.2 * torch.eye(40)) @ (Y - Y.mean(0)) + Y.mean(0)
+    assert_close(fitted.transform(X), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_it_follows_a_curve_that_no_affine_map_does():
+    (X, Y), (A, B) = curved(1000), curved(200, seed=5)
+    errors = {
+        name: atlas.metrics.mse(unit(atlas.create(Aligner, name).fit(X, unit(Y)).transform(A)), unit(B))
+        for name in ("kernel", "linear")
+    }
+    assert errors["kernel"] < 0.6 * errors["linear"]
+
+
+def test_few_landmarks_are_nearly_as_good_as_all():
+    (X, Y), (A, B) = curved(1000), curved(200, seed=5)
+    few, all_of_them = (kernel(landmarks=n).fit(X, unit(Y)) for n in (300, 1000))
+    assert few.state["landmarks"].shape == (300, 6)
+    errors = [atlas.metrics.mse(one.transform(A), unit(B)) for one in (few, all_of_them)]
+    assert errors[0] < 1.2 * errors[1]
+
+
+@pytest.mark.parametrize(
+    "options, sentence",
+    [
+        ({"sharpness": 0.0}, "needs a sharpness above 0, got 0.0"),
+        ({"ridge": 0.0}, "needs a ridge of 1e-06 or more, got 0.0"),
+        ({"landmarks": 1}, "needs at least 2 landmarks, got 1"),
+        ({"seed": -1}, "needs a seed from 0"),
+    ],
+)
+def test_options_are_refused_in_words(options, sentence):
+    with pytest.raises(AtlasError, match=sentence):
+        kernel(**options)
+
+
+def test_equal_rows_are_refused():
+    with pytest.raises(AtlasError, match="needs rows that differ, got the same vector for all of them"):
+        kernel().fit(torch.ones(5, 3), normal(5, 3))
+
+
+def test_tensors_that_do_not_go_together_are_refused():
+    state = kernel().fit(*curved(20)).state_dict()
+    with pytest.raises(AtlasError, match="needs the tensors landmarks, mean, coefficients, offset, got mean"):
+        kernel().load_state_dict({"mean": state["mean"]})
+    with pytest.raises(AtlasError, match=r"needs tensors that go together, got shapes .*\(20, 12\)"):
+        kernel().load_state_dict({**state, "landmarks": state["landmarks"][:-1]})
+
+
+@pytest.mark.parametrize("role", ["index", "queries"])
+def test_auto_is_the_affine_map_that_keeps_most_neighbours(role):
+    X = normal(300, 12)
+    Y = X[:, :8] @ turn(8, 8, seed=2) + 0.3 * normal(300, 8, seed=1)
+    made = atlas.create(Aligner, "auto", {"role": role}).fit(X, Y)
+    shares = [kept(left_out(one, X, Y, 3), X, Y, role).mean() for one in CANDIDATES]
+    best = CANDIDATES[int(torch.stack(shares).argmax())]
+    assert_close(made.state["weight"], type(best).from_config(best.config()).fit(X, Y).state["weight"])
+
+
+def test_auto_keeps_the_rotation_where_pairs_are_few():
+    X = normal(25, 20)
+    Y = X @ turn(20, 20, seed=2)
+    made = atlas.create(Aligner, "auto").fit(X, Y)
+    assert_close(made.transform(X), Y, atol=1e-4, rtol=1e-4)

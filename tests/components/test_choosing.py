@@ -1,0 +1,68 @@
+"""Choosing among aligners by the neighbours that left-out rows keep."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from planted import normal, turn
+from torch.testing import assert_close
+
+from atlas import create
+from atlas.components.aligner import Aligner
+from atlas.components.choosing import chosen, kept, left_out
+
+
+def pair(n=120, d=8, noise=0.2):
+    X = normal(n, d)
+    return X, X @ turn(d, d, seed=2) + noise * normal(n, d, seed=1)
+
+
+def test_a_row_is_mapped_by_a_fit_that_has_not_seen_it():
+    X, Y = pair()
+    aligner = create(Aligner, "linear", {"ridge": 0.1})
+    before = left_out(aligner, X, Y, folds=4)
+    other = Y.clone()
+    other[5] += 100
+    after = left_out(aligner, X, other, folds=4)
+    same_fold = torch.arange(len(X)) % 4 == 1
+    assert_close(after[same_fold], before[same_fold])
+    assert not torch.allclose(after[~same_fold], before[~same_fold])
+
+
+def test_left_out_rows_are_those_of_fits_by_hand():
+    X, Y = pair()
+    held = torch.arange(len(X)) % 5 == 3
+    fitted = create(Aligner, "procrustes").fit(X[~held], Y[~held])
+    assert_close(left_out(create(Aligner, "procrustes"), X, Y)[held], fitted.transform(X[held]))
+
+
+@pytest.mark.parametrize("role", ["index", "queries"])
+def test_exact_rows_keep_all_neighbours_and_others_hardly_any(role):
+    X = normal(200, 8)
+    Y = X @ turn(8, 8, seed=2)
+    assert kept(Y, X, Y, role).mean() == 1
+    assert kept(normal(200, 8, seed=3), X, Y, role).mean() < 0.15
+
+
+def test_neighbours_are_those_of_the_newer_model():
+    # The target has lost what tells rows apart in the source: only as an index's space can it be kept.
+    X = normal(200, 8)
+    Y = X * torch.tensor([1.0, 1, 1, 0, 0, 0, 0, 0])
+    assert kept(Y, X, Y, "index").mean() == 1
+    assert kept(Y, X, Y, "queries").mean() < 0.6
+
+
+def test_the_better_method_is_chosen():
+    X, Y = pair()
+    methods = [create(Aligner, "identity"), create(Aligner, "procrustes")]
+    best, shares = chosen(methods, X, Y, "index")
+    assert best is methods[1]
+    assert shares[1] > shares[0] + 0.3
+
+
+def test_too_few_pairs_choose_the_first():
+    X, Y = pair(n=10)
+    methods = [create(Aligner, "identity"), create(Aligner, "procrustes")]
+    best, shares = chosen(methods, X, Y, "index")
+    assert best is methods[0]
+    assert shares.isnan().all()

@@ -1,0 +1,51 @@
+"""A small real store for tests: the one that a new plugin comes with, installed as plugin 'lite'."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from atlas.plugins.scaffold import contents
+
+CODE = contents("lite", "store")["atlas_lite.py"]
+
+
+def rows(n: int, dim: int, seed: int = 0) -> np.ndarray:
+    """Return vectors (n, dim), float32."""
+    return np.random.default_rng(seed).normal(size=(n, dim)).astype("float32")
+
+
+def make(path: Path, X: np.ndarray, ids: list[Any] | None = None, table: str = "vectors") -> str:
+    """Make a database of vectors, a row of NaN without one, and return the URL of the store."""
+    with sqlite3.connect(path) as database:
+        database.execute(f"CREATE TABLE {table} (id TEXT PRIMARY KEY, vector BLOB, mark TEXT)")
+        add(database, X, ids or [f"item-{i:05}" for i in range(len(X))], table)
+    database.close()
+    return f"lite://{path}" + (f"?table={table}" if table != "vectors" else "")
+
+
+def add(database: sqlite3.Connection, X: np.ndarray, ids: list[Any], table: str = "vectors") -> None:
+    """Add rows to a table."""
+    rows = [(i, None if np.isnan(x).all() else x.tobytes(), None) for i, x in zip(ids, X, strict=True)]
+    database.executemany(f"INSERT INTO {table} VALUES (?, ?, ?)", rows)
+    database.commit()
+
+
+def content(path: Path, table: str = "vectors") -> dict[str, Any]:
+    """Return vectors and marks of a table by id."""
+    with sqlite3.connect(path) as database:
+        found = database.execute(f"SELECT id, vector, mark FROM {table}").fetchall()
+    database.close()
+    return {i: (np.frombuffer(v or b"", "float32"), mark) for i, v, mark in found}
+
+
+def run_atlas(*words: Any, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the command line in another process."""
+    command = [sys.executable, "-m", "atlas", *map(str, words)]
+    return subprocess.run(command, cwd=cwd, env={**os.environ, **environment}, capture_output=True, text=True)

@@ -1,0 +1,246 @@
+"""Verbs take what people have, pair it as they mean it, and give back what they were given."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from conftest import planted
+from torch.testing import assert_close
+
+import atlas
+from atlas.artefacts.vectors import Vectors
+from atlas.errors import AtlasError, SpaceMismatchError
+
+PAIR = planted()
+X, Y = PAIR.source.data.numpy(), PAIR.target.of_items(PAIR.source.ids).data.numpy()
+IDS = list(PAIR.source.ids)
+LABELS = [PAIR.source.classes[i] for i in PAIR.source.labels.tolist()]
+MAP = atlas.fit("linear", source=PAIR.source, target=PAIR.target)
+
+
+def memmap(path, X):
+    np.save(path, X)
+    return np.load(path, mmap_mode="r")
+
+
+def pandas_frame(X, ids=True):
+    pd = pytest.importorskip("pandas")
+    return pd.DataFrame({**({"id": IDS} if ids else {}), "vector": list(X), "label": LABELS, "n": range(len(X))})
+
+
+def polars_frame(X, ids=True):
+    pl = pytest.importorskip("polars")
+    return pl.DataFrame({**({"id": IDS} if ids else {}), "vector": X, "label": LABELS, "n": range(len(X))})
+
+
+def arrow_table(X, ids=True):
+    pa = pytest.importorskip("pyarrow")
+    column = pa.FixedSizeListArray.from_arrays(pa.array(X.reshape(-1)), X.shape[1])
+    return pa.table({**({"id": IDS} if ids else {}), "vector": column, "label": LABELS, "n": range(len(X))})
+
+
+def dataset(X, ids=True):
+    return pytest.importorskip("datasets").Dataset(arrow_table(X, ids))
+
+
+FRAMES = [pandas_frame, polars_frame, arrow_table, dataset]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [np.asarray, torch.tensor, memmap, np.ndarray.tolist, list, lambda X: [torch.tensor(x) for x in X]],
+    ids=["numpy", "torch", "memmap", "lists", "list of arrays", "list of tensors"],
+)
+def test_arrays_of_one_length_are_paired_row_by_row(given, tmp_path):
+    sides = [given(tmp_path / f"{i}.npy", A) if given is memmap else given(A) for i, A in enumerate((X, Y))]
+    made = atlas.fit("linear", source=sides[0], target=sides[1])
+    assert made.id == "source__target__linear" and made.n_pairs == 120
+    assert_close(made(X), MAP(X), rtol=1e-4, atol=1e-4)
+
+
+def test_a_memory_map_is_not_copied(tmp_path):
+    mapped = memmap(tmp_path / "x.npy", X)
+    assert np.shares_memory(Vectors.of(mapped).data.numpy(), mapped)
+
+
+@pytest.mark.parametrize("n", [119, 40])
+def test_arrays_of_two_lengths_are_refused(n):
+    with pytest.raises(AtlasError, match=f"^Vectors of 'source' are 120, those of 'target' {n}, and neither have ids"):
+        atlas.fit("linear", source=X, target=Y[:n])
+
+
+@pytest.mark.parametrize("frame", FRAMES)
+def test_tables_are_paired_by_id(frame):
+    made = atlas.fit("linear", source=frame(X), target=PAIR.target)
+    assert_close(made(X), MAP(X), rtol=0, atol=1e-6)
+    order = np.random.default_rng(0).permutation(120)
+    shuffled = frame(Y)
+    shuffled = (
+        shuffled.select(order) if frame is dataset else shuffled.take(order) if frame is arrow_table else shuffled
+    )
+    made = atlas.fit("linear", source=PAIR.source, target=shuffled)
+    assert_close(made(X), MAP(X), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("frame", FRAMES)
+def test_a_table_without_ids_is_not_paired_with_ids(frame):
+    with pytest.raises(
+        AtlasError, match=r"Vectors of 'source' have row numbers for ids, those of 'b' ids of their own"
+    ):
+        atlas.fit("linear", source=frame(X, ids=False), target=PAIR.target)
+    assert atlas.fit("linear", source=frame(X, ids=False), target=Y).n_pairs == 120
+
+
+@pytest.mark.parametrize("frame", FRAMES)
+def test_ids_classes_and_vectors_are_read_from_columns(frame):
+    table = frame(X)
+    found = Vectors.of(table)
+    assert found.ids == IDS and found.classes == PAIR.source.classes
+    assert torch.equal(found.labels, PAIR.source.labels) and np.array_equal(found.data.numpy(), X)
+    assert Vectors.of(table, id_column="n").ids == [str(i) for i in range(120)]
+    assert Vectors.of(table, id_column="", label_column="").numbered
+    assert atlas.train("nearest-mean", table).classes == PAIR.source.classes
+    with pytest.raises(AtlasError, match="Unknown column 'pk'"):
+        atlas.fit("linear", source=table, target=PAIR.target, id_column="pk")
+    with pytest.raises(AtlasError, match="Unknown column 'label' - known: vector"):
+        atlas.fit("linear", source=table, target=PAIR.target, vector_column="label")
+
+
+@pytest.mark.parametrize("frame", FRAMES)
+def test_a_table_comes_back_with_its_vectors_mapped(frame):
+    table = frame(X)
+    mapped = atlas.apply(MAP, table)
+    assert type(mapped) is type(table) and len(mapped) == 120
+    names = mapped.column_names if hasattr(mapped, "column_names") else list(mapped.columns)
+    assert names == ["id", "vector", "label", "n"]
+    assert np.array_equal(np.stack(list(Vectors.of(mapped).data.numpy())), MAP(X))
+    assert np.array_equal(Vectors.of(table).data.numpy(), X)
+
+
+def test_a_column_comes_back_as_a_column():
+    pandas, polars = pandas_frame(X).set_index("id")["vector"], polars_frame(X)["vector"]
+    arrow = arrow_table(X)["vector"]
+    for column in (pandas, polars, arrow):
+        mapped = atlas.apply(MAP, column)
+        assert np.array_equal(Vectors.of(mapped).data.numpy(), MAP(X))
+    assert list(atlas.apply(MAP, pandas).index) == IDS and atlas.apply(MAP, polars).name == "vector"
+
+
+def test_an_index_of_pandas_that_was_set_holds_the_ids():
+    frame = pandas_frame(X).set_index("id")
+    assert Vectors.of(frame).ids == IDS
+    assert Vectors.of(frame.reset_index(drop=True)).numbered
+    assert Vectors.of(frame.reset_index(drop=True)[10:20]).ids == [str(i) for i in range(10, 20)]
+    assert list(atlas.apply(MAP, frame).index) == IDS
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_a_table_of_numbers_has_a_column_for_each_dimension(library):
+    module = pytest.importorskip(library)
+    wide = module.DataFrame({"id": IDS, "label": LABELS, **{f"x{i}": X[:, i] for i in range(8)}})
+    found = Vectors.of(wide)
+    assert np.array_equal(found.data.numpy(), X) and found.ids == IDS and found.classes == PAIR.source.classes
+    mapped = atlas.apply(MAP, wide)
+    assert list(mapped.columns) == ["id", "label", *(str(i) for i in range(8))]
+    assert np.array_equal(Vectors.of(mapped).data.numpy(), MAP(X))
+    with pytest.raises(AtlasError, match="There must be one column of vectors, there are 'pk', 'id', 'label', 'x0'"):
+        # Whole numbers are no coordinates: this may be a key.
+        Vectors.of(module.DataFrame({"pk": range(120), **{name: wide[name] for name in wide.columns}}))
+
+
+@pytest.mark.parametrize("frame", FRAMES)
+def test_a_missing_vector_is_named_by_its_id(frame):
+    pa = pytest.importorskip("pyarrow")
+    cells = [None if i in (7, 9) else row.tolist() for i, row in enumerate(X)]
+    table = arrow_table(X).set_column(1, "vector", pa.array(cells, pa.list_(pa.float32())))
+    made = {
+        pandas_frame: lambda: pandas_frame(X).assign(vector=cells),
+        polars_frame: lambda: pytest.importorskip("polars").from_arrow(table),
+        arrow_table: lambda: table,
+        dataset: lambda: pytest.importorskip("datasets").Dataset(table),
+    }[frame]()
+    for verb in (lambda: atlas.apply(MAP, made), lambda: atlas.fit("linear", source=made, target=PAIR.target)):
+        with pytest.raises(AtlasError, match=r"NaN or infinite, the first in row 7 \('item-7'\) - remove those rows"):
+            verb()
+
+
+def test_vectors_of_two_lengths_in_a_column_are_told():
+    frame = pandas_frame(X).assign(vector=[*X[:-1], np.zeros(3)])
+    with pytest.raises(
+        AtlasError, match=r"Column 'vector' must hold arrays of one shape, has \(8,\) .* \(3,\) in row 119"
+    ):
+        Vectors.of(frame)
+
+
+def test_two_columns_of_vectors_are_told_apart():
+    frame = pandas_frame(X).rename(columns={"vector": "minilm"}).assign(use=list(Y))
+    with pytest.raises(
+        AtlasError, match=r"one column of vectors, there are 'id', 'minilm', .* say which with --vector"
+    ):
+        atlas.apply(MAP, frame)
+    mapped = atlas.apply(MAP, frame, vector_column="minilm")
+    assert np.array_equal(np.stack(list(mapped["minilm"])), MAP(X)) and np.array_equal(np.stack(list(mapped["use"])), Y)
+
+
+def test_an_arrow_table_carries_the_space_of_its_vectors():
+    mapped = atlas.apply(MAP, arrow_table(X))
+    assert Vectors.of(mapped).space == MAP.target
+    with pytest.raises(SpaceMismatchError, match="maps from 'a', but the vectors are of 'b'"):
+        atlas.apply(MAP, mapped)
+
+
+def test_sparse_matrices_are_made_dense_unless_they_are_huge():
+    sparse = pytest.importorskip("scipy.sparse")
+    mapped = atlas.apply(MAP, sparse.csr_array(X))
+    assert isinstance(mapped, np.ndarray) and np.array_equal(mapped, MAP(X))
+    assert atlas.fit("linear", source=sparse.csr_matrix(X), target=Y).n_pairs == 120
+    with pytest.raises(
+        AtlasError, match=r"of shape \(1000000, 100000\) would take 745.1 GiB if .* as with .*TruncatedSVD"
+    ):
+        atlas.fit("linear", source=sparse.csr_array((10**6, 10**5)), target=Y)
+
+
+def test_arrays_come_back_as_they_were():
+    for given in (X, X.astype(np.float64), X.astype(np.float16)):
+        mapped = atlas.apply(MAP, given)
+        assert isinstance(mapped, np.ndarray) and mapped.dtype == given.dtype
+    assert isinstance(atlas.apply(MAP, torch.tensor(X)), torch.Tensor)
+    assert isinstance(atlas.apply(MAP, PAIR.source), Vectors)
+    back = atlas.fit("procrustes", source=X, target=Y)
+    assert_close(atlas.apply(back, atlas.apply(back, X), inverse=True), X, rtol=1e-3, atol=1e-3)
+
+
+def test_what_is_written_carries_the_target(tmp_path):
+    made = atlas.fit("linear", source=X, target=Y)
+    written = atlas.apply(made, X, out=tmp_path / "mapped.safetensors")
+    assert written.space.id == "target" and np.array_equal(written.data.numpy(), made(X))
+    with pytest.raises(SpaceMismatchError, match="the vectors are of its target 'target' already"):
+        atlas.apply(made, tmp_path / "mapped.safetensors")
+
+
+def test_every_other_verb_takes_arrays_and_tables():
+    frame = pandas_frame(X)
+    assert len(atlas.sample("uniform", X, 5)) == 5
+    assert {figure.name for figure in atlas.evaluate(MAP, source=X, target=Y)} >= {"cosine", "r2"}
+    figure = atlas.compare(X, Y)[0]
+    assert (figure.a, figure.b) == ("vectors-1", "vectors-2")
+    assert atlas.compare(frame, PAIR.target)[0].n == 120
+    both = atlas.aggregate("mean", X, Y)
+    assert [space.id for space in both.charts] == ["vectors-1", "vectors-2"]
+    assert_close(atlas.apply(both, X, Y).data, both(Vectors.of(X, "vectors-1"), Vectors.of(Y, "vectors-2")).data)
+    head = atlas.train("nearest-mean", frame)
+    assert atlas.evaluate(head, vectors=frame)[0].value > 0.9
+    with pytest.raises(
+        AtlasError, match=r"'vectors' have no labels - encode items with classes, or give labels: atlas"
+    ):
+        atlas.train("nearest-mean", X)
+
+
+@pytest.mark.parametrize("frame", FRAMES)
+def test_items_are_read_from_a_table(frame):
+    table = frame(X)
+    made = atlas.encode("precomputed", table, model="m")
+    assert made.ids == IDS and np.array_equal(made.data.numpy(), X)
+    texts = atlas.encode("tfidf-svd", table, text_column="label", dim=2)
+    assert texts.ids == IDS and len(texts) == 120
