@@ -31,7 +31,7 @@ from atlas.verbs.sample import sample
 FITTED, HELD_OUT, STRANGE = "banking-train", "banking-test", "cran-docs"
 # Set: the data set it is of, and which part.
 SETS = {FITTED: ("banking77", "train"), HELD_OUT: ("banking77", "test"), STRANGE: ("cranfield", "abstracts")}
-METRICS = ["r2", "cosine", "recall@10"]
+METRICS = ["r2", "cosine", "self-recall@10"]
 DATA = "10,003 questions of banking77 (PolyAI, CC BY 4.0)"
 
 

@@ -23,17 +23,17 @@ CONSOLE = re.compile(r"^```console\n(.*?)^```", re.MULTILINE | re.DOTALL)
 PICTURE = re.compile(r"!\[[^]]*\]\(([^)]+\.png)\)")
 
 
-def shared_run(paper: str, factory: pytest.TempPathFactory) -> tuple[list[dict[str, Any]], Path]:
-    """Run a paper once for all processes that test it, and return its figures and its folder."""
+def shared_run(paper: str, factory: pytest.TempPathFactory, command: str = "run") -> tuple[list[dict[str, Any]], Path]:
+    """Run a command of a paper once for all processes that test it, and return its figures and its folder."""
     base = factory.getbasetemp()
-    out = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / f"paper-{paper}"
+    out = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / f"paper-{paper}-{command}"
     with FileLock(f"{out}.lock"):
-        return run(paper, out), out
+        return run(paper, out, command), out
 
 
-def run(paper: str, out: Path) -> list[dict[str, Any]]:
-    """Run a paper on the digits, and return its figures."""
-    spec = importlib.util.spec_from_file_location(f"paper_{paper}", PAPERS / paper / "run.py")
+def run(paper: str, out: Path, command: str = "run") -> list[dict[str, Any]]:
+    """Run a command of a paper on the digits, and return its figures."""
+    spec = importlib.util.spec_from_file_location(f"paper_{paper}_{command}", PAPERS / paper / f"{command}.py")
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     # Where dataclasses look for what the types of their fields mean.

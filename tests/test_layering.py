@@ -28,9 +28,9 @@ FLOORS = [
     ["components"],
     ["models", "plugins"],
     ["artefacts"],
-    ["pictures", "routes", "testing"],
+    ["pictures", "routes", "sklearn", "testing"],
     ["verbs"],
-    ["demo", "recipes", "sharing", "site"],
+    ["demo", "migration", "recipes", "sharing", "site"],
     ["cli"],
 ]
 FLOOR = {package: number for number, floor in enumerate(FLOORS) for package in floor}
@@ -46,6 +46,7 @@ OWNERS = {
     "huggingface_hub": {"hub"},
     "jinja2": {"hub", "site"},
     "pluggy": {"plugins"},
+    "sklearn": {"sklearn"},
 }
 
 

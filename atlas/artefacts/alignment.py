@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
+import operator
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,6 +20,7 @@ from atlas.artefacts.moments import check_many
 from atlas.artefacts.vectors import Vectors
 from atlas.cards.kinds import DOMAIN, AlignmentCard, Metric, Part
 from atlas.cards.names import slug
+from atlas.cards.sketch import Sketch
 from atlas.cards.space import Space
 from atlas.components.aligner import Aligner
 from atlas.components.linear import LinearAligner
@@ -84,9 +88,11 @@ class Alignment(Artefact):
     def __call__(self, X: Any) -> Any:
         """Map a tensor or array (n, d_source) to the same kind of array, or `Vectors` of the source to the target.
 
+        One vector (d_source,) becomes one vector, and no rows become none.
+
         Raises:
             SpaceMismatchError: vectors of another space.
-            AtlasError: the wrong width.
+            AtlasError: the wrong width, or NaN or infinity.
         """
         if not isinstance(X, Vectors):
             return self.aligner.transform(X)
@@ -150,6 +156,19 @@ class Alignment(Artefact):
         name = slug(f"{self.target.id}__{self.source.id}__{self.method}-inverse")
         return Alignment.of(Composed.of([(self.aligner, True)]), self.target, self.source, name, **fields)
 
+    def to(self, device: str) -> Alignment:
+        """Return the same map, which computes on a device: vectors go there, and what is made of them comes back."""
+        return replace(self, aligner=self.aligner.to(device))
+
+    def __or__(self, other: Alignment) -> Alignment:
+        """Return this map and another one after it as one: `a | b`."""
+        return chained([self, other]) if isinstance(other, Alignment) else NotImplemented
+
+    def __repr__(self) -> str:
+        """Return in a line what it is."""
+        sides = f"{self.source.id} ({self.source.dim}) to {self.target.id} ({self.target.dim})"
+        return f"<Alignment '{self.id}': {sides}" + f", {self.n_pairs} pairs" * bool(self.n_pairs) + ">"
+
     def compiled(self) -> Callable[[np.ndarray], np.ndarray]:
         """Return the map as a function of numpy arrays, for a server that maps a vector at a time.
 
@@ -157,7 +176,7 @@ class Alignment(Artefact):
         nothing: NaN comes out as NaN, and a wrong width is an error of numpy's.
         """
         if isinstance(self.aligner, LinearAligner):
-            weight, bias = (self.aligner.state[name].numpy() for name in ("weight", "bias"))
+            weight, bias = (self.aligner.state_dict()[name].numpy() for name in ("weight", "bias"))
             return lambda x: x @ weight + bias
         transform = self.aligner.transform
         return lambda x: transform(x[None])[0] if x.ndim == 1 else transform(x)
@@ -192,6 +211,37 @@ def _domain(named: Mapping[str, Tensor], d: int, file: TensorFile) -> Domain:
         return Domain.from_tensors({name.removeprefix(DOMAIN): t for name, t in named.items()}, d)
     except AtlasError as error:
         raise CardError(f"{file.path}: {error}") from None
+
+
+def chained(parts: Sequence[Alignment], id: str = "") -> Alignment:
+    """Return alignments, one after another, as one; each must reach the space that the next one maps from."""
+    for first, second in itertools.pairwise(parts):
+        second.source.require(first.target, f"Alignment '{second.id}' maps from", f"the vectors '{first.id}' makes")
+    aligner = Composed.of([(part.aligner, False) for part in parts])
+    return Alignment.of(aligner, parts[0].source, parts[-1].target, id, **_together(parts))
+
+
+def _together(parts: Sequence[Alignment]) -> dict[str, Any]:
+    """Return what the card of a chain says of its parts: what is not known of one of them is not known of all."""
+    said = {
+        name: [getattr(part.card, name) for part in parts] for name in ("anchors", "dataset", "license", "fitted_on")
+    }
+    between = {"dataset": ", ", "license": " AND "}
+    known = {
+        name: sorted({one for value in values for one in value.split(between.get(name))}) if all(values) else []
+        for name, values in said.items()
+    }
+    return {
+        "n_pairs": min(part.n_pairs for part in parts),
+        "n_unpaired": sum(part.n_unpaired for part in parts),
+        "anchors": known["anchors"][0] if len(known["anchors"]) == 1 else "",
+        "dataset": ", ".join(known["dataset"]),
+        "license": " AND ".join(known["license"]),
+        "fitted_on": functools.reduce(operator.or_, map(Sketch.parse, known["fitted_on"])).text()
+        if known["fitted_on"]
+        else "",
+        "parts": tuple(part for one in parts for part in one.as_parts()),
+    }
 
 
 def default_id(source: Space, target: Space, aligner: Aligner) -> str:

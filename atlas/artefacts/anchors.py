@@ -70,6 +70,10 @@ class Anchors(Artefact):
         """The sha256 of the ids in their order."""
         return hash_ids(self.ids)
 
+    def __repr__(self) -> str:
+        """Return in a line what it is."""
+        return f"<Anchors '{self.id}': {len(self)} items in {', '.join(self.views) or 'no space'}>"
+
     def __len__(self) -> int:
         """Return the number of anchors."""
         return len(self.ids)

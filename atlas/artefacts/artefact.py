@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import html
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -14,7 +15,7 @@ from torch import Tensor
 from atlas.cards.folder import CARD, MODEL, dump_card, read_card
 from atlas.cards.kinds import Card, Part
 from atlas.cards.names import slug
-from atlas.errors import AtlasError
+from atlas.errors import AtlasError, in_a_line
 from atlas.hub.cache import SCHEME, Ref
 from atlas.hub.pulling import locate
 from atlas.hub.pushing import push_folder
@@ -24,6 +25,7 @@ from atlas.storage.checks import check_file
 from atlas.storage.files import check_target, whole_folder
 from atlas.storage.hashes import known_sha256
 from atlas.storage.header import TensorFile
+from atlas.storage.registry import find_local
 from atlas.storage.tensors import load_tensors, save_tensors
 
 T = TypeVar("T")
@@ -86,6 +88,15 @@ class Artefact:
         pairs = getattr(card, "n_pairs", 0)
         return (Part(self.kind, self.id, hub=hub, sha256=sha256, n_pairs=pairs, method=self.method, **about),)
 
+    def _repr_html_(self) -> str:
+        """Return its card as a notebook shows it; nothing of it becomes HTML."""
+        rows = [
+            f"<tr><th>{html.escape(name)}</th><td>{html.escape(in_a_line(_told(value), 200))}</td></tr>"
+            for name, value in self.card.to_dict().items()
+            if name not in ("format", "tensors", "sha256")
+        ]
+        return f"<table><caption>{html.escape(in_a_line(repr(self)))}</caption>{''.join(rows)}</table>"
+
     def tensors(self) -> dict[str, Tensor]:
         """Return the tensors to store."""
         raise NotImplementedError
@@ -133,8 +144,7 @@ class Artefact:
             local_files_only: use what was pulled before, and no network.
             force_download: download it again.
         """
-        if not str(ref).startswith(SCHEME) and (revision or _like_a_repository(ref)):
-            ref = str(Ref.parse(str(ref), revision))
+        ref = reference(ref, revision)
         keywords: dict[str, Any] = {"revision": revision, "token": token, "cache_dir": cache_dir}
         keywords |= {"local_files_only": local_files_only, "force_download": force_download}
         return cls.from_card(*opened(ref, (cls.kind,), **keywords))
@@ -235,12 +245,27 @@ def finite_tensors(file: TensorFile) -> dict[str, Tensor]:
     return tensors
 
 
+def _told(value: Any) -> Any:
+    """Return what a card says in a field as a reader wants it: of a space its id, of a figure its name and value."""
+    if isinstance(value, list):
+        return ", ".join(str(_told(item)) for item in value)
+    if isinstance(value, dict) and {"name", "value"} <= set(value):
+        return f"{value['name']} {value['value']:.4g}"
+    return f"{value['id']} ({value['dim']})" if isinstance(value, dict) and {"id", "dim"} <= set(value) else value
+
+
+def reference(ref: str | Path, revision: str | None = None) -> str | Path:
+    """Return what `from_pretrained` is given: 'owner/name' is on the Hub, unless there is such a folder."""
+    on_hub = not str(ref).startswith(SCHEME) and (revision or _like_a_repository(ref))
+    return str(Ref.parse(str(ref), revision)) if on_hub else ref
+
+
 def _like_a_repository(ref: str | Path) -> bool:
-    """Whether a text is 'owner/name' and no path that is there."""
+    """Whether a text is 'owner/name', and neither a path that is there nor owner/id of an entry of the registry."""
     text = str(ref)
     return (
         isinstance(ref, str)
         and text.count("/") == 1
         and not text.startswith((".", "~", "/"))
-        and not Path(ref).exists()
+        and not find_local(ref).exists()
     )

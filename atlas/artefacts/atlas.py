@@ -121,6 +121,10 @@ class Atlas(Artefact):
         named = classes if known_labels is not None else ()
         return Vectors.made(self.space, Rows(combined), order, known_labels, classes=named, dataset=views[0].dataset)
 
+    def __repr__(self) -> str:
+        """Return in a line what it is."""
+        return f"<Atlas '{self.id}': {', '.join(chart.id for chart in self.charts)} to {self.space.dim} dimensions>"
+
     def add(self, vectors: Vectors) -> Atlas:
         """Return an atlas with one more chart; the others, and the shared space, are untouched.
 

@@ -88,6 +88,12 @@ class Composed(Aligner):
             Y = aligner.transform(Y) if inverse else aligner.inverse_transform(Y)
         return Y
 
+    def to(self, device: str) -> Self:
+        """Return the same map, whose parts compute on a device."""
+        moved = super().to(device)
+        moved._parts = [(aligner.to(device), inverse) for aligner, inverse in self.parts]
+        return moved
+
     def load_state_dict(self, state: Mapping[str, Tensor]) -> Self:
         """Take the tensors of the parts as 'number.name'."""
         if not self.steps:

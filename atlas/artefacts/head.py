@@ -65,6 +65,10 @@ class Head(Artefact):
         """Return the scores (n, classes), or the outputs of a regressor or decoder, of a tensor, array or `Vectors`."""
         return self.model.scores(self._read(X))
 
+    def __repr__(self) -> str:
+        """Return in a line what it is."""
+        return f"<Head '{self.id}': {len(self.classes)} classes of {self.space.id} ({self.space.dim})>"
+
     def predict(self, X: Any) -> Tensor:
         """Return the number of the class of each row, (n,) int64."""
         return self.model.predict(self._read(X))

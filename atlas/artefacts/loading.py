@@ -6,29 +6,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from atlas.artefacts import shards
 from atlas.artefacts.alignment import Alignment
 from atlas.artefacts.anchors import Anchors
-from atlas.artefacts.artefact import Artefact, opened, write
+from atlas.artefacts.artefact import Artefact, opened, reference, write
 from atlas.artefacts.atlas import Atlas
 from atlas.artefacts.head import Head
 from atlas.artefacts.moments import Moments
+from atlas.artefacts.shards import read_bare
 from atlas.artefacts.stores import is_store, read_store
-from atlas.artefacts.vector_files import read_matrix, read_parquet
 from atlas.artefacts.vectors import Vectors
 from atlas.cards.folder import BARE, CARD
 from atlas.cards.kinds import SpaceCard
 from atlas.cards.names import slug
-from atlas.cards.space import SPACE_KEY, Space
 from atlas.components.encoder import Encoder
-from atlas.errors import AtlasError
 from atlas.hub.pulling import locate
-from atlas.items.files import named
 from atlas.plugins.catalogue import create, provider
 from atlas.plugins.provenance import made_by
-from atlas.storage.files import as_path
 from atlas.storage.header import TensorFile
-from atlas.storage.item_ids import RowNumbers
-from atlas.storage.rows import map_npy
 from atlas.storage.tensors import load_tensors
 
 
@@ -71,7 +66,8 @@ def load(ref: str | Path, kind: str | Sequence[str] = "", **hub: Any) -> Any:
     """Load an artefact: `Alignment`, `Anchors`, `Atlas`, `Head`, `Moments`, `Vectors`, or, for a space, its `Encoder`.
 
     Args:
-        ref: a folder, the id of a registry entry, or 'hf://owner/name[@revision]'.
+        ref: a folder, the id of a registry entry, or a repository on the Hub: 'hf://owner/name[@revision]', or
+            'owner/name' where there is no such folder.
         kind: what it must be; '' for anything.
         **hub: how to pull from the Hub: revision, token, cache_dir, local_files_only, force_download.
 
@@ -79,8 +75,12 @@ def load(ref: str | Path, kind: str | Sequence[str] = "", **hub: Any) -> Any:
         NotFoundError: nothing is there.
         CardError: the card is malformed, or the tensors are not the ones it describes.
     """
-    kinds = (kind,) if isinstance(kind, str) else tuple(kind)
-    card, file = opened(ref, tuple(k for k in kinds if k), **hub)
+    return loaded(reference(ref), (kind,) if isinstance(kind, str) else kind, **hub)
+
+
+def loaded(ref: str | Path, kinds: Sequence[str] = (), **hub: Any) -> Any:
+    """Load an artefact, as `load` does, from a place that is on the Hub only if it begins with 'hf://'."""
+    card, file = opened(ref, tuple(kind for kind in kinds if kind), **hub)
     return _LOADERS[card.kind](card, file)
 
 
@@ -90,43 +90,25 @@ _LOADERS: dict[str, Any] = {
 }
 
 
-def read_vectors(ref: str | Path, *, vector_column: str | None = None, id_column: str | None = None) -> Vectors:
-    """Return vectors: a folder, a registry id, a bare .npy, .safetensors or .parquet file, or the URL of a store.
+def read_vectors(
+    ref: str | Path | Sequence[str | Path], *, vector_column: str | None = None, id_column: str | None = None
+) -> Vectors:
+    """Return vectors: a folder, a registry id, a bare file, a set of shards, or the URL of a store of vectors.
+
+    A bare file is a .npy, .safetensors or .parquet file. A set of shards is a folder of such files, a pattern with `*`,
+    or a list; or objects in a store that fsspec knows, such as s3://bucket/folder, which must be .parquet. Those of a
+    folder or a pattern stand in the natural order of their names: part-2 before part-10.
 
     Args:
         ref: where they are.
-        vector_column: the column of a .parquet file that holds the vectors; None: the only one that holds arrays.
-        id_column: the column of a .parquet file that holds the ids; None: the one with a common name; '': none.
+        vector_column: the column of .parquet files that holds the vectors; None: the only one that holds arrays.
+        id_column: the column of .parquet files that holds the ids; None: the one with a common name; '': none.
     """
-    if is_store(ref):
+    if isinstance(ref, (str, Path)) and is_store(ref):
         return read_store(ref)
+    if (found := shards.read(ref, vector_column, id_column)) is not None:
+        return found
+    assert isinstance(ref, (str, Path))
     path = locate(ref, ["vectors"])
     bare = path.suffix in BARE and not path.is_dir()
-    return read_bare(path, vector_column, id_column) if bare else load(path, "vectors")
-
-
-def read_bare(path: str | Path, vector_column: str | None = None, id_column: str | None = None) -> Vectors:
-    """Return the vectors of a bare .npy, .safetensors or .parquet file.
-
-    Their space is the one that Atlas wrote into a .safetensors file; of any other only the dimension is known. Ids are
-    the `id` column (.parquet) or the `ids` tensors (.safetensors), else row numbers. A .safetensors file holds one
-    matrix of floating-point numbers, or one called `vectors`.
-    """
-    path = as_path(path)
-    ids: Sequence[str] | None = None
-    labels, written = None, ""
-    if path.suffix == ".npy":
-        rows = map_npy(path)
-    elif path.suffix == ".safetensors":
-        file = TensorFile(path)
-        rows, ids, labels = read_matrix(file)
-        written = file.metadata(SPACE_KEY)
-    else:
-        rows, ids = read_parquet(path, vector_column, id_column)
-    if 0 in rows.tensor.shape:
-        raise AtlasError(f"'{path}' has no vectors: its shape is {tuple(rows.tensor.shape)}")
-    ids = RowNumbers(len(rows)) if ids is None else ids
-    classes = () if labels is None else tuple(str(i) for i in range(int(labels.max()) + 1))
-    with named(path):
-        space = Space.from_json(written) if written else Space(slug(path.stem), rows.tensor.shape[1])
-        return Vectors.made(space, rows, ids, labels, classes=classes)
+    return read_bare(path, vector_column, id_column) if bare else loaded(path, ["vectors"])

@@ -58,7 +58,7 @@ def present(store: Store, batch: Batch) -> tuple[Batch, list[str]]:
     missing = np.isnan(batch.vectors).all(1)
     bad = ~missing & ~np.isfinite(batch.vectors).all(1)
     if bad.any():
-        raise store.fail(f"holds a vector that is not finite, in row '{batch.ids[int(bad.argmax())]}' - mend it")
+        raise store.fail(f"holds a vector that is not finite, in row '{batch.ids[int(bad.argmax())]}' - fix it")
     if not missing.any():
         return batch, []
     return batch.take(np.flatnonzero(~missing).tolist()), [batch.ids[i] for i in np.flatnonzero(missing).tolist()]

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import functools
+import itertools
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from atlas.cards.kinds import TensorInfo
-from atlas.errors import AtlasError, CardError, NotFoundError
+from atlas.cards.space import SPACE_KEY, Space
+from atlas.errors import CardError
 from atlas.items import tables
 from atlas.items.files import named
+from atlas.storage import parquet as storage
 from atlas.storage.header import TensorFile
-from atlas.storage.item_ids import check_ids, unpack_ids
-from atlas.storage.rows import Rows
+from atlas.storage.item_ids import RowNumbers, StoredIds, unpack_ids
+from atlas.storage.parquet import ParquetFile, ParquetRows, arrow, is_list
+from atlas.storage.rows import Parts, Rows
 
 # More than any data set has; a file that claims more is damaged.
 MAX_CLASSES = 1_000_000
@@ -65,35 +72,108 @@ def _column(info: TensorInfo) -> TensorInfo:
 
 
 def read_parquet(
-    path: Path, vector_column: str | None = None, id_column: str | None = None
-) -> tuple[Rows, Sequence[str] | None]:
-    """Return the vectors of a .parquet file, and its ids."""
-    if not path.is_file():
-        raise NotFoundError(f"There is no file '{path}'")
+    path: str | Path, vector_column: str | None = None, id_column: str | None = None, label_column: str = "label"
+) -> tuple[ParquetRows, Sequence[str] | None, tuple[Tensor, list[Any]] | None, str]:
+    """Return the vectors of a .parquet file, ids and labels if columns hold such, and the text of their space or ''.
+
+    Args:
+        path: a path or URL.
+        vector_column: the column of vectors; None: the only one of lists, or one column of numbers for each dimension.
+        id_column: the column of ids; None: the one with a common name, such as id; '': none.
+        label_column: the column of labels, if it is there and holds texts or whole numbers; '': none.
+    """
     with named(path):
-        table = tables.read_parquet(path)
-        X = table.vectors(table.vector_columns(vector_column, id_column))
-        ids = table.ids(id_column)
-    kept = torch.tensor(X).to(torch.float32)
-    return Rows(kept), None if ids is None else check_ids(ids, len(X), str(path))
+        file = ParquetFile(path)
+        table = tables.arrow_table(file.schema, file.column)
+        columns = table.vector_columns(vector_column, id_column)
+        rows = ParquetRows(file, columns)
+        key = tables.find_column(table.names, id_column, tables.ID, "id")
+        ids = None if key is None else StoredIds(len(file), functools.partial(_ids, file, key), str(path))
+        found = None if label_column not in table.names else _labels(file, label_column)
+    return rows, ids, found, table.space(columns[0])
+
+
+def _ids(table: ParquetFile, column: str) -> Iterator[list[str]]:
+    """Yield the ids of a table in lists."""
+    done = 0
+    for values in table.column(column):
+        found = values.to_pylist()
+        if not all(isinstance(value, (str, int)) and value != "" for value in found):
+            row = next(i for i, value in enumerate(found) if not isinstance(value, (str, int)) or value == "")
+            kind = "empty" if found[row] in (None, "") else type(found[row]).__name__
+            raise CardError(
+                f"{table.where}: '{column}' in row {done + row} is not an id, but {kind} - mend it, or number the "
+                "rows: --id-column '' (id_column='')"
+            )
+        yield list(map(str, found))
+        done += len(found)
+
+
+def _labels(table: ParquetFile, column: str) -> tuple[Tensor, list[Any]] | None:
+    """Return a number for the label of each row, and the label of each number; None if the column holds no such."""
+    kind = table.schema.field(column).type
+    if is_list(kind) or not re.search("string|int", str(kind)):
+        return None
+    numbers: dict[Any, int] = {}
+    found = [torch.empty(0, dtype=torch.int64)]
+    for values in table.column(column):
+        coded = values if hasattr(values, "dictionary") else values.dictionary_encode(null_encoding="encode")
+        own = [numbers.setdefault(value, len(numbers)) for value in [*coded.dictionary.to_pylist(), None]]
+        # What is null in a dictionary's numbers is the None at its end.
+        index = coded.indices.fill_null(len(own) - 1).to_numpy(zero_copy_only=False)
+        found.append(torch.tensor(own)[torch.from_numpy(index.astype("int64"))])
+    return torch.cat(found), list(numbers)
 
 
 def write_parquet(
-    path: Path, batches: Iterable[Tensor], ids: Sequence[str], dim: int, error: Tensor | None = None
+    path: Path,
+    batches: Iterable[Tensor],
+    dtype: torch.dtype,
+    space: Space,
+    rows: Rows,
+    ids: Sequence[str],
+    labels: Sequence[str] | None,
+    error: Tensor | None = None,
 ) -> None:
-    """Write ids and batches of vectors to a .parquet file, and the predicted errors that are known by then."""
-    pa, parquet = tables.arrow()
-    columns = [("id", pa.string()), ("vector", pa.list_(pa.float32(), dim))]
-    schema = pa.schema([*columns, *([] if error is None else [(ERROR, pa.float32())])])
-    done = 0
-    with parquet.ParquetWriter(path, schema) as file:
-        for batch in batches:
-            flat = pa.array(batch.to(torch.float32).contiguous().reshape(-1).numpy())
-            rows = slice(done, done + len(batch))
-            names = pa.array(list(ids[rows]), pa.string())
-            done += len(batch)
-            found = [names, pa.FixedSizeListArray.from_arrays(flat, dim)]
-            found += [] if error is None else [pa.array(error[rows].numpy())]
-            file.write_batch(pa.record_batch(found, schema=schema))
-    if done != len(ids):
-        raise AtlasError(f"Expected {len(ids)} rows to write, got {done}")
+    """Write vectors to a .parquet file.
+
+    Args:
+        path: the file.
+        batches: of the vectors.
+        dtype: of their numbers; what Arrow does not have becomes float32.
+        space: of the vectors, which the column carries.
+        rows: those that the vectors were made of; if they lie in .parquet files of the same columns, all others of
+            these are carried along.
+        ids: if there are no such columns: the ids, in a column `id` unless they are row numbers.
+        labels: if there are no such columns: the class of each row, '' where unknown.
+        error: the predicted error of each row, a column of its own, if it is known.
+    """
+    pa, _ = arrow()
+    number = {torch.float64: pa.float64(), torch.float16: pa.float16()}.get(dtype, pa.float32())
+    parts = [part for part in (rows.parts if isinstance(rows, Parts) else [rows]) if isinstance(part, ParquetRows)]
+    whole = sum(map(len, parts)) == len(rows) and all(part.like(parts[0]) for part in parts)
+    name = parts[0].columns[0] if whole and len(parts[0].columns) == 1 else "vector"
+    field = pa.field(name, pa.list_(number, space.dim), metadata={SPACE_KEY: space.to_json()})
+    if whole:
+        schema = parts[0].schema_with(field)
+        others: Iterator[Any] = itertools.chain.from_iterable(part.others() for part in parts)
+    else:
+        schema, others = _columns(pa, field, ids, labels)
+    if error is not None:
+        if ERROR in schema.names:
+            schema = schema.remove(schema.get_field_index(ERROR))
+        schema = schema.append(pa.field(ERROR, pa.float32()))
+    storage.write_parquet(path, batches, field, len(rows), schema, others, {} if error is None else {ERROR: error})
+
+
+def _columns(pa: Any, field: Any, ids: Sequence[str], labels: Sequence[str] | None) -> tuple[Any, Iterator[Any]]:
+    """Return the schema of vectors with ids and labels, and batches of these."""
+    columns = {**({} if isinstance(ids, RowNumbers) else {"id": ids}), **({} if labels is None else {"label": labels})}
+    fields = [pa.field(name, pa.string()) for name in columns]
+
+    def batches() -> Iterator[Any]:
+        for start in range(0, len(ids), 65536):
+            parts = [[text or None for text in values[start : start + 65536]] for values in columns.values()]
+            yield pa.record_batch([pa.array(part, pa.string()) for part in parts], schema=pa.schema(fields))
+
+    return pa.schema([*(f for f in fields if f.name == "id"), field, *(f for f in fields if f.name != "id")]), batches()

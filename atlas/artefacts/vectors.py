@@ -25,7 +25,7 @@ from atlas.numerics.arrays import as_matrix
 from atlas.storage.files import check_target, whole_file, whole_folder
 from atlas.storage.hashes import note_sha256
 from atlas.storage.header import TensorFile
-from atlas.storage.item_ids import RowNumbers, SomeRows, check_ids, match, pack_ids
+from atlas.storage.item_ids import RowNumbers, SomeRows, StoredIds, check_ids, match, pack_ids
 from atlas.storage.rows import Rows
 from atlas.storage.writers import Matrix
 
@@ -61,8 +61,8 @@ class Vectors(Artefact):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_ids(self.ids, len(self.rows), f"Vectors of '{self.space.id}'")
-        if self.rows.tensor.shape[1] != self.space.dim:
-            shape = tuple(self.rows.tensor.shape)
+        if self.rows.dim != self.space.dim:
+            shape = (len(self.rows), self.rows.dim)
             raise AtlasError(f"Vectors of '{self.space.id}' must have {self.space.dim} dimensions, got shape {shape}")
         if self.labels is not None and len(self.labels) != len(self.rows):
             raise AtlasError(f"Vectors of '{self.space.id}' have {len(self.rows)} rows but {len(self.labels)} labels")
@@ -105,7 +105,10 @@ class Vectors(Artefact):
         table = table_of(data)
         if table is not None:
             columns = table.vector_columns(vector_column, id_column, label_column)
-            ids = table.ids(id_column) if ids is None else ids
+            if ids is None:
+                ids = table.ids(id_column)
+                if ids is None and id_column is None:
+                    table.warn_numbered(*columns)
             labels = table.classes(label_column) if labels is None else labels
             data, carried = table.vectors(columns), table.space(columns[0])
             space = Space.from_json(carried) if carried and space == UNNAMED else space
@@ -125,16 +128,25 @@ class Vectors(Artefact):
         """The matrix (n, d)."""
         return self.rows.tensor
 
+    def __repr__(self) -> str:
+        """Return in a line what it is."""
+        about = f", {len(self.classes)} classes" if self.labels is not None else ""
+        return f"<Vectors '{self.id}': {len(self)} x {self.space.dim}{about}>"
+
     def __len__(self) -> int:
         """Return the number of rows."""
         return len(self.rows)
 
     def take(self, index: Tensor) -> Vectors:
         """Return the rows of an index, in its order."""
-        ids = (SomeRows if self.numbered else list)(self.ids[i] for i in index.tolist())
+        ids: Sequence[str]
+        if isinstance(self.ids, StoredIds):
+            ids = self.ids.pick(index)
+        else:
+            ids = (SomeRows if self.numbered else list)(self.ids[i] for i in index.tolist())
         labels = None if self.labels is None else self.labels[index]
         error = None if self.predicted_error is None else self.predicted_error[index]
-        return Vectors(replace(self.card, n=len(ids)), Rows(self.data[index]), ids, labels, error)
+        return Vectors(replace(self.card, n=len(ids)), self.rows.pick(index), ids, labels, error)
 
     def in_space(self, space: Space, data: Tensor) -> Vectors:
         """Return other vectors (n, d) of the same items, in another space."""
@@ -157,6 +169,10 @@ class Vectors(Artefact):
             )
         return found
 
+    def label_names(self) -> list[str] | None:
+        """Return the class of each row by its name, '' where unknown; None if there are no labels."""
+        return None if self.labels is None else [self.classes[i] if i >= 0 else "" for i in self.labels.tolist()]
+
     def tensors(self) -> dict[str, Tensor]:
         """Return what is stored beside the matrix: ids, labels and predicted errors."""
         beside = {"labels": self.labels, ERROR: self.predicted_error}
@@ -164,7 +180,7 @@ class Vectors(Artefact):
 
     def save_pretrained(self, folder: str | Path, *, overwrite: bool = False) -> None:
         """Write a folder (card and tensors), or a bare file if the name ends in .npy, .safetensors or .parquet."""
-        written(folder, self, self.rows.batches(), self.data.dtype, overwrite=overwrite)
+        written(folder, self, self.rows.batches(), self.rows.dtype, overwrite=overwrite)
 
     @classmethod
     def from_card(cls, card: VectorsCard, file: TensorFile) -> Vectors:
@@ -323,19 +339,14 @@ def written(
     """
     path = check_target(target, overwrite, BARE)
     card = replace(like.card, space=space or like.space, hub="")
-    if path.suffix == ".parquet":
+    if path.suffix in BARE:
         with whole_file(path) as temporary:
-            write_parquet(temporary, batches, like.ids, card.space.dim, like.predicted_error)
-        return replace(like, card=card, rows=read_parquet(path)[0])
-    bare = {SPACE_KEY: card.space.to_json()} if path.suffix in BARE else {}
-    matrix = Matrix(dtype, (len(like), card.space.dim), None if path.suffix == ".npy" else like.tensors(), bare)
-    if bare:
-        with whole_file(path) as temporary:
-            matrix.write(temporary, batches)
-        return replace(like, card=card, rows=matrix.rows(path))
+            bare = write_file(temporary, path.suffix, like, batches, dtype, card.space)
+        return replace(like, card=card, rows=bare.rows(path) if bare else read_parquet(path)[0])
     card = replace(card, id=slug(path.name))
     # A card that cannot be stored is better told of before the work than after it.
     dump_card(card)
+    matrix = Matrix(dtype, (len(like), card.space.dim), like.tensors())
     with whole_folder(path) as folder:
         digest = hashlib.sha256()
         matrix.write(folder / MODEL, batches, digest)
@@ -343,3 +354,29 @@ def written(
         (folder / CARD).write_text(dump_card(stored), encoding="utf-8")
     note_sha256(path / MODEL, stored.sha256)
     return replace(like, card=card, rows=matrix.rows(path / MODEL))
+
+
+def write_file(
+    path: Path, ending: str, like: Vectors, batches: Iterable[Tensor], dtype: torch.dtype, space: Space
+) -> Matrix | None:
+    """Write vectors to a bare file, and return the matrix in it; None for a .parquet file, which is compressed.
+
+    Args:
+        path: the file, whatever it is called.
+        ending: what it is: .npy, .safetensors or .parquet.
+        like: vectors whose ids, labels and other columns the new ones have.
+        batches: of rows, as many in all as `like` has.
+        dtype: of the rows.
+        space: of the new vectors.
+    """
+    if ending == ".parquet":
+        write_parquet(path, batches, dtype, space, like.rows, like.ids, like.label_names(), like.predicted_error)
+        return None
+    matrix = Matrix(
+        dtype,
+        (len(like), space.dim),
+        None if ending == ".npy" else like.tensors(),
+        {SPACE_KEY: space.to_json()},
+    )
+    matrix.write(path, batches)
+    return matrix

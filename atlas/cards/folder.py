@@ -38,7 +38,10 @@ def read_card(folder: str | Path) -> Card:
             f"'{folder}' is a file, not the folder of an artefact - vectors are read from {', '.join(BARE)}"
         )
     if not folder.is_dir():
-        raise NotFoundError(f"There is no folder '{folder}'")
+        hint = (
+            f" - a repository of the Hub is hf://{folder}" if len(folder.parts) == 2 and folder.parts[0] != "/" else ""
+        )
+        raise NotFoundError(f"There is no folder '{folder}'{hint}")
     if not (folder / CARD).is_file():
         raise NotFoundError(f"'{folder}' is not an artefact of Atlas: it has no {CARD}")
     data = read_yaml(folder / CARD)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, ClassVar
 
-from atlas.cards.names import SHA256, check_id
+from atlas.cards.names import SHA256, check_id, current
 from atlas.cards.schema import build
 from atlas.cards.sketch import Sketch
 from atlas.cards.space import Space
@@ -52,6 +52,9 @@ class Metric:
     n: int = 0
     overlap: int | None = None
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", current(self.name))
+
     @property
     def held_out(self) -> bool:
         """Whether, as far as is known, hardly any of its items were fitted on: one in a hundred may be there twice."""
@@ -84,7 +87,7 @@ class Part:
 
 def best(metrics: Iterable[Metric], name: str) -> Metric | None:
     """Return the best figure of a name, one of items that were fitted on only where there is no other."""
-    return min((one for one in metrics if one.name == name), key=rank, default=None)
+    return min((one for one in metrics if one.name == current(name)), key=rank, default=None)
 
 
 def rank(figure: Metric | None) -> tuple[bool, bool, float]:

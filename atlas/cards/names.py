@@ -32,6 +32,11 @@ def slug(text: str) -> str:
     return "__".join(part for part in parts if part) or "unnamed"
 
 
+def current(metric: str) -> str:
+    """Return the name that a metric has now: 'recall@k', as cards and recipes may say, is 'self-recall@k'."""
+    return f"self-{metric}" if metric.partition("@")[0] == "recall" else metric
+
+
 def check_id(name: str, what: str = "id") -> str:
     """Return the id, or raise `CardError` when it could not be a folder, a Hub repository and a tensor prefix."""
     if not isinstance(name, str) or not _ID.fullmatch(name) or len(name) > 96:

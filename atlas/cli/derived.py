@@ -125,12 +125,11 @@ def run_verb(verb: Verb, **values: Any) -> None:
     given = {name: value for name, value in values.items() if name in verb.parameters and value not in (None, ())}
     out, overwrite = values.get("out"), values.get("overwrite", False)
     to_store = verb.name == "apply" and is_store(out)
-    if out is not None and verb.stores and not to_store:
-        from atlas.cards.folder import BARE
+    if out is not None and verb.stores and "out" not in verb.parameters:
         from atlas.storage.files import check_target
 
         # Before anything is read.
-        check_target(out, overwrite, BARE if verb.makes == "vectors" else ())
+        check_target(out, overwrite)
     if values.get("save"):
         own_folder(given["artefact"])
     if values.get("options"):
@@ -167,9 +166,9 @@ def config_of(verb: Verb, given: dict[str, Any]) -> dict[str, Any]:
 
 def model_of(words: Sequence[str]) -> Any:
     """Return the alignment that a single word stands for, or the stitched model of three."""
-    from atlas.artefacts.loading import load
+    from atlas.artefacts.loading import loaded
     from atlas.verbs.stitch import stitch
 
     if len(words) not in (1, 3):
         raise click.UsageError(f"Expected ALIGNMENT alone, or ENCODER ALIGNMENT HEAD, got {len(words)} arguments")
-    return load(words[0], "alignment") if len(words) == 1 else stitch(*words)
+    return loaded(words[0], ["alignment"]) if len(words) == 1 else stitch(*words)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from atlas.cards.names import current
 from atlas.cli import params
 from atlas.cli.output import put, put_json, put_table, say
 
@@ -259,7 +260,7 @@ def put_found(query: str, as_json: bool, **wanted: str) -> None:
         put_json([dataclasses.asdict(one) for one in found])
         return
     sort = wanted.get("sort", "")
-    metric = sort if sort not in ("", "downloads", "modified") else "recall@10"
+    metric = current(sort) if sort not in ("", "downloads", "modified") else "jaccard@10"
     header = ["kind", "ref", "from", "to", "method", metric, "of", "downloads", "modified", ""]
     rows = []
     for one in found:

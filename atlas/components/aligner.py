@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from atlas.components.options import Component
-from atlas.numerics.arrays import as_matrix, as_pairs, far_from_zero, frozen, is_finite, like
+from atlas.numerics.arrays import as_batch, as_matrix, as_pairs, check_device, far_from_zero, frozen, is_finite, like
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,6 +33,7 @@ class Aligner(Component):
     fits_on: ClassVar[FitsOn] = "pairs"
 
     _state: dict[str, Tensor] | None = None
+    _device: str | None = None
 
     @property
     def state(self) -> dict[str, Tensor]:
@@ -129,6 +130,8 @@ class Aligner(Component):
     def transform(self, X: Any) -> Any:
         """Map vectors (n, d_source) of the source to the target (n, d_target); dtype, device and kind of array stay.
 
+        A single vector (d_source,) becomes one (d_target,), and no rows become none.
+
         Raises:
             AtlasError: the wrong width, NaN or infinity in X, or a result that does not fit the dtype of X, as with
                 float16, which ends at 65,504.
@@ -144,14 +147,16 @@ class Aligner(Component):
     def _apply(self, X: Any, function: Any, d_in: int, d_out: int) -> Any:
         import torch
 
-        given = as_matrix(X, "X")
+        given, alone = as_batch(X, "X")
         if given.shape[1] != d_in:
             raise self.fail(f"maps {d_in} to {d_out} dimensions, got X with shape {tuple(given.shape)}")
         working = given if given.dtype in (torch.float32, torch.float64) else given.float()
-        result = function(working).to(given.dtype)
+        working = working if self._device is None else working.to(self._device)
+        result = (function(working) if len(given) else working.new_empty(0, d_out)).to(given.dtype)
         if not torch.compiler.is_compiling() and not bool(torch.isfinite(result.sum())):
             self._check_held(result, working)
-        return like(result, X, given)
+        made = like(result, X, given)
+        return made[0] if alone else made
 
     def _check_held(self, result: Tensor, given: Tensor) -> None:
         """Raise `AtlasError` if a result is not finite though what was given is."""
@@ -183,9 +188,16 @@ class Aligner(Component):
         """
         return self.config()
 
+    def to(self, device: str) -> Self:
+        """Return the same map, which computes on a device whatever device vectors come from, and go back to."""
+        moved = type(self).from_config(self.config())
+        moved._device = check_device(device)
+        moved._state = {name: t.to(device) for name, t in self.state.items()}
+        return moved
+
     def state_dict(self) -> dict[str, Tensor]:
         """Return what was learned: float32, contiguous, on the CPU."""
-        return dict(self.state)
+        return {name: t.cpu() for name, t in self.state.items()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> Self:
         """Take what `state_dict` returned, and forget everything else."""

@@ -18,22 +18,30 @@ FEWEST, MOST = 20, 2000
 ROLES = ("index", "queries")
 
 
-def left_out(aligner: Aligner, X: Tensor, Y: Tensor, folds: int = 5) -> Tensor:
-    """Return X (n, d_source) mapped, each row by a fit on the pairs of the other folds, (n, d_target).
+def cross_fit(aligner: Aligner, X: Tensor, Y: Tensor, folds: int) -> list[Aligner]:
+    """Return fits of which each leaves one fold of the pairs out; row i is of fold i % folds.
 
     Args:
         aligner: the method and its options; it is not changed.
         X: (n, d_source).
         Y: (n, d_target), row by row the same items.
-        folds: how many fits; row i is of fold i % folds.
+        folds: how many.
     """
     fold = torch.arange(len(X)) % folds
-    mapped = torch.empty(len(X), Y.shape[1], dtype=Y.dtype)
-    for k in range(folds):
-        held = fold == k
-        fitted = type(aligner).from_config(aligner.config()).fit(X[~held], Y[~held])
-        mapped[held] = fitted.transform(X[held]).to(Y)
+    return [unfitted(aligner).fit(X[fold != k], Y[fold != k]) for k in range(folds)]
+
+
+def left_out(fits: Sequence[Aligner], X: Tensor) -> Tensor:
+    """Return X (n, d_source) mapped (n, d_target), each row by the one of `cross_fit` that has not seen it."""
+    mapped = torch.empty(len(X), fits[0].d_target, dtype=X.dtype)
+    for k, fitted in enumerate(fits):
+        mapped[k :: len(fits)] = fitted.transform(X[k :: len(fits)])
     return mapped
+
+
+def unfitted(aligner: Aligner) -> Aligner:
+    """Return an aligner of the same options that has learned nothing."""
+    return type(aligner).from_config(aligner.config())
 
 
 def kept(mapped: Tensor, X: Tensor, Y: Tensor, role: str, k: int = 10) -> Tensor:
@@ -53,13 +61,16 @@ def kept(mapped: Tensor, X: Tensor, Y: Tensor, role: str, k: int = 10) -> Tensor
     return neighbours_kept((mapped, Y), (X, X), k)
 
 
-def chosen(candidates: Sequence[Aligner], X: Tensor, Y: Tensor, role: str, folds: int = 3) -> tuple[Aligner, Tensor]:
+def chosen(
+    candidates: Sequence[Aligner], X: Tensor, Y: Tensor, role: str, folds: int = 3, slack: float = 0.0
+) -> tuple[Aligner, Tensor]:
     """Return the aligner, not yet fitted, whose maps keep most neighbours, and the share that each of them keeps.
 
-    The first of those that are as good is chosen, and the first of all where there are too few pairs to tell.
+    The first of those that keep as much, but for the slack, is chosen, and the first of all where there are too few
+    pairs to tell.
     """
     X, Y = X[:MOST], Y[:MOST]
     if len(X) < FEWEST:
         return candidates[0], torch.full((len(candidates),), torch.nan)
-    shares = torch.stack([kept(left_out(one, X, Y, folds), X, Y, role).mean() for one in candidates])
-    return candidates[int(shares.argmax())], shares
+    shares = torch.stack([kept(left_out(cross_fit(one, X, Y, folds), X), X, Y, role).mean() for one in candidates])
+    return candidates[int((shares >= shares.max() - slack).nonzero()[0])], shares

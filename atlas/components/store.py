@@ -162,7 +162,7 @@ class Store(Component):
         raise NotImplementedError
 
     def put(self, batch: Batch) -> None:
-        """Write rows to the shadow, in place of rows of the same ids: all of them or none, and for good."""
+        """Write rows to the shadow for good, in place of rows of the same ids; rows that were cut off come again."""
         raise NotImplementedError
 
     def notes(self, place: str) -> dict[str, str]:
@@ -186,7 +186,11 @@ class Store(Component):
         return vectors
 
     def close(self) -> None:
-        """Let go of whatever is open."""
+        """Let go of whatever is open, which may be nothing; what is asked for afterwards opens it again."""
+
+    def __del__(self) -> None:
+        with contextlib.suppress(Exception):
+            self.close()
 
     @contextlib.contextmanager
     def hold(self) -> Iterator[None]:

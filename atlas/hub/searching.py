@@ -10,6 +10,7 @@ from typing import Any
 
 from atlas.cards.folder import CARD, MODEL, dump_card, read_card
 from atlas.cards.kinds import Card
+from atlas.cards.names import current
 from atlas.errors import AtlasError, NotFoundError, unknown
 from atlas.hub.cache import Ref
 from atlas.hub.client import clean, client, endpoint, host, offline, patiently
@@ -61,7 +62,7 @@ def search(
         target: id of the space an alignment maps to.
         method: name of the aligner, head, aggregator or sampler.
         author: user or organisation.
-        sort: downloads, modified, or the name of a metric such as recall@10.
+        sort: downloads, modified, or the name of a metric such as jaccard@10.
         token: None for the one you are logged in with.
     """
     if kind and kind not in FOLDERS:
@@ -84,7 +85,8 @@ def _order(sort: str) -> Any:
     if sort == "modified":
         # Sorting is stable in the name where two were modified in the same moment.
         return lambda one: ([-ord(char) for char in one.modified], one.repo)
-    return lambda one: (sort in one.overlap, -one.metrics.get(sort, float("-inf")), one.repo)
+    name = current(sort)
+    return lambda one: (name in one.overlap, -one.metrics.get(name, float("-inf")), one.repo)
 
 
 def _text(one: Found) -> str:
@@ -126,9 +128,9 @@ def _metrics(index: Any) -> dict[str, tuple[bool, float]]:
             for metric in result.get("metrics", []) if isinstance(result, dict) else []:
                 name, value = (metric.get("type"), metric.get("value")) if isinstance(metric, dict) else (None, None)
                 if isinstance(name, str) and isinstance(value, (int, float)):
-                    args = metric.get("args")
+                    args, name = metric.get("args"), current(clean(name))
                     found = (isinstance(args, dict) and bool(args.get("overlap")), -float(value))
-                    best[clean(name)] = min(found, best.get(clean(name), found))
+                    best[name] = min(found, best.get(name, found))
     return best
 
 

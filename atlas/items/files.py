@@ -98,7 +98,7 @@ def read_items(
 
 
 @contextlib.contextmanager
-def named(path: Path) -> Iterator[None]:
+def named(path: str | Path) -> Iterator[None]:
     """Put the path before a message that does not have it."""
     try:
         yield

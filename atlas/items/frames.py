@@ -38,8 +38,8 @@ def replaced(given: Any, names: Sequence[str], X: np.ndarray, space: Space) -> A
 def _library(given: Any) -> str:
     """Return which library a table is of, '' for what is no table that can be read."""
     found = {cls.__module__.partition(".")[0] for cls in type(given).__mro__} & set(_READERS)
-    fits = any(hasattr(given, name) for name in ("to_numpy", "to_batches", "with_format")) and hasattr(given, "__len__")
-    return found.pop() if found and fits else ""
+    fits = any(hasattr(given, name) for name in ("to_numpy", "to_pylist", "with_format")) and hasattr(given, "__len__")
+    return found.pop() if found and fits and not isinstance(given, dict) else ""
 
 
 def _stacked(cells: np.ndarray, what: str) -> np.ndarray:

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from atlas.cards.space import SPACE_KEY
-from atlas.errors import AtlasError, first_line, unknown
+from atlas.errors import AtlasError, AtlasWarning, unknown
 from atlas.items.batches import texts
+from atlas.storage.parquet import ParquetFile, arrow, is_list
 
 TEXT = "text texts sentence sentences question query content document utterance review abstract body passage prompt"
 LABEL = "label labels class category intent topic target"
@@ -59,6 +61,10 @@ class Table:
 
     def vector_columns(self, wanted: str | None, *others: str | None) -> list[str]:
         """Return the column of vectors; where there is none, all but ids, classes and others, if these hold numbers."""
+        if wanted in self.names and wanted not in self.arrays:
+            raise AtlasError(
+                f"Column '{wanted}' must hold a list or an array of numbers in every row - text is parsed by json.loads"
+            )
         name = find_column(self.arrays, wanted or None, VECTOR, "vector")
         if name is not None or len(self.arrays) == 1:
             return [name or self.arrays[0]]
@@ -92,6 +98,17 @@ class Table:
         names = ["" if value is None or value != value else str(value) for value in values]
         return texts(names, lambda i: f"'{name}' in {self.where(i)}")
 
+    def warn_numbered(self, *used: str | None) -> None:
+        """Warn that rows have no ids, if one of the columns that are not used might hold them."""
+        left = [name for name in self.names if name not in used and name not in (*TEXT.split(), *LABEL.split())]
+        if left:
+            warnings.warn(
+                f"No column is called 'id' or the like, so that rows are numbered from 0; there are {self._named()} - "
+                "say which with --id-column (id_column=), '' for none",
+                AtlasWarning,
+                stacklevel=4,
+            )
+
     def classes(self, wanted: str | None) -> list[str] | None:
         """Return the class of each item as `labels` does, but None where a column is only called as if it held them."""
         try:
@@ -114,7 +131,7 @@ class Table:
         name = name or "the index"
         for i, value in enumerate(values):
             if not fits(value):
-                found = "empty" if value is None or value == "" else type(value).__name__
+                found = "empty" if value is None or value == "" or value != value else type(value).__name__
                 without = (
                     f"read without classes: {_flag('label', '')}"
                     if what == "a class"
@@ -253,19 +270,13 @@ def read_jsonl(path: Path) -> Table:
 
 def read_parquet(path: Path) -> Table:
     """Return the table of a .parquet file."""
-    pa, parquet = arrow()
-    try:
-        schema = parquet.read_schema(path)
-    except (pa.ArrowException, OSError) as error:
-        raise AtlasError(f"Truncated or not a .parquet file: {first_line(error)}") from None
+    pa, _ = arrow()
+    file = ParquetFile(path)
 
     def column(name: str) -> Any:
-        try:
-            return parquet.read_table(path, columns=[name]).column(0).combine_chunks()
-        except (pa.ArrowException, OSError) as error:
-            raise AtlasError(f"Column '{name}' cannot be read: {first_line(error)}") from None
+        return pa.chunked_array(file.column(name), file.schema.field(name).type).combine_chunks()
 
-    return arrow_table(schema, column)
+    return arrow_table(file.schema, column)
 
 
 def arrow_table(schema: Any, read: Callable[[str], Any]) -> Table:
@@ -275,7 +286,7 @@ def arrow_table(schema: Any, read: Callable[[str], Any]) -> Table:
         schema: names and types of the columns.
         read: returns a column as an array of Arrow.
     """
-    arrays = [field.name for field in schema if _is_list(field.type)]
+    arrays = [field.name for field in schema if is_list(field.type)]
     numbers = [field.name for field in schema if str(field.type) in ("halffloat", "float", "double")]
 
     def column(name: str) -> Any:
@@ -290,22 +301,6 @@ def arrow_table(schema: Any, read: Callable[[str], Any]) -> Table:
     return Table(schema.names, column, lambda i: f"row {i}", arrays, numbers, space=space)
 
 
-def arrow() -> tuple[Any, Any]:
-    """Return `pyarrow` and `pyarrow.parquet`, or raise `AtlasError` saying how to get them."""
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError:
-        raise AtlasError("A .parquet file needs pyarrow - pip install 'latent-atlas[parquet]'") from None
-    return pyarrow, parquet
-
-
-def _is_list(kind: Any) -> bool:
-    # Of what is not known by this name, a fixed-shape tensor is an array, too, and list views are there from 16 on.
-    names = ("list", "large_list", "fixed_size_list", "list_view", "large_list_view")
-    return str(kind).startswith((*(f"{name}<" for name in names), "extension<arrow.fixed_shape_tensor"))
-
-
 def _stacked(values: Any, what: str) -> np.ndarray:
     """Return a column of lists (of lists...) of numbers as one array, or raise `AtlasError` if their lengths differ.
 
@@ -315,7 +310,7 @@ def _stacked(values: Any, what: str) -> np.ndarray:
 
     present, shape = values.is_valid().to_numpy(zero_copy_only=False), [int(len(values) - values.null_count)]
     values = values.drop_null() if values.null_count else values
-    while _is_list(values.type) and not hasattr(values, "to_numpy_ndarray"):
+    while is_list(values.type) and not hasattr(values, "to_numpy_ndarray"):
         lengths = compute.unique(compute.list_value_length(values)).to_pylist()
         if len(lengths) != 1 or values.null_count:
             raise AtlasError(f"{what} must hold arrays of one shape, none missing")

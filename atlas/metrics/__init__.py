@@ -6,7 +6,6 @@ unequal lengths and too few rows are refused. Sums over rows are in float64.
 
 from atlas.metrics.agreement import (
     accuracy,
-    bootstrap,
     correct,
     cosine,
     cosines,
@@ -15,6 +14,7 @@ from atlas.metrics.agreement import (
     separability,
     squared_errors,
 )
+from atlas.metrics.intervals import bootstrap, interval, wilson
 from atlas.metrics.kernels import minibatch_cka, rbf_cka, unbiased_cka
 from atlas.metrics.measures import METRICS, Measure, find
 from atlas.metrics.retrieval import (

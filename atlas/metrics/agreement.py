@@ -1,7 +1,6 @@
-"""How well mapped vectors agree with the true ones, and predictions with labels; and how sure a mean is.
+"""How well mapped vectors agree with the true ones, and predictions with labels.
 
-Functions in the plural give one value per row, of which the metric is the mean, so that `bootstrap` can give an
-interval.
+Functions in the plural give one value per row, of which the metric is the mean: `intervals` says how sure that is.
 """
 
 from __future__ import annotations
@@ -15,11 +14,6 @@ from torch import Tensor
 from atlas.errors import AtlasError
 from atlas.metrics.pairs import blocks, class_numbers, mean_of, same_space
 from atlas.numerics.arrays import all_equal, as_matrix, unit
-
-# Resampled values held at once.
-_HELD = 2**22
-# Values from which on the bootstrap of a mean is its normal limit.
-_MANY = 100_000
 
 
 def correct(predicted: Any, labels: Any) -> Tensor:
@@ -121,32 +115,3 @@ def separability(X: Any, labels: Any, among: Collection[int] | None = None) -> f
     if not len(wide) or not bool(wide.min() > 0):
         raise AtlasError("Separability is undefined for classes without width - give more than one item of each")
     return float((apart / wide).mean())
-
-
-def bootstrap(values: Any, n: int = 1000, seed: int = 0) -> tuple[float, float]:
-    """Return the 95 % interval of the mean of per-row values: 2.5 % and 97.5 % quantiles of resampled means.
-
-    From 100,000 values on it is the normal interval, which resampling has converged to.
-
-    Args:
-        values: (m,) one value per row, such as `correct` returns.
-        n: how often to resample.
-        seed: of the resampling.
-
-    Raises:
-        AtlasError: no values, or NaN among them.
-    """
-    v = torch.as_tensor(values).detach().cpu().double().flatten()
-    if not len(v) or not bool(torch.isfinite(v).all()):
-        raise AtlasError(f"An interval needs finite values, got {len(v)}, {int((~torch.isfinite(v)).sum())} not finite")
-    if len(v) >= _MANY:
-        half = 1.959964 * float(v.std()) / len(v) ** 0.5
-        return float(v.mean()) - half, float(v.mean()) + half
-    generator = torch.Generator().manual_seed(seed)
-    at_once = max(1, _HELD // len(v))
-    means = [
-        v[torch.randint(len(v), (min(at_once, n - start), len(v)), generator=generator)].mean(1)
-        for start in range(0, n, at_once)
-    ]
-    low, high = torch.cat(means).quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
-    return low, high

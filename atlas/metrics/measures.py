@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from atlas.cards.names import current
 from atlas.errors import AtlasError, unknown
 from atlas.metrics import agreement, kernels, retrieval, similarity
 
@@ -27,6 +28,7 @@ class Measure:
         function: called with what it takes, and `options`.
         higher_is_better: whether more is better.
         values: the same for each row, of which the metric is the mean; None if it is no mean.
+        shares: whether these values lie from 0 to 1.
         chance: (n, k) to the figure that unrelated vectors reach; None if it is 0 or has no meaning.
         caveat: what a reader must know when there are fewer than `few` rows for each dimension.
         few: see caveat.
@@ -39,6 +41,7 @@ class Measure:
     function: Callable[..., float]
     higher_is_better: bool = True
     values: Callable[..., Tensor] | None = None
+    shares: bool = False
     chance: Callable[[int, int], float] | None = None
     caveat: str = ""
     few: int = 0
@@ -62,12 +65,12 @@ class Measure:
 
 
 def find(name: str) -> Measure:
-    """Return a metric by name, such as 'cosine', or 'recall@10' for recall with k = 10.
+    """Return a metric by name, such as 'cosine', or 'jaccard@10' for k = 10.
 
     Raises:
         AtlasError: no such metric, or one without a k, or a k that is no whole number from 1.
     """
-    base, at, number = name.partition("@")
+    base, at, number = current(name).partition("@")
     if base not in METRICS:
         raise AtlasError(unknown("metric", base, METRICS))
     measure = METRICS[base]
@@ -101,6 +104,7 @@ _ALL = (
         agreement.accuracy,
         "Share of predictions that are right",
         values=agreement.correct,
+        shares=True,
     ),
     _of("r2", "vectors", agreement.r2, "Share of the target's variance that is explained; columns count by variance"),
     _of(
@@ -119,19 +123,21 @@ _ALL = (
         values=agreement.cosines,
     ),
     _of(
-        "recall",
+        "self-recall",
         "vectors",
         retrieval.recall_at_k,
-        "Share of mapped vectors whose true match is among the k nearest by cosine",
+        "Share of rows that find themselves among the k nearest by cosine, of the rows measured: easier the fewer",
         values=retrieval.hits,
+        shares=True,
         chance=lambda n, k: min(1.0, k / n),
     ),
     _of(
         "mrr",
         "vectors",
         retrieval.mrr,
-        "Mean of 1 / rank of the true match by cosine",
+        "Mean of 1 / rank of a row itself by cosine, among the rows measured: easier the fewer",
         values=retrieval.reciprocal_ranks,
+        shares=True,
         chance=lambda n, k: sum(1 / rank for rank in range(1, n + 1)) / n,
     ),
     _of(
@@ -140,6 +146,7 @@ _ALL = (
         retrieval.jaccard,
         "Mean overlap, intersection over union, of the k rows nearest to a mapped vector and to the true one",
         values=retrieval.jaccards,
+        shares=True,
     ),
     _of(
         "cka",
@@ -225,6 +232,7 @@ _ALL = (
         retrieval.mutual_knn,
         "Share of the k nearest neighbours by cosine that two spaces agree on",
         values=retrieval.mutual_knns,
+        shares=True,
         chance=lambda n, k: min(1.0, k / (n - 1)),
     ),
     _of(

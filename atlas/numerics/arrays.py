@@ -129,7 +129,9 @@ def _as_tensor(X: Any, what: str) -> Tensor:
         raise AtlasError(f"{what} has {np.ma.count_masked(X)} values that are masked - remove those rows, or fill them")
     try:
         if isinstance(X, torch.Tensor):
-            return X
+            return X if X.layout == torch.strided else X.to_dense()
+        if isinstance(X, np.ndarray) and X.dtype == object and X.ndim == 1:
+            X = list(X)
         if hasattr(X, "toarray") and hasattr(X, "nnz"):
             X = _dense(X, what)
         elif isinstance(X, (list, tuple)) and X and isinstance(X[0], (torch.Tensor, np.ndarray)):
@@ -139,7 +141,11 @@ def _as_tensor(X: Any, what: str) -> Tensor:
         return tensor_of(np.asarray(X))
     except (TypeError, ValueError, RuntimeError, OverflowError):
         of = f" of {X.dtype}" if isinstance(X, np.ndarray) else ""
-        raise AtlasError(f"{what} must be a tensor or an array of numbers, got {type(X).__name__}{of}") from None
+        is_table = hasattr(type(X), "columns") or hasattr(type(X), "column_names")
+        advice = " - a table is mapped with atlas.apply" if is_table and what == "X" else ""
+        raise AtlasError(
+            f"{what} must be a tensor or an array of numbers, got {type(X).__name__}{of}{advice}"
+        ) from None
 
 
 def _dense(X: Any, what: str) -> np.ndarray:
@@ -153,7 +159,13 @@ def _dense(X: Any, what: str) -> np.ndarray:
     return X.toarray()
 
 
-def as_matrix(X: Any, what: str, finite: bool = False) -> Tensor:
+def as_batch(X: Any, what: str) -> tuple[Tensor, bool]:
+    """Return rows that are to be mapped as `as_matrix` does, any number of them, and whether they were one vector."""
+    t = _as_tensor(X, what)
+    return as_matrix(t[None] if t.ndim == 1 else t, what, least=0), t.ndim == 1
+
+
+def as_matrix(X: Any, what: str, finite: bool = False, least: int = 1) -> Tensor:
     """Return a tensor or array of rows as a floating-point tensor (n, d), without a copy where there can be one.
 
     Whole numbers become float32 if they have 16 bits or fewer, of which it loses none, else float64.
@@ -166,7 +178,7 @@ def as_matrix(X: Any, what: str, finite: bool = False) -> Tensor:
     t = _as_tensor(X, what)
     if t.ndim != 2:
         raise AtlasError(f"{what} must have two dimensions (rows, features), got shape {tuple(t.shape)}")
-    if 0 in t.shape:
+    if len(t) < least or not t.shape[1]:
         raise AtlasError(f"{what} must have at least one row and one column, got shape {tuple(t.shape)}")
     if t.is_complex() or t.dtype == torch.bool:
         raise AtlasError(f"{what} must hold real numbers, got {t.dtype}")
@@ -214,14 +226,14 @@ def check_finite(t: Tensor, what: str, first_row: int = 0, more: bool = False) -
     if is_finite(t):
         return
     bad = ~torch.isfinite(t)
-    raise not_finite(what, int(bad.sum()), first_row + int(bad.any(1).nonzero()[0]), more)
+    raise not_finite(what, int(bad.sum()), f"row {first_row + int(bad.any(1).nonzero()[0])}", more)
 
 
-def not_finite(what: str, count: int, row: int, more: bool = False, id: str = "") -> AtlasError:
+def not_finite(what: str, count: int, place: str, more: bool = False, id: str = "") -> AtlasError:
     """Return the error for values that are NaN or infinite: how many (at least, if there are more rows), and where."""
-    row_of = f"{row} ('{in_a_line(id, 60)}')" if id else str(row)
+    place = f"{place} ('{in_a_line(id, 60)}')" if id else place
     values = ("at least " if more else "") + ("1 value that is" if count == 1 else f"{count} values that are")
-    return AtlasError(f"{what} has {values} NaN or infinite, the first in row {row_of} - remove those rows")
+    return AtlasError(f"{what} has {values} NaN or infinite, the first in {place} - remove those rows")
 
 
 def like(result: Tensor, given: Any, tensor: Tensor) -> Any:
@@ -235,4 +247,4 @@ def like(result: Tensor, given: Any, tensor: Tensor) -> Any:
     out = result.to(device=tensor.device, dtype=tensor.dtype)
     if not is_finite(out):
         check_finite(tensor, "X")
-    return out if isinstance(given, torch.Tensor) else out.numpy()
+    return out if isinstance(given, torch.Tensor) else out.cpu().numpy()

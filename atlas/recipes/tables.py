@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from atlas.cards.names import current
 from atlas.cards.schema import check_names, of_type
 from atlas.errors import AtlasError, unknown
 from atlas.pictures import plots
@@ -97,6 +98,7 @@ def read_summary(path: Path, title: str, table: Any, measured: Mapping[str, Mapp
     texts = {name: data.get(name, default) for name, default in TEXTS.items()}
     for name, text in texts.items():
         of_type(str, text, f"{about}: {name}", "a text")
+    texts["metric"] = current(texts["metric"])
     summary = Summary(title, steps, rows=rows, where=mapping(f"{about}: where", data.get("where", {})), **texts)
     with located(about):
         _check_summary(summary, measured)

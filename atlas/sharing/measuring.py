@@ -140,7 +140,9 @@ def _check_apart(ids: Sequence[str], dataset: str, held_out: Any) -> None:
 def _chosen(measured: Sequence[Metric]) -> Metric:
     """Return the figure that a curve shows best."""
     named = {figure.name: figure for figure in measured}
-    return next((named[name] for name in ("accuracy", "recall@10", "recall@1", "cosine") if name in named), measured[0])
+    return next(
+        (named[name] for name in ("accuracy", "jaccard@10", "self-recall@1", "cosine") if name in named), measured[0]
+    )
 
 
 def curve(

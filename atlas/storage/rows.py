@@ -1,10 +1,13 @@
-"""Matrices in memory or in a file, read a batch at a time."""
+"""Matrices in memory, in a file or in many, read a batch at a time."""
 
 from __future__ import annotations
 
+import copyreg
+import functools
+import itertools
 import mmap
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,7 @@ import torch
 from torch import Tensor
 
 from atlas.cards.kinds import TensorInfo
-from atlas.errors import CardError, NotFoundError
+from atlas.errors import AtlasError, CardError, NotFoundError
 from atlas.numerics.arrays import tensor_of
 from atlas.storage.files import explained
 from atlas.storage.header import size_of
@@ -23,12 +26,23 @@ BATCH_BYTES = 32 * 2**20
 
 
 class Rows:
-    """A matrix, in memory or in a file, whose batches leave no trace in memory once they have been used."""
+    """A matrix, in memory or in a file, whose batches leave no trace in memory once they have been used.
+
+    Attributes:
+        dim: the number of its columns.
+        dtype: of its numbers.
+        tensor: all of it; those that lie in files of another layout are read into memory for that.
+        file: where it lies, if it is all that a file of vectors holds: a path, or the URL of an object.
+    """
+
+    file: str | Path | None = None
+    _mapping: mmap.mmap | None = None
 
     def __init__(
         self, tensor: Tensor, mapping: mmap.mmap | None = None, start: int = 0, source: tuple[Any, ...] = ()
     ) -> None:
         self.tensor = tensor
+        self.dim, self.dtype = tensor.shape[-1], tensor.dtype
         self._mapping = mapping
         self._start = start
         # From what `mapped_again` maps it in another process.
@@ -67,7 +81,7 @@ class Rows:
 
     def batch_rows(self) -> int:
         """Return how many rows make a batch of some tens of MB."""
-        return max(256, BATCH_BYTES // max(1, self.tensor.shape[1] * 4))
+        return max(256, BATCH_BYTES // max(1, self.dim * 4))
 
     def take(self, index: Tensor | slice) -> Tensor:
         """Return some rows; a slice is not copied."""
@@ -86,6 +100,18 @@ class Rows:
                 yield self.tensor[index[start:stop]]
                 self.release(0, len(self))
 
+    def pick(self, index: Tensor) -> Rows:
+        """Return the rows of an index, in its order; those of a file are read when they are used."""
+        return Rows(self.tensor[index]) if self._mapping is None else Picked(self, index)
+
+    def at_random(self) -> Rows:
+        """Return the same rows where any can be read at any time."""
+        return self
+
+    def place(self, row: int) -> str:
+        """Return how a person finds a row."""
+        return f"row {row}"
+
     def release(self, start: int, stop: int) -> None:
         """Tell the system that the pages of these rows are not needed in memory any more."""
         if self._mapping is None or not hasattr(mmap, "MADV_DONTNEED"):
@@ -93,6 +119,162 @@ class Rows:
         width = self.tensor.shape[1] * self.tensor.dtype.itemsize
         first = (self._start + start * width) // mmap.PAGESIZE * mmap.PAGESIZE
         self._mapping.madvise(mmap.MADV_DONTNEED, first, self._start + stop * width - first)
+
+
+class Lazy(Rows):
+    """Rows that are read when they are used; a subclass says how many there are, and `batches`."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle rows by where they lie, without those that have been read."""
+        kept = {name: value for name, value in vars(self).items() if name not in ("tensor", "spooled")}
+        return copyreg.__newobj__, (type(self),), kept  # type: ignore[attr-defined]
+
+    @functools.cached_property
+    def tensor(self) -> Tensor:  # type: ignore[override]
+        """All rows, in memory."""
+        whole = torch.empty(len(self), self.dim, dtype=self.dtype)
+        done = 0
+        for batch in self.batches():
+            whole[done : done + len(batch)] = batch
+            done += len(batch)
+        return whole
+
+    def take(self, index: Tensor | slice) -> Tensor:
+        """Return some rows."""
+        index = torch.arange(len(self))[index] if isinstance(index, slice) else index
+        order = index.argsort()
+        found = torch.empty(len(index), self.dim, dtype=self.dtype)
+        done = 0
+        for batch in self.batches(index=index[order]):
+            found[order[done : done + len(batch)]] = batch
+            done += len(batch)
+        return found
+
+    def pick(self, index: Tensor) -> Rows:
+        """Return the rows of an index, in its order, which are read when they are used."""
+        return Picked(self, index)
+
+
+class Picked(Lazy):
+    """The rows of an index into others."""
+
+    def __init__(self, rows: Rows, index: Tensor) -> None:
+        self.rows, self.index = rows, index
+        self.dim, self.dtype = rows.dim, rows.dtype
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.index)
+
+    def batches(self, size: int | None = None, index: Tensor | None = None) -> Iterator[Tensor]:
+        """Yield batches of rows, all in order or those of an index."""
+        return self.rows.batches(size, self.index if index is None else self.index[index])
+
+    def place(self, row: int) -> str:
+        """Return how a person finds a row."""
+        return self.rows.place(int(self.index[row]))
+
+
+class Pieces(Lazy):
+    """Rows that lie in pieces, one after another, each read from its beginning; a subclass says how.
+
+    Attributes:
+        ends: for each piece, how many rows it and those before it have.
+    """
+
+    def __init__(self, lengths: Sequence[int], dim: int, dtype: torch.dtype) -> None:
+        self.ends = np.cumsum(np.asarray(lengths, dtype=np.int64))
+        self.dim, self.dtype = dim, dtype
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return int(self.ends[-1])
+
+    def read(self, piece: int, size: int, index: Tensor | None = None) -> Iterator[Tensor]:
+        """Yield the rows of a piece in order, at most `size` at a time, all or those of an index that rises."""
+        raise NotImplementedError
+
+    def batches(self, size: int | None = None, index: Tensor | None = None) -> Iterator[Tensor]:
+        """Yield batches of rows, all in order or those of an index; only one that rises is read without detours."""
+        size = size or self.batch_rows()
+        if index is None:
+            return regrouped((c for i in range(len(self.ends)) for c in self.read(i, size)), size)
+        if bool((index[1:] >= index[:-1]).all()):
+            return regrouped(self._picked(index, size), size)
+        anywhere = self.at_random()
+        return (anywhere.take(index[start : start + size]) for start in range(0, len(index), size))
+
+    def _picked(self, index: Tensor, size: int) -> Iterator[Tensor]:
+        begins = np.concatenate([[0], self.ends[:-1]])
+        bounds = np.searchsorted(index.numpy(), [*begins, len(self)])
+        for i, (first, last) in enumerate(itertools.pairwise(bounds.tolist())):
+            if first < last:
+                yield from self.read(i, size, index[first:last] - int(begins[i]))
+
+
+class Parts(Pieces):
+    """Matrices one after another, such as the shards of a set."""
+
+    def __init__(self, parts: Sequence[Rows]) -> None:
+        """Join matrices.
+
+        Raises:
+            AtlasError: one has another dimension than the first; the message names it.
+        """
+        self.parts = list(parts)
+        dim, dtype = parts[0].dim, parts[0].dtype
+        for part in parts:
+            if part.dim != dim:
+                raise AtlasError(
+                    f"'{part.file}' has {part.dim} dimensions, and '{parts[0].file}', of the same set, {dim} - "
+                    f"leave one of them out"
+                )
+            dtype = torch.promote_types(dtype, part.dtype)
+        super().__init__([len(part) for part in parts], dim, dtype)
+
+    def read(self, piece: int, size: int, index: Tensor | None = None) -> Iterator[Tensor]:
+        """Yield the rows of a part in order, at most `size` at a time, all or those of an index that rises."""
+        return (batch.to(self.dtype) for batch in self.parts[piece].batches(size, index))
+
+    def at_random(self) -> Rows:
+        """Return the same rows where any can be read at any time."""
+        return Scattered([part.at_random() for part in self.parts])
+
+    def place(self, row: int) -> str:
+        """Return how a person finds a row: its shard, and its number there."""
+        i = int(np.searchsorted(self.ends, row, side="right"))
+        return f"{self.parts[i].place(row - int(self.ends[i]) + len(self.parts[i]))} of '{self.parts[i].file}'"
+
+
+class Scattered(Parts):
+    """Matrices one after another, any row of which can be read at any time."""
+
+    def take(self, index: Tensor | slice) -> Tensor:
+        """Return some rows."""
+        index = torch.arange(len(self))[index] if isinstance(index, slice) else index
+        found = torch.empty(len(index), self.dim, dtype=self.dtype)
+        of = np.searchsorted(self.ends, index.numpy(), side="right")
+        for i in np.unique(of).tolist():
+            mine = torch.from_numpy(of == i)
+            found[mine] = self.parts[i].take(index[mine] - int(self.ends[i]) + len(self.parts[i])).to(self.dtype)
+            self.parts[i].release(0, len(self.parts[i]))
+        return found
+
+
+def regrouped(chunks: Iterable[Tensor], size: int) -> Iterator[Tensor]:
+    """Yield rows that come in chunks of any length in batches of `size`, the last of what is left."""
+    held: list[Tensor] = []
+    n = 0
+    for chunk in chunks:
+        while n + len(chunk) >= size:
+            held.append(chunk[: size - n])
+            yield held[0] if len(held) == 1 else torch.cat(held)
+            chunk, held, n = chunk[size - n :], [], 0
+        if len(chunk):
+            held.append(chunk)
+            n += len(chunk)
+    if held:
+        yield held[0] if len(held) == 1 else torch.cat(held)
 
 
 def mapped_again(path: Path, start: int, info: TensorInfo, state: tuple[int, int]) -> Rows:

@@ -7,23 +7,27 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, overload
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from atlas.artefacts.alignment import Alignment
 from atlas.artefacts.artefact import Artefact
 from atlas.artefacts.atlas import Atlas
+from atlas.artefacts.shards import joined, resumable, write_shards
 from atlas.artefacts.stores import is_store
 from atlas.artefacts.vectors import Vectors, written
 from atlas.cards.folder import BARE
+from atlas.cards.names import sha256_of
 from atlas.errors import AtlasError
 from atlas.items.frames import replaced, table_of
-from atlas.numerics.arrays import as_matrix
+from atlas.numerics.arrays import as_matrix, hash_of
 from atlas.progress import Progress, silent
 from atlas.storage.files import check_target
-from atlas.storage.rows import Rows
+from atlas.storage.remote import is_remote
+from atlas.storage.rows import Parts, Rows
 from atlas.verbs.fit import check_rows
-from atlas.verbs.parameters.arguments import MappingLike, VectorsLike, artefact_of, vectors_of, views_of
+from atlas.verbs.parameters.arguments import MappingLike, VectorsLike, artefact_of, lies_somewhere, vectors_of, views_of
 from atlas.verbs.transfer import transfer
 
 
@@ -72,7 +76,8 @@ def apply(
             spaces to the shared one.
         *vectors: vectors of the source; for an atlas, of one or more of its spaces.
         out: folder for the vectors, a .npy, .safetensors or .parquet file, or the URL of a store, written batch by
-            batch.
+            batch; of a set of shards, a folder of shards with the same names, in which a second run skips those that
+            are finished.
         inverse: run the alignment backwards: vectors of the target to the source.
         confidence: of each vector, also tell how far it is likely to be from the true one: `predicted_error`, a column
             or a tensor of what is written.
@@ -85,7 +90,7 @@ def apply(
         The vectors, in memory if they are written nowhere; of an array or a table that an alignment maps, the same
         kind of array or table; for a store, a `Transfer`, which says what was written.
     """
-    if out is not None and not is_store(out):
+    if out is not None and not is_store(out) and not resumable(out):
         check_target(out, overwrite, BARE)
         if confidence and Path(out).suffix == ".npy":
             raise AtlasError(f"'{out}' cannot hold predicted errors - write .parquet, .safetensors or a folder")
@@ -100,17 +105,20 @@ def apply(
         if confidence:
             raise AtlasError(f"Atlas '{found.id}' cannot predict errors - apply one of its charts")
         return _apply_atlas(found, views_of(vectors, *columns), inverse, out, overwrite)
-    if len(vectors) != 1:
-        raise AtlasError(f"Alignment '{found.id}' maps one set of vectors, got {len(vectors)}")
-    alignment, given = found.inverse() if inverse else found, vectors[0]
-    if out is None and not isinstance(given, (Artefact, str, Path)):
+    alignment = found.inverse() if inverse else found
+    if len(vectors) == 1 and out is None and not (isinstance(vectors[0], Artefact) or lies_somewhere(vectors[0])):
         if confidence:
             raise AtlasError("Arrays and tables have no place for predicted errors - call confidence(), or give out")
-        return _apply_in_python(alignment, given, *columns)
-    view = vectors_of(given, *columns, name=alignment.source.id)
-    # Filled as rows are mapped, before it is written.
-    view = replace(view, predicted_error=torch.empty(len(view)) if confidence else None)
-    return _apply_rows(alignment, view, out, overwrite, progress)
+        return _apply_in_python(alignment, vectors[0], *columns)
+    views = [vectors_of(given, *columns, name=alignment.source.id) for given in vectors]
+    stored = out is not None and is_remote(out)
+    if all(view.rows.file for view in views) and (stored or len(views) > 1):
+        views = [joined(views)]
+    if len(views) != 1:
+        raise AtlasError(f"Alignment '{found.id}' maps one set of vectors, got {len(views)}")
+    if stored and not isinstance(views[0].rows, Parts):
+        raise AtlasError(f"'{out}' is in a store, where shards alone are written - give .parquet files")
+    return _apply_rows(alignment, views[0], out, overwrite, progress, confidence)
 
 
 def _apply_atlas(atlas: Atlas, views: list[Vectors], inverse: bool, out: str | Path | None, overwrite: bool) -> Vectors:
@@ -130,10 +138,13 @@ def _apply_in_python(alignment: Alignment, given: Any, vector_column: str | None
     if table is None:
         alignment.check_domain(Rows(as_matrix(given, "X")))
         return alignment(given)
-    mapped = _apply_rows(
-        alignment, vectors_of(given, vector_column, id_column, name=alignment.source.id), None, False, silent
-    )
     names = table.vector_columns(vector_column, id_column)
+    if not len(given):
+        return replaced(given, names, np.empty((0, alignment.target.dim), np.float32), alignment.target)
+    # Nothing is paired, so that rows may well have no ids.
+    own = "" if id_column is None and table.ids(None) is None else id_column
+    view = vectors_of(given, vector_column, own, name=alignment.source.id)
+    mapped = _apply_rows(alignment, view, None, False, silent)
     return replaced(given, names, mapped.data.numpy(), mapped.space)
 
 
@@ -147,28 +158,37 @@ def _to_store(found: Alignment | Atlas, vectors: Sequence[VectorsLike], inverse:
 
 
 def _apply_rows(
-    alignment: Alignment, vectors: Vectors, out: str | Path | None, overwrite: bool, progress: Progress
+    alignment: Alignment,
+    vectors: Vectors,
+    out: str | Path | None,
+    overwrite: bool,
+    progress: Progress,
+    confidence: bool = False,
 ) -> Vectors:
     alignment.check_source(vectors.space)
     alignment.check_domain(vectors.rows)
-    error = vectors.predicted_error
+
+    def known(view: Vectors) -> Vectors:
+        """Return vectors with their predicted errors, if these are asked for; none of those of an earlier map."""
+        errors = [alignment.confidence(batch).float() for batch in view.rows.batches()] if confidence else []
+        return replace(view, predicted_error=torch.cat(errors) if errors else None)
+
     if out is None:
         check_rows(vectors)
-        found = alignment(vectors)
-        return found if error is None else replace(found, predicted_error=alignment.confidence(vectors).float())
-    if error is not None:
-        alignment.confidence(vectors.data[:1])
-    # Small enough for what a batch makes to be in the cache still when it is written.
-    size = max(256, vectors.rows.batch_rows() // 16)
+        return replace(alignment(vectors), predicted_error=known(vectors).predicted_error)
 
-    def mapped() -> Iterator[Tensor]:
-        done = 0
-        for batch in progress(vectors.rows.batches(size), -(-len(vectors) // size), "Applying"):
+    def mapped(view: Vectors, size: int) -> Iterator[Tensor]:
+        for batch in view.rows.batches(size):
             if not bool(torch.isfinite(batch.sum())):
-                check_rows(vectors)
-            if error is not None:
-                error[done : done + len(batch)] = alignment.confidence(batch)
-            done += len(batch)
+                check_rows(view, f"'{view.rows.file}'" if view.rows.file else "Vectors")
             yield alignment.aligner.transform(batch)
 
-    return written(out, vectors, mapped(), vectors.data.dtype, space=alignment.target, overwrite=overwrite)
+    if isinstance(vectors.rows, Parts) and Path(out).suffix not in BARE:
+        about = {name: alignment.card.to_dict().get(name) for name in ("method", "config", "source", "target")}
+        key = sha256_of([about, hash_of(alignment.tensors()), *(["confidence"] if confidence else [])])
+        how: dict[str, Any] = {"overwrite": overwrite, "progress": progress}
+        return write_shards(out, vectors, key, mapped, alignment.target, known, **how)
+    # Small enough for what a batch makes to be in the cache still when it is written.
+    size = max(256, vectors.rows.batch_rows() // 16)
+    batches = progress(mapped(vectors, size), -(-len(vectors) // size), "Applying")
+    return written(out, known(vectors), batches, vectors.rows.dtype, space=alignment.target, overwrite=overwrite)

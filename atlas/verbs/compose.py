@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import functools
-import itertools
-import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,14 +11,13 @@ from typing import Any, TypeAlias
 
 from torch import Tensor
 
-from atlas.artefacts.alignment import Alignment
+from atlas.artefacts.alignment import Alignment, chained
 from atlas.artefacts.artefact import Artefact
-from atlas.artefacts.composed import Composed
 from atlas.artefacts.loading import load
 from atlas.artefacts.moments import Moments
 from atlas.cards.folder import read_card
 from atlas.cards.kinds import AlignmentCard, Metric, MomentsCard
-from atlas.cards.sketch import Sketch
+from atlas.cards.names import current
 from atlas.cards.space import Space
 from atlas.components.encoder import Encoder
 from atlas.components.linear import LinearAligner
@@ -53,33 +49,7 @@ def compose(*alignments: AlignmentLike, inverse: Sequence[AlignmentLike] = (), i
             raise AtlasError(unknown("alignment to run backwards", _name(given), map(_name, alignments)))
     found = [(given, artefact_of(given, Alignment)) for given in alignments]
     parts = [part.inverse() if _is_one(given, inverse) else part for given, part in found]
-    for first, second in itertools.pairwise(parts):
-        second.source.require(first.target, f"Alignment '{second.id}' maps from", f"the vectors '{first.id}' makes")
-    aligner = Composed.of([(part.aligner, False) for part in parts])
-    return Alignment.of(aligner, parts[0].source, parts[-1].target, id, **_together(parts))
-
-
-def _together(parts: Sequence[Alignment]) -> dict[str, Any]:
-    """Return what the card of a chain says of its parts: what is not known of one of them is not known of all."""
-    said = {
-        name: [getattr(part.card, name) for part in parts] for name in ("anchors", "dataset", "license", "fitted_on")
-    }
-    between = {"dataset": ", ", "license": " AND "}
-    known = {
-        name: sorted({one for value in values for one in value.split(between.get(name))}) if all(values) else []
-        for name, values in said.items()
-    }
-    return {
-        "n_pairs": min(part.n_pairs for part in parts),
-        "n_unpaired": sum(part.n_unpaired for part in parts),
-        "anchors": known["anchors"][0] if len(known["anchors"]) == 1 else "",
-        "dataset": ", ".join(known["dataset"]),
-        "license": " AND ".join(known["license"]),
-        "fitted_on": functools.reduce(operator.or_, map(Sketch.parse, known["fitted_on"])).text()
-        if known["fitted_on"]
-        else "",
-        "parts": tuple(part for one in parts for part in one.as_parts()),
-    }
+    return chained(parts, id)
 
 
 def _name(given: AlignmentLike) -> str:
@@ -221,7 +191,9 @@ def explained(m: Sums, weight: Tensor, bias: Tensor) -> float:
 
 
 def _described(chosen: Route, made: Alignment, metric: str) -> Alignment:
-    datasets = {one.dataset for edge in chosen.edges for one in getattr(edge.card, "metrics", ()) if one.name == metric}
+    datasets = {
+        one.dataset for edge in chosen.edges for one in getattr(edge.card, "metrics", ()) if one.name == current(metric)
+    }
     dataset = datasets.pop() if len(datasets) == 1 else ""
     estimated = () if chosen.keeps is None else (Metric(f"estimated {metric}", chosen.keeps, dataset=dataset),)
     return made.with_card(metrics=estimated)

@@ -22,7 +22,7 @@ from atlas.artefacts.sketches import count_fitted
 from atlas.artefacts.vectors import Vectors, paired
 from atlas.cards.kinds import Metric
 from atlas.errors import AtlasError
-from atlas.metrics import Measure, agreement, bootstrap, find
+from atlas.metrics import Measure, agreement, find, interval, wilson
 from atlas.verbs.fit import check_rows
 from atlas.verbs.parameters.arguments import (
     HeadLike,
@@ -34,7 +34,7 @@ from atlas.verbs.parameters.arguments import (
     views_of,
 )
 
-DEFAULT = ("cosine", "r2", "recall@1", "recall@10", "mrr")
+DEFAULT = ("cosine", "r2", "self-recall@1", "self-recall@10", "mrr", "jaccard@10")
 
 
 # What each kind of artefact is measured on.
@@ -72,15 +72,16 @@ def evaluate(
         vectors: for a head: vectors of the space it reads; for an atlas: of one or more of its spaces.
         head: for an alignment: measure the accuracy of this head of the target, too; for an atlas: a head of the shared
             space.
-        metrics: what to measure of an alignment; by default cosine, R2, recall and reciprocal rank, and accuracy if
-            there is a head.
+        metrics: what to measure of an alignment; by default cosine, R2, how often a row finds itself among those
+            given, how far it has the same neighbours (jaccard), and accuracy if there is a head.
         split: what part of the data set this is, for the card.
         vector_column: column of a table that holds the vectors; the only one that holds arrays unless given.
         id_column: column of a table that holds the ids; the one with a common name unless given, '' for none.
 
     Returns:
-        One figure for each metric, with a 95 % bootstrap interval where it is a mean over rows, and beside it, as far
-        as there are such, that of the target's own vectors (`native`) and of no alignment or no vectors (`floor`).
+        One figure for each metric, with a 95 % interval where it is a mean over rows and these are not too few to tell
+        (below 30, except for shares of rows), and beside it, as far as there are such, that of the target's own vectors
+        (`native`) and of no alignment or no vectors (`floor`).
 
     Raises:
         SpaceMismatchError: vectors or a head of another space.
@@ -152,7 +153,7 @@ def _of_alignment(
         reader = _reader(measure, head, target if target.labels is not None else source)
         found = {view: _figure(measure, *reader(X, views["native"])) for view, X in views.items()}
         rows = found["value"][1]
-        low, high = (None, None) if rows is None else bootstrap(rows)
+        low, high = (None, None) if rows is None else interval(rows, measure.shares)
         figures.append(
             Metric(
                 measure.name,
@@ -181,7 +182,7 @@ def _of_head(head: Head, vectors: Vectors, split: str) -> Metric:
         theirs, ours = ", ".join(vectors.classes[:5]), ", ".join(head.classes[:5])
         raise AtlasError(f"Head '{head.id}' knows none of the vectors' classes ({theirs}) - its own are {ours}")
     rows = agreement.correct(head.model.predict(vectors.data), truth)
-    low, high = bootstrap(rows)
+    low, high = wilson(rows)
     # Only a class that the head knows could be named.
     floor = float(truth[truth >= 0].bincount()[: len(head.classes)].max()) / len(rows)
     about: dict[str, Any] = {"dataset": vectors.dataset, "split": split, "n": len(rows)}

@@ -94,7 +94,8 @@ def check_rows(vectors: Vectors, what: str = "Vectors") -> None:
             count += int(bad.sum())
         done += len(batch)
     if count:
-        raise not_finite(what, count, first, id="" if vectors.numbered else vectors.ids[first])
+        id = "" if vectors.numbered else vectors.ids[first]
+        raise not_finite(what, count, vectors.rows.place(first), id=id)
 
 
 def merge(*moments: MomentsLike, id: str = "") -> Moments:

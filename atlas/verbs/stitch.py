@@ -22,7 +22,7 @@ from atlas.cards.space import Space
 from atlas.components.encoder import Encoder
 from atlas.errors import AtlasError, AtlasWarning, NotFoundError
 from atlas.items.batches import Items
-from atlas.metrics.agreement import bootstrap
+from atlas.metrics.intervals import wilson
 from atlas.progress import Progress, silent
 from atlas.storage.files import check_target, whole_file
 from atlas.verbs.compose import find_route, followed
@@ -238,7 +238,7 @@ def _accuracy(found: Predictions, unaligned: Tensor | None, dataset: str) -> tup
     rows = torch.tensor([i for i, _ in labelled])
     truth = torch.tensor([number.get(label, -1) for _, label in labelled])
     right = (found.predicted[rows] == truth).double()
-    low, high = bootstrap(right)
+    low, high = wilson(right)
     floor = None if unaligned is None else float((unaligned[rows] == truth).double().mean())
     return (Metric("accuracy", float(right.mean()), low=low, high=high, floor=floor, dataset=dataset, n=len(rows)),)
 

@@ -224,7 +224,7 @@ def _mapped(alignment: Alignment, store: Store, batch: Batch) -> np.ndarray:
     finite = np.isfinite(made).all(1)
     if not finite.all():
         row = batch.ids[int((~finite).argmax())]
-        raise store.fail(f"has a vector that '{alignment.id}' maps to no finite one, in row '{row}' - mend it")
+        raise store.fail(f"has a vector that '{alignment.id}' maps to no finite one, in row '{row}' - fix it")
     return made
 
 

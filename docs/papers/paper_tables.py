@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,13 @@ ROOT = Path(__file__).parent
 CLAIMS = "| the paper claims | here | measured |\n|---|---|---|"
 
 
+# 97.5 % quantiles of Student's t, by the number of differences.
+QUANTILES = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}
+
+
 def results(paper: str) -> dict[str, Any]:
-    """Return the committed results of a paper."""
-    return json.loads((ROOT / paper / "results.json").read_text(encoding="utf-8"))
+    """Return the committed results of a paper, or of another command of its page, 'paper/name'."""
+    return json.loads((ROOT / (f"{paper}.json" if "/" in paper else f"{paper}/results.json")).read_text("utf-8"))
 
 
 def cells(
@@ -57,6 +62,17 @@ def mean(paper: str, steps: str, *, scale: float = 100, digits: int = 1, figure:
     metric = where.pop("metric", "")
     [cell] = cells(paper, steps, [], "", metric=metric, figure=figure, where=where)
     return told(cell, scale, digits)
+
+
+def difference(paper: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    """Return by how many points one row is above another, seed by seed: the mean, and its 95 % t interval."""
+    found = [
+        {r["seed"]: r["value"] for r in results(paper)["results"] if scope.items() <= r.items()}
+        for scope in (one, other)
+    ]
+    each = [100 * (value - found[1][seed]) for seed, value in found[0].items()]
+    mean, half = statistics.fmean(each), QUANTILES[len(each)] * statistics.stdev(each) / len(each) ** 0.5
+    return f"{mean:+.1f} ({mean - half:+.1f} to {mean + half:+.1f})"
 
 
 def took(paper: str) -> str:

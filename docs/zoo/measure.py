@@ -33,7 +33,7 @@ def measure(folder: Path) -> dict[str, Any]:
     registry = atlas.Registry(ROOT / "registry")
     maps = {pair: atlas.load(registry.find("__".join([*pair, "linear"]))) for pair in itertools.permutations(train, 2)}
     told = {}
-    for metric in ("r2", "recall@10"):
+    for metric in ("r2", "self-recall@10"):
         found = edges(((made.card, "") for made in maps.values()), metric, "banking77")
         told[metric] = {(edge.source.id, edge.target.id): edge for edge in found if not edge.inverse}
     graphs = {metric: Graph(list(steps.values())) for metric, steps in told.items()}
@@ -51,7 +51,7 @@ def measure(folder: Path) -> dict[str, Any]:
         exact = explained(sums[stops[0], stops[-1]], state["weight"].double(), state["bias"].double())
         row["r2"]["moments"] = round(exact, 4)
         rows.append(row)
-        print(" > ".join(stops), row["r2"], row["recall@10"], flush=True)
+        print(" > ".join(stops), row["r2"], row["self-recall@10"], flush=True)
     return {"fitted": text.FITTED, "held_out": text.HELD_OUT, "rows": rows}
 
 
@@ -75,7 +75,7 @@ def summary() -> str:
         "| figure | told by | routes | rank correlation | mean error | largest error |",
         "|---|---|---|---|---|---|",
     ]
-    for name, by in (("r2", "cards"), ("r2", "moments"), ("recall@10", "cards")):
+    for name, by in (("r2", "cards"), ("r2", "moments"), ("self-recall@10", "cards")):
         for what, some in (("all", rows), ("of two and three maps", [row for row in rows if len(row["stops"]) > 2])):
             told, real = ([row[name][key] for row in some] for key in (by, "measured"))
             errors = [abs(a - b) for a, b in zip(told, real, strict=True)]
@@ -88,11 +88,11 @@ def table() -> str:
     """Return every route, best first within its ends, as a Markdown table."""
     rows = json.loads(RESULTS.read_text(encoding="utf-8"))["rows"]
     rows.sort(key=lambda row: (row["stops"][0], row["stops"][-1], -row["r2"]["measured"]))
-    head = "| route | R², cards | R², moments | R², measured | recall@10, cards | recall@10, measured |"
+    head = "| route | R², cards | R², moments | R², measured | self-recall@10, cards | self-recall@10, measured |"
     lines = [head, "|---|---|---|---|---|---|"]
     for row in rows:
         cells = [*(row["r2"][key] for key in ("cards", "moments", "measured"))]
-        cells += [row["recall@10"][key] for key in ("cards", "measured")]
+        cells += [row["self-recall@10"][key] for key in ("cards", "measured")]
         lines.append(f"| {' > '.join(row['stops'])} | {' | '.join(f'{cell:.3f}' for cell in cells)} |")
     return "\n".join(lines)
 
@@ -103,13 +103,13 @@ def maps() -> str:
     from atlas.storage.registry import Registry
 
     lines = [
-        "| map | R² | cosine | recall@10 | cosine, abstracts | recall@10, abstracts |",
+        "| map | R² | cosine | self-recall@10 | cosine, abstracts | self-recall@10, abstracts |",
         "|---|---|---|---|---|---|",
     ]
     for entry in Registry(ROOT / "registry").list("banking77", kind="alignment"):
         found = {(m.name, m.dataset): m.value for m in entry.card.metrics}  # type: ignore[attr-defined]
-        own = [found[name, "banking77"] for name in ("r2", "cosine", "recall@10")]
-        cells = [*own, *(found[name, "cranfield"] for name in ("cosine", "recall@10"))]
+        own = [found[name, "banking77"] for name in ("r2", "cosine", "self-recall@10")]
+        cells = [*own, *(found[name, "cranfield"] for name in ("cosine", "self-recall@10"))]
         lines.append(f"| {entry.card.id} | {' | '.join(f'{cell:.3f}' for cell in cells)} |")
     return "\n".join(lines)
 

@@ -35,3 +35,11 @@ def register_aggregators():
     from atlas_builtin import aggregators
 
     return aggregators.ALL
+
+
+@hookimpl
+def register_exporters():
+    """Return the built-in exporter."""
+    from atlas_builtin import exporters
+
+    return exporters.ALL

@@ -31,7 +31,8 @@ class Relative(atlas.Aligner):
     the anchors' mean m and covariance S, plus a ridge; or the distance 'euclidean', 'l1' or 'linf', over the mean
     distance between two anchors. Cosines do not change when a space is rotated, reflected or scaled, but do when it is
     moved. With centre they are taken about the mean of the anchors and do not change then either, but the mean no
-    longer tells anything: leave it off where vectors lie about the origin of their own accord.
+    longer tells anything: leave it off where vectors lie about the origin of their own accord. A power of about 4 makes
+    near anchors count for more: heads, linear ones above all, read such cosines of other encoders far better.
 
     Backwards, similarities are decoded with the anchors of this space alone, so that source -> relative -> target needs
     no fit on pairs. Through 'whitened' that is exactly the ridge regression of 'linear' on the pairs: the one to take,
@@ -48,6 +49,7 @@ class Relative(atlas.Aligner):
 
     similarity: str = atlas.option("cosine", help="What the coordinates are", choices=SIMILARITIES)
     centre: bool = atlas.option(False, help="Subtract the mean of the anchors first, from anchors and vectors")
+    power: float = atlas.option(1.0, help="Raise cosines to this power, signs kept: 4 where heads read those of others")
     ridge: float | None = atlas.option(
         None,
         help="Backwards: penalty, in squared lengths of an anchor; none: 1 or more for all anchors, 0.1 for few. "
@@ -65,6 +67,10 @@ class Relative(atlas.Aligner):
             raise self.fail(f"with similarity '{self.similarity}' does not depend on the mean - leave centre off")
         if self.similarity == "whitened" and not (self.keep is None and self.delta is None):
             raise self.fail("with similarity 'whitened' uses all anchors - leave out keep and delta")
+        if not 1 <= self.power <= 16:
+            raise self.fail(f"needs a power from 1 to 16, got {self.power}")
+        if self.power != 1 and self.similarity != "cosine":
+            raise self.fail(f"with similarity '{self.similarity}' takes no power - leave it out")
         if self.ridge is not None and not 0 <= self.ridge < float("inf"):
             raise self.fail(f"needs a ridge of 0 or more, got {self.ridge}")
         if self.keep is not None and self.keep < 1:
@@ -91,8 +97,10 @@ class Relative(atlas.Aligner):
 
     def coordinates(self) -> dict[str, Any]:
         """Return the options that fix the coordinates; those of the way back do not."""
-        whitened = {"ridge": ridge_of(self)} if self.similarity == "whitened" else {}
-        return {"similarity": self.similarity, "centre": self.centre, **whitened}
+        more = {"ridge": ridge_of(self)} if self.similarity == "whitened" else {}
+        # Coordinates without a power are those that were published before there was one.
+        more |= {"power": self.power} if self.power != 1 else {}
+        return {"similarity": self.similarity, "centre": self.centre, **more}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> Self:
         """Take the anchors, and forget everything else."""
@@ -134,6 +142,7 @@ class Relative(atlas.Aligner):
         elif self.similarity == "cosine":
             norms = lengths(X)
             out.div_(norms.masked_fill_(norms == 0, 1))
+            out.copy_(signed_power(out, self.power))
 
     def inverse_transform(self, Y: Any) -> Any:
         """Decode similarities (n, k) to vectors (n, d_source), with the anchors of this space alone."""
@@ -146,7 +155,7 @@ class Relative(atlas.Aligner):
         if self.similarity == "whitened":
             return Y @ decoder + origin
         if self.similarity == "cosine":
-            return Y @ decoder * scale + origin
+            return signed_power(Y, 1 / self.power) @ decoder * scale + origin
         if self.similarity == "inner":
             return Y @ decoder * self.d_source**0.5 + origin
         # |y - b|^2 = |y|^2 - 2 y.b + |b|^2; about their mean over the anchors, which sum to zero, |y|^2 drops out.
@@ -165,6 +174,11 @@ class Relative(atlas.Aligner):
     def exact(self, name: str) -> Tensor:
         """Return a quantity derived from the anchors in float64: origin, basis, scale, squares or decoder."""
         return self._ready(name, torch.float64, torch.device("cpu"))
+
+
+def signed_power(R: Tensor, power: float) -> Tensor:
+    """Return numbers whose size is raised to a power, with their signs."""
+    return R if power == 1 else R.sign() * R.abs().pow(power)
 
 
 def origin(aligner: Relative) -> Tensor:

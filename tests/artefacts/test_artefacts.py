@@ -366,3 +366,16 @@ def test_anchors_are_what_was_drawn(pair, tmp_path):
 
 def test_kinds_are_classes(pair):
     assert isinstance(MAKERS["atlas"](pair), Atlas)
+
+
+def test_load_takes_owner_and_name_as_from_pretrained_does(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(AtlasError, match="'hf://owner/name' has not been pulled to this computer"):
+        load("owner/name")
+    with pytest.raises(
+        NotFoundError, match="There is no folder 'owner/name' - a repository of the Hub is hf://owner/name"
+    ):
+        fit("linear", source="owner/name", target="owner/name")
+    folder = tmp_path / "owner" / "name"
+    Vectors.of(torch.eye(3)).save_pretrained(folder)
+    assert len(load("owner/name")) == 3

@@ -68,7 +68,7 @@ def bench_retrieval() -> None:
     product = times["product"]
     rows = [
         (f"product of {N_NEAR} x {N_NEAR} x {D}", f"{product:.2f} s"),
-        ("recall@10 / its product", f"{times['recall'] / product:.2f} x"),
+        ("self-recall@10 / its product", f"{times['recall'] / product:.2f} x"),
         ("mutual-knn@10 / its two products", f"{times['neighbours'] / product / 2:.2f} x"),
         ("rbf-cka / its two products (it computes in float64)", f"{times['rbf'] / product / 2:.2f} x"),
         ("memory of recall_at_k", f"{memory('recall_at_k'):.0f} MB above its inputs"),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from plugintools import look_again
 from torch import nn
 
 import atlas
@@ -161,7 +162,9 @@ def test_exporters_are_listed(exporting, atlas_command):
     assert "exporter shape and pages" in atlas_command("plugins").stdout
 
 
-def test_without_exporters_a_listing_says_so(atlas_command):
+def test_without_exporters_a_listing_says_so(plant, atlas_command, monkeypatch):
+    monkeypatch.setenv("ATLAS_PLUGINS", "")
+    look_again()
     assert atlas_command("exporters").stderr == "No exporter is installed\n"
 
 

@@ -11,7 +11,7 @@ import atlas
 from atlas import AtlasError
 from atlas.authors import unit
 from atlas.components.aligner import Aligner
-from atlas.components.choosing import kept, left_out
+from atlas.components.choosing import cross_fit, kept, left_out
 from atlas_builtin.auto import CANDIDATES
 
 
@@ -83,7 +83,7 @@ def test_auto_is_the_affine_map_that_keeps_most_neighbours(role):
     X = normal(300, 12)
     Y = X[:, :8] @ turn(8, 8, seed=2) + 0.3 * normal(300, 8, seed=1)
     made = atlas.create(Aligner, "auto", {"role": role}).fit(X, Y)
-    shares = [kept(left_out(one, X, Y, 3), X, Y, role).mean() for one in CANDIDATES]
+    shares = [kept(left_out(cross_fit(one, X, Y, 3), X), X, Y, role).mean() for one in CANDIDATES]
     best = CANDIDATES[int(torch.stack(shares).argmax())]
     assert_close(made.state["weight"], type(best).from_config(best.config()).fit(X, Y).state["weight"])
 

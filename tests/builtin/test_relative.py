@@ -56,6 +56,15 @@ def test_distances_are_over_the_mean_distance_of_two_anchors(similarity):
     close(create(similarity=similarity).fit(A).transform(X), torch.tensor(expected))
 
 
+@pytest.mark.parametrize("centre", [False, True])
+def test_a_power_is_of_the_size_of_a_cosine_and_leaves_its_sign(centre):
+    X, A = whole(30), whole(7, seed=1)
+    cosines = create(centre=centre).fit(A).transform(X)
+    assert bool((cosines < -0.1).any())
+    close(create(centre=centre, power=3).fit(A).transform(X), cosines**3)
+    close(create(centre=centre, power=4).fit(A).transform(X), cosines * cosines.abs() ** 3)
+
+
 @pytest.mark.parametrize("k", [7, 40])
 @pytest.mark.parametrize("ridge", [None, 1.0])
 def test_whitened_is_the_inner_product_over_the_covariance_of_the_anchors_with_a_ridge(k, ridge):
@@ -150,6 +159,7 @@ def test_coordinates_do_not_depend_on_the_options_of_the_way_back():
 def test_the_ridge_is_part_of_whitened_coordinates():
     assert create(similarity="whitened").coordinates() == {"similarity": "whitened", "centre": False, "ridge": 0.1}
     assert create(similarity="whitened", ridge=0.5, seed=4).coordinates()["ridge"] == 0.5
+    assert create(power=4).coordinates() == {"similarity": "cosine", "centre": False, "power": 4}
 
 
 @pytest.mark.parametrize(
@@ -158,6 +168,8 @@ def test_the_ridge_is_part_of_whitened_coordinates():
         ({"ridge": -1.0}, "needs a ridge of 0 or more, got -1.0"),
         ({"keep": 0}, "needs to keep at least 1 anchor, got 0"),
         ({"delta": 1.5}, "needs a delta from 0 to 1, got 1.5"),
+        ({"power": 0.5}, "needs a power from 1 to 16, got 0.5"),
+        ({"power": 2.0, "similarity": "inner"}, "with similarity 'inner' takes no power - leave it out"),
         ({"subspaces": 0}, "needs at least 1 subspace, got 0"),
         ({"similarity": "l1", "centre": True}, "with similarity 'l1' does not depend on the mean - leave centre off"),
         ({"similarity": "whitened", "centre": True}, "with similarity 'whitened' does not depend on the mean"),

@@ -92,9 +92,10 @@ def test_distances_to_few_of_the_anchors_give_the_vectors_back():
     close(aligner.inverse_transform(aligner.transform(X)), X, 1e-8)
 
 
-def test_cosines_give_the_directions_back_at_the_mean_length_of_an_anchor():
+@pytest.mark.parametrize("power", [1, 4])
+def test_cosines_give_the_directions_back_at_the_mean_length_of_an_anchor(power):
     X, A = whole(30, seed=3), whole(25)
-    aligner = create(ridge=0).fit(A)
+    aligner = create(ridge=0, power=power).fit(A)
     back = aligner.inverse_transform(aligner.transform(X))
     close(back, unit(X) * A.norm(dim=1).mean(), 1e-8)
 

@@ -191,11 +191,11 @@ def test_evaluate_as_json_and_in_the_card(zoo, atlas_command):
         "--metric",
         "cosine",
         "--metric",
-        "recall@5",
+        "self-recall@5",
         "--json",
     )
     found = json.loads(atlas_command(*command).stdout)
-    assert [figure["name"] for figure in found] == ["cosine", "recall@5"]
+    assert [figure["name"] for figure in found] == ["cosine", "self-recall@5"]
     assert set(found[0]) == {"name", "value", "low", "high", "native", "floor", "dataset", "split", "n", "overlap"}
     assert load("./map").metrics == ()
     before = load("./map").card
@@ -204,15 +204,15 @@ def test_evaluate_as_json_and_in_the_card(zoo, atlas_command):
     card = load("./map").card
     assert [(m.name, m.split) for m in card.metrics] == [
         ("cosine", "test"),
-        ("recall@5", "test"),
+        ("self-recall@5", "test"),
         ("cosine", "train"),
-        ("recall@5", "train"),
+        ("self-recall@5", "train"),
     ]
     assert card.metrics[0].value == pytest.approx(found[0]["value"]) and (card.id, card.config) == (
         before.id,
         before.config,
     )
-    assert "recall@5" in atlas_command("show", "map").stdout
+    assert "self-recall@5" in atlas_command("show", "map").stdout
     assert atlas_command("check", ".").stderr == "5 artefacts checked, none with problems\n"
 
 

@@ -9,7 +9,7 @@ from torch.testing import assert_close
 
 from atlas import create
 from atlas.components.aligner import Aligner
-from atlas.components.choosing import chosen, kept, left_out
+from atlas.components.choosing import chosen, cross_fit, kept, left_out
 
 
 def pair(n=120, d=8, noise=0.2):
@@ -20,10 +20,10 @@ def pair(n=120, d=8, noise=0.2):
 def test_a_row_is_mapped_by_a_fit_that_has_not_seen_it():
     X, Y = pair()
     aligner = create(Aligner, "linear", {"ridge": 0.1})
-    before = left_out(aligner, X, Y, folds=4)
+    before = left_out(cross_fit(aligner, X, Y, 4), X)
     other = Y.clone()
     other[5] += 100
-    after = left_out(aligner, X, other, folds=4)
+    after = left_out(cross_fit(aligner, X, other, 4), X)
     same_fold = torch.arange(len(X)) % 4 == 1
     assert_close(after[same_fold], before[same_fold])
     assert not torch.allclose(after[~same_fold], before[~same_fold])
@@ -33,7 +33,7 @@ def test_left_out_rows_are_those_of_fits_by_hand():
     X, Y = pair()
     held = torch.arange(len(X)) % 5 == 3
     fitted = create(Aligner, "procrustes").fit(X[~held], Y[~held])
-    assert_close(left_out(create(Aligner, "procrustes"), X, Y)[held], fitted.transform(X[held]))
+    assert_close(left_out(cross_fit(create(Aligner, "procrustes"), X, Y, 5), X)[held], fitted.transform(X[held]))
 
 
 @pytest.mark.parametrize("role", ["index", "queries"])

@@ -26,7 +26,7 @@ def test_every_aligner_keeps_the_contract(aligner, check):
 @pytest.mark.parametrize(
     "options",
     [{"similarity": s} for s in ("inner", "whitened", "euclidean", "l1", "linf")]
-    + [{"centre": True}, {"keep": 7, "ridge": 0.1}],
+    + [{"centre": True}, {"power": 4.0}, {"keep": 7, "ridge": 0.1}],
     ids=lambda options: "-".join(map(str, options.values())),
 )
 def test_every_kind_of_relative_keeps_the_contract(options, check):

@@ -36,6 +36,26 @@ def test_every_command_and_all_code_of_a_page_runs(page, tmp_path, monkeypatch):
             Path(name[1]).write_text(text)
 
 
+OWN = (ROOT / "docs" / "own-vectors.md").read_text().split("\n## ")
+# What a section may need that Atlas does not.
+OPTIONAL = ("datasets", "pandas", "polars", "pyarrow", "scipy", "sklearn")
+
+
+@pytest.mark.parametrize("section", OWN[1:], ids=lambda section: section.partition("\n")[0])
+def test_every_section_on_vectors_of_ones_own_runs_after_the_first(section, tmp_path, monkeypatch):
+    for library in OPTIONAL:
+        if f"import {library}" in section or f"from {library}" in section:
+            pytest.importorskip(library)
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    numpy = next(part for part in OWN if part.startswith("numpy"))
+    for kind, text in BLOCK.findall("\n".join([OWN[0], *([numpy] if section != numpy else []), section])):
+        if kind == "python":
+            exec(compile(text, "own-vectors.md", "exec"), names)
+        else:
+            run_commands(text)
+
+
 def run_commands(text):
     """Run the `$ atlas ...` lines of a console block; any other command is the reader's shell and is left alone."""
     for line in text.replace("\\\n", " ").splitlines():

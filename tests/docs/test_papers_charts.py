@@ -87,3 +87,11 @@ def test_sums_over_items_of_clients_do_as_well_as_the_items(results):
 def test_pictures_are_drawn(ran):
     drawn = {"accuracy-digits.png", "weights-digits.png", "spaces-digits.png", "tasks.png"}
     assert drawn <= {path.name for path in ran[1].glob("*.png")}
+
+
+def test_no_network_at_all_is_read_as_well_as_whitened_charts(tmp_path_factory):
+    found = shared_run("charts", tmp_path_factory, "controls")[0]
+    frozen = mean(found, row="no network", setting="any")
+    for setting in ("shared samples", "nothing shared"):
+        assert frozen > mean(found, row="whitened", setting=setting) - 0.02
+        assert mean(found, row="whitened, and no network", setting=setting) > mean(found, row="end-to-end")

@@ -50,7 +50,7 @@ def test_the_tutorial(hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, atla
             elif words[0] == "atlas":
                 said[line] = atlas_command(*words[1:]).output
     assert hub.requests == []
-    assert "you/conv-to-mlp" in said["$ atlas list --hub --kind alignment --source digits-conv --sort recall@10"]
+    assert "you/conv-to-mlp" in said["$ atlas list --hub --kind alignment --source digits-conv --sort jaccard@10"]
     assert "holds: the card says" in said["$ atlas verify hf://you/conv-to-mlp@v1.0.0"]
     assert "WRONG" not in said["$ atlas verify hf://you/conv-to-mlp@v1.0.0"]
     assert "ok  accuracy  holds: the card says" in said["$ atlas verify hf://you/mlp-head"]

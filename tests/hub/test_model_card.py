@@ -59,7 +59,7 @@ def test_a_push_measures_what_the_card_then_says(hub, repo: str, fitted: Fitted)
     card: Any = pull(repo).card
     assert card.evaluation == fitted.commits
     figures = {metric.name: metric for metric in card.metrics}
-    assert {"accuracy", "recall@10", "cosine"} <= set(figures)
+    assert {"accuracy", "self-recall@10", "cosine"} <= set(figures)
     accuracy = figures["accuracy"]
     assert accuracy.n == 40
     assert accuracy.floor < accuracy.low <= accuracy.value <= accuracy.high

@@ -28,7 +28,7 @@ pytest_plugins = ["hub_fixtures"]
 pytestmark = CLIENT_WARNS
 both = pytest.mark.parametrize("hub", ["http", "xet"], indirect=True)
 METRICS = (
-    Metric("recall@10", 0.8, 0.7, 0.9, native=0.95, floor=0.01, dataset="toy", split="test", n=100),
+    Metric("self-recall@10", 0.8, 0.7, 0.9, native=0.95, floor=0.01, dataset="toy", split="test", n=100),
     Metric("cosine", 0.6, dataset="toy", split="test", n=100),
 )
 
@@ -153,18 +153,18 @@ def test_the_client_finds_the_model_card_valid(hub, repo: str, tmp_path: Path) -
     assert data.pipeline_tag == "feature-extraction"
     assert data.datasets == ["a/b"]
     assert [(r.metric_type, r.metric_value, r.dataset_split) for r in data.eval_results] == [
-        ("recall@10", 0.8, "test"),
+        ("self-recall@10", 0.8, "test"),
         ("cosine", 0.6, "test"),
     ]
     tags = api(hub).model_info(repo).tags
     assert {"vector-alignment", "embedding-translation", "vector-conversion", "embeddings", "latent-atlas"} < set(tags)
-    assert "| recall@10 | **0.8** | 0.7 to 0.9 | 0.95 | 0.01 | a/b test | 100 |" not in card.text
-    assert "| recall@10 | **0.8** | 0.7 to 0.9 | 0.95 | 0.01 | toy test | 100 |" in card.text
+    assert "| self-recall@10 | **0.8** | 0.7 to 0.9 | 0.95 | 0.01 | a/b test | 100 |" not in card.text
+    assert "| self-recall@10 | **0.8** | 0.7 to 0.9 | 0.95 | 0.01 | toy test | 100 |" in card.text
 
 
 def test_optional_files_are_shown_and_published(hub, repo: str, tmp_path: Path) -> None:
     folder = make_alignment(tmp_path / "a")
-    (folder / "curve.csv").write_text("pairs,recall@10\n10,0.3\n100,0.8\n")
+    (folder / "curve.csv").write_text("pairs,self-recall@10\n10,0.3\n100,0.8\n")
     (folder / "picture.svg").write_text("<svg/>")
     (folder / "recipe.yaml").write_text("steps: {}\n")
     (folder / "secret-items.jsonl").write_text("{}")
@@ -174,7 +174,7 @@ def test_optional_files_are_shown_and_published(hub, repo: str, tmp_path: Path) 
     (folder / "recipe.yaml").write_text("steps: {}\n")
     push(folder, repo)
     text = text_of(hub, repo)
-    assert "| pairs | recall@10 |\n|---|---|\n| 10 | 0.3 |" in text
+    assert "| pairs | self-recall@10 |\n|---|---|\n| 10 | 0.3 |" in text
     assert "![left__right__ridge](picture.svg)" in text
     assert "steps: {}" in text
     assert set(api(hub).list_repo_files(repo)) == {

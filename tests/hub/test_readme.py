@@ -16,7 +16,7 @@ from atlas.sharing.publishing import push
 
 pytest_plugins = ["hub_fixtures"]
 pytestmark = CLIENT_WARNS
-METRICS = (Metric("recall@10", 0.8, 0.7, 0.9, native=0.95, floor=0.01, dataset="toy", split="test", n=100),)
+METRICS = (Metric("self-recall@10", 0.8, 0.7, 0.9, native=0.95, floor=0.01, dataset="toy", split="test", n=100),)
 
 
 def api(hub):
@@ -64,7 +64,7 @@ def test_what_people_write_is_kept(hub, repo: str, tmp_path: Path) -> None:
         assert text in twice
     assert "extra: {a: 1}\n" in twice
     assert "After the marks.\n" in twice
-    assert "recall@10" in twice
+    assert "self-recall@10" in twice
     data = parse_yaml(twice.split("---\n")[1], "README")
     assert "mine" in data["tags"]
     assert "atlas:source:newer" in data["tags"]

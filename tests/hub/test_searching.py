@@ -66,7 +66,7 @@ def test_the_hub_is_searched_without_downloading(hub, tmp_path: Path, names) -> 
     assert names(search(sort="modified"))[0] == "three"
     assert sorted(names(search(token=False))) == ["one", "two"]
     found = next(one for one in search() if one.commit == commits["three"])
-    assert (found.private, found.metrics, found.target) == (True, {"recall@10": 0.7}, "up")
+    assert (found.private, found.metrics, found.target) == (True, {"self-recall@10": 0.7}, "up")
 
 
 def test_what_others_wrote_into_tags_is_only_text(hub, repo: str) -> None:
@@ -243,8 +243,8 @@ def test_a_figure_of_items_fitted_on_comes_last(hub, repo: str, tmp_path: Path, 
         push(make_alignment(tmp_path / "r" / name, id=f"{name}__x", metrics=figures), f"tester/{word}-{name}")
     found = search(word, sort="recall@10")
     assert [one.repo.rpartition("-")[2] for one in found] == ["held", "old", "none", "own"]
-    assert found[0].metrics == {"recall@10": 0.3}
-    assert [one.overlap for one in found] == [(), (), (), ("recall@10",)]
+    assert found[0].metrics == {"self-recall@10": 0.3}
+    assert [one.overlap for one in found] == [(), (), (), ("self-recall@10",)]
     told = atlas_command("list", "--hub", word, "--sort", "recall@10").stdout.splitlines()
     assert "items it was fitted on" in told[-1]
     here = atlas_command("list", "--registry", tmp_path / "r", "--sort", "recall@10").stdout.splitlines()

@@ -5,9 +5,11 @@ import math
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 
 from atlas import AtlasError, metrics
+from atlas.cards.kinds import Metric
 
 PAIRS = [name for name, measure in metrics.METRICS.items() if measure.takes in ("spaces", "vectors")]
 SPACES = [name for name, measure in metrics.METRICS.items() if measure.takes == "spaces"]
@@ -118,6 +120,50 @@ def test_an_interval_covers_the_true_mean_as_often_as_it_says():
     assert 268 <= covered <= 298
 
 
+def covered(draw, truth, n, draws=400):
+    """Return how often the interval of n rows holds the truth, of rows that are drawn."""
+    found = [metrics.interval(draw(n, torch.Generator().manual_seed(s)), shares=True) for s in range(draws)]
+    return sum(low <= truth <= high for low, high in found) / draws
+
+
+@pytest.mark.parametrize("n", [10, 40, 300])
+@pytest.mark.parametrize("p", [0.5, 0.9, 0.98])
+def test_the_interval_of_a_share_covers_it_however_few_the_rows_and_however_high_it_is(p, n):
+    # The standard deviation is 0.011; Wilson's own coverage goes up and down about 0.95 with p and n.
+    assert covered(lambda n, g: (torch.rand(n, generator=g) < p).double(), p, n) > 0.91
+
+
+def test_the_bootstrap_of_a_high_share_of_few_rows_covers_it_half_of_the_time():
+    draws = [(torch.rand(20, generator=torch.Generator().manual_seed(s)) < 0.95).double() for s in range(200)]
+    assert sum(low <= 0.95 <= high for low, high in (metrics.bootstrap(v, n=200) for v in draws)) < 150
+
+
+def test_the_interval_of_reciprocal_ranks_covers_their_mean():
+    def draw(n, g):
+        return 1 / torch.multinomial(torch.tensor([0.9, 0.05, 0.03, 0.02]), n, True, generator=g).add(1).double()
+
+    truth = 0.9 + 0.05 / 2 + 0.03 / 3 + 0.02 / 4
+    assert covered(draw, truth, 40) > 0.91
+    # As wide as a normal interval where there are many, not as wide as that of a share.
+    values = 0.5 + 0.1 * torch.rand(2000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    assert metrics.wilson(values) == pytest.approx(metrics.bootstrap(values), abs=2e-4)
+
+
+def test_the_interval_of_a_share_is_wilsons():
+    values = torch.tensor([1.0] * 34 + [0.0] * 6)
+    expected = scipy.stats.binomtest(34, 40).proportion_ci(method="wilson")
+    assert metrics.wilson(values) == pytest.approx((expected.low, expected.high), abs=1e-6)
+    assert metrics.wilson(torch.ones(40)) == pytest.approx((0.9124, 1.0), abs=1e-4)
+    assert metrics.wilson(torch.zeros(40)) == pytest.approx((0.0, 0.0876), abs=1e-4)
+
+
+def test_too_few_rows_have_an_interval_only_if_they_are_right_or_wrong():
+    assert metrics.interval(normal(29)) == (None, None)
+    assert metrics.interval(normal(29).sigmoid(), shares=True) == (None, None)
+    assert metrics.interval(normal(30)) == metrics.bootstrap(normal(30))
+    assert metrics.interval(torch.ones(5), shares=True) == metrics.wilson(torch.ones(5))
+
+
 def test_an_interval_is_the_same_for_the_same_seed_and_leaves_the_global_random_state_alone():
     values = normal(50)
     state = torch.get_rng_state()
@@ -128,9 +174,9 @@ def test_an_interval_is_the_same_for_the_same_seed_and_leaves_the_global_random_
 def test_resampling_in_parts_and_the_normal_limit_agree(monkeypatch):
     values = normal(3000) + 2
     whole = metrics.bootstrap(values)
-    monkeypatch.setattr("atlas.metrics.agreement._HELD", 10_000)
+    monkeypatch.setattr("atlas.metrics.intervals._HELD", 10_000)
     assert metrics.bootstrap(values) == pytest.approx(whole, abs=0.004)
-    monkeypatch.setattr("atlas.metrics.agreement._MANY", 10)
+    monkeypatch.setattr("atlas.metrics.intervals._MANY", 10)
     assert metrics.bootstrap(values) == pytest.approx(whole, abs=0.004)
 
 
@@ -202,7 +248,7 @@ def test_values_per_row_have_the_metric_as_their_mean(name, pair):
     assert float(values.mean()) == pytest.approx(measure(*given), abs=1e-12)
 
 
-@pytest.mark.parametrize("name", ["recall@3", "mrr", "mutual-knn@7"])
+@pytest.mark.parametrize("name", ["self-recall@3", "mrr", "mutual-knn@7"])
 def test_unrelated_vectors_reach_the_chance_that_is_stated(name):
     measure = metrics.find(name)
     found = sum(measure(normal(60, 20, seed=s), normal(60, 20, seed=100 + s)) for s in range(40)) / 40
@@ -210,15 +256,15 @@ def test_unrelated_vectors_reach_the_chance_that_is_stated(name):
 
 
 def test_chance_is_what_counting_gives():
-    assert metrics.find("recall@5").by_chance(10) == 0.5
+    assert metrics.find("self-recall@5").by_chance(10) == 0.5
     assert metrics.find("mutual-knn@5").by_chance(11) == 0.5
     assert metrics.find("mrr").by_chance(2) == 0.75
 
 
 def test_metrics_are_found_by_name_with_k_after_an_at_sign(pair):
-    assert metrics.find("recall@10")(*pair) == metrics.recall_at_k(*pair, k=10)
-    assert metrics.find("recall@10").name == "recall@10"
-    assert metrics.find("recall").name == "recall@1"
+    assert metrics.find("self-recall@10")(*pair) == metrics.recall_at_k(*pair, k=10)
+    assert metrics.find("self-recall@10").name == "self-recall@10"
+    assert metrics.find("self-recall").name == "self-recall@1"
     assert metrics.find("mutual-knn").options == {"k": 10, "similarity": "cosine"}
     assert metrics.find("cosine") is metrics.METRICS["cosine"]
     assert metrics.find("cosine").by_chance(10) is None
@@ -229,9 +275,9 @@ def test_metrics_are_found_by_name_with_k_after_an_at_sign(pair):
     [
         ("kca", "Unknown metric 'kca' - did you mean 'cka'"),
         ("cosine@3", "Metric 'cosine' has no k - write 'cosine'"),
-        ("recall@", "Metric 'recall@' must end in a whole number from 1 - for example 'recall@10'"),
-        ("recall@0", "Metric 'recall@0' must end in a whole number from 1"),
-        ("recall@1.5", "Metric 'recall@1.5' must end in a whole number from 1"),
+        ("jaccard@", "Metric 'jaccard@' must end in a whole number from 1 - for example 'jaccard@10'"),
+        ("jaccard@0", "Metric 'jaccard@0' must end in a whole number from 1"),
+        ("recall@1.5", "Metric 'recall@1.5' must end in a whole number from 1 - for example 'self-recall@10'"),
     ],
 )
 def test_a_name_that_is_no_metric_is_refused(name, message):
@@ -250,3 +296,8 @@ def test_a_caution_is_given_where_rows_are_few():
     assert "'unbiased-cka' is not" in metrics.find("cka").caution(n=500, d=64)
     assert metrics.find("cka").caution(n=640, d=64) == ""
     assert metrics.find("unbiased-cka").caution(n=5, d=64) == ""
+
+
+def test_what_self_recall_was_called_is_still_read(pair):
+    assert metrics.find("recall@3").name == "self-recall@3"
+    assert Metric("recall@3", 0.5).name == "self-recall@3"

@@ -19,6 +19,7 @@ PROJECTS = [
 NAMES = [name for project in PROJECTS for name in project["entry-points"]["latent_atlas"]]
 # What the plugins are about, and what only a few commands of Atlas itself need.
 HEAVY = {"faiss", "onnx", "onnxruntime", "onnxscript", "scipy", "sentence_transformers", "sklearn", "tokenizers"}
+HEAVY |= {"chromadb", "lance", "psycopg", "qdrant_client"}
 HEAVY |= {"transformers", "huggingface_hub", "PIL", "pyarrow", "matplotlib"}
 PROBE = """
 import json, sys

@@ -18,7 +18,7 @@ from atlas.errors import AtlasError
 from atlas.plugins.catalogue import create
 from atlas.recipes.reading import read_recipe, substitute
 from atlas.recipes.running import Runner, content_hash
-from atlas.recipes.tables import pivot
+from atlas.recipes.tables import pivot, read_summary
 
 GRID = """
 format: 1
@@ -350,7 +350,7 @@ MANY = '  m: {each: {k: [1, 2]}, verb: sample, sampler: uniform, vectors: data/a
         ("  - {verb: encode}", "x.yaml: steps must be a mapping, got"),
         (
             STEP.replace("n: 3", "m: 3"),
-            "step 's': Unknown argument 'm' of sample - known: also, id, n, options, sampler",
+            "step 's': Unknown argument 'm' of sample - known: also, id, id_column, n, options, sampler",
         ),
         (STEP.replace(", n: 3", ""), "step 's': sample needs 'n'"),
         (STEP.replace("n: 3", "n: three"), r"step 's': 'n': must be int, got 'three' \(str\)"),
@@ -386,7 +386,10 @@ MANY = '  m: {each: {k: [1, 2]}, verb: sample, sampler: uniform, vectors: data/a
         (MANY.replace("[1, 2]", "[1, 1]"), "step 'm': each: {\"k\":1} is there twice"),
         (MANY.replace("{k: [1, 2]}", '{"k, j": [1, 2]}'), "step 'm': each: 'k, j': takes lists of 2 values, got 1"),
         (MANY.replace("{k: [1, 2]}", '{"k, j": {pairs: 3}}'), "step 'm': each: 'k, j': must be a list"),
-        (MANY.replace("{k:", "{value:"), "step 'm': each: 'value': 'value' is told of every figure - choose another"),
+        (
+            MANY.replace("{k:", "{value:"),
+            "step 'm': each: 'value': 'value' is a field of every figure - choose another",
+        ),
         (MANY.replace("{k:", "{K:"), "step 'm': each: 'K': 'K' must be lower-case letters"),
         (MANY.replace("{k: [1, 2]}", "{step: z}"), "step 'm': each: 'step': Unknown earlier step 'z'"),
         (MANY.replace("{k: [1, 2]}", "3"), "step 'm': each must be a mapping, got 3"),
@@ -643,3 +646,8 @@ def test_a_device_is_no_input(stored):
     Path("recipe.yaml").write_text("format: 1\nsteps:\n  x: {verb: encode, encoder: pixels, input: /dev/zero}\n")
     with pytest.raises(AtlasError, match="'/dev/zero' is a device or a pipe - give a file or a folder"):
         Runner(read_recipe("recipe.yaml"), "out")
+
+
+def test_a_table_may_name_self_recall_as_it_was_called():
+    summary = read_summary(Path("x.yaml"), "t", {"of": "m", "rows": "k", "metric": "recall@5"}, {"m": {"k": [1, 2]}})
+    assert summary.metric == "self-recall@5"

@@ -199,7 +199,7 @@ def test_apply_writes_the_predicted_error_of_each_row(views, out, tmp_path):
         from pyarrow import parquet
 
         table = parquet.read_table(tmp_path / out)
-        assert table.column_names == ["id", "vector", "predicted_error"]
+        assert table.column_names == ["vector", "predicted_error"]
         assert torch.equal(torch.tensor(table["predicted_error"].to_pylist()), expected)
     # Mapped on by another map, they are none of its errors.
     assert apply(made.inverse(), found).predicted_error is None

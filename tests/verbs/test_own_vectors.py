@@ -10,7 +10,7 @@ from torch.testing import assert_close
 
 import atlas
 from atlas.artefacts.vectors import Vectors
-from atlas.errors import AtlasError, SpaceMismatchError
+from atlas.errors import AtlasError, AtlasWarning, SpaceMismatchError
 
 PAIR = planted()
 X, Y = PAIR.source.data.numpy(), PAIR.target.of_items(PAIR.source.ids).data.numpy()
@@ -24,20 +24,24 @@ def memmap(path, X):
     return np.load(path, mmap_mode="r")
 
 
+def more(ids, n):
+    return {"n": range(n)} if ids else {}
+
+
 def pandas_frame(X, ids=True):
     pd = pytest.importorskip("pandas")
-    return pd.DataFrame({**({"id": IDS} if ids else {}), "vector": list(X), "label": LABELS, "n": range(len(X))})
+    return pd.DataFrame({**({"id": IDS} if ids else {}), "vector": list(X), "label": LABELS, **more(ids, len(X))})
 
 
 def polars_frame(X, ids=True):
     pl = pytest.importorskip("polars")
-    return pl.DataFrame({**({"id": IDS} if ids else {}), "vector": X, "label": LABELS, "n": range(len(X))})
+    return pl.DataFrame({**({"id": IDS} if ids else {}), "vector": X, "label": LABELS, **more(ids, len(X))})
 
 
 def arrow_table(X, ids=True):
     pa = pytest.importorskip("pyarrow")
     column = pa.FixedSizeListArray.from_arrays(pa.array(X.reshape(-1)), X.shape[1])
-    return pa.table({**({"id": IDS} if ids else {}), "vector": column, "label": LABELS, "n": range(len(X))})
+    return pa.table({**({"id": IDS} if ids else {}), "vector": column, "label": LABELS, **more(ids, len(X))})
 
 
 def dataset(X, ids=True):
@@ -103,7 +107,7 @@ def test_ids_classes_and_vectors_are_read_from_columns(frame):
     assert atlas.train("nearest-mean", table).classes == PAIR.source.classes
     with pytest.raises(AtlasError, match="Unknown column 'pk'"):
         atlas.fit("linear", source=table, target=PAIR.target, id_column="pk")
-    with pytest.raises(AtlasError, match="Unknown column 'label' - known: vector"):
+    with pytest.raises(AtlasError, match="Column 'label' must hold a list or an array of numbers"):
         atlas.fit("linear", source=table, target=PAIR.target, vector_column="label")
 
 
@@ -128,7 +132,7 @@ def test_a_column_comes_back_as_a_column():
 
 
 def test_an_index_of_pandas_that_was_set_holds_the_ids():
-    frame = pandas_frame(X).set_index("id")
+    frame = pandas_frame(X).set_index("id").drop(columns="n")
     assert Vectors.of(frame).ids == IDS
     assert Vectors.of(frame.reset_index(drop=True)).numbered
     assert Vectors.of(frame.reset_index(drop=True)[10:20]).ids == [str(i) for i in range(10, 20)]
@@ -181,6 +185,52 @@ def test_two_columns_of_vectors_are_told_apart():
         atlas.apply(MAP, frame)
     mapped = atlas.apply(MAP, frame, vector_column="minilm")
     assert np.array_equal(np.stack(list(mapped["minilm"])), MAP(X)) and np.array_equal(np.stack(list(mapped["use"])), Y)
+
+
+def test_a_table_whose_ids_may_have_another_name_is_told_of(tmp_path):
+    frame = pandas_frame(X).rename(columns={"id": "pk"})
+    said = r"No column is called 'id' or the like, so that rows are numbered from 0; there are 'pk', 'vector', "
+    with pytest.warns(AtlasWarning, match=said):
+        atlas.fit("linear", source=frame, target=Y)
+    frame.to_parquet(tmp_path / "x.parquet")
+    with pytest.warns(
+        AtlasWarning, match=r"x\.parquet: the rows have no ids and are numbered from 0 - say which column"
+    ):
+        atlas.fit("linear", source=tmp_path / "x.parquet", target=Y)
+    # Nothing is paired, or it was said that there are none.
+    assert list(atlas.apply(MAP, frame).columns) == ["pk", "vector", "label", "n"]
+    assert atlas.fit("linear", source=frame, target=Y, id_column="").n_pairs == 120
+    assert atlas.fit("linear", source=frame, target=PAIR.target, id_column="pk").n_pairs == 120
+
+
+def test_what_is_no_vectors_is_told_with_what_to_do():
+    text = pandas_frame(X).assign(vector=[str(x) for x in X.tolist()])
+    with pytest.raises(
+        AtlasError, match=r"Column 'vector' must hold a list or an array .* text is parsed by json\.loads"
+    ):
+        atlas.fit("linear", source=text, target=Y, vector_column="vector")
+    with pytest.raises(AtlasError, match=r"got DataFrame - a table is mapped with atlas\.apply"):
+        MAP(pandas_frame(X))
+    splits = pytest.importorskip("datasets").DatasetDict({"train": dataset(X)})
+    with pytest.raises(AtlasError, match=r"Vectors must be a tensor or an array of numbers, got DatasetDict$"):
+        atlas.fit("linear", source=splits, target=Y)
+    with pytest.raises(AtlasError, match="'id' in row 1 is not an id, but empty"):
+        atlas.apply(MAP, pandas_frame(X).assign(id=["a", None, *IDS[2:]]))
+
+
+@pytest.mark.parametrize("frame", [polars_frame, arrow_table])
+def test_no_rows_become_no_rows(frame):
+    mapped = atlas.apply(MAP, frame(X)[:0])
+    assert len(mapped) == 0 and mapped.schema == atlas.apply(MAP, frame(X)).schema
+
+
+def test_other_shapes_of_arrays_are_taken():
+    for given in (torch.tensor(X).to_sparse(), pandas_frame(X)["vector"].to_numpy()):
+        assert atlas.fit("linear", source=given, target=Y).n_pairs == 120
+    batch = arrow_table(X).to_batches()[0]
+    assert type(atlas.apply(MAP, batch)) is type(batch)
+    assert atlas.fit("linear", source=X, target=Y, anchors=[5, 6, 7, 8]).n_pairs == 4
+    assert atlas.fit("linear", source=dataset(X), target=Vectors.of(Y, ids=IDS)).target.id == "target"
 
 
 def test_an_arrow_table_carries_the_space_of_its_vectors():

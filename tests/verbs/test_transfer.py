@@ -146,7 +146,7 @@ def test_a_vector_that_is_not_finite_is_named(lite, alignment, tmp_path):
     X = rows(20, D)
     X[7, 2] = np.inf
     url = make(tmp_path / "a.db", X)
-    with pytest.raises(AtlasError, match="holds a vector that is not finite, in row 'item-00007' - mend it"):
+    with pytest.raises(AtlasError, match="holds a vector that is not finite, in row 'item-00007' - fix it"):
         atlas.apply(alignment, url, out=url)
 
 

@@ -6,9 +6,10 @@ Vectors can be given as arrays and tables, too.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeGuard, TypeVar
 
 import numpy as np
 from torch import Tensor
@@ -18,7 +19,7 @@ from atlas.artefacts.anchors import Anchors
 from atlas.artefacts.artefact import Artefact
 from atlas.artefacts.atlas import Atlas
 from atlas.artefacts.head import Head
-from atlas.artefacts.loading import load, read_vectors
+from atlas.artefacts.loading import loaded, read_vectors
 from atlas.artefacts.moments import Moments
 from atlas.artefacts.vectors import UNNAMED, Vectors
 from atlas.cards.folder import CARD
@@ -30,7 +31,7 @@ from atlas.components.exporter import Exporter
 from atlas.components.head import HeadModel
 from atlas.components.options import Component
 from atlas.components.sampler import Sampler
-from atlas.errors import AtlasError, NotFoundError, unknown
+from atlas.errors import AtlasError, AtlasWarning, NotFoundError, unknown
 from atlas.hub.cache import INSIDE, SCHEME
 from atlas.hub.pulling import pull
 from atlas.items.batches import Items, as_items
@@ -81,7 +82,7 @@ def artefact_of(given: A | str | Path, *classes: type[A]) -> A:
     if isinstance(given, classes):
         return given
     if isinstance(given, (str, Path)):
-        return load(given, [cls.kind for cls in classes])
+        return loaded(given, [cls.kind for cls in classes])
     kinds = " or ".join(cls.kind for cls in classes)
     raise AtlasError(f"Expected {kinds}, got {type(given).__name__} - give it, its folder, its id or a reference")
 
@@ -89,7 +90,7 @@ def artefact_of(given: A | str | Path, *classes: type[A]) -> A:
 def vectors_of(
     given: VectorsLike, vector_column: str | None = None, id_column: str | None = None, *, name: str = "vectors"
 ) -> Vectors:
-    """Return vectors: themselves, by where they are, or of an array or a table.
+    """Return vectors: themselves, by where they or the shards of a set of them are, or of an array or a table.
 
     Args:
         given: what stands for them.
@@ -97,12 +98,25 @@ def vectors_of(
         id_column: the column of a table that holds the ids; None: the one with a common name.
         name: of their space, where what is given has none.
     """
-    if isinstance(given, (str, Path)):
-        return read_vectors(given, vector_column=vector_column, id_column=id_column)
+    if lies_somewhere(given):
+        found = read_vectors(given, vector_column=vector_column, id_column=id_column)
+        if found.numbered and id_column is None and str(given).lower().endswith(".parquet"):
+            advice = "say which column holds ids with id_column=, '' for none"
+            warnings.warn(
+                f"{given}: the rows have no ids and are numbered from 0 - {advice}", AtlasWarning, stacklevel=3
+            )
+        return found
     if isinstance(given, Artefact):
-        return artefact_of(given, Vectors)
-    made = Vectors.of(given, vector_column=vector_column, id_column=id_column)
+        made = artefact_of(given, Vectors)
+    else:
+        made = Vectors.of(given, vector_column=vector_column, id_column=id_column)
     return made if made.space.id != UNNAMED else made.in_space(Space(name, made.space.dim), made.data)
+
+
+def lies_somewhere(given: Any) -> TypeGuard[str | Path | Sequence[str | Path]]:
+    """Whether something says where vectors are: in a file or folder, or in several files."""
+    several = isinstance(given, (list, tuple)) and len(given) > 0
+    return isinstance(given, (str, Path)) or (several and all(isinstance(one, (str, Path)) for one in given))
 
 
 def views_of(
@@ -121,7 +135,7 @@ def moments_of(given: MomentsLike) -> Moments:
     text = str(given) if isinstance(given, (str, Path)) else ""
     if text.startswith(SCHEME) and pull(text, tensors=False).card.kind == "alignment":
         try:
-            return load(text, "moments", inside=INSIDE)
+            return loaded(text, ["moments"], inside=INSIDE)
         except NotFoundError:
             raise NotFoundError(f"'{text}' is an alignment without moments beside it - ask who published it") from None
     return artefact_of(given, Moments)
@@ -129,8 +143,10 @@ def moments_of(given: MomentsLike) -> Moments:
 
 def anchors_of(given: AnchorsLike | None) -> tuple[Sequence[str] | None, str]:
     """Return the items of anchors and the id of these, '' for a list of items; None if none are given."""
-    found = load(given, "anchors") if isinstance(given, (str, Path)) else given
-    return (found.ids, found.id) if isinstance(found, Anchors) else (found if found is None else list(found), "")
+    found = loaded(given, ["anchors"]) if isinstance(given, (str, Path)) else given
+    if isinstance(found, Anchors):
+        return found.ids, found.id
+    return None if found is None else [str(item) for item in found], ""
 
 
 def encoder_of(given: EncoderLike, options: Mapping[str, Any] | None = None) -> Encoder:
@@ -141,7 +157,7 @@ def encoder_of(given: EncoderLike, options: Mapping[str, Any] | None = None) -> 
     if str(given) in known:
         return create(Encoder, str(given), options)
     try:
-        stored = load(given, "space")
+        stored = loaded(given, ["space"])
     except NotFoundError:
         if "/" in str(given) or str(given).startswith("."):
             raise
@@ -156,7 +172,7 @@ def head_of(given: HeadLike) -> Head:
     """Return a head: itself, or by where it is; that of a stored space is the one its encoder carries."""
     if not isinstance(given, (str, Path)):
         return artefact_of(given, Head)
-    found = load(given, ("head", "space"))
+    found = loaded(given, ("head", "space"))
     return Head.of_encoder(found) if isinstance(found, Encoder) else found
 
 
@@ -175,11 +191,8 @@ def items_of(given: ItemsLike, **columns: str | None) -> Items:
 
 
 def _rows_as_items(vectors: Vectors) -> Items:
-    labels = None
-    if vectors.labels is not None:
-        labels = [vectors.classes[i] if i >= 0 else "" for i in vectors.labels.tolist()]
     items = as_items(vectors.data)
-    items.ids, items.labels, items.name = vectors.ids, labels, vectors.dataset
+    items.ids, items.labels, items.name = vectors.ids, vectors.label_names(), vectors.dataset
     return items
 
 

@@ -84,7 +84,9 @@ def test_errors_that_cannot_be_predicted_are_refused(tmp_path):
     "options",
     [
         {"similarity": "cosine", "centre": True},
+        {"centre": True, "power": 4.0},
         {"similarity": "inner"},
+        {"similarity": "whitened"},
         {"similarity": "euclidean"},
         {"similarity": "l1"},
         {"similarity": "linf"},
@@ -95,7 +97,9 @@ def test_the_runtime_computes_every_similarity(options, tmp_path):
     assert_same(aligner, atlas.export("onnx", alignment(aligner), tmp_path / "map.onnx"))
 
 
-@pytest.mark.parametrize("options", [{}, {"similarity": "euclidean"}, {"keep": 4}])
+@pytest.mark.parametrize(
+    "options", [{}, {"power": 4.0}, {"similarity": "whitened"}, {"similarity": "euclidean"}, {"keep": 4}]
+)
 def test_the_runtime_computes_the_way_back(options, tmp_path):
     back = alignment(fitted("relative", **options)).inverse()
     assert_same(back.aligner, atlas.export("onnx", back, tmp_path / "map.onnx"))

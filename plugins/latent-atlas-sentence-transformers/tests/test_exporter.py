@@ -175,7 +175,7 @@ def test_vectors_of_something_else_are_taken_at_their_word(small, texts, tmp_pat
 
 
 def test_the_card_says_what_it_is_and_keeps_what_was_there(minilm, tmp_path):
-    metric = Metric("recall@1", 0.8125, dataset="queries", split="test", n=32)
+    metric = Metric("self-recall@1", 0.8125, dataset="queries", split="test", n=32)
     alignment = alignment_from(SentenceTransformers(minilm), n_pairs=40, license="mit", metrics=(metric,))
     exported(alignment, tmp_path / "out", source=minilm)
     card = (tmp_path / "out" / "README.md").read_text()
@@ -183,7 +183,7 @@ def test_the_card_says_what_it_is_and_keeps_what_was_there(minilm, tmp_path):
     assert "license: apache-2.0" in front and "vector-alignment" in front and "datasets" not in front
     assert body.startswith("\n# Vectors of target, made by model\n")
     assert f"`{alignment.id}`, fitted with `affine` on 40 pairs under the licence mit" in body
-    assert "| recall@1 | 0.8125 | queries test (32 items) |" in body
+    assert "| self-recall@1 | 0.8125 | queries test (32 items) |" in body
     assert "# all-MiniLM-L6-v2" in body
 
 

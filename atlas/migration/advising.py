@@ -1,0 +1,159 @@
+"""One verdict, from vectors of both models, queries and judgements."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from atlas.artefacts.vectors import Vectors, paired
+from atlas.components.choosing import ROLES
+from atlas.errors import AtlasError
+from atlas.migration.advice import GATE, MAPS, Advice, Gate, verdict
+from atlas.migration.domain import outside
+from atlas.migration.judgements import Judgements, read_judgements
+from atlas.migration.measuring import Measured
+from atlas.migration.methods import choose
+from atlas.migration.trial import DEEP, DEPTHS, Maps, Pairs, Trial
+from atlas.migration.unknown import unknown
+from atlas.numerics.arrays import check_finite
+from atlas.progress import Progress, silent
+from atlas.storage.item_ids import match
+from atlas.storage.rows import Rows
+from atlas.verbs.parameters.arguments import VectorsLike, vectors_of
+
+# The share of candidates whose new vectors must be known for re-ordering to be measured in the whole index.
+COVERED = 0.99
+
+
+def advise(
+    *,
+    old: VectorsLike,
+    new: VectorsLike,
+    queries_new: VectorsLike,
+    queries_old: VectorsLike | None = None,
+    judgements: Judgements | str | Path | None = None,
+    new_index: VectorsLike | None = None,
+    pairs: tuple[VectorsLike, VectorsLike] | None = None,
+    aligners: Sequence[str] = (),
+    gate: str = GATE,
+    rate: float = 0.0,
+    tokens: float = 0.0,
+    progress: Progress = silent,
+) -> Advice:
+    """Measure each way of changing the embedding model of an index, and advise one.
+
+    Args:
+        old: vectors of the index, by the old model.
+        new: vectors of some of its documents, at best drawn by chance, by the new model.
+        queries_new: vectors of queries, by the new model.
+        queries_old: those of the same queries by the old model; None if that is gone.
+        judgements: what answers the queries: grades by query and document, or a file of them; None: what the new model
+            finds itself.
+        new_index: vectors of all documents by the new model, where they are known.
+        pairs: vectors of other items by the old and the new model, to fit maps on instead of on `new`.
+        aligners: names of the aligners to try; none: those that do well.
+        gate: what a way must keep of the new model's figures to be advised.
+        rate: texts that are embedded in a second, 0 if that is not known.
+        tokens: tokens of a text, 0 if that is not known.
+        progress: shows how far it is.
+
+    Raises:
+        AtlasError: vectors of other models than said, ids that do not match, or judgements that name none of them.
+    """
+    wanted = Gate.of(gate)
+    index, sample, asked = vectors_of(old), vectors_of(new), vectors_of(queries_new)
+    before = None if queries_old is None else vectors_of(queries_old).of_items(asked.ids, "the new queries")
+    _check_spaces(index, sample, asked, before)
+    fitted = _pairs(index, sample, pairs)
+    given = read_judgements(judgements) if isinstance(judgements, (str, Path)) else judgements
+    known = sample if new_index is None else vectors_of(new_index)
+    whole = _whole(index, known, asked, before, fitted)
+    trial = _chosen(whole)
+    roles = progress(zip(MAPS, ROLES, strict=True), len(MAPS), "Choosing methods")
+    methods = {name: choose(fitted, role, aligners) for name, role in roles}
+    best = {name: tried[0] for name, tried in methods.items()}
+    maps = {name: Maps.of(method.create(), fitted, name) for name, method in best.items()}
+    measured = Measured(trial, whole, given, wanted, best, maps)
+    ways = [way.costed(rate, tokens) for way in measured.ways()]
+    name, reason, passed = verdict(ways, wanted, given is not None)
+    more, needed = measured.more_pairs(ways)
+    where = {"old index": outside(fitted.old, index.data), "new queries": outside(fitted.new, asked.data)}
+    return Advice(
+        verdict=name,
+        reason=reason,
+        passed=passed,
+        ways=ways,
+        documents=len(trial.documents),
+        whole=len(index),
+        queries=measured.queries,
+        judged=given is not None,
+        pairs=len(fitted.old),
+        methods=methods,
+        curve=more,
+        needed=needed,
+        outside=where,
+        notes=unknown(measured, ways, where),
+    )
+
+
+def _check_spaces(index: Vectors, sample: Vectors, asked: Vectors, before: Vectors | None) -> None:
+    """Raise where queries are not of the model of the vectors they search, and where numbers are missing."""
+    _check_model(sample, asked, "The new vectors are of", "the new queries")
+    if before is not None:
+        _check_model(index, before, "The old index is of", "the old queries")
+        check_finite(before.data, "The old queries")
+    check_finite(sample.data, "The new vectors")
+    check_finite(asked.data, "The new queries")
+
+
+def _check_model(vectors: Vectors, queries: Vectors, what: str, whose: str) -> None:
+    """Raise unless both are of one model, which may encode queries with another prompt than documents."""
+    one, other = vectors.space, queries.space
+    model = one.identity.get("model")
+    if one.dim != other.dim or not model or model != other.identity.get("model"):
+        one.require(other, what, whose)
+
+
+def _pairs(index: Vectors, sample: Vectors, other: tuple[VectorsLike, VectorsLike] | None) -> Pairs:
+    old, new = paired(index, sample) if other is None else paired(vectors_of(other[0]), vectors_of(other[1]))
+    index.space.require(old.space, "The old index is of", "the old vectors of the pairs")
+    sample.space.require(new.space, "The new vectors are of", "the new vectors of the pairs")
+    found = match(old.ids, index.ids)
+    at = torch.arange(len(old)) if found is None else torch.full((len(old),), -1).index_copy(0, *found)
+    return Pairs(old.data.float(), new.data.float(), at)
+
+
+def _whole(index: Vectors, known: Vectors, asked: Vectors, before: Vectors | None, pairs: Pairs) -> Trial:
+    found = match(known.ids, index.ids)
+    rows, native = found if found is not None else (torch.arange(len(known)),) * 2
+    if len(native) <= DEEP:
+        raise AtlasError(
+            f"Only {len(native)} of the {len(known)} items with new vectors are in the old index (ids such as "
+            f"'{known.ids[0]}' and '{index.ids[0]}') - embed documents of the index with the new model"
+        )
+    old_queries = None if before is None else before.data
+    return Trial(
+        index.ids, index.rows, native, known.data[rows].float(), asked.ids, old_queries, asked.data.float(), pairs
+    )
+
+
+def _chosen(whole: Trial) -> Trial:
+    """Return the whole index if what matters of it is known in the new space, else the documents that are."""
+    n = len(whole.documents)
+    if len(whole.native) == n:
+        return whole
+    if whole.queries_old is not None and whole.known(whole.stay(min(DEPTHS[0], n))) >= COVERED:
+        return whole
+    place = torch.full((n,), -1).index_copy(0, whole.native, torch.arange(len(whole.native)))
+    at = torch.where(whole.pairs.at >= 0, place[whole.pairs.at.clamp_min(0)], -1)
+    return replace(
+        whole,
+        documents=[whole.documents[row] for row in whole.native.tolist()],
+        old=Rows(whole.old.take(whole.native)),
+        native=torch.arange(len(whole.native)),
+        pairs=replace(whole.pairs, at=at),
+        part=len(whole.native) / n,
+    )

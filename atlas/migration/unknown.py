@@ -1,0 +1,54 @@
+"""What cannot be known from what was given: it is said beside every verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from atlas.migration.advice import Way
+from atlas.migration.measuring import Measured
+from atlas.migration.trial import DEEP, DEPTHS
+
+# Fewer queries tell little apart; 5 % of any rows lie outside of where pairs do, and this many are another domain.
+FEW_QUERIES, ELSEWHERE = 50, 0.3
+OUTSIDE = {
+    "old index": "converting them is a guess - embed pairs of the same kind with the new model",
+    "new queries": "a bridge guesses there - embed queries with both models, and give them as pairs",
+}
+
+
+def unknown(measured: Measured, ways: Sequence[Way], outside: Mapping[str, float]) -> list[str]:
+    """Return a sentence for each thing that figures do not tell.
+
+    Args:
+        measured: what was searched.
+        ways: figures of it.
+        outside: shares of the old index and the new queries that lie where the pairs do not.
+    """
+    trial, whole = measured.trial, measured.whole
+    n, known = len(whole.documents), len(whole.native)
+    sampled, few = trial is not whole, round(DEEP / trial.part)
+    recalled, everything = (way.texts for way in ways if way.name in ("re-order", "re-embed"))
+    halved = whole.old.tensor.dtype in (torch.float16, torch.bfloat16)
+    said = {
+        "There are no judgements: figures are of what the new model finds, and whether it is better than the old one "
+        "is not known": measured.given is None,
+        f"Figures are of the {known:,} documents whose new vectors are known; in all {n:,} more compete, so that "
+        "figures are lower and ways lie further apart": sampled,
+        f"This sample tells nothing of re-ordering fewer than {few:,} candidates - embed the old index's top "
+        f"{DEPTHS[0]} of each query, too": few > DEPTHS[0],
+        f"The new vectors of {n - known:,} documents are not known, so that the ceiling may be a little lower": (
+            not sampled and known < n
+        ),
+        f"Re-ordering embeds {recalled:,} of the {everything:,} documents that re-embedding does, for these queries "
+        "alone": recalled > everything / 2,
+        f"There are {measured.queries} queries that count, which tell only large differences from chance": (
+            measured.queries < FEW_QUERIES
+        ),
+        "The old index is in half precision, which the figures include; compression such as PQ they do not": halved,
+    }
+    for what, share in outside.items():
+        told = f"{share:.0%} of the {what} lie where pairs do not, and 5 % would by chance: {OUTSIDE[what]}"
+        said[told] = share > ELSEWHERE
+    return [sentence for sentence, applies in said.items() if applies]

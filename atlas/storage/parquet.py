@@ -1,0 +1,271 @@
+"""Matrices in .parquet files, read and written by row groups; pyarrow is imported when one is."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from atlas.cards.kinds import TensorInfo
+from atlas.errors import AtlasError, CardError, NotFoundError, first_line
+from atlas.numerics.arrays import tensor_of
+from atlas.storage.files import explained, write_all
+from atlas.storage.remote import is_remote, opened, state
+from atlas.storage.rows import BATCH_BYTES, Pieces, Rows, regrouped
+from atlas.storage.tensors import NAMES, bytes_of
+
+# A file that says it holds more than this, and more than so many times its own size, is not worth reading.
+MOST, TIMES = 2**28, 100
+# Rows of other columns that are read at a time: nobody knows how large they are.
+FEW = 1024
+_LISTS = ("list", "large_list", "fixed_size_list", "list_view", "large_list_view")
+
+
+def arrow() -> tuple[Any, Any]:
+    """Return `pyarrow` and `pyarrow.parquet`, or raise `AtlasError` saying how to get them."""
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError:
+        raise AtlasError("A .parquet file needs pyarrow - pip install 'latent-atlas[parquet]'") from None
+    return pyarrow, parquet
+
+
+def is_list(kind: Any) -> bool:
+    """Whether a type of Arrow is one of lists or of tensors of one shape; views of lists are there from 16 on."""
+    return str(kind).startswith((*(f"{name}<" for name in _LISTS), "extension<arrow.fixed_shape_tensor"))
+
+
+class ParquetFile:
+    """A .parquet file, of which only the footer has been read.
+
+    Attributes:
+        where: its path, or the URL of an object.
+        schema: of Arrow.
+        metadata: what pyarrow knows of it.
+        size: in bytes.
+    """
+
+    def __init__(self, where: str | Path) -> None:
+        self.where = where
+        if not is_remote(where) and not Path(where).is_file():
+            raise NotFoundError(f"There is no file '{where}'")
+        with self._open("truncated or not a .parquet file") as file:
+            self.metadata, self.schema = file.metadata, file.schema_arrow
+        self.size = (state(where) or [0])[0]
+
+    @contextlib.contextmanager
+    def _open(self, problem: str, metadata: Any = None) -> Iterator[Any]:
+        pa, parquet = arrow()
+        try:
+            with (
+                opened(self.where) as source,
+                parquet.ParquetFile(source, metadata=metadata, buffer_size=2**20, pre_buffer=False) as file,
+            ):
+                yield file
+        except (pa.ArrowException, OSError) as error:
+            raise CardError(f"{self.where}: {problem}: {first_line(error)}") from None
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return self.metadata.num_rows
+
+    def batches(self, columns: Sequence[str], size: int = FEW, groups: Sequence[int] | None = None) -> Iterator[Any]:
+        """Yield record batches of some columns, of at most `size` rows, of all row groups or of some."""
+        chosen = range(self.metadata.num_row_groups) if groups is None else groups
+        names = ", ".join(f"'{name}'" for name in columns)
+        with self._open(f"column{'s' * (len(columns) > 1)} {names} cannot be read", self.metadata) as file:
+            yield from file.iter_batches(size, row_groups=list(chosen), columns=list(columns), use_threads=False)
+
+    def column(self, name: str) -> Iterator[Any]:
+        """Yield the values of a column in pieces, or raise `CardError` where they take far more than the file does."""
+        held = 0
+        for batch in self.batches([name]):
+            held += batch.nbytes
+            if held > max(MOST, TIMES * self.size):
+                raise CardError(
+                    f"{self.where}: column '{name}' has more than {held // 2**20} MB in a file of {self.size} bytes - "
+                    f"write it anew without compression, if that is right"
+                )
+            yield batch.column(0)
+
+
+class ParquetRows(Pieces):
+    """The vectors in a .parquet file, read by row groups. Where one is missing, there is a row of NaN.
+
+    Attributes:
+        table: the file.
+        columns: the name of the column of vectors, or those of one column of numbers for each dimension.
+    """
+
+    def __init__(self, table: ParquetFile, columns: Sequence[str]) -> None:
+        """Look at columns.
+
+        Raises:
+            CardError: they hold no vectors of numbers, or say that they hold far more than the file could.
+        """
+        self.table, self.columns, self.file = table, list(columns), table.where
+        given = table.schema.field(columns[0]).type
+        kind = getattr(given, "storage_type", given)
+        dtype = _NUMBERS.get(str(getattr(kind, "value_type", kind)))
+        if dtype is None or len(getattr(given, "shape", ())) > 1:
+            raise self._fail(f"must hold vectors of numbers, has {given}")
+        groups = [table.metadata.row_group(i) for i in range(table.metadata.num_row_groups)]
+        values = sum(_values(group, columns) for group in groups)
+        if values * dtype.itemsize > max(MOST, TIMES * table.size):
+            raise self._fail(f"says it has {values:,} numbers, in a file of {table.size:,} bytes - write it anew")
+        # Each row of another length than the first is told of when it is read.
+        dim = getattr(kind, "list_size", None) if is_list(kind) else len(columns)
+        if dim is None and values:
+            dim = next((len(row) for row in next(table.batches(columns, 64)).column(0).to_pylist() if row), 0)
+        super().__init__([group.num_rows for group in groups] or [0], dim or 0, dtype)
+
+    def read(self, piece: int, size: int, index: Tensor | None = None) -> Iterator[Tensor]:
+        """Yield the rows of a row group in order, at most `size` at a time, all or those of an index that rises."""
+        start, begin = 0, int(self.ends[piece - 1]) if piece else 0
+        for batch in self.table.batches(self.columns, size, [piece]):
+            X = self._matrix(batch, begin + start)
+            if index is not None:
+                first, last = np.searchsorted(index.numpy(), [start, start + len(X)])
+                if first < last:
+                    yield X[index[first:last] - start]
+                if last == len(index):
+                    return
+            else:
+                yield X
+            start += len(X)
+
+    def at_random(self) -> Rows:
+        """Return the same rows where any can be read at any time: in a temporary file."""
+        return self.spooled
+
+    @functools.cached_property
+    def spooled(self) -> Rows:
+        """The same rows in a temporary file without a name."""
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+            path = Path(folder, "rows")
+            with explained(path), path.open("wb", buffering=0) as file:
+                for batch in self.batches():
+                    write_all(file, bytes_of(batch))
+            return Rows.map(path, 0, TensorInfo(NAMES[self.dtype], (len(self), self.dim)))
+
+    def _matrix(self, batch: Any, first: int) -> Tensor:
+        """Return rows of the file as a matrix, or raise `CardError` naming the row that does not fit."""
+        if not is_list(self.table.schema.field(self.columns[0]).type):
+            parts = [batch.column(name).to_numpy(zero_copy_only=False) for name in self.columns]
+            return torch.from_numpy(np.stack(parts, 1)).to(self.dtype)
+        values = getattr(batch.column(0), "storage", batch.column(0))
+        rows = first + np.flatnonzero(values.is_valid().to_numpy(zero_copy_only=False))
+        if not values.null_count:
+            return self._lists(values, rows)
+        whole = torch.full((len(values), self.dim), torch.nan, dtype=self.dtype)
+        whole[torch.from_numpy(rows - first)] = self._lists(values.drop_null(), rows)
+        return whole
+
+    def _lists(self, values: Any, rows: np.ndarray) -> Tensor:
+        """Return lists, of the rows of the file that are given, as a matrix."""
+        from pyarrow import compute
+
+        lengths = compute.list_value_length(values)
+        if len(wrong := compute.indices_nonzero(compute.not_equal(lengths, self.dim))):
+            i = wrong[0].as_py()
+            raise self._fail(f"has a vector of length {lengths[i]} in row {rows[i]}, others have {self.dim}")
+        flat = values.flatten()
+        if flat.null_count:
+            row = rows[compute.index(flat.is_null(), True).as_py() // self.dim]
+            raise self._fail(f"lacks a number in row {row} - remove the row, or fill it")
+        return tensor_of(flat.to_numpy(zero_copy_only=False).reshape(-1, self.dim)).to(self.dtype)
+
+    def _fail(self, problem: str) -> CardError:
+        return CardError(f"{self.table.where}: column '{self.columns[0]}' {problem}")
+
+    def like(self, other: ParquetRows) -> bool:
+        """Whether both are of files with the same columns."""
+        return self.columns == other.columns and self.table.schema.equals(other.table.schema)
+
+    def others(self) -> Iterator[Any]:
+        """Return batches of the other columns of the file."""
+        names = [name for name in self.table.schema.names if name not in self.columns]
+        return self.table.batches(names) if names else iter(())
+
+    def schema_with(self, field: Any) -> Any:
+        """Return the schema of the file with one column in place of the vectors'."""
+        schema = self.table.schema
+        first = schema.get_field_index(self.columns[0])
+        for name in self.columns:
+            schema = schema.remove(schema.get_field_index(name))
+        return schema.insert(first, field)
+
+
+_HELD = (torch.float16, torch.float32, torch.float64)
+_NUMBERS = {
+    **{"halffloat": torch.float16, "float": torch.float32, "double": torch.float64},
+    **dict.fromkeys(("int8", "uint8", "int16", "uint16"), torch.float32),
+    **dict.fromkeys(("int32", "uint32", "int64", "uint64"), torch.float64),
+}
+
+
+def _values(group: Any, columns: Sequence[str]) -> int:
+    """Return how many numbers a row group has in some columns."""
+    leaves = (group.column(i) for i in range(group.num_columns))
+    return sum(leaf.num_values for leaf in leaves if leaf.path_in_schema.split(".", 1)[0] in columns)
+
+
+def write_parquet(
+    path: Path,
+    batches: Iterable[Tensor],
+    field: Any,
+    n: int,
+    schema: Any,
+    others: Iterator[Any],
+    numbers: Mapping[str, Tensor],
+) -> None:
+    """Write vectors to a .parquet file, in row groups of some tens of MB.
+
+    Args:
+        path: the file.
+        batches: of rows, n in all.
+        field: the column of the vectors, in Arrow's words: its name, its type and what it carries.
+        n: how many rows there are.
+        schema: of all columns.
+        others: record batches of the other columns.
+        numbers: columns (n,) that are there in whole.
+    """
+    pa, parquet = arrow()
+    names = [name for name in schema.names if name != field.name and name not in numbers]
+    flat = [name for name in names if not pa.types.is_nested(schema.field(name).type)]
+    dim, done = field.type.list_size, 0
+    held: list[Any] = []
+    size = max(256, BATCH_BYTES // (dim * 4))
+    # Numbers that look random gain nothing from a dictionary, from compression and from their extremes.
+    how = {"use_dictionary": flat, "write_statistics": flat, "compression": dict.fromkeys(flat, "snappy")}
+    with parquet.ParquetWriter(path, schema, **how) as file:
+        for batch in regrouped(batches, size):
+            batch = batch if batch.dtype in _HELD else batch.float()
+            values = pa.array(batch.contiguous().reshape(-1).numpy(), field.type.value_type)
+            columns = {field.name: pa.FixedSizeListArray.from_arrays(values, dim)}
+            columns |= {name: pa.array(t[done : done + len(batch)].numpy()) for name, t in numbers.items()}
+            if names:
+                taken, held = _taken(pa, held, others, len(batch))
+                columns |= {name: taken.column(name) for name in names}
+            done += len(batch)
+            file.write_table(pa.table([columns[name] for name in schema.names], schema=schema))
+    if done != n:
+        raise AtlasError(f"Expected {n} rows to write, got {done}")
+
+
+def _taken(pa: Any, held: list[Any], others: Iterator[Any], n: int) -> tuple[Any, list[Any]]:
+    """Return the next n rows of tables that come in batches, and what is left of the last batch."""
+    while sum(map(len, held)) < n:
+        if (batch := next(others, None)) is None:
+            raise AtlasError(f"Expected {n} rows of the other columns, got {sum(map(len, held))}")
+        held.append(batch)
+    table = pa.Table.from_batches(held)
+    return table.slice(0, n), table.slice(n).to_batches()

@@ -1,0 +1,181 @@
+"""Which method when: every way between four text encoders, by number of pairs, for classes and for retrieval.
+
+python docs/papers/methods/run.py --data DATA --out methods
+"""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))
+
+import paper_networks
+import papers
+from papers import Report
+
+import atlas
+from atlas.models.heads import HEADS, HeadModel
+
+Figures = Iterator[dict[str, Any]]
+Views = Mapping[str, Mapping[str, Tensor]]
+ENCODERS = ("wordllama", "minilm", "e5", "use")
+# How each is called, whether it is fitted on the pairs or as two halves, and what with.
+METHODS: list[tuple[str, bool, str, dict[str, Any]]] = [
+    ("procrustes", True, "procrustes", {}),
+    ("linear", True, "linear", {}),
+    ("cca", True, "cca", {}),
+    ("halves, whitened", False, "relative", {"similarity": "whitened"}),
+    ("halves, cosine", False, "relative", {"centre": True}),
+]
+READ: dict[str, dict[str, Any]] = {
+    "cosine": {},
+    "cosine, centred": {"centre": True},
+    "cosine, centred, power 4": {"centre": True, "power": 4.0},
+    "whitened": {"similarity": "whitened"},
+    "euclidean": {"similarity": "euclidean"},
+}
+
+
+@papers.command
+def main(report: Report, data: Path, models: Path) -> None:
+    """Measure everything that the page on methods tells."""
+    views, labels = digits() if report.small else texts(data)
+    heads = {name: HEADS["linear"]().fit(views[name]["train"], labels["train"]) for name in views}
+    report.part("own", own, views, labels, heads)
+    for n in (100, 1000) if report.small else (100, 1000, 10_000):
+        report.part("classes", classes, views, labels, heads, n=n)
+    if not report.small:
+        for n in (100, 1000):
+            report.part("retrieval", retrieval, data, n=n)
+    for kind in READ:
+        report.part("read", read, views, labels, kind=kind, n=256 if report.small else 2000)
+
+
+def texts(data: Path) -> tuple[Views, dict[str, Tensor]]:
+    """Return vectors of the questions of banking77 by four encoders, and their intents."""
+    views = {name: {s: vectors(data, f"banking-{s}", name) for s in ("train", "test")} for name in ENCODERS}
+    named = {}
+    for split in ("train", "test"):
+        with (data / "banking77" / f"{split}.csv").open(newline="", encoding="utf-8") as file:
+            named[split] = [row["category"] for row in csv.DictReader(file)]
+    number = {name: k for k, name in enumerate(sorted(set(named["train"])))}
+    return views, {split: torch.tensor([number[name] for name in named[split]]) for split in named}
+
+
+def digits() -> tuple[Views, dict[str, Tensor]]:
+    """Return vectors of the digits that ship with Atlas by three networks, and their classes."""
+    pixels = {split: atlas.read_vectors(f"digits-{split}") for split in ("train", "test")}
+    networks = [encoder for _, encoder, _ in paper_networks.DIGITS]
+    views = {name: {s: atlas.encode(name, X).data for s, X in pixels.items()} for name in networks}
+    return views, {split: X.labels for split, X in pixels.items() if X.labels is not None}
+
+
+def vectors(data: Path, items: str, name: str) -> Tensor:
+    """Return stored vectors of some items by an encoder."""
+    return torch.from_numpy(np.load(data / "vectors" / f"{items}.{name}.npy").astype("float32"))
+
+
+def own(views: Views, labels: Mapping[str, Tensor], heads: Mapping[str, HeadModel]) -> Figures:
+    """Yield the accuracy of each head on its own encoder."""
+    for name, head in heads.items():
+        value = papers.accuracy(head, views[name]["test"], labels["test"])
+        yield {"target": name, "metric": "accuracy", "value": value}
+
+
+def maps(A: Tensor, B: Tensor) -> Iterator[tuple[str, float, Any]]:
+    """Yield each method fitted on pairs, the seconds of processor time that took, and what maps vectors with it."""
+    for method, direct, aligner, options in METHODS:
+        begin = time.process_time()
+        made = [atlas.create(atlas.Aligner, aligner, options) for _ in range(2 - direct)]
+        if direct:
+            made[0].fit(A, B)
+        else:
+            made[0].fit(A), made[1].fit(B)
+        # What is derived on first use is part of the fit.
+        mapped(made, A[:1])
+        yield method, time.process_time() - begin, made
+
+
+def mapped(made: Sequence[atlas.Aligner], X: Tensor) -> Tensor:
+    """Return vectors mapped directly, or into similarities by one half and out of them by the other."""
+    there = made[0].transform(X)
+    return there if len(made) == 1 else made[1].inverse_transform(there)
+
+
+def chosen(n: int, of: int) -> Tensor:
+    """Return the rows that are pairs."""
+    return torch.randperm(of, generator=torch.Generator().manual_seed(0))[:n]
+
+
+def classes(views: Views, labels: Mapping[str, Tensor], heads: Mapping[str, HeadModel], n: int) -> Figures:
+    """Yield what a frozen head of the target gets right of vectors that each method maps, by method and pair."""
+    for source, target in itertools.permutations(views, 2):
+        A, B = (views[name]["train"][chosen(n, len(labels["train"]))] for name in (source, target))
+        for method, seconds, made in maps(A, B):
+            about = {"source": source, "target": target, "method": method}
+            Z = mapped(made, views[source]["test"])
+            yield {**about, "metric": "accuracy", "value": papers.accuracy(heads[target], Z, labels["test"])}
+            yield {**about, "metric": "seconds", "value": seconds}
+
+
+def retrieval(data: Path, n: int) -> Figures:
+    """Yield nDCG@10 of queries of one encoder, mapped, in an index of another's, Cranfield; fitted on its abstracts."""
+    documents, queries = (
+        {name: vectors(data, f"cran-{what}", name) for name in ENCODERS} for what in ("docs", "queries")
+    )
+    relevant = torch.zeros(len(queries["e5"]), len(documents["e5"]))
+    for line in (data / "cranfield" / "cranqrel.trec.txt").read_text().splitlines():
+        query, _, document, grade = map(int, line.split())
+        relevant[query - 1, document - 1] = grade > 0
+    for name in ENCODERS:
+        yield {
+            "target": name,
+            "method": "own",
+            "metric": "ndcg@10",
+            "value": ndcg(queries[name], documents[name], relevant),
+        }
+    for source, target in itertools.permutations(ENCODERS, 2):
+        rows = chosen(n, len(relevant[0]))
+        for method, _, made in maps(documents[source][rows], documents[target][rows]):
+            value = ndcg(mapped(made, queries[source]), documents[target], relevant)
+            yield {"source": source, "target": target, "method": method, "metric": "ndcg@10", "value": value}
+
+
+def ndcg(queries: Tensor, documents: Tensor, relevant: Tensor, k: int = 10) -> float:
+    """Return the mean normalised discounted cumulative gain of the k documents nearest to each query by cosine."""
+    unit = torch.nn.functional.normalize
+    found = (unit(queries) @ unit(documents).T).topk(k, 1).indices
+    gains = 1 / torch.arange(2.0, k + 2).log2()
+    best = gains.cumsum(0)[relevant.sum(1).clamp(1, k).long() - 1]
+    return float(((relevant.gather(1, found) * gains).sum(1) / best).mean())
+
+
+def read(views: Views, labels: Mapping[str, Tensor], kind: str, n: int) -> Figures:
+    """Yield what ridge regression on relative vectors gets right of those of its own encoder and of others."""
+    rows = chosen(n, len(labels["train"]))
+    made = {
+        name: atlas.create(atlas.Aligner, "relative", READ[kind]).fit(view["train"][rows])
+        for name, view in views.items()
+    }
+    tested = {name: made[name].transform(view["test"]) for name, view in views.items()}
+    for target, view in views.items():
+        head = HEADS["linear"](loss="ridge").fit(made[target].transform(view["train"]), labels["train"])
+        for source in views:
+            value = papers.accuracy(head, tested[source], labels["test"])
+            about = {"source": source, "target": target, "reads": "own" if source == target else "others"}
+            yield {**about, "metric": "accuracy", "value": value}
+
+
+if __name__ == "__main__":
+    main()

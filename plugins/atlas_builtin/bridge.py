@@ -1,0 +1,28 @@
+"""Maps vectors of one model to the space of another; needs numpy and safetensors alone."""
+
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import load_file
+
+
+class Bridge:
+    """The map in the file beside this one: `Bridge()(X)` maps one vector (d,) or rows (n, d)."""
+
+    def __init__(self, folder=None):
+        """Read the map in a folder, by default this one."""
+        self.tensors = load_file((Path(folder) if folder else Path(__file__).parent) / "bridge.safetensors")
+
+    def __call__(self, X):
+        """Return vectors mapped, float32."""
+        X, t = np.asarray(X, dtype=np.float32), self.tensors
+        if "weight" in t:
+            return X @ t["weight"] + t["bias"]
+        near = unit(unit(X) - t["mean"]) @ t["landmarks"].T
+        return np.exp(t["sharpness"] * (near - 1)) @ t["coefficients"] + t["offset"]
+
+
+def unit(X):
+    """Return vectors at length 1; zeros stay."""
+    lengths = np.linalg.norm(X, axis=-1, keepdims=True)
+    return X / np.where(lengths == 0, 1, lengths)

@@ -1,0 +1,33 @@
+"""The exporter that comes with Atlas: no library but numpy reads what it writes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import safetensors.torch
+import torch
+
+import atlas
+from atlas_builtin import bridge
+from atlas_builtin.kernel import Kernel
+
+
+@dataclass
+class NumPy(atlas.Exporter):
+    """Write a folder that needs no Atlas: the map, and bridge.py, a class of thirty lines of numpy that applies it."""
+
+    name = "numpy"
+    takes = "affine maps, and those of 'kernel'"
+
+    def _export(self, model: atlas.Alignment, path: Path) -> None:
+        aligner, tensors = model.aligner, model.tensors()
+        if isinstance(aligner, Kernel):
+            tensors["sharpness"] = torch.tensor(aligner.sharpness)
+        elif not aligner.affine:
+            raise self.fail(f"writes {self.takes}, and alignment '{model.id}' is of '{model.method}'")
+        (path / "bridge.safetensors").write_bytes(safetensors.torch.save(dict(sorted(tensors.items()))))
+        (path / "bridge.py").write_bytes(Path(bridge.__file__).read_bytes())
+
+
+ALL = [NumPy]

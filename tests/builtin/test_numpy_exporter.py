@@ -1,0 +1,54 @@
+"""What is written for numpy alone, applied without Atlas."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import atlas
+from atlas import AtlasError
+from atlas.components.exporter import Exporter
+from atlas.testing import check_exporter
+
+
+def load(folder):
+    """Return the map of a folder, by its own bridge.py."""
+    spec = importlib.util.spec_from_file_location("bridge", folder / "bridge.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.Bridge()
+
+
+def test_the_exporter_keeps_every_promise():
+    check_exporter(atlas.create(Exporter, "numpy"), apply=lambda path, X: load(path)(X))
+
+
+@pytest.mark.parametrize("aligner", ["linear", "kernel"])
+def test_one_vector_and_many_are_mapped_as_the_alignment_does(pair, tmp_path, aligner):
+    alignment = atlas.fit(aligner, source=pair.source, target=pair.target)
+    atlas.export("numpy", alignment, tmp_path / "made")
+    bridge, X = load(tmp_path / "made"), pair.source.data.numpy()
+    np.testing.assert_allclose(bridge(X), alignment(X), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(bridge(X[3]), alignment(X)[3], rtol=1e-4, atol=1e-4)
+    assert bridge(X.astype("float16")).dtype == np.float32
+
+
+def test_neither_atlas_nor_torch_is_needed(pair, tmp_path):
+    atlas.export("numpy", atlas.fit("kernel", source=pair.source, target=pair.target), tmp_path / "made")
+    code = "import json, sys, bridge; bridge.Bridge()([0.0] * 8); print(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path / "made", capture_output=True, text=True, check=True
+    )
+    assert not {"atlas", "torch"} & {*json.loads(done.stdout)}
+
+
+def test_other_maps_are_refused(pair, tmp_path):
+    alignment = atlas.fit("mlp", source=pair.source, target=pair.target, steps=5)
+    with pytest.raises(AtlasError, match=r"writes affine maps, and those of 'kernel', and alignment .* is of 'mlp'"):
+        atlas.export("numpy", alignment, tmp_path / "made")
+    assert not (tmp_path / "made").exists()

@@ -1,0 +1,96 @@
+"""`atlas migrate advise`: what it prints, its exit status, and its plan."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from worlds import world
+
+import atlas
+
+pytest.importorskip("ir_measures", reason="needs latent-atlas[migrate]")
+NAMES = ("old", "new", "queries_old", "queries_new")
+
+
+@pytest.fixture
+def advised(tmp_path, monkeypatch, atlas_command):
+    """Run the command on a world, in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(one, *more, status=0, left_out=()):
+        words = []
+        for name in NAMES:
+            getattr(one, name).save_pretrained(name, overwrite=True) if not (tmp_path / name).exists() else None
+            words += [] if name in left_out else [f"--{name.replace('_', '-')}", name]
+        lines = [f"{q} 0 {d} {grade}" for q, grades in one.judgements.items() for d, grade in grades.items()]
+        (tmp_path / "judged.qrels").write_text("\n".join(lines))
+        judged = () if "judgements" in left_out else ("--judgements", "judged.qrels")
+        return atlas_command("migrate", "advise", *words, *judged, "--aligner", "procrustes", *more, status=status)
+
+    return run
+
+
+def test_six_ways_and_a_verdict_are_printed(advised):
+    result = advised(world(documents=0.7), "--rate", 10, "--tokens", 20)
+    for way in ("stay", "swap", "convert", "bridge", "re-order", "re-embed"):
+        assert f"\n{way} " in result.stdout
+    assert "Points (of 100) for 60 queries, judged, in 240 of 240 documents" in result.stdout
+    assert result.stdout.splitlines()[-1].startswith("Verdict: recall and re-order - re-order from the top ")
+    assert "hours" in result.stdout
+
+
+def test_what_may_be_chance_says_so(advised):
+    result = advised(world(documents=0.1))
+    (line,) = [line for line in result.stdout.splitlines() if line.startswith("re-embed")]
+    assert "not significant" in line
+
+
+def test_json_has_everything(advised):
+    found = json.loads(advised(world(queries=1.5), "--json").stdout)
+    assert (found["verdict"], found["judged"], found["pairs"]) == ("convert", True, 240)
+    assert found["ways"][0]["figures"]["ndcg@10"].keys() == {"value", "low", "high"}
+    assert found["methods"]["convert"][0]["aligner"] == "procrustes"
+
+
+@pytest.mark.parametrize("noise, status", [(0.7, 0), (50.0, 1)])
+def test_a_gate_decides_on_the_exit_status(advised, noise, status):
+    result = advised(world(documents=noise, queries=noise), "--gate", "ndcg@10>=0.98", status=status)
+    assert "Verdict: " in result.stdout
+
+
+def test_a_gate_that_is_none_is_refused(advised):
+    result = advised(world(), "--gate", "ndcg>0.9", status=1)
+    assert result.stderr.startswith("Error: A gate must be like 'ndcg@10>=0.95'")
+
+
+def test_a_plan_is_a_recipe_that_converts_the_index(advised, atlas_command):
+    one = world(queries=1.5)
+    advised(one, "--plan", "plan.yaml")
+    atlas_command("run", "plan.yaml", "--out", "done")
+    (made,) = [
+        found
+        for path in sorted(Path("done").rglob("config.yaml"))
+        if (found := atlas.load(path.parent)).kind == "vectors"
+    ]
+    assert made.space.id == "new-model"
+    assert atlas.metrics.cosine(made.data, one.new.data) > 0.999
+
+
+def test_a_plan_where_the_old_model_is_gone_maps_queries(advised, atlas_command):
+    advised(world(documents=0.7), "--plan", "plan.yaml", left_out=["queries_old"])
+    assert "queries_new" in Path("plan.yaml").read_text()
+    atlas_command("run", "plan.yaml", "--out", "done")
+
+
+def test_what_needs_no_map_has_no_plan(advised):
+    result = advised(world(), "--plan", "plan.yaml")
+    assert "No plan was written: 'stay' needs no map" in result.stderr
+    assert not Path("plan.yaml").exists()
+
+
+def test_without_judgements_it_says_so(advised):
+    result = advised(world(queries=1.5), left_out=["judgements"])
+    assert "found by the new model" in result.stdout
+    assert "Note: There are no judgements" in result.stdout

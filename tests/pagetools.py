@@ -1,0 +1,40 @@
+"""Running a page from top to bottom, and comparing what its commands print with what it says they do."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+from click.testing import CliRunner
+
+from atlas.cli import main
+
+BLOCK = re.compile(r"^```(python|console)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def run_page(page: Path) -> int:
+    """Run the Python and the `$ atlas` lines of a page in the working folder, and return how many blocks there were."""
+    names: dict[str, object] = {}
+    blocks = BLOCK.findall(page.read_text())
+    for kind, text in blocks:
+        if kind == "python":
+            exec(compile(text, str(page), "exec"), names)
+        else:
+            run_commands(text)
+    return len(blocks)
+
+
+def run_commands(text: str) -> None:
+    """Run commands but those that install, and find each line that is shown below one in what it prints."""
+    for command in re.findall(r"^\$ (.*\n(?:(?!\$ ).*\n)*)", text.replace("\\\n", " "), re.MULTILINE):
+        line, *shown = command.splitlines()
+        words = shlex.split(line, comments=True)
+        if words[0] != "atlas" or words[1:3] == ["plugins", "install"]:
+            continue
+        result = CliRunner().invoke(main, words[1:])
+        status = 1 if shown and shown[0].startswith("Error: ") else 0
+        assert result.exit_code == status, f"{line}\n{result.output}"
+        printed = [one.split() for one in result.output.splitlines()]
+        for expected in shown:
+            assert expected.split() in printed or expected == "...", f"{line}\n{expected}\n{result.output}"
