@@ -9,6 +9,8 @@ from atlas.artefacts.loading import load as load
 from atlas.artefacts.loading import read_vectors as read_vectors
 from atlas.artefacts.loading import save as save
 from atlas.artefacts.moments import Moments as Moments
+from atlas.artefacts.stamps import check_space as check_space
+from atlas.artefacts.stamps import stamp_space as stamp_space
 from atlas.artefacts.vectors import Vectors as Vectors
 from atlas.cards.kinds import Metric as Metric
 from atlas.cards.space import Space as Space

@@ -28,6 +28,7 @@ from atlas.numerics.arrays import hash_of as hash_of
 from atlas.numerics.arrays import lengths as lengths
 from atlas.numerics.arrays import unit as unit
 from atlas.numerics.moments import Moments as Moments
+from atlas.numerics.moments import row_hashes as row_hashes
 from atlas.storage.files import explained as explained
 from atlas.storage.tensors import load_tensors as load_tensors
 from atlas.verbs.stitch import Stitched as Stitched

@@ -30,7 +30,7 @@ class SpaceMismatchError(AtlasError):
     """Two things that do not live in the same space."""
 
 
-def unknown(what: str, name: object, known: Iterable[str]) -> str:
+def unknown(what: str, name: object, known: Iterable[object]) -> str:
     """Say that a name is unknown, with the nearest known one first.
 
     Args:
@@ -38,7 +38,7 @@ def unknown(what: str, name: object, known: Iterable[str]) -> str:
         name: the name that was given.
         known: the names that exist.
     """
-    choices = sorted(known)
+    choices = sorted(map(str, known))
     near = difflib.get_close_matches(str(name), choices, n=1)
     hint = f"did you mean '{near[0]}'? known: " if near else "known: "
     what, of, owner = what.partition(" of ")

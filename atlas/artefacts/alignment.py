@@ -28,7 +28,7 @@ from atlas.errors import AtlasError, AtlasWarning, CardError, SpaceMismatchError
 from atlas.numerics.domain import Domain
 from atlas.plugins.catalogue import provider
 from atlas.storage.header import TensorFile
-from atlas.storage.rows import Rows
+from atlas.storage.rows import Lazy, Rows
 
 # Whether most rows lie outside a domain is told by so many of them.
 SAMPLE, MOST = 1000, 0.5
@@ -136,10 +136,14 @@ class Alignment(Artefact):
 
     def check_domain(self, rows: Rows) -> None:
         """Warn if most rows lie outside the domain of the fit, as far as a sample of them can tell."""
-        if self.domain is None or not len(rows) or rows.tensor.shape[1] != self.source.dim:
+        if self.domain is None or not len(rows):
             return
-        some = torch.linspace(0, len(rows) - 1, min(len(rows), SAMPLE), dtype=torch.float64).long()
-        share = float(self.domain.outside(rows.take(some)).double().mean())
+        # Rows that are read from their beginning are looked at there.
+        spread = torch.linspace(0, len(rows) - 1, min(len(rows), SAMPLE), dtype=torch.float64).long()
+        some = next(iter(rows.batches(SAMPLE))) if isinstance(rows, Lazy) else rows.take(spread)
+        if some.shape[1] != self.source.dim:
+            return
+        share = float(self.domain.outside(some).double().mean())
         if share > MOST:
             warnings.warn(
                 f"{share:.0%} of the vectors lie outside the domain that alignment '{self.id}' was fitted on, where it "

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from atlas.artefacts.stamps import text_beside
 from atlas.artefacts.vector_files import read_matrix, read_parquet
 from atlas.artefacts.vectors import Vectors, encode_labels, write_file
 from atlas.cards.folder import BARE, CARD
@@ -22,7 +23,7 @@ from atlas.cards.space import SPACE_KEY, Space
 from atlas.errors import AtlasError, SpaceMismatchError
 from atlas.items.files import named
 from atlas.progress import Progress, silent
-from atlas.storage.files import as_path, explained
+from atlas.storage.files import as_path, explained, refuse_device
 from atlas.storage.header import TensorFile
 from atlas.storage.item_ids import RowNumbers, StoredIds
 from atlas.storage.parquet import ParquetRows
@@ -52,6 +53,8 @@ def read_bare(
         label_column: the column of a .parquet file that holds the labels, if it is there.
     """
     where = path if is_remote(path) else as_path(path)
+    if isinstance(where, Path):
+        refuse_device(where)
     rows, ids, labels, classes, carried = _parts(where, vector_column, id_column, label_column)
     if not len(rows) or not rows.dim:
         raise NoVectorsError(f"'{where}' has no vectors: its shape is ({len(rows)}, {rows.dim})")
@@ -78,7 +81,7 @@ def _parts(where: str | Path, *columns: Any) -> tuple[Rows, Sequence[str] | None
     if is_remote(where):
         raise AtlasError(f"'{where}' cannot be read in its store, as only .parquet can - copy it here")
     if ending == ".npy":
-        return map_npy(Path(where)), None, None, (), ""
+        return map_npy(Path(where)), None, None, (), text_beside(Path(where))
     file = TensorFile(Path(where))
     rows, ids, labels = read_matrix(file)
     classes = () if labels is None else tuple(str(i) for i in range(int(labels.max()) + 1))

@@ -31,6 +31,11 @@ def is_store(given: Any) -> bool:
     return bool(found) and (scheme in SHIPPED or scheme in components(Store))
 
 
+def shown(ref: str) -> str:
+    """Return a reference as it may be shown: the URL of a store without its password."""
+    return str(Address.parse(ref)) if is_store(ref) else ref
+
+
 @contextlib.contextmanager
 def opened(url: str | Path) -> Iterator[Store]:
     """Open the store at a URL, and let go of it in the end."""

@@ -95,17 +95,18 @@ def read_parquet(
 
 def _ids(table: ParquetFile, column: str) -> Iterator[list[str]]:
     """Yield the ids of a table in lists."""
-    done = 0
+    done, kind = 0, table.schema.field(column).type
+    fits = not is_list(kind) and re.search("string|int", str(kind))
     for values in table.column(column):
         found = values.to_pylist()
-        if not all(isinstance(value, (str, int)) and value != "" for value in found):
-            row = next(i for i, value in enumerate(found) if not isinstance(value, (str, int)) or value == "")
-            kind = "empty" if found[row] in (None, "") else type(found[row]).__name__
+        if not fits or None in found or "" in found:
+            row = next(i for i, value in enumerate(found) if not fits or value in (None, ""))
+            problem = "empty" if found[row] in (None, "") else type(found[row]).__name__
             raise CardError(
-                f"{table.where}: '{column}' in row {done + row} is not an id, but {kind} - mend it, or number the "
+                f"{table.where}: '{column}' in row {done + row} is not an id, but {problem} - mend it, or number the "
                 "rows: --id-column '' (id_column='')"
             )
-        yield list(map(str, found))
+        yield [str(value) for value in found] if type(found[0]) is int else found
         done += len(found)
 
 

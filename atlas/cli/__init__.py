@@ -50,6 +50,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "route": ("listing", "Find the best way between two spaces over published maps."),
         "show": ("listing", "Show the card of an artefact."),
         "check": ("listing", "Report everything that is wrong with artefacts."),
+        "space": ("stores", "Write down which space vectors are of, or check it."),
     },
     "Share": {
         "site": ("listing", "Write registries as pages to look at."),

@@ -91,8 +91,8 @@ def show(found: Advice) -> None:
     if found.curve:
         put("\nFrom more or fewer pairs, for the better of convert and bridge:\n")
         put_table(["pairs", "expected"], [[n, str(figure)] for n, figure in found.curve.items()])
-        reach = f"{found.needed:,} pairs are expected" if found.needed else "No number of pairs is expected"
-        put(f"\n{reach} to keep enough")
+        reach = f"{found.needed:,} pairs are" if found.needed else f"Even {found.whole:,} pairs are not"
+        put(f"\n{reach} expected to keep enough")
     for note in found.notes:
         put(f"\nNote: {note}")
     put(f"\nVerdict: {found.verdict} - {found.reason}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -14,12 +15,14 @@ from atlas.progress import clear_bars
 
 # What is not printable for Python, and yet does no harm.
 SPACES = "\n\t\u00a0\u3000"
+# The password in a URL; as a path, a URL loses a slash.
+_PASSWORD = re.compile(r"(:/{1,2}[^/\s:@']*):[^/\s@']+@")
 
 
 def say(text: str) -> None:
-    """Print one line on stderr, above a progress bar if one is shown."""
+    """Print one line on stderr, above a progress bar if one is shown; the password of a URL is left out."""
     clear_bars()
-    click.echo(in_a_line(text, 2000), err=True)
+    click.echo(_PASSWORD.sub(r"\1:***@", in_a_line(text, 2000)), err=True)
 
 
 def put(text: str) -> None:

@@ -1,4 +1,4 @@
-"""Stores: which are installed, and what is in one."""
+"""Stores: which are installed, and what is in one; and the space of vectors, written down where they lie."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import click
 
 from atlas.cli import params
 from atlas.cli.components import installed, listing
-from atlas.cli.output import put, put_json, put_table
+from atlas.cli.output import put, put_json, put_table, say
 
 stores_command = listing("store", installed("store"))
 _show = stores_command.commands["show"]
@@ -59,3 +59,36 @@ def put_status(status: dict[str, Any], as_json: bool) -> None:
     names = ("rows", "dim", "space", "map", "done")
     put(f"store {status['store']}")
     put_table(header, [[place, *(found[name] for name in names)] for place, found in places], "It has no vectors")
+
+
+@click.group("space")
+def space_command() -> None:
+    """Write down which space vectors are of, where they lie, or check it."""
+
+
+@space_command.command("stamp")
+@click.argument("where")
+@click.argument("space")
+@params.registry
+def stamp(where: str, space: str, registry: tuple[str, ...]) -> None:
+    """Write down in WHERE that its vectors are of SPACE.
+
+    WHERE is the URL of a store, or a file: a .parquet or .safetensors file carries it itself, any other, such as an
+    index, a file NAME.space.json beside it. SPACE is a stored space or vectors, or a file or store with a stamp.
+    """
+    from atlas.artefacts.stamps import stamp_space
+
+    found = stamp_space(where, space)
+    say(f"Wrote down space '{found.id}' ({found.dim} dimensions)")
+
+
+@space_command.command("check")
+@click.argument("where")
+@click.argument("space")
+@params.registry
+def check(where: str, space: str, registry: tuple[str, ...]) -> None:
+    """Say whether the vectors in WHERE are of SPACE; the exit status is 1 if they are not."""
+    from atlas.artefacts.stamps import check_space
+
+    found = check_space(where, space)
+    put(f"ok  {found.id}  {found.dim} dimensions  {found.fingerprint}")

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from atlas.components.head import HeadModel
 
 
+# Numbers of a batch of vectors.
+MAX_BATCH = 2**26
+
+
 class Encoder(Component):
     """Items to vectors: what makes a space.
 
@@ -133,6 +137,7 @@ class Encoder(Component):
         import torch
 
         d = self.dim
+        batch_size = min(batch_size, items.at_once(), max(1, MAX_BATCH // d))
         for start in range(0, len(items), batch_size):
             batch = items[start : start + batch_size]
             with torch.no_grad():

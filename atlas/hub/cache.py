@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import os
 import re
-import secrets
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ from atlas.cards.yaml import MAX_BYTES
 from atlas.errors import AtlasError, CardError, NotFoundError
 from atlas.hub.client import clean, client, complaint, endpoint, patiently
 from atlas.hub.receiving import receive
+from atlas.storage.places import temporary_name, tidy
 
 SCHEME = "hf://"
 # The folder of a repository, and the files in it, of moments that are published beside a map.
@@ -168,27 +168,22 @@ class Cache:
     def arriving(self, expected: Listed) -> Iterator[Path]:
         """Give a path for what is to become a file's content; nothing is left of it that was not taken away."""
         blob = self.blob(expected)
-        blob.parent.mkdir(parents=True, exist_ok=True)
-        path = blob.with_name(f"{blob.name}.{secrets.token_hex(4)}.incomplete")
-        try:
+        with _placed(blob) as path:
             yield path
-        finally:
-            path.unlink(missing_ok=True)
 
     def show(self, expected: Listed, commit: str, name: str) -> None:
         """Let a commit have a file whose content is there: a link, or the file itself where links are not to be had."""
         from huggingface_hub import constants
 
         blob, path = self.blob(expected), self.snapshot(commit) / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-        try:
-            if constants.HF_HUB_DISABLE_SYMLINKS:
-                raise OSError("links are switched off")
-            temporary.symlink_to(os.path.relpath(blob, path.parent))
-        except OSError:
-            blob.replace(temporary)
-        temporary.replace(path)
+        with _placed(path) as temporary:
+            try:
+                if constants.HF_HUB_DISABLE_SYMLINKS:
+                    raise OSError("links are switched off")
+                temporary.symlink_to(os.path.relpath(blob, path.parent))
+            except OSError:
+                blob.replace(temporary)
+            temporary.replace(path)
 
     def commit(self) -> str:
         """Return the commit that the revision meant when it was last pulled; '' if it never was."""
@@ -204,15 +199,12 @@ class Cache:
         """Note what commit the revision means, once all of it has been checked."""
         if not self.ref.pinned:
             path = self.folder / "refs" / self.ref.revision
-            temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
             try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                temporary.write_text(commit, encoding="ascii")
-                temporary.replace(path)
+                with _placed(path) as temporary:
+                    temporary.write_text(commit, encoding="ascii")
+                    temporary.replace(path)
             except OSError as error:
                 raise AtlasError(complaint(error, str(self.ref))) from None
-            finally:
-                temporary.unlink(missing_ok=True)
 
     def purge(self, path: Path) -> None:
         """Remove a damaged file from the cache, and the content it links to."""
@@ -220,6 +212,18 @@ class Cache:
         path.unlink(missing_ok=True)
         if self.folder.resolve() in blob.parents:
             blob.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _placed(path: Path) -> Iterator[Path]:
+    """Yield a temporary name beside a path, once what killed pulls have left there is removed; nothing stays of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tidy(path)
+    temporary = temporary_name(path)
+    try:
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _checked(text: str) -> str:

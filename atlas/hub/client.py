@@ -216,7 +216,7 @@ def _answer(error: Exception, status: int, what: object, token: str | bool | Non
 def _bounded(most: int) -> Iterator[None]:
     """Let no request of the client wait for ever or take a token elsewhere, and no answer go on without end."""
     from huggingface_hub import constants
-    from huggingface_hub.utils import get_session
+    from huggingface_hub.utils import get_session, hf_raise_for_status
 
     home = origin(constants.ENDPOINT)
 
@@ -233,8 +233,16 @@ def _bounded(most: int) -> Iterator[None]:
         if response.headers.get("Content-Encoding", "identity") != "identity":
             raise AtlasError(f"{host()} answers compressed, which was not asked for - is there a proxy between?")
         response.stream = _counted(type(response.stream).__mro__[1])(response.stream, most)
+        # The client would sleep for as long as it is told to, by either of two headers.
+        response.headers.pop("ratelimit", None)
+        asked = response.headers.get("Retry-After", "")
+        if response.is_error and re.fullmatch("[0-9]+", asked) and float(asked) > LONGEST_PAUSE:
+            response.read()
+            hf_raise_for_status(response)
 
-    hooks = get_session().event_hooks
+    session = get_session()
+    _kept(session)
+    hooks = session.event_hooks
     hooks["request"].append(bound)
     hooks["response"].append(count)
     try:
@@ -243,6 +251,27 @@ def _bounded(most: int) -> Iterator[None]:
         for name, hook in (("request", bound), ("response", count)):
             with contextlib.suppress(ValueError):
                 hooks[name].remove(hook)
+
+
+def _kept(session: Any) -> None:
+    """Let a session outlive a connection that is refused: the client would try again in another, without the hooks."""
+    send = session.send
+    if hasattr(send, "refused"):
+        return
+
+    @functools.wraps(send)
+    def sent(request: Any, **how: Any) -> Any:
+        try:
+            return send(request, **how)
+        except _http_errors()[1] as error:
+            # Whoever else uses the session gets what it has always raised.
+            if type(error).__name__ != "ConnectError" or len(session.event_hooks["response"]) == others:
+                raise
+            raise ConnectionError(str(error)) from None
+
+    others = len(session.event_hooks["response"])
+    sent.refused = True  # type: ignore[attr-defined]
+    session.send = sent
 
 
 @functools.cache

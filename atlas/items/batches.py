@@ -7,6 +7,7 @@ Slices of items are batches: a list of text; a float32 tensor (b, 3, height, wid
 from __future__ import annotations
 
 import copy
+import math
 import operator
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -22,8 +23,10 @@ from atlas.storage.item_ids import RowNumbers, check_ids
 
 # Formats Pillow may try, whatever a file is called: none of them runs another program, as EPS would.
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "QOI", "TIFF", "WEBP")
-# Some 1.2 GB of memory: a small file may claim to be a picture of any size.
-MAX_PIXELS = 2**26
+# Less than 1 GB of memory while it is decoded: a small file may claim to be a picture of any size.
+MAX_PIXELS = 2**25
+# Numbers of a batch.
+MAX_BATCH = 2**26
 
 
 class Items(Sequence[Any]):
@@ -68,6 +71,10 @@ class Items(Sequence[Any]):
         row %= len(self)
         return self._batch(range(row, row + 1))[0]
 
+    def at_once(self) -> int:
+        """Return how many items a batch may have so that there is memory for it."""
+        return len(self)
+
     def _batch(self, rows: range) -> Any:
         raise NotImplementedError
 
@@ -102,6 +109,10 @@ class ArrayItems(Items):
         self.data = data
         super().__init__(len(data), **about)
 
+    def at_once(self) -> int:
+        """Return how many items a batch may have, by their shape."""
+        return max(1, MAX_BATCH // math.prod(self.data.shape[1:]))
+
     def _batch(self, rows: range) -> Tensor:
         part = self.data[rows.start : rows.stop] if rows.step == 1 else self.data[list(rows)]
         return part.detach() if isinstance(part, torch.Tensor) else tensor_of(np.array(part))
@@ -133,8 +144,14 @@ class ImageItems(Items):
         result._function, result._first = function, None
         return result
 
+    def at_once(self) -> int:
+        """Return how many items a batch may have, by the size of the first."""
+        return max(1, MAX_BATCH // self._load(0).numel())
+
     def _batch(self, rows: range) -> Tensor:
-        return torch.stack([self._load(i) for i in rows]) if rows else torch.empty(0)
+        images = [self._load(i) for i in rows]
+        # A picture may be as large as memory allows, once.
+        return images[0][None] if len(images) == 1 else torch.stack(images) if images else torch.empty(0)
 
     def _load(self, i: int) -> Tensor:
         image = decode(self.sources[i])
@@ -186,8 +203,12 @@ def decode(source: Any) -> Tensor:
     if "transparency" in image.info:
         image = image.convert("RGBA")
     # From 'La' and 'RGBa', in which colours have been multiplied by alpha, Pillow knows the way by these alone.
-    image = image.convert(image.mode.replace("a", "A")).convert("RGB")
-    return as_real(torch.from_numpy(np.array(image)).permute(2, 0, 1))
+    for mode in (image.mode.replace("a", "A"), "RGB"):
+        image = image if image.mode == mode else image.convert(mode)
+    pixels = np.array(image)
+    # Of a large picture there is not room for both.
+    del image
+    return as_real(torch.from_numpy(pixels).permute(2, 0, 1))
 
 
 def _opened(path: Path) -> Any:

@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,10 +21,10 @@ from atlas.cards.names import slug
 from atlas.errors import AtlasError, AtlasWarning, NotFoundError
 from atlas.items.batches import ArrayItems, ImageItems, Items, TextItems, as_items
 from atlas.items.tables import Table, find_column, lines_of, read_csv, read_jsonl, read_parquet
-from atlas.storage.files import as_path
+from atlas.storage.files import as_path, refuse_device
 from atlas.storage.header import read_header, size_of
 from atlas.storage.item_ids import unpack_ids
-from atlas.storage.rows import Rows
+from atlas.storage.rows import Rows, open_npy
 
 __all__ = ["Items", "as_items", "read_items"]
 
@@ -46,6 +45,7 @@ IMAGES = (
     ".tiff",
     ".webp",
 )
+KNOWN = f"known endings: {', '.join(sorted(IMAGES))}"
 TABLES = {".csv": read_csv, ".jsonl": read_jsonl, ".parquet": read_parquet, ".tsv": read_csv}
 # A folder with more files that are no images is hardly one of images.
 MOST_OTHERS = 100_000
@@ -73,8 +73,7 @@ def read_items(
     path = as_path(path)
     if not path.exists():
         raise NotFoundError(f"There is no file or folder '{path}'")
-    if not path.is_file() and not path.is_dir():
-        raise AtlasError(f"'{path}' is a device or a pipe - give a file or a folder")
+    refuse_device(path)
     ending = path.suffix.lower()
     with named(path):
         if ending in TABLES and path.is_file():
@@ -90,7 +89,7 @@ def read_items(
         if ending == ".txt":
             return _lines(path)
         if ending == ".npy":
-            return ArrayItems(_npy(path), name=name_of(path))
+            return ArrayItems(open_npy(path), name=name_of(path))
         if ending in IMAGES:
             return ImageItems([path], ids=[path.name], name=name_of(path))
         known = ", ".join(sorted((*TABLES, ".txt", ".npy", ".safetensors", *IMAGES)))
@@ -138,13 +137,10 @@ def _lines(path: Path) -> Items:
 
 
 def _image_folder(root: Path) -> Items:
-    files, others = _images_in(root)
-    known = f"known endings: {', '.join(sorted(IMAGES))}"
-    if not files:
-        raise AtlasError(f"There are no images in the folder - {known}")
+    files, others = images_in(root)
     if others:
         left_out = "1 file is left out:" if len(others) == 1 else f"{len(others)} files are left out, the first is"
-        warnings.warn(f"{root}: {left_out} '{others[0]}' - {known}", AtlasWarning, stacklevel=3)
+        warnings.warn(f"{root}: {left_out} '{others[0]}' - {KNOWN}", AtlasWarning, stacklevel=3)
     folders = [name.partition("/")[0] for name in files]
     labels = folders if all("/" in name for name in files) else None
     if labels and {label.lower() for label in labels} <= set(SPLITS):
@@ -152,8 +148,12 @@ def _image_folder(root: Path) -> Items:
     return ImageItems([root / name for name in files], name=name_of(root), ids=files, labels=labels)
 
 
-def _images_in(root: Path) -> tuple[list[str], list[str]]:
-    """Return the paths, within a folder, of the images in it and in its folders, and of all other files."""
+def images_in(root: Path) -> tuple[list[str], list[str]]:
+    """Return the paths, within a folder, of the images in it and in its folders, and of all other files.
+
+    Raises:
+        AtlasError: there are no images, or very many other files.
+    """
     images: list[str] = []
     links: list[str] = []
     others: list[str] = []
@@ -172,6 +172,8 @@ def _images_in(root: Path) -> tuple[list[str], list[str]]:
             name.encode()
         except UnicodeEncodeError:
             raise AtlasError(f"The file name {name!r} is not UTF-8 - rename it") from None
+    if not images:
+        raise AtlasError(f"There are no images in the folder - {KNOWN}")
     return sorted(images), sorted(others)
 
 
@@ -203,17 +205,6 @@ def _files_in(root: Path) -> Iterator[tuple[str, bool, bool]]:
 def _inode(path: Path) -> tuple[int, int]:
     status = path.stat()
     return status.st_dev, status.st_ino
-
-
-def _npy(path: Path) -> np.ndarray:
-    """Return the array of a .npy file, which is read as it is used."""
-    with path.open("rb") as file:
-        if file.read(6) != np.lib.format.MAGIC_PREFIX:
-            raise AtlasError("Not a .npy file")
-    try:
-        return np.lib.format.open_memmap(path, mode="r")
-    except (ValueError, OSError, EOFError) as error:
-        raise AtlasError(f"Truncated, or not numbers: {error}") from None
 
 
 def _safetensors(path: Path, name: str | None) -> Items:

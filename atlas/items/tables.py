@@ -172,7 +172,10 @@ def find_column(names: Sequence[str], wanted: str | None, common: str, what: str
 def read_text(path: Path) -> str:
     """Return the text of a UTF-8 file, without its byte-order mark, or raise `AtlasError` with the line that is not."""
     try:
-        raw = path.read_bytes()
+        with path.open("rb") as file:
+            # Something else than text may be as large as a disk.
+            raw = file.read(2**16)
+            raw += b"" if b"\0" in raw else file.read()
     except OSError as error:
         raise AtlasError(f"'{path}' cannot be read: {error.strerror}") from None
     try:

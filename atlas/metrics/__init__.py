@@ -29,6 +29,7 @@ from atlas.metrics.retrieval import (
     recall_at_k,
     reciprocal_ranks,
 )
+from atlas.metrics.running import Running, running
 from atlas.metrics.similarity import (
     angular_distance,
     angular_distance_from_moments,

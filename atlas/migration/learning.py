@@ -11,11 +11,11 @@ from torch import Tensor
 from atlas.migration.scoring import DRAWS, Figure, resampled
 from atlas.migration.trial import Trial
 
-# The parts of the pairs that are tried, fewest first, and how often each.
-PARTS, TIMES = (1 / 8, 1 / 4, 1 / 2, 1.0), 2
+# The parts of the pairs that are tried, fewest first, how often each, and in how many folds.
+PARTS, TIMES, FOLDS = (1 / 8, 1 / 4, 1 / 2, 1.0), 2, 4
 FEWEST = 20
 # Figures are taken to near their limit as a power of the number of pairs; these are the powers.
-POWERS = torch.linspace(0.25, 1.25, 21, dtype=torch.float64)
+POWERS = torch.linspace(0.05, 1.25, 25, dtype=torch.float64)
 
 
 @dataclass(frozen=True)
@@ -23,12 +23,12 @@ class Curve:
     """A figure for numbers of pairs.
 
     Attributes:
-        sizes: numbers of pairs, fewest first.
+        sizes: numbers of pairs, fewest first, as few as the maps have seen.
         values: (sizes, times, q) for each number and choice of pairs, and each query.
         ceiling: (q,) what no map exceeds.
     """
 
-    sizes: Sequence[int]
+    sizes: Sequence[float]
     values: Tensor
     ceiling: Tensor
 
@@ -48,9 +48,9 @@ class Curve:
         low, high = found[:, 1:].quantile(torch.tensor([0.025, 0.975], dtype=torch.float64), 1)
         return [Figure(*one) for one in zip(found[:, 0].tolist(), low.tolist(), high.tolist(), strict=True)]
 
-    def needed(self, goal: float, most: int) -> int | None:
-        """Return how many pairs are expected to reach a figure, found by doubling; None if `most` are not."""
-        size = self.sizes[-1]
+    def needed(self, goal: float, least: int, most: int) -> int | None:
+        """Return how many pairs are expected to reach a figure, doubled from the least; None if `most` are not."""
+        size = least
         while size <= most:
             if self.at([size])[0].value >= goal:
                 return size
@@ -77,16 +77,24 @@ def sizes_of(n: int) -> list[int]:
     return sorted({size for part in PARTS if (size := int(part * n)) >= FEWEST})
 
 
-def curve(trial: Trial, find: Callable[[Trial], Tensor], score: Callable[[Tensor], Tensor], ceiling: Tensor) -> Curve:
+def curve(
+    trial: Trial,
+    find: Callable[[Trial, int], Tensor],
+    score: Callable[[Tensor], Tensor],
+    ceiling: Tensor,
+) -> Curve:
     """Return the figure of a way with fewer pairs than there are.
 
     Args:
         trial: what is searched.
-        find: the way: what it finds in a trial.
+        find: the way: what it finds in a trial, with maps that leave pairs out in so many folds.
         score: gives the figure for each query, of what was found.
         ceiling: (q,) the figure of the new model itself.
     """
     n = len(trial.pairs.old)
     sizes = sizes_of(n)
-    values = [[score(find(trial.fewer(size, k))) for k in range(TIMES if size < n else 1)] for size in sizes]
-    return Curve(sizes, torch.stack([torch.stack((found * TIMES)[:TIMES]) for found in values]), ceiling)
+    values = [[score(find(trial.fewer(size, k), FOLDS)) for k in range(TIMES if size < n else 1)] for size in sizes]
+    # A document that is a pair is served by a map of fewer pairs than there are.
+    seen = int((trial.pairs.at >= 0).sum()) / len(trial.documents)
+    used = [size * (1 - seen * size / n / FOLDS) for size in sizes]
+    return Curve(used, torch.stack([torch.stack((found * TIMES)[:TIMES]) for found in values]), ceiling)

@@ -15,7 +15,7 @@ from atlas.migration.scoring import Figure, scorer
 from atlas.migration.trial import DEEP, DEPTHS, WAYS, Maps, Trial
 
 # More documents than that are not searched again and again for a learning curve.
-MOST_CURVE, CURVE_FOLDS = 5000, 4
+MOST_CURVE = 5000
 # Each measure's value for each judged query, (q,).
 Scores = dict[str, Tensor]
 
@@ -129,11 +129,11 @@ class Measured:
         most = max(len(self.whole.documents), n)
         sizes = [size for size in (n // 4, n // 2, n, 2 * n, 4 * n) if size <= most]
         goal = self.gate.least * float(found.ceiling.mean())
-        return dict(zip(sizes, found.at(sizes), strict=True)), found.needed(goal, most)
+        return dict(zip(sizes, found.at(sizes), strict=True)), found.needed(goal, n, most)
 
     def _curve(self, name: str) -> Curve:
-        def find(trial: Trial) -> Tensor:
-            return getattr(trial, name)(Maps.of(self.methods[name].create(), trial.pairs, name, CURVE_FOLDS))
+        def find(trial: Trial, folds: int) -> Tensor:
+            return getattr(trial, name)(Maps.of(self.methods[name].create(), trial.pairs, name, folds))
 
         def score(found: Tensor) -> Tensor:
             return self._scores(found)[self.gate.measure]

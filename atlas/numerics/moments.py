@@ -109,7 +109,8 @@ class Moments:
             total = part if total is None else total + part
         assert total is not None
         # What float32 rows differ by in a direction is good to their own rounding, however fine the sums are.
-        eps = max(total.eps, torch.finfo(torch.float32).eps ** 2) if wide else total.eps
+        coarse = wide or (fine and X.dtype != torch.float64)
+        eps = max(total.eps, torch.finfo(torch.float32).eps ** 2) if coarse else total.eps
         return replace(total, eps=eps, rows=distinct(X, Y) if "rows" in needs else None)
 
     def __add__(self, other: Moments) -> Moments:
@@ -251,7 +252,7 @@ def distinct(X: Tensor, Y: Tensor) -> Tensor | None:
     found: Tensor | None = torch.empty(0, dtype=torch.int64)
     # A few large parts, as each is sorted with all before it; of large data the first are enough.
     for x, y in zip(X.split(most // 2), Y.split(most // 2), strict=True):
-        found = None if found is None else _united(found, hashes(x, 0) + hashes(y, 1), most)
+        found = None if found is None else _united(found, row_hashes(x, 0) + row_hashes(y, 1), most)
     return found
 
 
@@ -261,7 +262,7 @@ def most_distinct(d_source: int) -> int:
     return max(least, each * d_source)
 
 
-def hashes(X: Tensor, seed: int) -> Tensor:
+def row_hashes(X: Tensor, seed: int) -> Tensor:
     """Return a number for each row of X (n, d), (n,) int64 on the CPU, equal for rows that are equal but for rounding.
 
     A few random projections and the sum of each row, rounded. An encoder returns the same text's vector with slightly

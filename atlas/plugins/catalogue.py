@@ -42,8 +42,7 @@ def _loaded(own: bool) -> tuple[Plugin, ...]:
     for plugin in found:
         if not plugin.disabled:
             _load(plugin)
-    for plugin in found:
-        plugin.notes += _clashes(plugin, found)
+    _tell_clashes(found)
     return tuple(found)
 
 
@@ -63,16 +62,20 @@ def _load(plugin: Plugin) -> None:
         plugin.classes = {}
 
 
-def _clashes(plugin: Plugin, found: Iterable[Plugin]) -> list[str]:
-    """Say which names of a plugin others claim, too."""
-    return [
-        f"its {kind} '{cls.name}' is also claimed by plugin '{other.name}', so that neither can be used"
-        for kind, classes in plugin.classes.items()
-        for cls in classes
-        for other in found
-        for rival in other.classes.get(kind, ())
-        if rival.name == cls.name and rival is not cls
-    ]
+def _tell_clashes(found: Iterable[Plugin]) -> None:
+    """Note of each plugin which of its names others claim, too."""
+    claims: dict[tuple[str, str], list[tuple[Plugin, type[Component]]]] = {}
+    for plugin in found:
+        for kind, classes in plugin.classes.items():
+            for cls in classes:
+                claims.setdefault((kind, cls.name), []).append((plugin, cls))
+    for (kind, name), claimed in claims.items():
+        for plugin, cls in claimed if len(claimed) > 1 else ():
+            plugin.notes += [
+                f"its {kind} '{name}' is also claimed by plugin '{other.name}', so that neither can be used"
+                for other, rival in claimed
+                if rival is not cls
+            ]
 
 
 @functools.cache
@@ -100,14 +103,19 @@ class Components(Mapping[str, list[type[C]]]):
         # What is no name is often the path of an artefact.
         if not isinstance(name, str) or not NAME.fullmatch(name):
             raise KeyError(name)
-        return self._of(plugins(own=True)).get(name) or self._all()[name]
+        return self._own.get(name) or self._all[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(sorted(self._all()))
+        return iter(sorted(self._all))
 
     def __len__(self) -> int:
-        return len(self._all())
+        return len(self._all)
 
+    @functools.cached_property
+    def _own(self) -> dict[str, list[type[C]]]:
+        return self._of(plugins(own=True))
+
+    @functools.cached_property
     def _all(self) -> dict[str, list[type[C]]]:
         with _lock:
             _report()

@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -155,9 +156,8 @@ def checked(returned: dict[str, list[Any]]) -> dict[str, list[type[Component]]]:
                 raise
             except Exception as error:
                 raise AtlasError(f"{cls!r} cannot be read: {type(error).__name__}: {error}") from None
-        names = [cls.name for cls in classes]
-        for name in names:
-            if names.count(name) > 1:
+        for name, times in Counter(cls.name for cls in classes).items():
+            if times > 1:
                 raise AtlasError(f"it has more than one {kind} '{name}' - give every class a name of its own")
     return {kind: classes for kind, classes in returned.items() if classes}
 

@@ -105,7 +105,8 @@ def read_lock(path: str | Path = LOCK) -> tuple[list[Locked], list[str]]:
         CardError: malformed, or of a newer format.
     """
     data = read_yaml(path)
-    if not isinstance(data, dict) or not isinstance(data.get("entries"), list):
+    data = {"plugins": [], **data} if isinstance(data, dict) else {}
+    if not isinstance(data.get("entries"), list) or not isinstance(data["plugins"], list):
         raise CardError(f"{path}: not a lock file - write one with 'atlas lock'")
     if data.get("format") != _FORMAT:
         raise CardError(f"{path}: format {data.get('format')!r} is not one this Atlas reads ({_FORMAT})")
@@ -113,11 +114,11 @@ def read_lock(path: str | Path = LOCK) -> tuple[list[Locked], list[str]]:
         entries = [Locked(**{str(k): v for k, v in entry.items()}) for entry in data["entries"]]
     except (TypeError, AttributeError):
         raise CardError(f"{path}: an entry must have ref, commit and card") from None
-    named = data.get("plugins", [])
-    texts = [value for one in entries for value in asdict(one).values()] + list(named)
+    named = data["plugins"]
+    texts = [value for one in entries for value in asdict(one).values()] + named
     if not all(isinstance(text, str) for text in texts):
         raise CardError(f"{path}: every field of an entry must be text")
-    return entries, list(named)
+    return entries, named
 
 
 def pull_locked(path: str | Path = LOCK, *, token: str | bool | None = None) -> list[Pulled]:

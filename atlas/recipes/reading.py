@@ -24,13 +24,13 @@ import itertools
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from atlas.cards.names import canonical, sha256_of, slug
-from atlas.cards.schema import of_type
+from atlas.cards.schema import brief, of_type
 from atlas.cards.yaml import read_yaml
 from atlas.errors import AtlasError, unknown
 from atlas.recipes.tables import RESERVED, Summary, check_fields, located, mapping, read_summary
@@ -42,6 +42,8 @@ FORMAT = 1
 LONGEST = 42
 # More jobs than anybody would wait for.
 MOST_JOBS = 100_000
+# Results of other steps that the jobs of one take together.
+MOST_NAMES = 1_000_000
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _VARIABLE_NAME = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
@@ -99,6 +101,35 @@ class Job:
         return f"'{self.step}'" + (f" ({values})" if values else "")
 
 
+class Jobs(list[Job]):
+    """The jobs of a step, which are found by the values of any of their variables."""
+
+    def __init__(self, jobs: Iterable[Job] = ()) -> None:
+        super().__init__(jobs)
+        self._of: dict[tuple[str, ...], dict[Any, list[Job]]] = {}
+
+    def of(self, values: Mapping[str, Any]) -> list[Job]:
+        """Return those with these values, without looking through all each time; none is added any more."""
+        names = tuple(values)
+        if names not in self._of:
+            self._of[names] = {}
+            for job in self:
+                self._of[names].setdefault(_key(job.scope[name] for name in names), []).append(job)
+        return self._of[names].get(_key(values.values()), [])
+
+
+def _key(values: Iterable[Any]) -> Any:
+    """Return plain values as what may be the key of a mapping, equal where they are."""
+    return tuple(
+        _key(v)
+        if isinstance(v, list)
+        else frozenset(zip(v, _key(v.values()), strict=True))
+        if isinstance(v, dict)
+        else v
+        for v in values
+    )
+
+
 @dataclass(frozen=True)
 class Recipe:
     """A recipe, read and expanded.
@@ -139,7 +170,7 @@ def read_recipe(path: str | Path, values: Mapping[str, Any] | None = None) -> Re
     for name in values or {}:
         if name not in known:
             raise AtlasError(unknown("value of the recipe", name, known))
-    done: dict[str, list[Job]] = {}
+    done: dict[str, Jobs] = {}
     known |= values or {}
     for name, step in mapping(f"{path}: steps", data["steps"]).items():
         if not isinstance(name, str) or not _NAME.fullmatch(name) or len(name) > LONGEST:
@@ -173,20 +204,23 @@ def _pictures(path: Path, data: Any, values: Mapping[str, Any], done: Any) -> di
     return pictures
 
 
-def _expand(name: str, step: Any, values: Mapping[str, Any], done: Mapping[str, list[Job]]) -> list[Job]:
+def _expand(name: str, step: Any, values: Mapping[str, Any], done: Mapping[str, Jobs]) -> Jobs:
     """Return the jobs of a step, one for each combination of its variables."""
     step = dict(mapping("it", step))
     each, verb = step.pop("each", {}), step.pop("verb", None)
-    if verb not in VERBS:
-        raise AtlasError(unknown("verb", verb, VERBS))
+    one_of("verb", verb, VERBS)
     given = {_ALSO.get((verb, argument), argument): value for argument, value in step.items()}
     if len(given) < len(step):
         raise AtlasError(f"{verb} is given one argument under two names")
     for argument in given:
         if argument not in TAKES[verb]:
             raise AtlasError(unknown(f"argument of {verb}", argument, TAKES[verb]))
-    scopes = list(_scopes(mapping("each", each), values, done))
-    found = [_job(name, verb, scope, given, {**values, **scope}, done) for scope in scopes]
+    found, named = Jobs(), 0
+    for scope in _scopes(mapping("each", each), values, done):
+        found.append(_job(name, verb, scope, given, {**values, **scope}, done))
+        named += sum(len(value) for value in found[-1].arguments.values() if isinstance(value, list))
+        if named > MOST_NAMES:
+            raise AtlasError(f"its jobs take over {MOST_NAMES:,} things together - give each what it needs")
     return _labelled(found)
 
 
@@ -203,7 +237,7 @@ def _job(
     return Job(name, verb, scope, arguments)
 
 
-def _argument(parameter: Parameter, value: Any, values: Mapping[str, Any], done: Mapping[str, list[Job]]) -> Any:
+def _argument(parameter: Parameter, value: Any, values: Mapping[str, Any], done: Mapping[str, Jobs]) -> Any:
     """Return the value of an argument, jobs in place of references, or say what it should have been."""
     if parameter.many:
         listed = value if isinstance(value, list) else [value]
@@ -218,7 +252,7 @@ def _argument(parameter: Parameter, value: Any, values: Mapping[str, Any], done:
     return result[0]
 
 
-def _values(kind: str, value: Any, values: Mapping[str, Any], done: Mapping[str, list[Job]]) -> list[Any]:
+def _values(kind: str, value: Any, values: Mapping[str, Any], done: Mapping[str, Jobs]) -> list[Any]:
     if kind in SCALARS:
         return [of_type(SCALARS[kind], value, "")]
     if isinstance(value, str) and value:
@@ -231,9 +265,7 @@ def _values(kind: str, value: Any, values: Mapping[str, Any], done: Mapping[str,
 def _referenced(kind: str, reference: dict[str, Any], values: Mapping[str, Any], done: Any) -> list[Job]:
     """Return the jobs a reference means: those of the step whose variables have the values given, or those here."""
     name = reference.pop("step")
-    if name not in done:
-        raise AtlasError(unknown("earlier step", name, done))
-    jobs: list[Job] = done[name]
+    jobs: Jobs = done[one_of("earlier step", name, done)]
     makes = {*kind.split("|")} & {jobs[0].makes, *_also_made(jobs[0])}
     if not makes:
         raise AtlasError(f"step '{name}' makes {jobs[0].makes}, not {kind.replace('|', ' or ')}")
@@ -242,11 +274,18 @@ def _referenced(kind: str, reference: dict[str, Any], values: Mapping[str, Any],
         if variable not in variables:
             raise AtlasError(unknown(f"variable of step '{name}'", variable, variables))
     wanted = {**{v: values[v] for v in variables if v in values}, **reference}
-    found = [job for job in jobs if all(job.scope[v] == value for v, value in wanted.items())]
+    found = jobs.of(wanted)
     if not found:
         given = ", ".join(f"{v}={value}" for v, value in wanted.items())
         raise AtlasError(f"step '{name}' has no result for {given}")
     return found
+
+
+def one_of(what: str, name: Any, known: Mapping[str, Any]) -> str:
+    """Return a name that is known, or raise `AtlasError`, whatever stands where a name should be."""
+    if not isinstance(name, str) or name not in known:
+        raise AtlasError(unknown(what, brief(name), known))
+    return name
 
 
 def _also_made(job: Job) -> tuple[str, ...]:
@@ -273,7 +312,7 @@ def substitute(value: Any, values: Mapping[str, Any]) -> Any:
     return _VARIABLE.sub(lambda match: str(look_up(match)), value)
 
 
-def _scopes(each: dict[str, Any], values: Mapping[str, Any], done: Mapping[str, list[Job]]) -> Iterator[dict[str, Any]]:
+def _scopes(each: dict[str, Any], values: Mapping[str, Any], done: Mapping[str, Jobs]) -> Iterator[dict[str, Any]]:
     """Yield every combination of the values of the variables, the last one changing fastest."""
     axes = []
     for name, given in each.items():
@@ -290,12 +329,10 @@ def check_number(n: int) -> None:
         raise AtlasError(f"each: {n:,} combinations are too many - the limit is {MOST_JOBS:,}")
 
 
-def _axis(name: str, given: Any, done: Mapping[str, list[Job]]) -> list[dict[str, Any]]:
+def _axis(name: str, given: Any, done: Mapping[str, Jobs]) -> list[dict[str, Any]]:
     """Return the values that the variables of one line of `each` take together."""
     if name == "step":
-        if given not in done:
-            raise AtlasError(unknown("earlier step", given, done))
-        return [dict(job.scope) for job in done[given]]
+        return [dict(job.scope) for job in done[one_of("earlier step", given, done)]]
     names = [part.strip() for part in name.split(",")]
     for part in names:
         if not _VARIABLE_NAME.fullmatch(part):
@@ -316,13 +353,14 @@ def _listed(given: Any, width: int) -> list[Any]:
         check_number(given["range"])
         return list(range(given["range"]))
     if isinstance(given, dict) and set(given) == {"pairs"} and isinstance(given["pairs"], list) and width == 2:
-        return list(itertools.permutations(given["pairs"], 2))
+        check_number(len(given["pairs"]) * (len(given["pairs"]) - 1))
+        given = list(itertools.permutations(given["pairs"], 2)) or given
     if not isinstance(given, list) or not given:
         raise AtlasError(f"must be a list, {{range: N}} or, for two variables, {{pairs: [...]}}, got {given!r}")
     return given
 
 
-def _labelled(jobs: list[Job]) -> list[Job]:
+def _labelled(jobs: Jobs) -> Jobs:
     """Return the jobs of a step with a name for what each makes: its values, and a hash where these are not enough."""
     if len(jobs) == 1 and not jobs[0].scope:
         return jobs
@@ -336,4 +374,6 @@ def _labelled(jobs: list[Job]) -> list[Job]:
         times = Counter(labels)
         twice = next(job for job, label in zip(jobs, labels, strict=True) if times[label] > 1)
         raise AtlasError(f"each: {canonical(dict(twice.scope))} is there twice")
-    return [Job(job.step, job.verb, job.scope, job.arguments, label) for job, label in zip(jobs, labels, strict=True)]
+    return Jobs(
+        Job(job.step, job.verb, job.scope, job.arguments, label) for job, label in zip(jobs, labels, strict=True)
+    )

@@ -8,7 +8,6 @@ Atlas and of the plugin. Where to compute and in what batches is left out, becau
 from __future__ import annotations
 
 import functools
-import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -16,12 +15,14 @@ from typing import Any
 
 from atlas._version import __version__
 from atlas.artefacts.loading import save
-from atlas.cards.folder import CARD, MODEL
+from atlas.artefacts.stores import is_store, shown
+from atlas.cards.folder import CARD, MODEL, read_card
 from atlas.cards.names import sha256_of, slug
 from atlas.components.encoder import Encoder
 from atlas.components.kinds import KINDS
 from atlas.errors import AtlasError, NotFoundError
 from atlas.hub.pulling import locate
+from atlas.items.files import images_in, named
 from atlas.models.heads import create_head
 from atlas.pictures import plots
 from atlas.pictures.projections import projected
@@ -30,13 +31,11 @@ from atlas.progress import Progress, silent
 from atlas.recipes.reading import TAKES, VERBS, Job, Recipe
 from atlas.recipes.tables import draw, figure, located, summarise
 from atlas.recipes.threads import side_by_side
-from atlas.storage.files import explained, sha256_file, size, whole_file
+from atlas.storage.files import as_path, explained, refuse_device, sha256_file, size, whole_file
 from atlas.verbs.parameters.arguments import encoder_of, items_of, stored
 from atlas.verbs.parameters.signatures import SCALARS
 
 STAMPS = ".steps"
-# A folder of more files is not one of items.
-MOST_FILES = 1_000_000
 # Letters of the name of a picture.
 LONGEST = 80
 # What is told of a job that is at work when another fails.
@@ -212,7 +211,9 @@ class Runner:
 
     def path(self, text: str) -> Path | str:
         """Return the path a text of the recipe means, relative to it; the text itself if it can only be an id."""
-        beside = self.recipe.path.parent / text
+        if is_store(text):
+            raise AtlasError(f"Store '{shown(text)}' cannot be read in a recipe - save its vectors to a folder first")
+        beside = as_path(self.recipe.path.parent / text)
         is_path = beside.exists() or "/" in text or text.startswith(".") or Path(text).suffix
         return beside if is_path and not text.startswith("hf://") else text
 
@@ -229,7 +230,8 @@ class Runner:
             return {"job": self._keys[id(value)]}
         if kind in SCALARS or (kind == "space" and value in components(Encoder)):
             return value
-        return {"content": self._content(self.path(value), ("vectors",) if kind == "items" else (*kind.split("|"),))}
+        kinds = ("vectors", "items") if kind == "items" else (*kind.split("|"),)
+        return {"content": self._content(self.path(value), kinds)}
 
     def _cards(self, job: Job) -> list[str]:
         """Return what tells the artefacts a job writes from others: hashes of cards, and sizes of files of tensors."""
@@ -300,19 +302,22 @@ def check_component(job: Job) -> str:
 
 
 def content_hash(ref: Path | str, kinds: tuple[str, ...]) -> str:
-    """Return a hash of what a reference stands for: of files, or of a card, which holds the hash of its tensors."""
+    """Return a hash of what a reference stands for: of a file, of images, or of a card, with the hash of its tensors.
+
+    Args:
+        ref: a path, the id of a registry entry, or 'hf://owner/name[@revision]'.
+        kinds: what it may be; with "items" among them, a folder of images, too.
+    """
     path = locate(ref, kinds)
     if not path.exists():
         raise NotFoundError(f"There is no file or folder '{path}'")
-    if (path / CARD).is_file():
-        return sha256_file(path / CARD)
+    refuse_device(path)
+    if path.is_dir() and not (path / CARD).is_file() and "items" in kinds:
+        with named(path):
+            return sha256_of([[name, sha256_file(path / name)] for name in images_in(path)[0]])
     if path.is_dir():
-        files = sorted(file for file in itertools.islice(path.rglob("*"), MOST_FILES + 1) if file.is_file())
-        if len(files) > MOST_FILES:
-            raise AtlasError(f"'{path}' holds more than {MOST_FILES:,} files - give the folder of the items alone")
-        return sha256_of([[str(file.relative_to(path)), sha256_file(file)] for file in files])
-    if not path.is_file():
-        raise AtlasError(f"'{path}' is a device or a pipe - give a file or a folder")
+        read_card(path)
+        return sha256_file(path / CARD)
     return sha256_file(path)
 
 

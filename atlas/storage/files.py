@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from atlas.cards.folder import BARE, CARD, spelled_out
-from atlas.errors import AtlasError
+from atlas.errors import AtlasError, in_a_line
 from atlas.storage.places import alone, bring_back, keep_others, remove, sync, take_place, temporary_name, tidy
 
 # Endings that people give to files: no folder is called so by intention.
@@ -22,10 +22,26 @@ FILES = (
 
 
 def as_path(text: str | Path) -> Path:
-    """Return the path a text means: '~' is the user's home, and what a killed write put aside there comes back."""
+    """Return the path a text means: '~' is the user's home, and what a killed write put aside there comes back.
+
+    Raises:
+        AtlasError: no path could be like that, as if a name were too long, or it leads where nobody may look.
+    """
     path = spelled_out(text)
-    bring_back(path)
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        bring_back(path)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise AtlasError(f"'{in_a_line(text, 80)}' cannot be a path here: {reason}") from None
     return path
+
+
+def refuse_device(path: Path) -> None:
+    """Raise `AtlasError` if a path leads to what may never end, or wait for ever."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise AtlasError(f"'{path}' is a device or a pipe - give a file or a folder")
 
 
 def check_target(path: str | Path, overwrite: bool, files: Sequence[str] = ()) -> Path:

@@ -83,6 +83,8 @@ class ParquetFile:
         names = ", ".join(f"'{name}'" for name in columns)
         with self._open(f"column{'s' * (len(columns) > 1)} {names} cannot be read", self.metadata) as file:
             yield from file.iter_batches(size, row_groups=list(chosen), columns=list(columns), use_threads=False)
+        # Arrow would keep what it has read into.
+        arrow()[0].default_memory_pool().release_unused()
 
     def column(self, name: str) -> Iterator[Any]:
         """Yield the values of a column in pieces, or raise `CardError` where they take far more than the file does."""

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from atlas.cards.kinds import TensorInfo
-from atlas.errors import AtlasError, CardError, NotFoundError
+from atlas.errors import AtlasError, CardError, NotFoundError, first_line
 from atlas.numerics.arrays import tensor_of
 from atlas.storage.files import explained
 from atlas.storage.header import size_of
@@ -128,6 +128,10 @@ class Lazy(Rows):
         """Pickle rows by where they lie, without those that have been read."""
         kept = {name: value for name, value in vars(self).items() if name not in ("tensor", "spooled")}
         return copyreg.__newobj__, (type(self),), kept  # type: ignore[attr-defined]
+
+    def batch_rows(self) -> int:
+        """Return how many rows make a batch of some MB: beside one, the pieces it was put together from are held."""
+        return max(256, super().batch_rows() // 4)
 
     @functools.cached_property
     def tensor(self) -> Tensor:  # type: ignore[override]
@@ -286,18 +290,31 @@ def mapped_again(path: Path, start: int, info: TensorInfo, state: tuple[int, int
     return Rows.map(path, start, info)
 
 
-def map_npy(path: Path) -> Rows:
-    """Return the matrix of a .npy file, without reading it where its layout allows.
+def open_npy(path: Path) -> np.memmap:
+    """Return the array of numbers of a .npy file, which is read as it is used.
 
     Raises:
         CardError: truncated, not a .npy file, or of objects (which would need pickle).
     """
+    if not path.exists():
+        raise NotFoundError(f"There is no file '{path}'")
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError:
-        raise NotFoundError(f"There is no file '{path}'") from None
-    except (ValueError, EOFError, OSError) as error:
-        raise CardError(f"{path}: truncated or not a .npy file of numbers: {error}") from None
+        with path.open("rb") as file:
+            if file.read(6) != np.lib.format.MAGIC_PREFIX:
+                raise ValueError("It does not begin as one")
+        return np.lib.format.open_memmap(path, mode="r")
+    # The header is Python's, and reading a damaged one raises almost anything.
+    except Exception as error:
+        raise CardError(f"{path}: truncated or not a .npy file of numbers: {first_line(error)}") from None
+
+
+def map_npy(path: Path) -> Rows:
+    """Return the matrix of a .npy file, without reading it where its layout allows.
+
+    Raises:
+        CardError: truncated, not a .npy file, or no matrix of real numbers.
+    """
+    array = open_npy(path)
     if array.ndim != 2:
         raise CardError(f"{path}: must hold a matrix (rows, features), has shape {array.shape}")
     name = {"<f8": "F64", "<f4": "F32", "<f2": "F16"}.get(array.dtype.str)

@@ -23,12 +23,15 @@ from atlas.errors import AtlasError
 from atlas.items.frames import replaced, table_of
 from atlas.numerics.arrays import as_matrix, hash_of
 from atlas.progress import Progress, silent
-from atlas.storage.files import check_target
+from atlas.storage.files import as_path, check_target, whole_file
 from atlas.storage.remote import is_remote
 from atlas.storage.rows import Parts, Rows
 from atlas.verbs.fit import check_rows
 from atlas.verbs.parameters.arguments import MappingLike, VectorsLike, artefact_of, lies_somewhere, vectors_of, views_of
 from atlas.verbs.transfer import transfer
+
+# What a list of ids may be called.
+LISTS = (".txt",)
 
 
 @overload
@@ -40,6 +43,7 @@ def apply(
     confidence: bool = False,
     vector_column: str | None = None,
     id_column: str | None = None,
+    skip_bad: str | Path | None = None,
     overwrite: bool = False,
     progress: Progress = silent,
 ) -> Vectors: ...
@@ -52,6 +56,7 @@ def apply(
     confidence: bool = False,
     vector_column: str | None = None,
     id_column: str | None = None,
+    skip_bad: str | Path | None = None,
     overwrite: bool = False,
     progress: Progress = silent,
 ) -> Any: ...
@@ -63,6 +68,7 @@ def apply(
     confidence: bool = False,
     vector_column: str | None = None,
     id_column: str | None = None,
+    skip_bad: str | Path | None = None,
     overwrite: bool = False,
     progress: Progress = silent,
 ) -> Vectors:
@@ -83,6 +89,8 @@ def apply(
             or a tensor of what is written.
         vector_column: column of a table that holds the vectors; the only one that holds arrays unless given.
         id_column: column of a table that holds the ids; the one with a common name unless given, '' for none.
+        skip_bad: leave out vectors that are missing or hold NaN or infinity, and list their ids in this .txt file, one
+            a line; without it, the first of them ends the work.
         overwrite: replace what is at `out`.
         progress: shows how far it is.
 
@@ -90,23 +98,17 @@ def apply(
         The vectors, in memory if they are written nowhere; of an array or a table that an alignment maps, the same
         kind of array or table; for a store, a `Transfer`, which says what was written.
     """
-    if out is not None and not is_store(out) and not resumable(out):
-        check_target(out, overwrite, BARE)
-        if confidence and Path(out).suffix == ".npy":
-            raise AtlasError(f"'{out}' cannot hold predicted errors - write .parquet, .safetensors or a folder")
     found: Alignment | Atlas = artefact_of(mapping, Alignment, Atlas)  # type: ignore[assignment]
+    _check_asked(found, out, confidence, skip_bad, overwrite)
+    columns = (vector_column, id_column)
     if is_store(out):
-        if confidence:
-            raise AtlasError(f"'{out}' has no place for predicted errors - write .parquet, .safetensors or a folder")
         made: Any = transfer(*_to_store(found, vectors, inverse), str(out), progress=progress)
         return made
-    columns = (vector_column, id_column)
     if isinstance(found, Atlas):
-        if confidence:
-            raise AtlasError(f"Atlas '{found.id}' cannot predict errors - apply one of its charts")
         return _apply_atlas(found, views_of(vectors, *columns), inverse, out, overwrite)
     alignment = found.inverse() if inverse else found
-    if len(vectors) == 1 and out is None and not (isinstance(vectors[0], Artefact) or lies_somewhere(vectors[0])):
+    in_memory = len(vectors) == 1 and out is None and skip_bad is None
+    if in_memory and not (isinstance(vectors[0], Artefact) or lies_somewhere(vectors[0])):
         if confidence:
             raise AtlasError("Arrays and tables have no place for predicted errors - call confidence(), or give out")
         return _apply_in_python(alignment, vectors[0], *columns)
@@ -116,9 +118,38 @@ def apply(
         views = [joined(views)]
     if len(views) != 1:
         raise AtlasError(f"Alignment '{found.id}' maps one set of vectors, got {len(views)}")
-    if stored and not isinstance(views[0].rows, Parts):
+    view = views[0] if skip_bad is None else _sound(views[0], skip_bad)
+    if stored and not isinstance(view.rows, Parts):
         raise AtlasError(f"'{out}' is in a store, where shards alone are written - give .parquet files")
-    return _apply_rows(alignment, views[0], out, overwrite, progress, confidence)
+    return _apply_rows(alignment, view, out, overwrite, progress, confidence)
+
+
+def _check_asked(
+    found: Alignment | Atlas, out: str | Path | None, confidence: bool, skip_bad: str | Path | None, overwrite: bool
+) -> None:
+    """Raise `AtlasError` if the output cannot be written, or what is asked for does not go together."""
+    if out is not None and not is_store(out) and not resumable(out):
+        check_target(out, overwrite, BARE)
+    if skip_bad is not None:
+        if is_store(out) or isinstance(found, Atlas):
+            raise AtlasError("Vectors are skipped where an alignment maps files or arrays - leave out skip_bad")
+        check_target(skip_bad, overwrite, LISTS)
+    if confidence and isinstance(found, Atlas):
+        raise AtlasError(f"Atlas '{found.id}' cannot predict errors - apply one of its charts")
+    if confidence and out is not None and (is_store(out) or Path(out).suffix == ".npy"):
+        raise AtlasError(f"'{out}' cannot hold predicted errors - write .parquet, .safetensors or a folder")
+
+
+def _sound(vectors: Vectors, listed: str | Path) -> Vectors:
+    """Return the vectors whose numbers are all finite, and list the ids of the others in a file."""
+    sound = torch.cat([torch.isfinite(batch).all(1) for batch in vectors.rows.batches()])
+    if not bool(sound.any()):
+        raise AtlasError(
+            f"None of the {len(vectors)} vectors of '{vectors.space.id}' is finite - nothing would be left"
+        )
+    with whole_file(as_path(listed)) as temporary:
+        temporary.write_text("".join(f"{vectors.ids[i]}\n" for i in (~sound).nonzero()[:, 0]), encoding="utf-8")
+    return vectors if bool(sound.all()) else vectors.take(sound.nonzero()[:, 0])
 
 
 def _apply_atlas(atlas: Atlas, views: list[Vectors], inverse: bool, out: str | Path | None, overwrite: bool) -> Vectors:
@@ -184,6 +215,8 @@ def _apply_rows(
             yield alignment.aligner.transform(batch)
 
     if isinstance(vectors.rows, Parts) and Path(out).suffix not in BARE:
+        if confidence and any(str(part.file).endswith(".npy") for part in vectors.rows.parts):
+            raise AtlasError("Shards of .npy cannot hold predicted errors - write one .parquet or .safetensors file")
         about = {name: alignment.card.to_dict().get(name) for name in ("method", "config", "source", "target")}
         key = sha256_of([about, hash_of(alignment.tensors()), *(["confidence"] if confidence else [])])
         how: dict[str, Any] = {"overwrite": overwrite, "progress": progress}

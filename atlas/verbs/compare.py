@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from atlas.artefacts.moments import Moments
 from atlas.artefacts.vectors import Vectors, paired
 from atlas.errors import AtlasError
-from atlas.metrics import Measure, find
+from atlas.metrics import Measure, find, running
 from atlas.metrics.similarity import FROM_MOMENTS
 from atlas.verbs.evaluate import _labels
 from atlas.verbs.parameters.arguments import MomentsLike, VectorsLike, moments_of, views_of
@@ -94,5 +94,12 @@ def _of_moments(measure: Measure, m: Moments) -> Comparison:
 def _of_two(measure: Measure, a: Vectors, b: Vectors) -> Comparison:
     x, y = paired(a, b)
     note = measure.caution(len(x), max(a.space.dim, b.space.dim))
-    value = measure(x.data, y.data)
+    figure = running(measure) if x.rows.batch_rows() < len(x) else None
+    if figure is None:
+        value = measure(x.data, y.data)
+    else:
+        size = min(x.rows.batch_rows(), y.rows.batch_rows())
+        for pair in zip(x.rows.batches(size), y.rows.batches(size), strict=True):
+            figure.add(*pair)
+        value, _ = figure.figure()
     return Comparison(measure.name, a.space.id, b.space.id, value, measure.by_chance(len(x)), len(x), note)

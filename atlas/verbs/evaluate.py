@@ -8,21 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
 from atlas.artefacts.alignment import Alignment
+from atlas.artefacts.anchors import count_fitted
 from atlas.artefacts.artefact import Artefact
 from atlas.artefacts.atlas import Atlas
 from atlas.artefacts.head import Head
-from atlas.artefacts.sketches import count_fitted
 from atlas.artefacts.vectors import Vectors, paired
 from atlas.cards.kinds import Metric
 from atlas.errors import AtlasError
-from atlas.metrics import Measure, agreement, find, interval, wilson
+from atlas.metrics import Measure, Running, agreement, find, interval, running, wilson
 from atlas.verbs.fit import check_rows
 from atlas.verbs.parameters.arguments import (
     HeadLike,
@@ -35,8 +35,10 @@ from atlas.verbs.parameters.arguments import (
 )
 
 DEFAULT = ("cosine", "r2", "self-recall@1", "self-recall@10", "mrr", "jaccard@10")
+# Above so many rows, what compares each with all others is measured only if it is asked for.
+MOST = 200_000
 
-
+Reader: TypeAlias = Callable[[Tensor, Tensor, slice], tuple[Any, Any]]
 # What each kind of artefact is measured on.
 NEEDS = {
     "alignment": "vectors of its source and of its target, and perhaps a head of the target",
@@ -73,7 +75,8 @@ def evaluate(
         head: for an alignment: measure the accuracy of this head of the target, too; for an atlas: a head of the shared
             space.
         metrics: what to measure of an alignment; by default cosine, R2, how often a row finds itself among those
-            given, how far it has the same neighbours (jaccard), and accuracy if there is a head.
+            given and how far it has the same neighbours (jaccard), both of up to 200,000 rows, and accuracy if there is
+            a head.
         split: what part of the data set this is, for the card.
         vector_column: column of a table that holds the vectors; the only one that holds arrays unless given.
         id_column: column of a table that holds the ids; the one with a common name unless given, '' for none.
@@ -140,19 +143,21 @@ def _of_alignment(
     source, target = paired(source, target)
     check_rows(source, "The source")
     alignment.check_domain(source.rows)
-    views = {
-        "value": alignment.aligner.transform(_working(source.data)),
-        "native": _working(target.data),
-        "floor": cut_or_padded(_working(source.data), target.space.dim),
-    }
+    measures = [find(name) for name in metrics or _default_metrics(head, len(source))]
+    labelled = target if target.labels is not None else source
+    readers = {measure.name: _reader(measure, head, labelled) for measure in measures}
+    large = source.rows.batch_rows() < len(source)
+    found = _by_batches(alignment, source, target, measures if large else [], readers)
+    views = _views(alignment, source.data, target.data) if len(found) < len(measures) else {}
     fitted = _fitted([alignment], len(source), source, target)
-    read = _fitted([alignment, head], len(source), source, target)
+    with_head = _fitted([alignment, head], len(source), source, target)
     figures = []
-    for name in metrics or _default_metrics(head, len(source)):
-        measure = find(name)
-        reader = _reader(measure, head, target if target.labels is not None else source)
-        found = {view: _figure(measure, *reader(X, views["native"])) for view, X in views.items()}
-        rows = found["value"][1]
+    for measure in measures:
+        read = readers[measure.name]
+        values = found.get(measure.name) or {
+            view: _figure(measure, *read(X, views["native"], slice(None))) for view, X in views.items()
+        }
+        rows = values["value"][1]
         low, high = (None, None) if rows is None else interval(rows, measure.shares)
         figures.append(
             Metric(
@@ -162,11 +167,36 @@ def _of_alignment(
                 dataset=source.dataset,
                 split=split,
                 n=len(source),
-                overlap=read if measure.takes == "classes" else fitted,
-                **{view: figure for view, (figure, _) in found.items()},
+                overlap=with_head if measure.takes == "classes" else fitted,
+                **{view: figure for view, (figure, _) in values.items()},
             )
         )
     return tuple(figures)
+
+
+def _views(alignment: Alignment, X: Tensor, Y: Tensor) -> dict[str, Tensor]:
+    """Return what is measured beside the true rows: the mapped ones, these themselves, and those not mapped."""
+    X, Y = _working(X), _working(Y)
+    return {"value": alignment.aligner.transform(X), "native": Y, "floor": cut_or_padded(X, Y.shape[1])}
+
+
+def _by_batches(
+    alignment: Alignment, source: Vectors, target: Vectors, measures: Sequence[Measure], readers: Mapping[str, Reader]
+) -> dict[str, dict[str, tuple[float, Tensor | None]]]:
+    """Return the figures of the metrics that need not see all rows at once, of each view."""
+    figures: dict[str, dict[str, Running]] = {}
+    for measure in measures:
+        each = {view: one for view in ("value", "native", "floor") if (one := running(measure))}
+        figures |= {measure.name: each} if each else {}
+    size, done = min(source.rows.batch_rows(), target.rows.batch_rows()), 0
+    pairs = zip(source.rows.batches(size), target.rows.batches(size), strict=True) if figures else ()
+    for x, y in pairs:
+        views = _views(alignment, x, y)
+        for name, each in figures.items():
+            for view, figure in each.items():
+                figure.add(*readers[name](views[view], views["native"], slice(done, done + len(x))))
+        done += len(x)
+    return {name: {view: figure.figure() for view, figure in each.items()} for name, each in figures.items()}
 
 
 def _of_head(head: Head, vectors: Vectors, split: str) -> Metric:
@@ -181,7 +211,7 @@ def _of_head(head: Head, vectors: Vectors, split: str) -> Metric:
     if not bool(((truth >= 0) & (truth < len(head.classes))).any()):
         theirs, ours = ", ".join(vectors.classes[:5]), ", ".join(head.classes[:5])
         raise AtlasError(f"Head '{head.id}' knows none of the vectors' classes ({theirs}) - its own are {ours}")
-    rows = agreement.correct(head.model.predict(vectors.data), truth)
+    rows = agreement.correct(torch.cat([head.model.predict(batch) for batch in vectors.rows.batches()]), truth)
     low, high = wilson(rows)
     # Only a class that the head knows could be named.
     floor = float(truth[truth >= 0].bincount()[: len(head.classes)].max()) / len(rows)
@@ -200,7 +230,8 @@ def _working(X: Tensor) -> Tensor:
 
 
 def _default_metrics(head: Head | None, n: int) -> list[str]:
-    named = [name for name in DEFAULT if "@" not in name or int(name.partition("@")[2]) <= n]
+    chosen = DEFAULT if n <= MOST else ("cosine", "r2")
+    named = [name for name in chosen if "@" not in name or int(name.partition("@")[2]) <= n]
     return ["accuracy", *named] if head is not None else named
 
 
@@ -209,17 +240,17 @@ def cut_or_padded(X: Tensor, d: int) -> Tensor:
     return X[:, :d] if X.shape[1] >= d else pad(X, (0, d - X.shape[1]))
 
 
-def _reader(measure: Measure, head: Head | None, labelled: Vectors) -> Callable[[Tensor, Tensor], tuple[Any, Any]]:
-    """Return what turns mapped and true vectors into the two things a metric takes."""
+def _reader(measure: Measure, head: Head | None, labelled: Vectors) -> Reader:
+    """Return what turns mapped and true vectors, and which rows they are, into the two things a metric takes."""
     if measure.takes == "classes":
         if head is None:
             raise AtlasError(f"Metric '{measure.name}' needs a head of the target - give one, or leave the metric out")
         truth = class_numbers(head, labelled)
-        return lambda X, Y: (head.model.predict(X), truth)
+        return lambda X, Y, rows: (head.model.predict(X), truth[rows])
     if measure.takes == "labelled":
         labels = _labels(labelled, measure.name)
-        return lambda X, Y: (X, labels)
-    return lambda X, Y: (X, Y)
+        return lambda X, Y, rows: (X, labels[rows])
+    return lambda X, Y, rows: (X, Y)
 
 
 def _labels(vectors: Vectors, what: str) -> Tensor:

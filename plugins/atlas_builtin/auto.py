@@ -9,11 +9,12 @@ import atlas
 from atlas.authors import chosen
 from atlas_builtin.aligners import CanonicalCorrelation, Linear, Procrustes
 
-CANDIDATES: tuple[atlas.LinearAligner, ...] = (
-    Procrustes(),
-    *(CanonicalCorrelation(ridge=ridge) for ridge in (0.3, 1.0, 3.0, 10.0)),
-    *(Linear(ridge=ridge) for ridge in (0.1, 0.3, 1.0, 3.0)),
-)
+# By role, the preferred first: one is taken that keeps as many neighbours as the best, but for the slack.
+SLACK = 0.03
+CANDIDATES: dict[str, tuple[atlas.LinearAligner, ...]] = {
+    "index": (Linear(), Linear(ridge=0.3), Linear(ridge=1.0), Procrustes()),
+    "queries": (*(CanonicalCorrelation(ridge=ridge) for ridge in (3.0, 10.0, 1.0, 0.3)), Procrustes()),
+}
 
 
 @dataclass
@@ -37,7 +38,7 @@ class Auto(atlas.LinearAligner):
         """Learn the map from paired rows; whatever was learned before is forgotten. See `Aligner.fit`."""
         self.check_pairs(pairs, 0, 0)
         X, Y = self.check_fit(X, Y)
-        best, _ = chosen(CANDIDATES, X, Y, self.role)
+        best, _ = chosen(CANDIDATES[self.role], X, Y, self.role, slack=SLACK)
         self.forget()
         self._state = type(best).from_config(best.config()).fit(X, Y).state_dict()
         return self

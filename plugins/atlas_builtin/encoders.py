@@ -19,6 +19,8 @@ from atlas_builtin.tfidf import TfidfSvd
 
 # How RGB becomes grey in ITU-R BT.601, and in Pillow.
 GREY = (0.299, 0.587, 0.114)
+# Of the vectors of a space; a small file may hold far larger pictures.
+MAX_DIM = 2**24
 
 
 class _Shaped(atlas.Encoder):
@@ -55,7 +57,11 @@ class _Shaped(atlas.Encoder):
         return super().load_state_dict({"shape": shape})
 
     def _fit(self, items: Items) -> dict[str, Tensor]:
-        return {"shape": torch.tensor(self._values(items[:1]).shape[1:])}
+        shape = self._values(items[:1]).shape[1:]
+        if math.prod(shape) > MAX_DIM:
+            advice = "make the items smaller, as encoder 'pixels' does with -o size 32"
+            raise self.fail(f"makes vectors of {math.prod(shape)} dimensions, more than {MAX_DIM} - {advice}")
+        return {"shape": torch.tensor(shape)}
 
     def _encode(self, batch: Tensor, device: str) -> Tensor:
         X = self._values(batch.to(device))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 import atlas
-from atlas.authors import Moments, all_equal
+from atlas.authors import Moments, all_equal, row_hashes
 from atlas_builtin.solvers import or_one, ridge_weight
 
 # Rows in a step: few, as gradients that differ find better maps, but no more steps in a pass than this.
@@ -106,8 +106,7 @@ class MLP(atlas.Aligner):
             raise self.fail("needs rows that differ, got the same vector for all of them")
         steps = self.steps
         if self.held_out:
-            order = torch.randperm(len(X), generator=torch.Generator().manual_seed(self.seed))
-            held, rest = order.tensor_split([max(1, round(self.held_out * len(X)))])
+            held, rest = split(X, self.held_out, self.seed)
             steps = self._best_steps(X[rest], Y[rest], X[held], Y[held])
         start = Start.of(X, Y, self.residual)
         *_, layers = self._training(*start.task(X, Y), steps)
@@ -187,6 +186,20 @@ class Start:
 def certain(gain: Tensor) -> bool:
     """Whether the mean of gains (n,) on pairs held out is more than its standard error, and those are not too few."""
     return len(gain) >= FEWEST and bool(gain.mean() > gain.std() / len(gain) ** 0.5)
+
+
+def split(X: Tensor, share: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Return the rows to hold out, a share of those that differ, and the rest, among which is no copy of them.
+
+    Copies on both sides would let the network look best when it knows them by heart.
+    """
+    order = torch.randperm(len(X), generator=torch.Generator().manual_seed(seed))
+    group = row_hashes(X, seed)[order].unique(return_inverse=True)[1]
+    # Rows that are all alike but for rounding are told apart: there are no others.
+    group = group if bool(group.any()) else torch.arange(len(X))
+    distinct = torch.full((int(group.max()) + 1,), len(X)).scatter_reduce(0, group, torch.arange(len(X)), "amin")
+    held = distinct.sort().values[: min(max(1, round(share * len(distinct))), len(distinct) - 1)]
+    return order[held], order[~torch.isin(group, group[held])]
 
 
 def first(widths: list[int], residual: bool, generator: torch.Generator) -> Tensor:

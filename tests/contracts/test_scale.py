@@ -299,6 +299,13 @@ def test_a_map_that_float32_cannot_hold_says_so_with_the_figure(name):
         aligner(name).fit(*far(4e6, torch.float64))
 
 
+@pytest.mark.parametrize("name", ["procrustes", "linear-orthogonal", "linear", "low-rank", "cca"])
+def test_rows_of_float32_are_mapped_in_float32_whatever_the_target_is(name):
+    X, Y = planted()
+    with pytest.warns(AtlasWarning, match=r"loses \d+% of the spread"):
+        aligner(name).fit(X.float(), Y - 2.0**20.9)
+
+
 @pytest.mark.parametrize("name", EXACT)
 def test_a_map_with_weights_too_large_or_too_small_for_float32_is_refused_at_once(name):
     X, Y = planted()

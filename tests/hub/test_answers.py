@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import re
+import sys
+import time
 from pathlib import Path
 
 import pytest
 from hubtools import CLIENT_WARNS, TOKEN, make_alignment, sha256, upload
+from huggingface_hub.utils import close_session
 
 from atlas.cards.folder import CARD, MODEL
 from atlas.errors import AtlasError
@@ -128,7 +131,7 @@ def test_what_is_longer_than_listed_is_not_kept(hub, repo: str, tmp_path: Path, 
     with pytest.raises(AtlasError, match=r"config.yaml of 'hf://.*' arrived damaged twice"):
         pull(repo)
     assert had == [size, size]
-    assert not list((tmp_path / "home").rglob("*.incomplete"))
+    assert not list((tmp_path / "home").rglob(".*.tmp"))
 
 
 def test_a_lost_connection_goes_on_from_where_it_was(hub, repo: str, tmp_path: Path) -> None:
@@ -196,3 +199,42 @@ def test_where_an_upload_is_reported_elsewhere_gets_no_token(
         push(folder, repo)
     assert away and set(away) == {None}
     assert f"Bearer {TOKEN}" in home
+
+
+def test_after_a_refused_connection_the_next_page_elsewhere_gets_no_token_either(
+    hub, repo: str, elsewhere, monkeypatch
+) -> None:
+    from huggingface_hub.utils import get_session
+
+    upload(repo, {"README.md": b"---\nlibrary_name: latent-atlas\n---\n"})
+    link = f'<{elsewhere.url}/api/models?cursor=1>; rel="next"'
+    hub.faults.add(path=ROWS, action="set-headers", headers={"Link": link})
+    sent, seen, failed = type(get_session()).send, [], []
+
+    def watched(self, request, **how):
+        if str(request.url).startswith(elsewhere.url):
+            if not failed:
+                failed.append(True)
+                raise sys.modules[type(self).__module__.partition(".")[0]].ConnectError("refused", request=request)
+            answer = sent(self, request, **how)
+            seen.append(request.headers.get("Authorization"))
+            return answer
+        return sent(self, request, **how)
+
+    monkeypatch.setattr(type(get_session()), "send", watched)
+    close_session()
+    search()
+    assert failed and seen == [None]
+
+
+@pytest.mark.parametrize("headers", [{"Retry-After": "3600"}, {"ratelimit": '"api";r=0;t=3600'}])
+def test_no_server_says_how_long_the_client_sleeps(hub, repo: str, headers: dict, monkeypatch) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+    upload(repo, {"README.md": b"---\nlibrary_name: latent-atlas\n---\n"})
+    link = f'<{hub.url}/api/models?cursor=1>; rel="next"'
+    hub.faults.add(path=ROWS, action="set-headers", headers={"Link": link}, times=1)
+    hub.faults.add(path=ROWS, action="status", status=429, headers=headers)
+    with pytest.raises(AtlasError, match="asks for fewer requests - try again in"):
+        search()
+    assert max([0.0, *slept]) <= 60

@@ -133,7 +133,7 @@ def test_no_server_at_all_is_one_sentence(hub, repo: str, monkeypatch) -> None:
 
     monkeypatch.setattr(constants, "ENDPOINT", "http://name:secret@127.0.0.1:9")
     with pytest.raises(
-        AtlasError, match=r"the connection to \*\*\*@127.0.0.1:9 failed .ConnectError. - try again"
+        AtlasError, match=r"the connection to \*\*\*@127.0.0.1:9 failed .ConnectionError. - try again"
     ) as caught:
         pull(repo)
     assert "secret" not in str(caught.value)

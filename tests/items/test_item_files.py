@@ -118,7 +118,7 @@ def test_images_of_many_formats_are_read(tmp_path, ending: str) -> None:
 def test_an_image_of_too_many_pixels_is_refused_before_it_is_decoded(tmp_path) -> None:
     Image.new("1", (8200, 8200)).save(tmp_path / "a.png")
     assert (tmp_path / "a.png").stat().st_size < 20_000
-    with pytest.raises(AtlasError, match=r"a.png: 8200 x 8200 pixels are more than the 67108864 that are read - make"):
+    with pytest.raises(AtlasError, match=r"a.png: 8200 x 8200 pixels are more than the 33554432 that are read - make"):
         read_items(tmp_path)[:]
 
 
@@ -253,7 +253,7 @@ def test_an_array_file_is_read_as_it_is_used(tmp_path, fortran: bool) -> None:
 
 def test_an_array_of_objects_is_refused_without_a_word_about_pickle(tmp_path) -> None:
     np.save(tmp_path / "a.npy", np.array([{}, None], dtype=object), allow_pickle=True)
-    with pytest.raises(AtlasError, match=r"a.npy: truncated, or not numbers: (?!.*pickle)"):
+    with pytest.raises(AtlasError, match=r"a.npy: truncated or not a .npy file of numbers: (?!.*pickle)"):
         read_items(tmp_path / "a.npy")
 
 
@@ -262,7 +262,7 @@ def test_a_truncated_array_file_is_refused(tmp_path, keep: int) -> None:
     np.save(tmp_path / "a.npy", np.zeros((8, 8)))
     raw = (tmp_path / "a.npy").read_bytes()
     (tmp_path / "a.npy").write_bytes(raw[:keep])
-    with pytest.raises(AtlasError, match=r"a.npy: (not a .npy file|truncated, or not numbers: )"):
+    with pytest.raises(AtlasError, match=r"a.npy: truncated or not a .npy file of numbers: "):
         read_items(tmp_path / "a.npy")
 
 

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 from planted import normal
 from worlds import N
 
+from atlas import Aligner, create
+from atlas.authors import unit
+from atlas.migration.judgements import neighbours
 from atlas.migration.learning import Curve, sizes_of
+from atlas.migration.learning import curve as curve_of
+from atlas.migration.scoring import scorer
+from atlas.migration.trial import Maps, Pairs, Trial
+from atlas.storage.rows import Rows
+
+DATA = Path(__file__).parents[3] / "shared" / "data" / "vectors"
 
 SIZES = [25, 50, 100, 200, 400]
 
@@ -44,13 +56,48 @@ def test_a_fall_is_not_carried_on():
 
 def test_how_many_pairs_a_figure_needs():
     one = curve(power=0.6, noise=0.0)
-    reached = one.needed(0.8 - 2 * 3000**-0.6, most=100_000)
+    reached = one.needed(0.8 - 2 * 3000**-0.6, 400, most=100_000)
     assert reached == 3200
-    assert one.needed(0.1, most=100_000) == 400
-    assert one.needed(0.9, most=100_000) is None
+    assert one.needed(0.1, 400, most=100_000) == 400
+    assert one.needed(0.9, 400, most=100_000) is None
 
 
 def test_sizes_are_parts_of_what_is_there():
     assert sizes_of(1600) == [200, 400, 800, 1600]
     assert sizes_of(100) == [25, 50, 100]
     assert sizes_of(N)[-1] == N
+
+
+@pytest.mark.skipif(not DATA.exists(), reason="needs ../shared/data")
+@pytest.mark.parametrize("old", ["wordllama", "use"])
+def test_on_real_encoders_four_times_the_pairs_bring_what_was_expected(old):
+    def vectors(name, encoder):
+        return unit(torch.tensor(np.load(DATA / f"{name}.{encoder}.npy")).float())
+
+    X, Y, queries = vectors("cran-docs", old), vectors("cran-docs", "minilm"), vectors("cran-queries", "minilm")
+    order = torch.randperm(len(X), generator=torch.Generator().manual_seed(1))[:1000]
+    ids = [str(i) for i in range(1400)]
+    here = order[:250]
+
+    def trial(n):
+        at = torch.full((n,), -1)
+        at[:250] = torch.arange(250)
+        pairs = Pairs(X[order[:n]], Y[order[:n]], at)
+        known = torch.arange(250)
+        return Trial(ids[:250], Rows(X[here]), known, Y[here], ids[: len(queries)], None, queries, pairs)
+
+    def find(one, folds=4):
+        return one.convert(Maps.of(create(Aligner, "kernel"), one.pairs, "convert", folds))
+
+    small, large = trial(250), trial(1000)
+    pytest.importorskip("ir_measures", reason="needs latent-atlas[migrate]")
+    near = neighbours(small.queries, small.documents, small.re_embed())
+    score = scorer(near)
+
+    def figure(found):
+        return score(small.queries, small.documents, found)["ndcg@10"]
+
+    expected = curve_of(small, find, figure, figure(small.re_embed())).at([750])[0]
+    # All documents are pairs, and of four folds each map sees three.
+    assert expected.low < float(figure(find(large)).mean()) < expected.high
+    assert expected.value == pytest.approx(float(figure(find(large)).mean()), abs=0.05)

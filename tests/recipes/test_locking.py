@@ -12,7 +12,7 @@ import atlas
 from atlas.cards.folder import CARD
 from atlas.cards.yaml import read_yaml
 from atlas.errors import AtlasError, CardError
-from atlas.recipes.locking import lock, locked, pull_locked, references
+from atlas.recipes.locking import lock, locked, pull_locked, read_lock, references
 from atlas.sharing.publishing import push
 
 pytest_plugins = ["hub_fixtures"]
@@ -110,3 +110,10 @@ def test_a_recipe_is_locked_with_the_values_it_is_run_with(
     wrong = atlas_command("lock", "recipe.yaml", "--set", "nam", "x", status=1)
     assert "Unknown value 'nam' of the recipe - did you mean 'name'" in wrong.stderr
     assert "--set goes with a recipe" in atlas_command("lock", f"hf://{repo}-one", *given, status=2).stderr
+
+
+@pytest.mark.parametrize("plugins", ["3", "{a: b}", "text"])
+def test_plugins_that_are_no_list_make_no_lock_file(tmp_path, plugins):
+    (tmp_path / "atlas.lock").write_text(f"format: 1\nplugins: {plugins}\nentries: []\n")
+    with pytest.raises(CardError, match="not a lock file"):
+        read_lock(tmp_path / "atlas.lock")

@@ -306,9 +306,9 @@ def test_another_stored_encoder_is_noticed(folder):
     assert run("x.yaml")[1] == ["'e'"]
 
 
-def test_the_content_of_a_folder_is_what_its_files_are_called_and_hold(tmp_path):
+def test_the_content_of_a_folder_is_what_its_images_are_called_and_hold(tmp_path):
     def hashed() -> str:
-        return content_hash(tmp_path, ())
+        return content_hash(tmp_path, ("vectors", "items"))
 
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "x.png").write_text("1")
@@ -317,10 +317,14 @@ def test_the_content_of_a_folder_is_what_its_files_are_called_and_hold(tmp_path)
     assert hashed() == first
     (tmp_path / "y.png").write_text("3")
     second = hashed()
+    (tmp_path / "notes").write_text("no image")
+    assert hashed() == second
     (tmp_path / "y.png").rename(tmp_path / "z.png")
     assert len({first, second, hashed()}) == 3
     with pytest.raises(AtlasError, match=r"There is no file or folder '.*/none'"):
         content_hash(tmp_path / "none", ())
+    with pytest.raises(AtlasError, match=r"is not an artefact of Atlas: it has no config.yaml"):
+        content_hash(tmp_path, ("vectors",))
 
 
 def test_paths_are_relative_to_the_recipe(folder, monkeypatch):
@@ -344,7 +348,7 @@ MANY = '  m: {each: {k: [1, 2]}, verb: sample, sampler: uniform, vectors: data/a
     ("steps", "message"),
     [
         ("  s: {verb: encod}", "x.yaml: step 's': Unknown verb 'encod' - did you mean 'encode'"),
-        ("  s: {n: 3}", "x.yaml: step 's': Unknown verb 'None'"),
+        ("  s: {n: 3}", r"x.yaml: step 's': Unknown verb 'None \(NoneType\)' - known: aggregate, "),
         ("  s: 3", "x.yaml: step 's': it must be a mapping, got 3"),
         ("  S: {}", "x.yaml: step 'S' must have a name of at most 42 lower-case letters, digits and single '-'"),
         ("  - {verb: encode}", "x.yaml: steps must be a mapping, got"),

@@ -13,7 +13,7 @@ import torch
 
 from atlas.cards.kinds import TensorInfo
 from atlas.errors import AtlasError, CardError, NotFoundError
-from atlas.storage.files import check_target, sha256_file, whole_file, whole_folder, write_all
+from atlas.storage.files import as_path, check_target, sha256_file, whole_file, whole_folder, write_all
 from atlas.storage.header import read_header
 from atlas.storage.rows import Rows, map_npy
 from atlas.storage.tensors import load_tensors, save_tensors
@@ -344,3 +344,19 @@ def test_a_file_is_not_replaced_by_a_folder(tmp_path):
     (tmp_path / "y.npy").mkdir()
     with pytest.raises(AtlasError, match=r"'.*y\.npy' is a folder, not a file - choose another name"):
         check_target(tmp_path / "y.npy", overwrite=True, files=[".npy"])
+
+
+def test_what_cannot_be_a_path_is_refused_in_words(tmp_path):
+    for text, reason in (("a" * 300, "File name too long"), ("a\0b", "embedded null byte")):
+        with pytest.raises(AtlasError, match=f"cannot be a path here: {reason}"):
+            as_path(text)
+    assert as_path(tmp_path / "none" / "deeper") == tmp_path / "none" / "deeper"
+
+
+@pytest.mark.parametrize(
+    "damage", ["PK\x03\x04", "\x93NUMPY\x01\0\x04\0{'(\n", "\x93NUMPY\x01\0\x12\0{'descr': '<f4'}  \n"]
+)
+def test_npy_with_a_damaged_header_is_refused_whatever_numpy_raises(tmp_path, damage):
+    (tmp_path / "x.npy").write_bytes(damage.encode("latin-1"))
+    with pytest.raises(CardError, match=r"x.npy: truncated or not a .npy file of numbers: "):
+        map_npy(tmp_path / "x.npy")

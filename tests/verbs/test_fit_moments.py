@@ -205,6 +205,38 @@ def test_apply_writes_the_predicted_error_of_each_row(views, out, tmp_path):
     assert apply(made.inverse(), found).predicted_error is None
 
 
+def test_predicted_errors_stand_beside_all_other_columns_of_a_table(views, tmp_path):
+    pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    made = fit("linear", source=views[0], target=views[1])
+    other = fit("procrustes", source=views[1], target=views[0], confidence=True)
+    views[0].save_pretrained(tmp_path / "a.parquet")
+    apply(made, tmp_path / "a.parquet", out=tmp_path / "b.parquet", confidence=True)
+    mapped = apply(other, tmp_path / "b.parquet", out=tmp_path / "c.parquet", confidence=True)
+    table = parquet.read_table(tmp_path / "c.parquet")
+    assert table.column_names == ["id", "vector", "predicted_error"]
+    assert table["id"].to_pylist() == list(views[0].ids)
+    assert torch.equal(torch.tensor(table["predicted_error"].to_pylist()), mapped.predicted_error)
+
+
+def test_shards_are_written_with_their_predicted_errors(views, tmp_path):
+    pytest.importorskip("pyarrow")
+    made = fit("linear", source=views[0], target=views[1])
+    for name, ids in (("a.parquet", slice(0, 90)), ("b.parquet", slice(90, 180))):
+        rows(views[0], ids.start, ids.stop).save_pretrained(tmp_path / "in" / name)
+    apply(made, tmp_path / "in", out=tmp_path / "out", confidence=True)
+    from pyarrow import parquet
+
+    found = [
+        parquet.read_table(tmp_path / "out" / name)["predicted_error"].to_pylist()
+        for name in ("a.parquet", "b.parquet")
+    ]
+    torch.testing.assert_close(
+        torch.tensor([error for part in found for error in part]), made.confidence(rows(views[0], 0, 180)).float()
+    )
+
+
 def test_apply_says_where_errors_cannot_be_told(views, tmp_path):
     made = fit("linear", source=views[0], target=views[1])
     with pytest.raises(AtlasError, match=r"cannot hold predicted errors - write .parquet, .safetensors or a folder"):
@@ -218,6 +250,10 @@ def test_apply_says_where_errors_cannot_be_told(views, tmp_path):
     merged = aggregate("generalized-procrustes", *views)
     with pytest.raises(AtlasError, match="cannot predict errors - apply one of its charts"):
         apply(merged, *views, confidence=True)
+    for name, view in zip(("x1.npy", "x2.npy"), (rows(views[0], 0, 90), rows(views[0], 90, 180)), strict=True):
+        view.save_pretrained(tmp_path / name)
+    with pytest.raises(AtlasError, match=r"Shards of .npy cannot hold predicted errors - write one .parquet or .safet"):
+        apply(made, tmp_path / "x1.npy", tmp_path / "x2.npy", out=tmp_path / "shards", confidence=True)
     with pytest.raises(
         AtlasError, match=r"Arrays and tables have no place for predicted errors - call confidence\(\), or"
     ):

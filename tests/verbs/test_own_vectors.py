@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -167,6 +169,46 @@ def test_a_missing_vector_is_named_by_its_id(frame):
     for verb in (lambda: atlas.apply(MAP, made), lambda: atlas.fit("linear", source=made, target=PAIR.target)):
         with pytest.raises(AtlasError, match=r"NaN or infinite, the first in row 7 \('item-7'\) - remove those rows"):
             verb()
+
+
+@pytest.mark.parametrize("out", [None, "mapped", "mapped.npy"])
+def test_bad_vectors_are_skipped_and_listed(tmp_path, out):
+    broken = X.copy()
+    broken[[7, 90], [0, 3]] = np.nan, np.inf
+    given = Vectors.of(broken, "a", ids=IDS, labels=LABELS)
+    sound = np.delete(np.arange(120), [7, 90])
+    listed, where = tmp_path / "bad.txt", out and tmp_path / out
+    mapped = atlas.apply(MAP, given, out=where, skip_bad=listed)
+    assert listed.read_text() == "item-7\nitem-90\n"
+    assert list(mapped.ids) == [IDS[i] for i in sound]
+    assert_close(mapped.data.numpy(), MAP(X[sound]), rtol=1e-5, atol=1e-5)
+    assert torch.equal(mapped.labels, PAIR.source.labels[sound])
+    with pytest.raises(AtlasError, match=r"bad\.txt' exists - choose another name, or pass --overwrite"):
+        atlas.apply(MAP, given, skip_bad=listed)
+    assert len(atlas.apply(MAP, PAIR.source, skip_bad=listed, overwrite=True)) == 120 and listed.read_text() == ""
+
+
+def test_what_would_leave_nothing_is_not_skipped(tmp_path):
+    with pytest.raises(AtlasError, match="None of the 3 vectors of 'a' is finite - nothing would be left"):
+        atlas.apply(MAP, X[:3] * np.nan, skip_bad=tmp_path / "bad.txt")
+    both = atlas.aggregate("mean", X, Y)
+    with pytest.raises(
+        AtlasError, match="Vectors are skipped where an alignment maps files or arrays - leave out skip_bad"
+    ):
+        atlas.apply(both, X, Y, skip_bad=tmp_path / "bad.txt")
+    assert not (tmp_path / "bad.txt").exists()
+
+
+def test_a_missing_vector_of_a_file_is_skipped(tmp_path, atlas_command, monkeypatch):
+    pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    monkeypatch.chdir(tmp_path)
+    cells = [None if i == 7 else row.tolist() for i, row in enumerate(X)]
+    parquet.write_table(pa.table({"id": IDS, "vector": pa.array(cells, pa.list_(pa.float32()))}), "x.parquet")
+    MAP.save_pretrained("map")
+    said = atlas_command("apply", "map", "x.parquet", "--out", "mapped", status=1).stderr
+    assert "has 8 values that are NaN or infinite, the first in row 7 ('item-7') - remove those rows" in said
+    atlas_command("apply", "map", "x.parquet", "--out", "mapped", "--skip-bad", "bad.txt")
+    assert Path("bad.txt").read_text() == "item-7\n" and len(atlas.read_vectors("mapped")) == 119
 
 
 def test_vectors_of_two_lengths_in_a_column_are_told():

@@ -25,8 +25,9 @@ N, D, K = 400, 6, 9
 
 
 @pytest.fixture
-def lite(plant):
-    """Return the class of the store that is installed as plugin 'lite'."""
+def lite(plant, monkeypatch):
+    """Return the class of the store that is installed as plugin 'lite'; others that may be are left out."""
+    monkeypatch.setenv("ATLAS_PLUGINS", "builtin,lite")
     return importlib.import_module(plant("lite", CODE)).Lite
 
 

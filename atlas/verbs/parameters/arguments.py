@@ -21,6 +21,7 @@ from atlas.artefacts.atlas import Atlas
 from atlas.artefacts.head import Head
 from atlas.artefacts.loading import loaded, read_vectors
 from atlas.artefacts.moments import Moments
+from atlas.artefacts.stores import is_store
 from atlas.artefacts.vectors import UNNAMED, Vectors
 from atlas.cards.folder import CARD
 from atlas.cards.space import Space
@@ -183,6 +184,8 @@ def items_of(given: ItemsLike, **columns: str | None) -> Items:
     if not isinstance(given, (str, Path)):
         table = table_of(given)
         return as_items(given) if table is None else table_items(table, "", **columns)
+    if is_store(given):
+        return _rows_as_items(read_vectors(given))
     path = as_path(given)
     bare_id = not path.exists() and "/" not in str(given) and not path.suffix
     if (path / CARD).is_file() or bare_id or str(given).startswith("hf://"):

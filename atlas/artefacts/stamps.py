@@ -1,0 +1,154 @@
+"""The space of vectors, written down where they lie: in a file, beside it, or in a store; `docs/space-contract.md`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import struct
+from pathlib import Path
+from typing import Any
+
+from atlas.artefacts.stores import is_store, opened, space_of
+from atlas.cards.folder import read_card
+from atlas.cards.space import MAX_TEXT, SPACE_KEY, Space
+from atlas.components.store import VECTORS
+from atlas.errors import AtlasError, NotFoundError, SpaceMismatchError
+from atlas.hub.pulling import locate
+from atlas.items import tables
+from atlas.items.files import named
+from atlas.storage.files import as_path, explained, whole_file
+from atlas.storage.header import TensorFile
+
+SpaceLike = Space | str | Path
+
+
+def beside(path: Path) -> Path:
+    """Return the file that carries the space of one that cannot carry it itself, such as an index of faiss."""
+    return path.with_name(f"{path.name}.space.json")
+
+
+def stamp_space(where: str | Path, space: SpaceLike) -> Space:
+    """Write down where vectors lie which space they are of, and return it; vectors and all else stay as they are.
+
+    Args:
+        where: URL of a store, or a file: a .parquet or .safetensors file carries it itself, any other a file beside it.
+        space: a space; or where one is written down: a stored space or vectors, a file or a store.
+
+    Raises:
+        AtlasError: nothing is there, vectors of another dimension are, or it carries its space on a card.
+    """
+    known = space_at(space)
+    if is_store(where):
+        with opened(where) as store, store.hold():
+            dim = space_of(store).dim
+            if dim != known.dim:
+                raise store.fail(f"has vectors of {dim} dimensions, and '{known.id}' has {known.dim}")
+            store.stamp(known, VECTORS)
+        return known
+    path = as_path(where)
+    if path.is_dir():
+        raise AtlasError(f"'{path}' is a folder - stamp a file; the folder of an artefact has its space on its card")
+    if not path.is_file():
+        raise NotFoundError(f"There is no file '{path}'")
+    with named(path), explained(path):
+        write = {".parquet": _stamp_parquet, ".safetensors": _stamp_safetensors}.get(path.suffix, _stamp_beside)
+        write(path, known)
+    return known
+
+
+def check_space(where: SpaceLike, space: SpaceLike) -> Space:
+    """Return the space of vectors, or raise unless it is the one that is expected, by its fingerprint.
+
+    Args:
+        where: where it is written down, as for `stamp_space`.
+        space: which is expected.
+
+    Raises:
+        SpaceMismatchError: it is another one; the message says in what they differ.
+        AtlasError: none is written down there.
+    """
+    found, expected = space_at(where), space_at(space)
+    if not expected.same(found):
+        told = f"Expected vectors of '{expected.id}', got those of '{found.id}'"
+        raise SpaceMismatchError(f"{told}: {expected.difference(found)} - map them, or encode anew")
+    return found
+
+
+def space_at(where: SpaceLike) -> Space:
+    """Return the space that is written down somewhere, or raise `AtlasError` if none is."""
+    if isinstance(where, Space):
+        return where
+    if is_store(where):
+        with opened(where) as store:
+            found = store.stamped()
+            if found is None:
+                raise store.fail("has no stamp that says which space its vectors are of - atlas space stamp writes one")
+            return found
+    path = as_path(where)
+    if path.is_file() or path.suffix in (".parquet", ".safetensors"):
+        return _space_of_file(path)
+    card: Any = read_card(locate(where, ["space", "vectors"], tensors=False))
+    if card.kind not in ("space", "vectors"):
+        raise AtlasError(f"'{where}' is of kind {card.kind} - expected space or vectors")
+    return card.space
+
+
+def _space_of_file(path: Path) -> Space:
+    if not path.is_file():
+        raise NotFoundError(f"There is no file '{path}'")
+    if path.suffix == ".parquet":
+        table = tables.read_parquet(path)
+        text = table.space(table.vector_columns(None)[0])
+    elif path.suffix == ".safetensors":
+        text = TensorFile(path).metadata(SPACE_KEY)
+    else:
+        text = text_beside(path)
+    if not text:
+        missing = "has no stamp that says which space its vectors are of"
+        raise AtlasError(f"'{path}' {missing} - atlas space stamp writes one")
+    with named(path):
+        return Space.from_json(text)
+
+
+def text_beside(path: Path) -> str:
+    """Return what the file beside another one says of its space, '' if there is none."""
+    file = path if path.name.endswith(".space.json") else beside(path)
+    if not file.is_file():
+        return ""
+    with explained(file, "read"), file.open(encoding="utf-8", errors="replace") as opened_file:
+        return opened_file.read(MAX_TEXT + 1)
+
+
+def _stamp_beside(path: Path, space: Space) -> None:
+    with whole_file(beside(path)) as temporary:
+        temporary.write_text(f"{space.to_json()}\n", encoding="utf-8")
+
+
+def _stamp_parquet(path: Path, space: Space) -> None:
+    """Write the file anew, with the space in the metadata of its column of vectors, group by group."""
+    _, parquet = tables.arrow()
+    [column] = tables.read_parquet(path).vector_columns(None)
+    with parquet.ParquetFile(path) as file:
+        schema, number = file.schema_arrow, file.schema_arrow.get_field_index(column)
+        field = schema.field(number)
+        metadata = {**(field.metadata or {}), SPACE_KEY: space.to_json()}
+        schema = schema.set(number, field.with_metadata(metadata))
+        codec = file.metadata.row_group(0).column(0).compression if file.num_row_groups else "SNAPPY"
+        with whole_file(path) as temporary, parquet.ParquetWriter(temporary, schema, compression=codec) as writer:
+            for group in range(file.num_row_groups):
+                writer.write_table(file.read_row_group(group).cast(schema))
+
+
+def _stamp_safetensors(path: Path, space: Space) -> None:
+    """Write the file anew with another header, the tensors as they are."""
+    # A header that cannot be right is refused.
+    assert TensorFile(path).infos is not None
+    with path.open("rb") as old:
+        (length,) = struct.unpack("<Q", old.read(8))
+        header = json.loads(old.read(length))
+        header["__metadata__"] = {**(header.get("__metadata__") or {}), SPACE_KEY: space.to_json()}
+        text = json.dumps(header, separators=(",", ":")).encode()
+        text += b" " * (-len(text) % 8)
+        with whole_file(path) as temporary, temporary.open("wb") as new:
+            new.write(struct.pack("<Q", len(text)) + text)
+            shutil.copyfileobj(old, new, 2**20)

@@ -1,0 +1,161 @@
+"""Vectors in a Lance dataset."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import atlas
+from atlas.authors import SHADOW, VECTORS, Batch
+
+# The column of the marks, and the entry of a dataset's config that holds the notes.
+MARK, NOTES = "latent_atlas_mark", "latent_atlas"
+
+
+@dataclass
+class Lance(atlas.Store):
+    """Vectors in a column of a Lance dataset, such as a table of LanceDB: lance:///FOLDER/TABLE.lance?vector=vector.
+
+    The shadow is a dataset 'TABLE.lance__shadow' beside it with the same columns. A switch exchanges the names of both
+    folders; one that was cut off is finished whenever the dataset is used next.
+    """
+
+    name = "lance"
+
+    id: str = atlas.option("id", help="Column of the ids, texts or whole numbers, unique and never null")
+    vector: str = atlas.option("vector", help="Column of the vectors, a list of fixed size")
+    labels: str = atlas.option("", help="Column of the labels; '': there are none")
+
+    def _path(self, place: str) -> Path:
+        file = self.address.file
+        if file is None:
+            raise self.fail("is not on this machine - give the path of a folder, as in lance:///FOLDER/TABLE.lance")
+        now, shadow, swap = (file.with_name(f"{file.name}{end}") for end in ("", "__shadow", "__swap"))
+        # A switch that was cut off: the old vectors have a third name then.
+        if swap.exists():
+            if not now.exists():
+                shadow.rename(now)
+            swap.rename(shadow)
+        return now if place == VECTORS else shadow
+
+    def _dataset(self, place: str) -> Any:
+        """Return the dataset of a place, None if there is none."""
+        import lance
+
+        path = self._path(place)
+        if place == VECTORS and not (path / "_versions").is_dir():
+            raise self.fail("is no Lance dataset - check the path")
+        return lance.dataset(str(path)) if (path / "_versions").is_dir() else None
+
+    def _size(self, schema: Any) -> int:
+        for name in filter(None, (self.id, self.vector, self.labels)):
+            if name not in schema.names:
+                raise self.fail(f"has no column '{name}', only {', '.join(schema.names)} - name it, as in ?vector=NAME")
+        size = getattr(schema.field(self.vector).type, "list_size", 0)
+        if not size:
+            raise self.fail(f"has a column '{self.vector}' that is no list of fixed size - name another, ?vector=NAME")
+        return size
+
+    def dim(self, place: str) -> int:
+        """Return the size of the column."""
+        found = self._dataset(place)
+        return 0 if found is None else self._size(found.schema)
+
+    def count(self, place: str) -> int:
+        """Return how many rows have a vector."""
+        return self._dataset(place).count_rows(f"`{self.vector}` IS NOT NULL")
+
+    def read(self, place: str, after: str, size: int) -> Batch:
+        """Return rows in the order of the dataset; the cursor is how many were before."""
+        start = int(after or 0)
+        table = self._dataset(place).to_table(offset=start, limit=size)
+        return self._batch(table, str(start + table.num_rows))
+
+    def fetch(self, place: str, ids: Sequence[str]) -> Batch:
+        """Return the rows of ids."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        found = self._dataset(place)
+        kind = found.schema.field(self.id).type
+        known = [one for one in ids if not pa.types.is_integer(kind) or one.lstrip("-").isdigit()]
+        return self._batch(found.to_table(filter=pc.field(self.id).isin(pa.array(known).cast(kind))), "")
+
+    def _batch(self, table: Any, cursor: str) -> Batch:
+        import pyarrow as pa
+
+        n, dim = table.num_rows, self._size(table.schema)
+        column = table.column(self.vector).combine_chunks()
+        vectors = np.full((n, dim), np.nan, np.float32)
+        # What is null has no numbers.
+        vectors[~column.is_null().to_numpy(zero_copy_only=False)] = column.flatten().to_numpy(False).reshape(-1, dim)
+        marks = table.column(MARK).to_pylist() if MARK in table.schema.names else []
+        others = table.drop_columns([name for name in (self.vector, MARK) if name in table.schema.names])
+        labels = table.column(self.labels).cast(pa.string()).fill_null("").to_pylist() if self.labels else ()
+        ids = table.column(self.id).cast(pa.string()).to_pylist()
+        return Batch(ids, vectors, cursor, [one or "" for one in marks], labels, others.to_pylist())
+
+    def begin(self, dim: int) -> None:
+        """Make a dataset with the same columns, and one for the marks."""
+        import lance
+        import pyarrow as pa
+
+        schema = self._dataset(VECTORS).schema
+        number = schema.field(self.vector).type.value_type
+        fields = [pa.field(f.name, pa.list_(number, dim)) if f.name == self.vector else f for f in schema]
+        fields = [field for field in fields if field.name != MARK] + [pa.field(MARK, pa.string())]
+        lance.write_dataset(pa.schema(fields).empty_table(), str(self._path(SHADOW)))
+
+    def put(self, batch: Batch) -> None:
+        """Merge rows by their ids, with the other columns that were read: one version of the dataset."""
+        import pyarrow as pa
+
+        found = self._dataset(SHADOW)
+        schema = found.schema
+        kind = schema.field(self.vector).type
+        flat = pa.array(np.ascontiguousarray(batch.vectors, np.float32).reshape(-1)).cast(kind.value_type)
+        made = {
+            self.vector: pa.FixedSizeListArray.from_arrays(flat, kind.list_size),
+            MARK: pa.array(list(batch.marks), pa.string()),
+            self.id: pa.array(list(batch.ids)).cast(schema.field(self.id).type),
+        }
+        others = pa.Table.from_pylist(list(batch.other), pa.schema([f for f in schema if f.name not in made]))
+        columns = [made[name] if name in made else others.column(name) for name in schema.names]
+        merge = found.merge_insert(self.id).when_matched_update_all().when_not_matched_insert_all()
+        merge.execute(pa.table(columns, schema=schema))
+
+    def notes(self, place: str) -> dict[str, str]:
+        """Return what is in the config of a dataset."""
+        text = self._dataset(place).config().get(NOTES)
+        return json.loads(text) if text else {}
+
+    def note(self, place: str, notes: Mapping[str, str]) -> None:
+        """Write to the config of a dataset."""
+        self._dataset(place).update_config({NOTES: json.dumps(dict(notes))})
+
+    def switch(self) -> None:
+        """Exchange the names of the folders, by way of a third one."""
+        now = self._path(VECTORS)
+        now.rename(now.with_name(f"{now.name}__swap"))
+        self._path(VECTORS)
+
+    def drop(self) -> None:
+        """Delete the folder of the shadow, under another name, so that none is left by half."""
+        shadow = self._path(SHADOW)
+        gone = shadow.with_name(f"{shadow.name}__gone")
+        shutil.rmtree(gone, ignore_errors=True)
+        if shadow.exists():
+            shadow.rename(gone)
+            shutil.rmtree(gone)
+
+
+@atlas.hookimpl
+def register_stores():
+    """Return the stores of this plugin."""
+    return [Lance]

@@ -1,0 +1,81 @@
+"""The store keeps the promises of stores on Lance datasets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import lance
+import numpy as np
+import pytest
+from conftest import rows
+from pagetools import run_page
+
+import atlas
+from atlas.authors import SHADOW, Address
+from atlas.testing import check_store
+from atlas_lance import Lance
+
+
+def store_at(url):
+    return Lance.at(Address.parse(url))
+
+
+def test_it_keeps_the_promises_of_stores(fill):
+    check_store(lambda ids, X: store_at(fill(X, ids)))
+
+
+def test_it_keeps_them_with_ids_that_are_numbers(fill):
+    check_store(lambda ids, X: store_at(fill(X, [int(one) for one in ids])), [str(7 * i - 20) for i in range(40)])
+
+
+def test_vectors_are_mapped_switched_to_and_taken_back(fill, alignment):
+    X = rows(60, 6)
+    X[5] = np.nan
+    url = fill(X)
+    with pytest.warns(atlas.AtlasWarning, match="rows without a vector, which are left out: 1, the first is '5'"):
+        assert len(atlas.apply(alignment, url, out=url)) == 59
+    atlas.switch_store(url)
+    table = lance.dataset(url.removeprefix("lance://")).to_table(filter="id = 7")
+    np.testing.assert_allclose(table.column("vector").to_pylist()[0], alignment(X[7:8])[0], atol=1e-5)
+    assert table.column("title").to_pylist() == ["title 7"]
+    assert atlas.read_vectors(url).space == alignment.target
+    atlas.switch_store(url)
+    atlas.drop_shadow(url)
+    assert lance.dataset(url.removeprefix("lance://")).count_rows() == 60
+    assert store_at(url).dim(SHADOW) == 0
+
+
+@pytest.mark.parametrize("renamed", [1, 2])
+def test_a_switch_that_was_cut_off_is_finished(fill, alignment, renamed):
+    url = fill(rows(20, 6))
+    atlas.apply(alignment, url, out=url)
+    path = Path(url.removeprefix("lance://"))
+    names = [(path, path.with_name(f"{path.name}__swap")), (path.with_name(f"{path.name}__shadow"), path)]
+    for before, after in names[:renamed]:
+        before.rename(after)
+    status = atlas.store_status(url)
+    assert (status["vectors"]["dim"], status["shadow"]["dim"]) == (9, 6)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda url: f"{url}s", "is no Lance dataset - check the path"),
+        (lambda url: f"{url}?vector=x", "has no column 'x', only id, vector, title - name it, as in ?vector=NAME"),
+        (lambda url: f"{url}?vector=title", "has a column 'title' that is no list of fixed size"),
+        (lambda url: "lance://ann:hunter2@host/docs", "is not on this machine - give the path of a folder"),
+    ],
+)
+def test_a_wrong_url_is_told_in_a_sentence(fill, alignment, change, sentence):
+    url = change(fill(rows(5, 6)))
+    with pytest.raises(atlas.AtlasError) as raised:
+        atlas.apply(alignment, url, out=url)
+    assert sentence in str(raised.value) and "hunter2" not in str(raised.value)
+
+
+def test_labels_are_read(fill):
+    assert atlas.read_vectors(f"{fill(rows(3, 6))}?labels=title").classes == ("title 0", "title 1", "title 2")
+
+
+def test_the_page_runs(folder):
+    assert run_page(Path(__file__).parents[1] / "README.md") == 7

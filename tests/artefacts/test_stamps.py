@@ -1,0 +1,151 @@
+"""The space of vectors is written down where they lie, nothing else changes, and another model's are refused."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import planted, space_of
+from pagetools import run_page
+from safetensors.torch import load_file, save_file
+from storetools import CODE, make, rows
+
+import atlas
+from atlas.artefacts.stamps import space_at
+from atlas.cards.space import SPACE_KEY
+from atlas.errors import AtlasError, CardError, NotFoundError, SpaceMismatchError
+
+pytest_plugins = ["plugin_fixtures"]
+DOCS = Path(__file__).parents[2] / "docs"
+OLD, NEW = space_of("old", 6), space_of("new", 6)
+
+
+@pytest.fixture
+def assert_space(monkeypatch):
+    """The file that others copy."""
+    monkeypatch.syspath_prepend(str(DOCS))
+    return importlib.import_module("assert_space")
+
+
+def test_a_file_of_another_program_has_it_beside(tmp_path):
+    path = tmp_path / "docs.faiss"
+    path.write_bytes(b"anything")
+    atlas.stamp_space(path, OLD)
+    assert path.read_bytes() == b"anything"
+    assert json.loads((tmp_path / "docs.faiss.space.json").read_text())["id"] == "old"
+    assert atlas.check_space(path, OLD) == OLD
+    with pytest.raises(SpaceMismatchError, match="Expected vectors of 'new', got those of 'old': name is new there"):
+        atlas.check_space(path, NEW)
+
+
+def test_npy_vectors_are_of_the_space_beside_them(tmp_path):
+    np.save(tmp_path / "x.npy", rows(5, 6))
+    atlas.stamp_space(tmp_path / "x.npy", OLD)
+    assert atlas.read_vectors(tmp_path / "x.npy").space == OLD
+
+
+def test_safetensors_carry_it_and_keep_their_tensors(tmp_path):
+    path = tmp_path / "x.safetensors"
+    tensors = {"vectors": torch.from_numpy(rows(5, 6)), "labels": torch.arange(5)}
+    save_file(tensors, path, {"theirs": "kept"})
+    atlas.stamp_space(path, OLD)
+    assert all(torch.equal(tensor, tensors[name]) for name, tensor in load_file(path).items())
+    assert b'"theirs":"kept"' in path.read_bytes()
+    assert atlas.read_vectors(path).space == OLD
+    atlas.stamp_space(path, NEW)
+    assert space_at(path) == NEW
+
+
+def test_parquet_carries_it_in_the_column_and_keeps_its_rows(tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    parquet = importlib.import_module("pyarrow.parquet")
+    path = tmp_path / "x.parquet"
+    vectors = pa.FixedSizeListArray.from_arrays(pa.array(rows(50, 6).reshape(-1)), 6)
+    table = pa.table({"id": [str(i) for i in range(50)], "vector": vectors, "n": list(range(50))})
+    table = table.replace_schema_metadata({"theirs": "kept"})
+    parquet.write_table(table, path, row_group_size=20)
+    atlas.stamp_space(path, OLD)
+    found = parquet.read_table(path)
+    assert found.equals(table) and found.schema.metadata[b"theirs"] == b"kept"
+    assert found.schema.field("vector").metadata[SPACE_KEY.encode()].decode() == OLD.to_json()
+    assert parquet.ParquetFile(path).num_row_groups == 3
+    assert space_at(path) == OLD
+
+
+def test_a_store_carries_it(tmp_path, plant):
+    plant("lite", CODE)
+    url = make(tmp_path / "a.db", rows(5, 6))
+    with pytest.raises(AtlasError, match="has no stamp that says which space its vectors are of - atlas space stamp"):
+        atlas.check_space(url, OLD)
+    atlas.stamp_space(url, OLD)
+    assert atlas.check_space(url, OLD) == OLD and atlas.read_vectors(url).space == OLD
+    with pytest.raises(AtlasError, match="has vectors of 6 dimensions, and 'x' has 7"):
+        atlas.stamp_space(url, space_of("x", 7))
+
+
+def test_a_space_is_found_where_vectors_are_stored(tmp_path):
+    toy = planted()
+    toy.source.save_pretrained(tmp_path / "vectors")
+    assert space_at(tmp_path / "vectors") == toy.source.space
+
+
+@pytest.mark.parametrize(
+    ("where", "error", "sentence"),
+    [
+        ("nowhere.faiss", NotFoundError, "There is no file '.*nowhere.faiss'"),
+        ("", AtlasError, "is a folder - stamp a file"),
+    ],
+)
+def test_what_cannot_be_stamped_is_told(tmp_path, where, error, sentence):
+    with pytest.raises(error, match=sentence):
+        atlas.stamp_space(tmp_path / where, OLD)
+
+
+def test_a_damaged_stamp_is_told(tmp_path):
+    (tmp_path / "a.faiss").write_text("x")
+    (tmp_path / "a.faiss.space.json").write_text("{")
+    with pytest.raises(CardError, match=r"the space under 'latent_atlas.space' is damaged: not JSON"):
+        space_at(tmp_path / "a.faiss")
+
+
+def test_the_file_to_copy_agrees_with_atlas_on_every_space(assert_space, tmp_path):
+    odd = atlas.Space("odd", 3, "ä", {"b": {"z": 1.5, "a": [True, None, "é\n"]}, "a": 1e-7})
+    for space in (OLD, NEW, odd, atlas.Space("bare", 3)):
+        assert assert_space.fingerprint(json.loads(space.to_json())) == space.fingerprint
+    np.save(tmp_path / "x.npy", rows(5, 6))
+    atlas.stamp_space(tmp_path / "x.npy", OLD)
+    save_file({"vectors": torch.zeros(2, 6)}, tmp_path / "y.safetensors")
+    atlas.stamp_space(tmp_path / "y.safetensors", OLD)
+    for stamp in (tmp_path / "x.npy", tmp_path / "x.npy.space.json", tmp_path / "y.safetensors", OLD.to_json()):
+        for expected in (OLD.fingerprint, OLD.to_json(), json.loads(OLD.to_json())):
+            assert_space.assert_space(rows(5, 6), stamp, expected)
+        with pytest.raises(
+            assert_space.SpaceError, match=f"Vectors are of 'old' .* not of 'new' .{NEW.fingerprint[:12]}"
+        ):
+            assert_space.assert_space(None, stamp, NEW.to_json())
+    with pytest.raises(
+        assert_space.SpaceError, match=r"Vectors have shape \(5, 7\), and their stamp says 6 dimensions"
+    ):
+        assert_space.assert_space(rows(5, 7), OLD.to_json(), OLD.to_json())
+    with pytest.raises(assert_space.SpaceError, match="says nothing of its space"):
+        assert_space.assert_space(None, tmp_path / "z.npy", OLD.to_json())
+    with pytest.raises(assert_space.SpaceError, match=r"\(unknown\)"):
+        assert_space.assert_space(None, atlas.Space("bare", 6).to_json(), atlas.Space("bare", 6).to_json())
+
+
+def test_the_file_to_copy_needs_numpy_alone():
+    found = {
+        line.split()[1]
+        for line in (DOCS / "assert_space.py").read_text().splitlines()
+        if line[:5] in ("impor", "from ")
+    }
+    assert found == {"__future__", "hashlib", "json", "struct", "pathlib", "numpy"}
+
+
+def test_the_page_runs(assert_space, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run_page(DOCS / "space-contract.md") == 5

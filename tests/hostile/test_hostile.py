@@ -1,0 +1,89 @@
+"""Small versions of what is run by hand: changed bytes, inputs that take all there is, and kills."""
+
+from __future__ import annotations
+
+import random
+import warnings
+from pathlib import Path
+
+import pytest
+from fuzz import everything, fuzz
+from inputs import INPUTS, judged
+from mutations import mutated
+from readers import Reader
+
+
+@pytest.fixture
+def client_as_it_was(monkeypatch):
+    """The client of the Hub, which is given answers without a network, as it was afterwards."""
+    import logging
+
+    from huggingface_hub import constants
+    from huggingface_hub.utils import _http, close_session, set_client_factory
+
+    from atlas.hub import client
+
+    for where, names in (
+        (constants, ("ENDPOINT", "HF_HUB_OFFLINE", "HF_HUB_DISABLE_TELEMETRY", "HUGGINGFACE_CO_URL_TEMPLATE")),
+        (client, ("PAUSE", "LONGEST_PAUSE")),
+    ):
+        for name in names:
+            monkeypatch.setattr(where, name, getattr(where, name))
+    yield
+    set_client_factory(_http.default_client_factory)
+    close_session()
+    logging.disable(logging.NOTSET)
+
+
+def test_changed_bytes_are_read_or_refused_in_words(tmp_path, client_as_it_was):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        harness = fuzz(everything(tmp_path), tmp_path / "given", range(3000), seed=0)
+    assert harness.failed == {}
+    assert harness.tried.total() == 3000 and set(harness.tried) == set(harness.known)
+    # Neither is all refused at once, nor all taken.
+    assert 0.2 < harness.refused.total() / 3000 < 0.95
+
+
+def test_a_reader_that_fails_is_noticed_with_the_bytes_that_show_it(tmp_path, client_as_it_was):
+    known = {"bad": Reader(1, "x", [b"abc"], lambda path: {}[path.read_bytes()[:1]])}
+    harness = fuzz(known, tmp_path / "given", range(5), seed=0)
+    [((name, error, place), (number, data))] = harness.failed.items()
+    assert (name, error, number) == ("bad", "KeyError", 0) and place.startswith("test_hostile.py:")
+    assert data == mutated(b"abc", [b"abc"], _same_rng())
+    assert harness.failures.total() == 5
+
+
+def _same_rng() -> random.Random:
+    rng = random.Random(0)
+    rng.choice([b"abc"])
+    return rng
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("a pipe called .npy", "a link to /dev/zero called .parquet", "4 GB of holes called .txt"),
+        *("a card of nesting", "a network with channels of zeros", "pictures of 5,000 x 5,000 as they are"),
+        *("a recipe with 10,000 jobs of which each names another", "a recipe with pairs of 20,000"),
+    ],
+)
+def test_no_input_takes_more_than_a_gigabyte_and_ten_seconds(name, tmp_path: Path):
+    sound, said = judged(INPUTS[name], tmp_path)
+    assert sound, said
+
+
+def test_a_command_that_takes_more_is_noticed(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr("inputs.MEMORY", 2**28)
+    sound, said = judged(INPUTS["a network with padding 850"], tmp_path)
+    assert not sound, said
+
+
+def test_killed_commands_leave_nothing_half_written():
+    import subprocess
+    import sys
+
+    command = [sys.executable, Path(__file__).with_name("kills.py"), "--kills", "3", "--pairs", "3"]
+    done = subprocess.run([*command, "apply over a folder", "run again", "pull to"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "two at once: 3, 0 damaged" in done.stdout
