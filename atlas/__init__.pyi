@@ -36,6 +36,7 @@ from atlas.verbs.aggregate import aggregate as aggregate
 from atlas.verbs.apply import apply as apply
 from atlas.verbs.compare import compare as compare
 from atlas.verbs.compose import compose as compose
+from atlas.verbs.compose import route as route
 from atlas.verbs.encode import encode as encode
 from atlas.verbs.evaluate import evaluate as evaluate
 from atlas.verbs.export import export as export

@@ -28,9 +28,9 @@ FLOORS = [
     ["components"],
     ["models", "plugins"],
     ["artefacts"],
-    ["pictures", "sklearn", "testing"],
+    ["pictures", "routes", "sklearn", "testing"],
     ["verbs"],
-    ["demo", "migration", "recipes", "sharing"],
+    ["demo", "migration", "recipes", "sharing", "site"],
     ["cli"],
 ]
 FLOOR = {package: number for number, floor in enumerate(FLOORS) for package in floor}
@@ -44,7 +44,7 @@ OWNERS = {
     "click": {"cli"},
     "yaml": {"cards"},
     "huggingface_hub": {"hub"},
-    "jinja2": {"hub"},
+    "jinja2": {"hub", "site"},
     "pluggy": {"plugins"},
     "sklearn": {"sklearn"},
 }

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
+import operator
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,8 +18,9 @@ from atlas.artefacts.artefact import Artefact, OnCard, finite_tensors
 from atlas.artefacts.composed import Composed, restored
 from atlas.artefacts.moments import check_many
 from atlas.artefacts.vectors import Vectors
-from atlas.cards.kinds import DOMAIN, AlignmentCard, Metric
+from atlas.cards.kinds import DOMAIN, AlignmentCard, Metric, Part
 from atlas.cards.names import slug
+from atlas.cards.sketch import Sketch
 from atlas.cards.space import Space
 from atlas.components.aligner import Aligner
 from atlas.components.linear import LinearAligner
@@ -46,6 +49,7 @@ class Alignment(Artefact):
         dataset: what the items are from.
         metrics: what was measured of it.
         evaluation: references of what it was measured on, by the part each plays.
+        parts: what it was made of, if it was not fitted itself.
         domain: where the rows it was fitted on lay; None if that was not kept.
     """
 
@@ -59,6 +63,7 @@ class Alignment(Artefact):
     dataset = OnCard[str]()
     metrics = OnCard[tuple[Metric, ...]]()
     evaluation = OnCard[Mapping[str, str]]()
+    parts = OnCard[tuple[Part, ...]]()
 
     card: AlignmentCard
     aligner: Aligner
@@ -145,7 +150,9 @@ class Alignment(Artefact):
 
     def inverse(self) -> Alignment:
         """Return the map from the target back to the source."""
-        fields = {name: getattr(self, name) for name in ("n_pairs", "n_unpaired", "anchors", "dataset", "license")}
+        kept = ("n_pairs", "n_unpaired", "anchors", "dataset", "license", "fitted_on")
+        fields = {name: getattr(self.card, name) for name in kept}
+        fields["parts"] = tuple(replace(part, inverse=not part.inverse) for part in reversed(self.as_parts()))
         name = slug(f"{self.target.id}__{self.source.id}__{self.method}-inverse")
         return Alignment.of(Composed.of([(self.aligner, True)]), self.target, self.source, name, **fields)
 
@@ -211,10 +218,30 @@ def chained(parts: Sequence[Alignment], id: str = "") -> Alignment:
     for first, second in itertools.pairwise(parts):
         second.source.require(first.target, f"Alignment '{second.id}' maps from", f"the vectors '{first.id}' makes")
     aligner = Composed.of([(part.aligner, False) for part in parts])
-    pairs = min(part.n_pairs for part in parts)
-    names = {part.anchors for part in parts}
-    anchors = names.pop() if len(names) == 1 else ""
-    return Alignment.of(aligner, parts[0].source, parts[-1].target, id, n_pairs=pairs, anchors=anchors)
+    return Alignment.of(aligner, parts[0].source, parts[-1].target, id, **_together(parts))
+
+
+def _together(parts: Sequence[Alignment]) -> dict[str, Any]:
+    """Return what the card of a chain says of its parts: what is not known of one of them is not known of all."""
+    said = {
+        name: [getattr(part.card, name) for part in parts] for name in ("anchors", "dataset", "license", "fitted_on")
+    }
+    between = {"dataset": ", ", "license": " AND "}
+    known = {
+        name: sorted({one for value in values for one in value.split(between.get(name))}) if all(values) else []
+        for name, values in said.items()
+    }
+    return {
+        "n_pairs": min(part.n_pairs for part in parts),
+        "n_unpaired": sum(part.n_unpaired for part in parts),
+        "anchors": known["anchors"][0] if len(known["anchors"]) == 1 else "",
+        "dataset": ", ".join(known["dataset"]),
+        "license": " AND ".join(known["license"]),
+        "fitted_on": functools.reduce(operator.or_, map(Sketch.parse, known["fitted_on"])).text()
+        if known["fitted_on"]
+        else "",
+        "parts": tuple(part for one in parts for part in one.as_parts()),
+    }
 
 
 def default_id(source: Space, target: Space, aligner: Aligner) -> str:

@@ -6,14 +6,14 @@ import hashlib
 import html
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Self, TypeVar, overload
 
 from torch import Tensor
 
 from atlas.cards.folder import CARD, MODEL, dump_card, read_card
-from atlas.cards.kinds import Card
+from atlas.cards.kinds import Card, Part
 from atlas.cards.names import slug
 from atlas.errors import AtlasError, in_a_line
 from atlas.hub.cache import SCHEME, Ref
@@ -25,6 +25,7 @@ from atlas.storage.checks import check_file
 from atlas.storage.files import check_target, whole_folder
 from atlas.storage.hashes import known_sha256
 from atlas.storage.header import TensorFile
+from atlas.storage.registry import find_local
 from atlas.storage.tensors import load_tensors, save_tensors
 
 T = TypeVar("T")
@@ -55,6 +56,7 @@ class Artefact:
         plugin: the distribution and version which that component came from; '' if it needs none.
         license: as the Hub spells it; '' if none was named.
         description: a sentence or more, in Markdown.
+        origin: where its tensors are from, if they were loaded: owner/name@commit, or '', and their sha256.
     """
 
     kind: ClassVar[str] = ""
@@ -65,15 +67,26 @@ class Artefact:
     description = OnCard[str]()
 
     card: Any
+    origin: tuple[str, str] = field(default=("", ""), kw_only=True, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         # What describes a file is known when there is one: two artefacts are equal wherever they came from.
         if self.card.sha256 or self.card.hub:
+            object.__setattr__(self, "origin", (self.card.hub, self.card.sha256))
             object.__setattr__(self, "card", replace(self.card, sha256="", tensors={}, hub=""))
 
     def with_card(self, **fields: Any) -> Self:
         """Return the same artefact with other values in some fields of its card, such as `id` or `license`."""
         return replace(self, card=replace(self.card, **fields))
+
+    def as_parts(self) -> tuple[Part, ...]:
+        """Return what anything made of it is made of: its own parts, if it is a map that has some, else itself."""
+        card, (hub, sha256) = self.card, self.origin
+        if self.kind == "alignment" and card.parts:
+            return tuple(card.parts)
+        about = {name: getattr(card, name) for name in ("license", "dataset")}
+        pairs = getattr(card, "n_pairs", 0)
+        return (Part(self.kind, self.id, hub=hub, sha256=sha256, n_pairs=pairs, method=self.method, **about),)
 
     def _repr_html_(self) -> str:
         """Return its card as a notebook shows it; nothing of it becomes HTML."""
@@ -215,7 +228,10 @@ def opened(ref: str | Path, kinds: Sequence[str] = (), **hub: Any) -> tuple[Any,
     if kinds and card.kind not in kinds:
         raise AtlasError(f"'{folder}' is of kind {card.kind} - expected {' or '.join(kinds)}")
     # What a reference to the Hub means was checked by the pull above, in this very call.
-    if not card.sha256 or str(ref).startswith(SCHEME):
+    if str(ref).startswith(SCHEME):
+        commit = folder.parent.name if hub.get("inside") else folder.name
+        return replace(card, hub=f"{Ref.parse(str(ref)).repo}@{commit}"), TensorFile(folder / MODEL)
+    if not card.sha256:
         return card, TensorFile(folder / MODEL)
     return card, check_file(folder, card, known_sha256(folder / MODEL))
 
@@ -245,11 +261,11 @@ def reference(ref: str | Path, revision: str | None = None) -> str | Path:
 
 
 def _like_a_repository(ref: str | Path) -> bool:
-    """Whether a text is 'owner/name' and no path that is there."""
+    """Whether a text is 'owner/name', and neither a path that is there nor owner/id of an entry of the registry."""
     text = str(ref)
     return (
         isinstance(ref, str)
         and text.count("/") == 1
         and not text.startswith((".", "~", "/"))
-        and not Path(ref).exists()
+        and not find_local(ref).exists()
     )

@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 
 from atlas.artefacts.alignment import Alignment
+from atlas.artefacts.anchors import sketch_of
 from atlas.artefacts.artefact import Artefact, OnCard, finite_tensors
 from atlas.artefacts.vectors import Vectors, check_ids_meet
 from atlas.cards.kinds import AtlasCard, Metric
 from atlas.cards.names import slug
+from atlas.cards.sketch import Sketch
 from atlas.cards.space import Space
 from atlas.components.aggregator import Aggregator
 from atlas.errors import AtlasError
@@ -78,7 +80,11 @@ class Atlas(Artefact):
             if aligner.d_target == self.space.dim
             else replace(self.space, id=slug(f"{self.space.id}-{space}"), dim=aligner.d_target)
         )
-        return Alignment.of(aligner, source, shared, slug(f"{self.id}__{space}"), anchors=self.anchors)
+        fields = {name: getattr(self.card, name) for name in ("anchors", "dataset", "license", "fitted_on")}
+        counts = dict(zip((chart.id for chart in self.charts), self.card.n_items, strict=False))
+        fields["n_pairs"] = counts.get(space, 0)
+        fields["parts"] = tuple(replace(part, chart=space) for part in self.as_parts())
+        return Alignment.of(aligner, source, shared, slug(f"{self.id}__{space}"), **fields)
 
     def __call__(self, *views: Vectors) -> Vectors:
         """Combine vectors of several spaces, by item id; an item may be in any number of them.
@@ -137,8 +143,20 @@ class Atlas(Artefact):
         grown = type(self.aggregator).from_config(self.aggregator.config())
         grown.load_state_dict(self.aggregator.state_dict(), spaces)
         items = torch.tensor([number[vectors.ids[i]] for i in rows.tolist()])
-        grown.add(vectors.space.id, vectors.data[rows], items)
-        return replace(self.with_card(charts=(*self.charts, vectors.space)), aggregator=grown)
+        chosen = vectors.take(rows)
+        grown.add(vectors.space.id, chosen.data, items)
+        fitted_on = self.card.fitted_on and (Sketch.parse(self.card.fitted_on) | Sketch.parse(sketch_of(chosen))).text()
+        counted = (*self.card.n_items, len(chosen)) if self.card.n_items else ()
+        about: dict[str, Any] = {
+            "charts": (*self.charts, vectors.space),
+            "n_items": counted,
+            "fitted_on": fitted_on,
+            "parts": self.as_parts(),
+        }
+        name = slug(f"{self.id}-{vectors.space.id}"[:96])
+        # Figures and words are those of the atlas as it was.
+        card = replace(self.card, id=name, metrics=(), evaluation={}, description="", **about)
+        return replace(self, card=card, aggregator=grown, origin=("", ""))
 
     def _which(self, space: Space) -> int:
         for k, chart in enumerate(self.charts):

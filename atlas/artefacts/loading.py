@@ -48,7 +48,8 @@ def save(artefact: Artefact | Encoder, folder: str | Path, *, overwrite: bool = 
 
 def space_card(encoder: Encoder, id: str, **fields: Any) -> SpaceCard:
     """Return the card of the space an encoder makes."""
-    return SpaceCard(id, space=encoder.space(id), config=encoder.config(), plugin=provider(type(encoder)), **fields)
+    about: dict[str, Any] = {"config": encoder.config(), "takes": encoder.takes, "plugin": provider(type(encoder))}
+    return SpaceCard(id, space=encoder.space(id), **about, **fields)
 
 
 def _encoder_from(card: SpaceCard, file: TensorFile) -> Encoder:

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 from atlas.cards.names import SHA256, check_id, current
 from atlas.cards.schema import build
+from atlas.cards.sketch import Sketch
 from atlas.cards.space import Space
 from atlas.errors import AtlasError, CardError, unknown
 
@@ -19,6 +20,7 @@ FORMAT = 1
 # What the names of the tensors begin with that tell where the pairs of a fit lay.
 DOMAIN = "domain."
 
+_LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*|multilingual")
 _HUB = re.compile(r"[\w.-]+/[\w.-]+@[0-9a-f]{40}")
 
 
@@ -36,6 +38,7 @@ class Metric:
 
     `low` and `high` bound a 95 % interval. Without the other two a figure says little: `native` is the same figure for
     the target's own vectors, and `floor` for no alignment at all (of a head: for always naming the commonest class).
+    `overlap` counts those of the n items that were fitted on: such a figure promises nothing of others.
     """
 
     name: str
@@ -47,9 +50,53 @@ class Metric:
     dataset: str = ""
     split: str = ""
     n: int = 0
+    overlap: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", current(self.name))
+
+    @property
+    def held_out(self) -> bool:
+        """Whether, as far as is known, hardly any of its items were fitted on: one in a hundred may be there twice."""
+        return not self.overlap or self.overlap <= self.n / 100
+
+
+@dataclass(frozen=True)
+class Part:
+    """An artefact that another was made of: a map of a chain, or the atlas that was extended or taken apart.
+
+    `inverse` says that it is run backwards, `chart` of which space the map of an atlas is; `hub` and `sha256` are those
+    of the part's own card, as far as they were known.
+    """
+
+    kind: str
+    id: str
+    chart: str = ""
+    inverse: bool = False
+    hub: str = ""
+    sha256: str = ""
+    license: str = ""
+    dataset: str = ""
+    n_pairs: int = 0
+    method: str = ""
+
+    def __post_init__(self) -> None:
+        check_id(self.id)
+        _check_origin(self.sha256, self.hub)
+
+
+def best(metrics: Iterable[Metric], name: str) -> Metric | None:
+    """Return the best figure of a name, one of items that were fitted on only where there is no other."""
+    return min((one for one in metrics if one.name == current(name)), key=rank, default=None)
+
+
+def rank(figure: Metric | None) -> tuple[bool, bool, float]:
+    """Return what figures of one name are sorted by, best first: none last, those of items fitted on before."""
+    if figure is None:
+        return True, True, 0.0
+    # Where the target's own vectors reach less than no alignment does, less is better.
+    less = figure.native is not None and figure.floor is not None and figure.native < figure.floor
+    return False, not figure.held_out, figure.value if less else -figure.value
 
 
 def merged(old: Iterable[Metric], new: Iterable[Metric]) -> tuple[Metric, ...]:
@@ -62,7 +109,7 @@ class Card:
     """What every artefact's card holds.
 
     `sha256` and `tensors` describe the file beside the card; `hub` is where a registry entry without a file of its own
-    is to be had, as owner/name@commit.
+    is to be had, as owner/name@commit; `language` is that of the items, in codes of ISO 639.
     """
 
     kind: ClassVar[str] = ""
@@ -76,15 +123,17 @@ class Card:
     sha256: str = ""
     tensors: Mapping[str, TensorInfo] = field(default_factory=dict)
     hub: str = ""
+    language: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_id(self.id)
-        if self.sha256 and not SHA256.fullmatch(self.sha256):
-            raise CardError(f"sha256 must be 64 lower-case hexadecimal digits, got '{self.sha256}'")
-        if self.hub and not _HUB.fullmatch(self.hub):
-            raise CardError(f"hub must be owner/name@commit with a commit of 40 hexadecimal digits, got '{self.hub}'")
+        _check_origin(self.sha256, self.hub)
+        for code in self.language:
+            if not _LANGUAGE.fullmatch(code):
+                raise CardError(f"language must be a code such as en or pt-BR, or multilingual, got '{code[:40]}'")
         if self.tensors and not self.sha256:
             raise CardError("Tensors are listed but sha256 is missing")
+        Sketch.parse(getattr(self, "fitted_on", ""))
 
     @property
     def method(self) -> str:
@@ -126,12 +175,16 @@ class Card:
 
 @dataclass(frozen=True)
 class SpaceCard(Card):
-    """A space and the encoder that makes it: name, options and, where it has weights, their file."""
+    """A space and the encoder that makes it: name, options and, where it has weights, their file.
+
+    `takes` is the kind of items that the encoder takes: text, images or arrays.
+    """
 
     kind: ClassVar[str] = "space"
 
     space: Space = field(kw_only=True)
     config: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
+    takes: str = field(default="", kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -185,7 +238,8 @@ class AlignmentCard(Card):
     """A fitted map from a source space to a target space, and where it came from.
 
     `n_unpaired` counts the rows of either side whose partner was not known: a method that fits on pairs left them out.
-    `evaluation` says where what its metrics were measured on is: references, as source, target and head.
+    `evaluation` says where what its metrics were measured on is: references, as source, target and head. `fitted_on` is
+    a `Sketch` of the items it was fitted on, `parts` what it was made of, if it was not fitted itself.
     """
 
     kind: ClassVar[str] = "alignment"
@@ -201,13 +255,16 @@ class AlignmentCard(Card):
     dataset: str = field(default="", kw_only=True)
     metrics: tuple[Metric, ...] = field(default=(), kw_only=True)
     evaluation: Mapping[str, str] = field(default_factory=dict, kw_only=True)
+    fitted_on: str = field(default="", kw_only=True)
+    parts: tuple[Part, ...] = field(default=(), kw_only=True)
 
 
 @dataclass(frozen=True)
 class HeadCard(Card):
     """A classifier, a regressor or a decoder on the vectors of one space.
 
-    `evaluation` says where the vectors are that its metrics were measured on, as vectors.
+    `evaluation` says where the vectors are that its metrics were measured on, as vectors; `fitted_on` is a `Sketch` of
+    the items it was trained on.
     """
 
     kind: ClassVar[str] = "head"
@@ -220,6 +277,7 @@ class HeadCard(Card):
     dataset: str = field(default="", kw_only=True)
     metrics: tuple[Metric, ...] = field(default=(), kw_only=True)
     evaluation: Mapping[str, str] = field(default_factory=dict, kw_only=True)
+    fitted_on: str = field(default="", kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -227,6 +285,8 @@ class AtlasCard(Card):
     """Several alignments into one shared space, and the rule that combines them.
 
     `evaluation` says where what its metrics were measured on is: references, as vectors, vectors-2..., and head.
+    `n_items` counts the items that each chart was fitted on, `fitted_on` is a `Sketch` of them all, and `parts` the
+    atlas that was extended, if one was.
     """
 
     kind: ClassVar[str] = "atlas"
@@ -234,17 +294,27 @@ class AtlasCard(Card):
 
     space: Space = field(kw_only=True)
     charts: tuple[Space, ...] = field(kw_only=True)
+    n_items: tuple[int, ...] = field(default=(), kw_only=True)
     aggregator: str = field(kw_only=True)
     config: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
     anchors: str = field(default="", kw_only=True)
     dataset: str = field(default="", kw_only=True)
     metrics: tuple[Metric, ...] = field(default=(), kw_only=True)
     evaluation: Mapping[str, str] = field(default_factory=dict, kw_only=True)
+    fitted_on: str = field(default="", kw_only=True)
+    parts: tuple[Part, ...] = field(default=(), kw_only=True)
 
 
 CARDS: dict[str, type[Card]] = {
     cls.kind: cls for cls in (SpaceCard, AnchorsCard, VectorsCard, MomentsCard, AlignmentCard, HeadCard, AtlasCard)
 }
+
+
+def _check_origin(sha256: str, hub: str) -> None:
+    if sha256 and not SHA256.fullmatch(sha256):
+        raise CardError(f"sha256 must be 64 lower-case hexadecimal digits, got '{sha256}'")
+    if hub and not _HUB.fullmatch(hub):
+        raise CardError(f"hub must be owner/name@commit with a commit of 40 hexadecimal digits, got '{hub}'")
 
 
 def _plain_fields(value: Any) -> dict[str, Any]:
@@ -258,7 +328,7 @@ def _plain_fields(value: Any) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, (Space, Metric, TensorInfo)):
+    if isinstance(value, (Space, Metric, Part, TensorInfo)):
         return _plain_fields(value)
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}

@@ -47,11 +47,13 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "Find": {
         "list": ("listing", "List the artefacts of the registry."),
+        "route": ("listing", "Find the best way between two spaces over published maps."),
         "show": ("listing", "Show the card of an artefact."),
         "check": ("listing", "Report everything that is wrong with artefacts."),
         "space": ("stores", "Write down which space vectors are of, or check it."),
     },
     "Share": {
+        "site": ("listing", "Write registries as pages to look at."),
         "push": ("hub", "Publish an artefact on the Hugging Face Hub."),
         "pull": ("hub", "Download an artefact from the Hub, and check it."),
         "verify": ("hub", "Check an artefact's hashes, numbers and figures."),

@@ -120,7 +120,7 @@ def _out(found: Verb) -> click.Parameter:
 def run_verb(verb: Verb, **values: Any) -> None:
     """Run a verb on what its command was given, write what it makes, and say so."""
     from atlas.artefacts.stores import is_store
-    from atlas.cli.made import tell
+    from atlas.cli.made import own_folder, tell
 
     given = {name: value for name, value in values.items() if name in verb.parameters and value not in (None, ())}
     out, overwrite = values.get("out"), values.get("overwrite", False)
@@ -130,6 +130,8 @@ def run_verb(verb: Verb, **values: Any) -> None:
 
         # Before anything is read.
         check_target(out, overwrite)
+    if values.get("save"):
+        own_folder(given["artefact"])
     if values.get("options"):
         given["options"] = config_of(verb, given)
     # A store is read batch by batch into a store.

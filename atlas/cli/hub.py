@@ -29,6 +29,7 @@ lock_file = click.option(
 @click.option("--tag", default="", metavar="NAME", help="Give the commit a name, such as v1.0.0; it must be new.")
 @click.option("--create-pr", is_flag=True, help="Open a pull request instead of committing.")
 @click.option("--license", default="", metavar="ID", help="Publish it under this licence, such as cc-by-4.0.")
+@click.option("--language", multiple=True, metavar="CODE", help="Language of the items, such as en; may be repeated.")
 @click.option("--message", "commit_message", default="", metavar="TEXT", help="Message of the commit.")
 @click.option(
     "--with-items",
@@ -84,6 +85,7 @@ def push_command(
     The card, the tensors and a README are published, and curve.csv, picture.svg, picture.png and recipe.yaml where they
     are beside the card. Text that people wrote into the README, and files of other names, stay.
     """
+    from atlas.cli.made import tell_overlap
     from atlas.hub.client import quiet
     from atlas.hub.repository import ITEMS
     from atlas.sharing.publishing import push
@@ -96,6 +98,7 @@ def push_command(
     done = push(folder, repo, dry_run=dry_run, evaluated_on=evaluated_on, head=head or "", **how)
     for name in sorted({*ITEMS} & {*done.files}):
         say(f"{name} holds raw items: everybody who can read the repository can read them")
+    tell_overlap(done.metrics)
     if not done.license:
         say("The card names no licence - name one with --license, such as cc-by-4.0")
     if done.told:
@@ -258,9 +261,10 @@ def put_found(query: str, as_json: bool, **wanted: str) -> None:
         return
     sort = wanted.get("sort", "")
     metric = current(sort) if sort not in ("", "downloads", "modified") else "jaccard@10"
-    header = ["kind", "ref", "from", "to", "method", metric, "downloads", "modified", ""]
+    header = ["kind", "ref", "from", "to", "method", metric, "of", "downloads", "modified", ""]
     rows = []
     for one in found:
         about = [one.kind, f"hf://{one.repo}", one.source, one.target, one.method, one.metrics.get(metric)]
+        about.append("items it was fitted on" if metric in one.overlap else "")
         rows.append([*about, one.downloads, one.modified[:10], "private" if one.private else ""])
     put_table(header, rows)

@@ -1,4 +1,4 @@
-"""Commands that read cards alone: list, show and check. They need neither torch nor plugins."""
+"""Commands that read cards: list, show and check, which need neither torch nor plugins, route and site."""
 
 from __future__ import annotations
 
@@ -7,15 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from atlas.cards.kinds import Metric, best, rank
+from atlas.cards.sketch import Sketch
+from atlas.cards.space import Space
 from atlas.cli import params
 from atlas.cli.output import cell, put, put_json, put_table, say, table
 from atlas.errors import in_a_line
+from atlas.routes.uses import use
 
 if TYPE_CHECKING:
+    from atlas.routes.edges import Edge
+    from atlas.routes.paths import Route
     from atlas.storage.registry import Entry
 
 # Of the fields of a card, those a person asks for last.
-LAST = ("plugin", "sha256", "tensors", "hub", "folder")
+LAST = ("plugin", "fitted_on", "sha256", "tensors", "hub", "folder")
 KINDS = ("space", "anchors", "vectors", "moments", "alignment", "head", "atlas")
 
 
@@ -24,20 +30,23 @@ KINDS = ("space", "anchors", "vectors", "moments", "alignment", "head", "atlas")
 @click.option("--kind", type=click.Choice(KINDS), default=None, help="Only artefacts of this kind.")
 @click.option("--source", default="", metavar="ID", help="Only alignments from this space.")
 @click.option("--target", default="", metavar="ID", help="Only alignments to this space.")
+@click.option("--for", "have", default="", metavar="VECTORS", help="Only what maps, reads or makes the space of these.")
 @click.option("--registry", multiple=True, metavar="FOLDER", help="List this folder alone; may be repeated.")
 @click.option("--hub", is_flag=True, help="Search the Hub instead; nothing is downloaded.")
 @click.option("--method", metavar="NAME", help="With --hub: only artefacts that this component made.")
 @click.option("--author", metavar="NAME", help="With --hub: only of this user or organisation.")
-@click.option("--sort", metavar="KEY", help="With --hub: downloads, modified, or a metric such as jaccard@10.")
+@click.option("--sort", metavar="KEY", default="", help="A metric such as jaccard@10; with --hub: downloads, modified.")
 @params.as_json
 def list_command(
     query: tuple[str, ...],
     kind: str | None,
     source: str,
     target: str,
+    have: str,
     registry: tuple[str, ...],
     as_json: bool,
     hub: bool,
+    sort: str,
     **rest: str | None,
 ) -> None:
     """List the artefacts of the registry, or of the Hub, whose card holds every word of QUERY."""
@@ -45,6 +54,9 @@ def list_command(
     if hub:
         from atlas.cli.hub import put_found
 
+        given |= {"sort": sort} if sort else {}
+        if have:
+            raise click.UsageError("--for does not go with --hub")
         return put_found(" ".join(query), as_json, kind=kind or "", source=source, target=target, **given)
     if given:
         raise click.UsageError(f"--{next(iter(given))} goes with --hub")
@@ -54,20 +66,52 @@ def list_command(
     entries = found.list(" ".join(query), kind=kind or "", source=source, target=target)
     if found.unreadable:
         say(f"Note: {params.count(len(found.unreadable), 'card')} cannot be read - 'atlas check' says why")
+    uses = {}
+    if have:
+        space = space_of(have)
+        uses = {entry.folder: use(entry.card, space) for entry in entries}
+        entries = [entry for entry in entries if uses[entry.folder]]
+    if sort:
+        entries.sort(key=lambda entry: rank(figure(entry, sort)))
     if as_json:
         put_json([{**entry.card.to_dict(), "folder": str(entry.folder)} for entry in entries])
     else:
-        put_table(["kind", "id", "from", "to", "method", "dim", "n"], [row(entry) for entry in entries])
+        header = ["kind", "id", "from", "to", "method", "dim", "n", sort, "of", "what it does"]
+        put_table(header, [[*row(entry, sort), uses.get(entry.folder, "")] for entry in entries])
 
 
-def row(entry: Entry) -> list[Any]:
+def space_of(ref: str) -> Space:
+    """Return the space of vectors, of an encoder's card or of a head, by where it is."""
+    from atlas.cards.folder import BARE, CARD, read_card
+    from atlas.errors import AtlasError
+    from atlas.hub.pulling import locate
+
+    folder = locate(ref, ["vectors", "space", "head"], tensors=False)
+    if folder.suffix in BARE and not (folder / CARD).is_file():
+        return params.read_all(ref)[0].space
+    card = read_card(folder)
+    if not isinstance(space := getattr(card, "space", None), Space):
+        raise AtlasError(f"'{ref}' is of kind {card.kind} - give vectors, or the card of an encoder")
+    return space
+
+
+def figure(entry: Entry, name: str) -> Metric | None:
+    """Return the best figure of a name that an entry's card holds."""
+    return best(getattr(entry.card, "metrics", ()), name)
+
+
+def row(entry: Entry, metric: str = "") -> list[Any]:
     """Return what a listing says of an entry."""
     card, spaces = entry.card, entry.spaces
     space = getattr(card, "target", None) or getattr(card, "space", None)
     method = space.encoder if space and card.kind == "space" else card.method
     came_from = spaces.get("source") or (spaces.get("space") if card.kind in ("head", "vectors") else "")
     n = getattr(card, "n", None) or getattr(card, "n_pairs", None)
-    return [card.kind, card.id, came_from, spaces.get("target", ""), method, space.dim if space else None, n]
+    measured = figure(entry, metric)
+    of = "" if measured is None else "items it was fitted on" if not measured.held_out else measured.dataset
+    value = None if measured is None else measured.value
+    dim = space.dim if space else None
+    return [card.kind, entry.name, came_from, spaces.get("target", ""), method, dim, n, value, of]
 
 
 @click.command("show")
@@ -125,6 +169,9 @@ def in_words(name: str, value: Any) -> str:
     if isinstance(value, dict) and {"id", "dim"} <= set(value):
         made_by = f", made by {value['encoder']}" if value.get("encoder") else ""
         return f"{value['id']} ({value['dim']} dimensions{made_by})"
+    if name == "fitted_on":
+        sketch = Sketch.parse(str(value))
+        return f"{'all' if sketch.exact else 'a sample'} of the items, as {len(sketch.pairs)} hashes"
     if name == "tensors":
         return ", ".join(f"{key} {info['dtype']} {info.get('shape', [])}" for key, info in value.items())
     if isinstance(value, dict):
@@ -159,3 +206,77 @@ def check_command(ctx: click.Context, paths: tuple[Path, ...], as_json: bool, **
     said = "1 artefact" if len(found) == 1 else f"{len(found)} artefacts"
     say(f"{said} checked, {len(wrong) or 'none'} with problems")
     ctx.exit(1 if wrong else 0)
+
+
+@click.command("route")
+@click.argument("source")
+@click.argument("target")
+@click.option("--hub", is_flag=True, help="Look on the Hub, too, not only in the registry.")
+@click.option("--metric", default="r2", show_default=True, metavar="NAME", help="The figure on the cards to go by.")
+@click.option("--dataset", default="", metavar="NAME", help="Go by figures of this data set alone.")
+@params.out("Folder for the route, as one alignment.", required=False)
+@params.overwrite
+@params.as_json
+@params.registry
+def route_command(
+    source: str, target: str, out: Path | None, overwrite: bool, as_json: bool, registry: Any, metric: str, **how: Any
+) -> None:
+    """Find the best way from SOURCE to TARGET over published maps.
+
+    Both are ids of spaces, or where vectors of them are. Maps and charts of atlases are followed, also backwards, and
+    spaces are matched by fingerprint. What is kept is estimated before anything is applied: from the held-out figures
+    on the cards, and from moments of SOURCE and TARGET where they are published; a map that keeps r2 forwards is taken
+    to keep 2 - 1/r2 backwards.
+    """
+    from atlas.artefacts.loading import save
+    from atlas.storage.files import check_target
+    from atlas.verbs.compose import find_route, followed, moments_between
+
+    if out is not None:
+        check_target(out, overwrite)
+    found = find_route(source, target, metric=metric, **how)
+    chosen = found[0]
+    if out is not None or moments_between(*found):
+        chosen, alignment = followed(found, metric)
+    if out is not None:
+        save(alignment, out, overwrite=overwrite)
+    put_route(chosen, metric, as_json)
+    if out is not None:
+        params.wrote(f"alignment '{alignment.id}' of {params.count(len(chosen.edges), 'map')}", out)
+
+
+def put_route(route: Route, metric: str, as_json: bool) -> None:
+    """Print the maps of a route, what each keeps, and what is expected of the whole."""
+    steps = [step(edge) for edge in route.edges]
+    if as_json:
+        put_json({"metric": metric, "estimated": route.keeps, "told_by": route.told_by, "steps": steps})
+        return
+    header = ["from", "to", "by", "backwards", "method", metric, "license", "ref"]
+    put_table(header, [[one[name] or "" for name in [*header[:5], "keeps", *header[6:]]] for one in steps])
+    if route.keeps is None:
+        say(f"Note: a map of it has no {metric} of held-out items on its card, so that what is kept is not known")
+    else:
+        put(f"\nEstimated {metric}: {route.keeps:.4f}, by {route.told_by}")
+
+
+def step(edge: Edge) -> dict[str, Any]:
+    """Return what is told of an edge."""
+    about: dict[str, Any] = {"from": edge.source.id, "to": edge.target.id, "by": edge.card.id, "chart": edge.chart}
+    about |= {"backwards": edge.inverse, "method": edge.card.method, "keeps": edge.keeps}
+    return about | {"license": edge.card.license, "ref": str(edge.ref)}
+
+
+@click.command("site")
+@click.argument("registries", nargs=-1, metavar="[REGISTRY]...", type=click.Path(path_type=Path))
+@params.out("Folder for the pages.")
+@params.overwrite
+def site_command(registries: tuple[Path, ...], out: Path, overwrite: bool) -> None:
+    """Write registries as pages to look at: a listing, a page for each artefact and space, and the graph of spaces.
+
+    The pages work from the folder and on any host of static files, and load nothing from elsewhere. Without a REGISTRY,
+    they show those of ATLAS_REGISTRY and the shipped one.
+    """
+    from atlas.site.pages import site
+
+    shown = site(registries, out, overwrite=overwrite)
+    params.wrote(f"a site of {params.count(shown, 'artefact')}", out, f"open {out / 'index.html'}")

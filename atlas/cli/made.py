@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from atlas.cards.kinds import Metric, merged
-from atlas.cli.output import put_json, put_table
+from atlas.cli.output import put_json, put_table, say
 from atlas.cli.params import count, tell_numbered, wrote
 from atlas.errors import AtlasError
 
@@ -61,6 +62,7 @@ def tell(verb: Verb, made: Any, values: Mapping[str, Any], given: Mapping[str, A
             wrote("the predictions", out)
         if values.get("save"):
             record(given["artefact"], made)
+        tell_overlap(made)
         empty = "The items have no classes to compare with" if verb.name == "stitch" else "Nothing was measured"
         put_figures(made, values["as_json"], empty)
 
@@ -82,14 +84,36 @@ def described(made: Any) -> str:
     return f"alignment '{made.id}' ({made.source.dim} to {made.target.dim} dimensions{fitted})"
 
 
+def own_folder(ref: str) -> Path:
+    """Return the folder of an artefact that may be written to; what is on the Hub, or cached of it, may not."""
+    from atlas.cards.folder import MODEL, read_card
+    from atlas.hub.cache import SCHEME, cached
+    from atlas.hub.pulling import locate
+
+    where = ref if ref.startswith(SCHEME) else ""
+    if not where:
+        folder = locate(ref, ["alignment", "head", "atlas"], tensors=False)
+        where = cached(folder)
+        if not where and not (folder / MODEL).exists() and (hub := read_card(folder).hub):
+            where = f"{SCHEME}{hub}"
+    if where:
+        raise AtlasError(f"'{ref}' is not yours to write to - pull it with 'atlas pull {where} --to FOLDER' first")
+    return folder
+
+
+def tell_overlap(found: Iterable[Any]) -> None:
+    """Say how many of the items that figures were measured on were fitted on."""
+    wrong = [(one.overlap or 0, one.n) for one in found if isinstance(one, Metric) and not one.held_out]
+    overlap, n = max(wrong, default=(0, 0))
+    if overlap:
+        say(f"Note: it was fitted on {overlap:,} of the {n:,} items it is measured on - measure it on others")
+
+
 def record(ref: str, found: Iterable[Metric]) -> None:
     """Write figures into the card of an artefact, in place of those of the same name, data set and split."""
     from atlas.artefacts.loading import load, save
-    from atlas.hub.pulling import locate
 
-    if ref.startswith("hf://"):
-        raise AtlasError(f"'{ref}' is not yours to write to - pull it with 'atlas pull {ref} --to FOLDER' first")
-    folder = locate(ref, ["alignment", "head", "atlas"])
+    folder = own_folder(ref)
     measured: Artefact = load(folder)
     save(measured.with_card(metrics=merged(measured.card.metrics, found)), folder, overwrite=True)
     wrote("the figures", folder)

@@ -135,6 +135,17 @@ def commit_of(text: object, ref: Ref) -> str:
     return str(text)
 
 
+def cached(folder: Path) -> str:
+    """Return the reference of a folder in the client's cache, hf://owner/name@commit; '' for any other folder."""
+    from huggingface_hub import constants
+
+    folder, root = folder.resolve(), Path(constants.HF_HUB_CACHE).resolve()
+    if root not in folder.parents:
+        return ""
+    found = re.match(r"models--([^/]+?)--([^/]+)/snapshots/([0-9a-f]{40})", folder.relative_to(root).as_posix())
+    return f"{SCHEME}{found[1]}/{found[2]}@{found[3]}" if found else SCHEME
+
+
 class Cache:
     """The part of the client's cache that belongs to one repository."""
 

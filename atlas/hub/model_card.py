@@ -21,6 +21,13 @@ LIBRARY = "latent-atlas"
 # Tags that publishers of alignments use, so that these appear beside theirs.
 ALIGNMENT_TAGS = ("vector-alignment", "embedding-translation", "vector-conversion", "embeddings")
 TAG = "atlas:"
+# The paper of a method, by its number on arXiv.
+PAPERS = {
+    "relative": "2209.15430",
+    **dict.fromkeys(("procrustes", "linear", "linear-orthogonal"), "2311.00664"),
+    **dict.fromkeys(("relative-mean", "relative-concat"), "2311.06547"),
+    "generalized-procrustes": "2602.06205",
+}
 _HUB_ID = re.compile(r"[A-Za-z0-9_][\w.-]*/[A-Za-z0-9_][\w.-]{0,95}")
 # Licences the Hub knows by name; any other is declared as 'other' with its name beside it.
 _LICENSES = (
@@ -30,6 +37,11 @@ _LICENSES = (
     "lgpl-3.0 mpl-2.0 ms-pl ncsa odbl odc-by openrail pddl unlicense wtfpl zlib unknown other"
 )
 LICENSES = frozenset(_LICENSES.split())
+
+
+def paper(card: Card) -> str:
+    """Return the number on arXiv of the paper that a method is of, '' where it is of none."""
+    return PAPERS.get(card.method, "") if card.kind in ("alignment", "atlas") else ""
 
 
 def spaces_of(card: Card) -> dict[str, list[Space]]:
@@ -55,6 +67,7 @@ def tags(card: Card) -> list[str]:
         f"{TAG}kind:{card.kind}",
     ]
     found += [f"{TAG}{part}:{space.id}" for part, spaces in spaces_of(card).items() for space in spaces]
+    found += [f"arxiv:{paper(card)}"] if paper(card) else []
     return found + ([f"{TAG}method:{card.method}"] if card.method else [])
 
 
@@ -72,21 +85,26 @@ def metadata(card: Card, base_models: Sequence[str] = ()) -> dict[str, Any]:
         found |= {"license": "other", "license_name": card.license}
     found["tags"] = tags(card)
     dataset = getattr(card, "dataset", "")
-    if re.fullmatch(r"[\w.-]+(/[\w.-]+)?", dataset):
-        found["datasets"] = [dataset]
+    datasets = dataset.split(", ")
+    if all(re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) for name in datasets):
+        found["datasets"] = datasets
+    if card.language:
+        found["language"] = list(card.language)
     metrics: Sequence[Metric] = getattr(card, "metrics", ())
     if metrics:
         found["metrics"] = list(dict.fromkeys(metric.name for metric in metrics))
         found["model-index"] = [{"name": card.id, "results": _results(metrics)}]
     if base_models:
-        found["base_model"] = list(base_models)
+        found |= {"base_model": list(base_models), "base_model_relation": "adapter"}
     return found
 
 
 def _results(metrics: Sequence[Metric]) -> list[dict[str, Any]]:
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for m in metrics:
-        figure = {"type": m.name, "value": m.value, "name": m.name}
+        figure: dict[str, Any] = {"type": m.name, "value": m.value, "name": m.name}
+        if not m.held_out:
+            figure["args"] = {"overlap": m.overlap}
         groups.setdefault((m.dataset or "unnamed", m.split), []).append(figure)
     return [
         {

@@ -9,23 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from atlas.cards.kinds import Card
+from atlas.cards.space import Space
 from atlas.errors import in_a_line
-from atlas.hub.model_card import spaces_of
+from atlas.hub.model_card import paper, spaces_of
 
 _NAME = re.compile(r"[A-Za-z0-9_.@:/+-]*")
 # What Markdown or HTML would read as something else than text, wherever it stands.
 _MARKUP = {**{char: f"\\{char}" for char in "\\|`*_[]~$"}, "&": "&amp;", "<": "&lt;", ">": "&gt;"}
 # The beginning of a heading, a list or a line across.
 _LEADING = re.compile(r"^(\d{1,9}(?=[.)](?:\s|$))|(?=#|[-+=](?:[-+=\s]|$)))")
-_CALLS = {
-    "alignment": ("alignment", "mapped = alignment(vectors)"),
-    "atlas": ("merged", "shared = merged(vectors_of_one_space, vectors_of_another)"),
-    "head": ("head", "classes = head.predict(vectors)"),
-    "space": ("encoder", "vectors = list(encoder.encode(items))"),
-    "anchors": ("anchors", "print(len(anchors), anchors.ids[:3])"),
-    "vectors": ("vectors", "print(vectors.data.shape, vectors.ids[:3])"),
-    "moments": ("moments", "alignment = atlas.fit('linear', moments=moments)"),
-}
+_PLUGIN = re.compile(r"(latent-atlas-[a-z0-9-]+)( .*)?")
+_ITEMS = {"text": '["A first sentence.", "And another one."]', "images": "torch.rand(3, 3, 32, 32)"}
 
 
 def body(
@@ -46,7 +40,48 @@ def body(
     about |= {"plain_map": card.plain, "only_map": card.plain or not card.tensors}
     about |= {"domain": "domain.root" in card.tensors, "moments": moments}
     files = {"extras": extras, "items": items, "curve": curve, "recipe": extras.get("recipe.yaml", "")}
-    return str(_template().render(card=card, repo=repo, call=_CALLS[card.kind], **about, **files))
+    plugin = None if about["plain_map"] else _PLUGIN.fullmatch(card.plugin)
+    about |= {"install": f"latent-atlas {plugin[1]}" if plugin else "latent-atlas", "paper": paper(card)}
+    return str(_template().render(card=card, repo=repo, code=example(card, repo), **about, **files))
+
+
+def example(card: Any, repo: str) -> str:
+    """Return Python that loads an artefact and uses it, and runs as it is."""
+    name = {"atlas": "merged", "space": "encoder"}.get(card.kind, card.kind)
+    lines = ["", f'{name} = atlas.load("hf://{repo}")', *_used(card)]
+    return "\n".join(["import atlas", *["import torch"] * any("torch." in line for line in lines), *lines])
+
+
+def _used(card: Any) -> list[str]:
+    if card.kind == "alignment":
+        mapped = f"mapped = alignment(vectors)  # (n, {card.source.dim}) to (n, {card.target.dim})"
+        return [f"vectors = {_vectors(card, 'source', card.source)}", mapped]
+    if card.kind == "atlas":
+        own = f"atlas.Vectors.of(torch.randn(3, {card.charts[0].dim}), merged.charts[0])  # in place of yours"
+        return [f"vectors = {_published(card, 'vectors') or own}", "shared = merged(vectors)  # and those of others"]
+    if card.kind == "head":
+        named = ["classes = [head.classes[i] for i in head.predict(vectors)]"] if card.classes else []
+        return [f"vectors = {_vectors(card, 'vectors', card.space)}", "scores = head(vectors)", *named]
+    if card.kind == "space":
+        shape = card.space.identity.get("shape") or card.config.get("input_shape")
+        sound = isinstance(shape, (list, tuple)) and shape and all(type(n) is int and n > 0 for n in shape)
+        rows = f"torch.rand(3, {', '.join(map(str, shape if sound else [card.space.dim]))})"
+        items = rows if sound else _ITEMS.get(card.takes, rows)
+        return [f"items = {items}  # in place of yours", "vectors = torch.cat(list(encoder.encode(items)))"]
+    if card.kind == "moments":
+        return ["alignment = atlas.fit('linear', moments=moments)"]
+    shape = [] if card.kind == "anchors" else ["print(vectors.data.shape)"]
+    return [f"print(len({card.kind}), {card.kind}.ids[:3])", *shape]
+
+
+def _vectors(card: Any, part: str, space: Space) -> str:
+    return _published(card, part) or f"torch.randn(3, {space.dim})  # in place of yours, of {space.id}"
+
+
+def _published(card: Any, part: str) -> str:
+    """Return the code that loads what a card says it was measured on; '' where it does not say so."""
+    ref = card.evaluation.get(part, "")
+    return f'atlas.load("{ref}")' if ref.startswith("hf://") and _NAME.fullmatch(ref) else ""
 
 
 @functools.cache

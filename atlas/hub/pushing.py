@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -91,13 +91,15 @@ def push_folder(
     return done
 
 
-def sound_card(folder: Path, license: str = "", given: Card | None = None) -> Card:
+def sound_card(folder: Path, license: str = "", given: Card | None = None, language: Sequence[str] = ()) -> Card:
     """Return the card of a folder that may be published: whole, finite, true to its tensors, and without local paths.
 
-    A licence takes the place of the card's; the Hub knows those it lists in lower case only. A card that is given takes
-    the place of that in the folder.
+    A licence and languages take the place of the card's; the Hub knows the licences it lists in lower case only. A card
+    that is given takes the place of that in the folder.
     """
     card = replace(given or read_card(folder), hub="")
+    if language:
+        card = replace(card, language=tuple(language))
     if license:
         card = replace(card, license=license.lower() if license.lower() in LICENSES else license)
     if card.sha256:
@@ -211,7 +213,8 @@ def _plan(
     if tag and tag in target.tags and (changed or target.tags[tag] != target.head):
         raise AtlasError(f"'{target.ref}' has a tag '{tag}' already, at {target.tags[tag][:12]} - choose another")
     sizes = {n: data.stat().st_size if isinstance(data, Path) else len(data) for n, data in files.items()}
-    return Push(target.ref, files, changed, text, target.head, sizes=sizes, license=card.license)
+    about: dict[str, Any] = {"license": card.license, "metrics": getattr(card, "metrics", ())}
+    return Push(target.ref, files, changed, text, target.head, sizes=sizes, **about)
 
 
 def _moments(beside: Mapping[str, Path], target: Target) -> Card | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from atlas.cards.folder import CARD, MODEL
+from atlas.cards.kinds import Metric
 from atlas.errors import AtlasError, NotFoundError
 from atlas.hub.cache import MOMENTS, Cache, Listed, Ref, Source, commit_of, listed
 from atlas.hub.client import clean, client, endpoint, patiently
@@ -33,6 +34,7 @@ class Push:
         url: the page of a pull request; '' if none was opened.
         license: what the card names; '' if it names none.
         told: the folder whose own card got the figures that were measured; '' if none did.
+        metrics: the figures on its card.
     """
 
     ref: Ref
@@ -45,6 +47,7 @@ class Push:
     sizes: dict[str, int] = field(default_factory=dict)
     license: str = ""
     told: str = ""
+    metrics: tuple[Metric, ...] = ()
 
     @property
     def pinned(self) -> str:

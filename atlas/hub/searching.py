@@ -24,7 +24,10 @@ _FIELDS = ["cardData", "downloads", "lastModified", "private", "sha", "tags"]
 
 @dataclass(frozen=True)
 class Found:
-    """An artefact on the Hub, as its tags and metadata describe it; nothing of it has been downloaded or checked."""
+    """An artefact on the Hub, as its tags and metadata describe it; nothing of it has been downloaded or checked.
+
+    `overlap` names those of its metrics that were measured on items it was fitted on.
+    """
 
     repo: str
     commit: str
@@ -36,6 +39,7 @@ class Found:
     downloads: int = 0
     modified: str = ""
     metrics: Mapping[str, float] = field(default_factory=dict)
+    overlap: tuple[str, ...] = ()
 
 
 def search(
@@ -81,7 +85,8 @@ def _order(sort: str) -> Any:
     if sort == "modified":
         # Sorting is stable in the name where two were modified in the same moment.
         return lambda one: ([-ord(char) for char in one.modified], one.repo)
-    return lambda one: (-one.metrics.get(current(sort), float("-inf")), one.repo)
+    name = current(sort)
+    return lambda one: (name in one.overlap, -one.metrics.get(name, float("-inf")), one.repo)
 
 
 def _text(one: Found) -> str:
@@ -96,6 +101,7 @@ def _found(row: Any) -> Found:
             name, _, value = str(tag).removeprefix(TAG).partition(":")
             named[name] = f"{named[name]}, {clean(value)}" if name in named else clean(value, limit=100)
     data = row.card_data.to_dict() if row.card_data else {}
+    best = _metrics(data.get("model-index"))
     return Found(
         repo=clean(row.id),
         commit=clean(row.sha or ""),
@@ -106,20 +112,25 @@ def _found(row: Any) -> Found:
         private=bool(row.private),
         downloads=int(row.downloads or 0),
         modified=row.last_modified.isoformat() if row.last_modified else "",
-        metrics=_metrics(data.get("model-index")),
+        metrics={name: -value for name, (_, value) in best.items()},
+        overlap=tuple(name for name, (overlap, _) in best.items() if overlap),
     )
 
 
-def _metrics(index: Any) -> dict[str, float]:
-    """Return the best figure of each metric of a model index, whatever else others have put there."""
-    best: dict[str, float] = {}
+def _metrics(index: Any) -> dict[str, tuple[bool, float]]:
+    """Return of each metric of a model index whether its best figure is of items fitted on, and minus that figure.
+
+    A figure that is not comes first; others may have put there whatever they like.
+    """
+    best: dict[str, tuple[bool, float]] = {}
     for model in index if isinstance(index, list) else []:
         for result in model.get("results", []) if isinstance(model, dict) else []:
             for metric in result.get("metrics", []) if isinstance(result, dict) else []:
                 name, value = (metric.get("type"), metric.get("value")) if isinstance(metric, dict) else (None, None)
                 if isinstance(name, str) and isinstance(value, (int, float)):
-                    name = current(clean(name))
-                    best[name] = max(float(value), best.get(name, float("-inf")))
+                    args, name = metric.get("args"), current(clean(name))
+                    found = (isinstance(args, dict) and bool(args.get("overlap")), -float(value))
+                    best[name] = min(found, best.get(name, found))
     return best
 
 
@@ -135,7 +146,8 @@ class Indexed:
 def index(author: str, folder: str | Path, *, remove_all: bool = False, token: str | bool | None = None) -> Indexed:
     """Rebuild the entries of a registry that stand for what an author has on the Hub.
 
-    Each entry is a card that points to a commit; tensors are pulled when they are used. Entries of repositories that
+    Each entry is a card that points to a commit; tensors are pulled when they are used. One whose id another owner has
+    in the registry lies beside that, as owner--id, and is found as owner/id. Entries of repositories that
     the Hub says are gone are removed, once the others are written; entries that hold tensors, those of others, and
     those whose repository could not be read are left alone.
 
@@ -167,6 +179,8 @@ def index(author: str, folder: str | Path, *, remove_all: bool = False, token: s
             skipped[one.repo] = str(error)
             continue
         entry = root / FOLDERS[card.kind] / card.id
+        if not wanted.get(entry) and _other(entry, author):
+            entry = entry.with_name(f"{found.ref.repo.partition('/')[0]}--{card.id}")
         taken = wanted.get(entry) or _other(entry, author)
         if taken:
             skipped[one.repo] = f"{card.kind} '{card.id}' is that of '{taken.hub or entry}' already"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from atlas.cards.kinds import AlignmentCard, Card, Metric, merged
+from atlas.cards.sketch import Sketch
 from atlas.errors import AtlasError
 from atlas.hub.cache import SCHEME
 from atlas.hub.pulling import pull
@@ -77,8 +79,9 @@ def _drawn(
     metric = _chosen(measures)
     if fitted_on:
         pairs = [read_vectors(ref) for ref in fitted_on]
-        _check_apart(pairs[0], views["source"])
-        points = list(curve(card, pairs, views, metric.name))
+        ids = fitted_items(card, pairs)
+        _check_apart(ids, pairs[0].dataset, views["source"])
+        points = list(curve(card, pairs, ids, views, metric.name))
     made = {CURVE: table(points, metric.name).encode()} if points else {}
     if picture := png(measures, points, metric):
         made[PICTURE] = picture
@@ -97,10 +100,37 @@ def _reached(card: Card, refs: Sequence[str], token: str | bool | None) -> tuple
     return pinned, load_parts({part: one.folder for part, one in pulled.items()})
 
 
-def _check_apart(fitted: Any, held_out: Any) -> None:
+def fitted_items(card: AlignmentCard, views: Sequence[Any]) -> list[str]:
+    """Return the items of paired vectors that an alignment was fitted on, as far as its card or its anchors tell.
+
+    Raises:
+        AtlasError: it was fitted on some of them, and neither says on which.
+    """
+    from atlas.artefacts.anchors import fitted_rows
+    from atlas.artefacts.loading import load
+    from atlas.artefacts.vectors import paired
+
+    X = paired(*views)[0]
+    if len(X) == card.n_pairs or not card.fitted_on:
+        return list(X.ids)
+    if Sketch.parse(card.fitted_on).exact:
+        known = fitted_rows(card.fitted_on, X)
+        return [item for item, fitted in zip(X.ids, known, strict=True) if fitted]
+    with contextlib.suppress(AtlasError):
+        drawn = set(load(card.anchors, "anchors").ids)
+        return [item for item in X.ids if item in drawn]
+    if card.n_unpaired:
+        return list(X.ids)
+    raise AtlasError(
+        f"Alignment '{card.id}' was fitted on {card.n_pairs:,} pairs, of the {len(X):,} given, and it is not known on "
+        "which - give vectors of those alone"
+    )
+
+
+def _check_apart(ids: Sequence[str], dataset: str, held_out: Any) -> None:
     # Rows of bare files are only numbered, so their ids say nothing without a data set.
-    both = set(fitted.ids) & set(held_out.ids)
-    if both and fitted.dataset and fitted.dataset == held_out.dataset:
+    both = set(ids) & set(held_out.ids)
+    if both and dataset and dataset == held_out.dataset:
         raise AtlasError(
             f"{len(both)} of the {len(held_out):,} items it is evaluated on are among those it was fitted on, such as "
             f"{min(both)!r} - evaluate on others"
@@ -115,12 +145,15 @@ def _chosen(measured: Sequence[Metric]) -> Metric:
     )
 
 
-def curve(card: AlignmentCard, fitted: Sequence[Any], views: dict[str, Any], metric: str) -> Iterator[Point]:
+def curve(
+    card: AlignmentCard, fitted: Sequence[Any], ids: Sequence[str], views: dict[str, Any], metric: str
+) -> Iterator[Point]:
     """Fit the same method on growing random subsets of the pairs, and measure each on the same held-out items.
 
     Args:
         card: names the method and its options.
         fitted: vectors of the source and the target.
+        ids: the items of them to draw from.
         views: source, target and head to measure on.
         metric: what to measure.
 
@@ -137,14 +170,14 @@ def curve(card: AlignmentCard, fitted: Sequence[Any], views: dict[str, Any], met
     card.source.require(X.space, f"Alignment '{card.id}' maps from", "the vectors it was fitted on")
     card.target.require(Y.space, f"Alignment '{card.id}' maps to", "the vectors it was fitted on")
     generator = torch.Generator().manual_seed(0)
-    most = min(len(X), card.n_pairs or len(X))
+    most = min(len(ids), card.n_pairs or len(ids))
     for size in [*(s for s in SIZES if s < most), most]:
         values = []
-        for _ in range(1 if size == len(X) else DRAWS):
-            rows = torch.randperm(len(X), generator=generator)[:size].sort().values
+        for _ in range(1 if size == len(ids) else DRAWS):
+            rows = torch.randperm(len(ids), generator=generator)[:size].sort().values
             try:
                 # As anchors, not cut down to these rows: a method that fits on seeds looks at all others, too.
-                some = [X.ids[row] for row in rows.tolist()]
+                some = [ids[row] for row in rows.tolist()]
                 made = fit(card.aligner, source=fitted[0], target=fitted[1], anchors=some, **card.config)
             except AtlasError:
                 if size == most:

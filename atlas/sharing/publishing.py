@@ -38,6 +38,7 @@ def push(
     token: str | bool | None = None,
     dry_run: bool = False,
     license: str = "",
+    language: Sequence[str] = (),
     with_items: str | Path | None = None,
     with_moments: MomentsLike | None = None,
     few: bool = False,
@@ -64,6 +65,7 @@ def push(
         token: None for the one you are logged in with.
         dry_run: change nothing, and return what would be pushed.
         license: to publish it under, such as cc-by-4.0; '': the one that the card names.
+        language: of the items, such as en; none: those that the card names.
         with_items: a .txt, .csv, .tsv, .jsonl or .parquet file of raw items to publish, as items.txt and so on.
         with_moments: moments to publish beside an alignment, from which others can fit it again with their own pairs.
         few: publish moments, or the domain of a map, of fewer than 10 rows for each dimension, which give these away.
@@ -80,10 +82,10 @@ def push(
     with tempfile.TemporaryDirectory() as temporary:
         how["moments"] = _beside(found, with_moments, few, license, Path(temporary) / "beside")
         if isinstance(artefact, (str, Path)) and found.kind != "moments":
-            return _push(Path(artefact), repo, on, fitted_on, license, how)
+            return _push(Path(artefact), repo, on, fitted_on, (license, language), how)
         folder = Path(temporary) / slug(repo.split("/")[-1])
         save(found, folder)
-        return replace(_push(folder, repo, on, fitted_on, license, how), told="")
+        return replace(_push(folder, repo, on, fitted_on, (license, language), how), told="")
 
 
 def _published(artefact: str | Path | Artefact | Encoder, few: bool) -> Any:
@@ -110,9 +112,10 @@ def _beside(found: Any, given: MomentsLike | None, few: bool, license: str, fold
 
 
 def _push(
-    folder: Path, repo: str, on: Sequence[str], fitted_on: Sequence[str], license: str, how: dict[str, Any]
+    folder: Path, repo: str, on: Sequence[str], fitted_on: Sequence[str], said: tuple[Any, ...], how: dict[str, Any]
 ) -> Push:
-    card = sound_card(folder, license)
+    license, language = said
+    card = sound_card(folder, license, language=language)
     if fitted_on and (len(fitted_on) != 2 or not on or card.kind != "alignment"):
         raise AtlasError(
             "A learning curve is that of an alignment, and needs vectors of the source and of the target that it was "

@@ -162,11 +162,23 @@ def _figures(folder: Path, card: Any, data: dict[str, str]) -> Iterator[Check]:
     try:
         views = load_parts(data)
         found = {metric.name: metric for metric in figures(folder, card, views, measurable(card.metrics, views))}
+        yield _held_out(list(found.values()))
     except AtlasError as error:
         yield Check("figures", None, f"could not be measured again: {error}")
         return
     for metric in card.metrics:
         yield _compared(metric, found.get(metric.name), card.metrics)
+
+
+def _held_out(found: Sequence[Metric]) -> Check:
+    """Say how many of the items measured on were fitted on."""
+    most = max(found, key=lambda one: -1 if one.overlap is None else one.overlap)
+    if most.overlap is None:
+        return Check("held out", None, "the card does not say on which items it was fitted")
+    of = f"of the {most.n:,} items it is measured on"
+    if most.held_out:
+        return Check("held out", True, f"it was fitted on {most.overlap or 'none'} {of}")
+    return Check("held out", False, f"it was fitted on {most.overlap:,} {of} - measure it on others")
 
 
 def _compared(said: Metric, found: Metric | None, metrics: Sequence[Metric]) -> Check:

@@ -53,6 +53,16 @@ class Entry:
     folder: Path
 
     @property
+    def owner(self) -> str:
+        """Who published it; '' for an artefact of one's own."""
+        return self.card.hub.partition("/")[0]
+
+    @property
+    def name(self) -> str:
+        """What it is called: its id, after its owner's name and '/' where it has one."""
+        return f"{self.owner}/{self.card.id}" if self.owner else self.card.id
+
+    @property
     def spaces(self) -> dict[str, str]:
         """The ids of the spaces a card names: source and target, or those its vectors are in."""
         card = self.card
@@ -104,7 +114,7 @@ class Registry:
             except AtlasError:
                 self.unreadable.append(folder)
                 continue
-            key = (entry.card.kind, entry.card.id)
+            key = (entry.card.kind, entry.name)
             if key not in seen:
                 seen.add(key)
                 yield entry
@@ -135,34 +145,36 @@ class Registry:
         """Return the folder of an artefact by its id.
 
         Args:
-            id: of the artefact.
+            id: of the artefact, or owner/id.
             kinds: the kinds that will do; none: any.
 
         Raises:
             NotFoundError: no entry of that id; the message names the nearest.
-            AtlasError: entries of several kinds in one folder have the id.
+            AtlasError: entries of several kinds or owners in one folder have the id.
         """
         for folder in self.folders:
             matches = Registry(folder).of_id(id, kinds)
             if len(matches) > 1:
-                found = ", ".join(f"{entry.card.kind} in '{entry.folder}'" for entry in matches)
-                raise AtlasError(f"'{id}' is the id of several artefacts: {found} - give the folder")
+                found = ", ".join(f"{entry.card.kind} '{entry.name}' in '{entry.folder}'" for entry in matches)
+                raise AtlasError(f"'{id}' is the id of several artefacts: {found} - give the folder, or owner/id")
             if matches:
                 return matches[0].folder
-        known = {entry.card.id for entry in self.entries() if not kinds or entry.card.kind in kinds}
+        known = {entry.name for entry in self.entries() if not kinds or entry.card.kind in kinds}
         near = difflib.get_close_matches(id, known, n=1)
         hint = f"did you mean '{near[0]}'?" if near else "see 'atlas list'"
         what = " or ".join(kinds) or "artefact"
         raise NotFoundError(f"There is no folder '{id}', and no {what} of that id in the registry - {hint}")
 
     def of_id(self, id: str, kinds: Sequence[str] = ()) -> builtins.list[Entry]:
-        """Return the entries of an id, of these kinds or of any."""
+        """Return the entries of an id, or owner/id, of these kinds or of any."""
+        bare = id.rpartition("/")[2]
 
         def right(entry: Entry) -> bool:
-            return entry.card.id == id and (not kinds or entry.card.kind in kinds)
+            return id in (entry.name, entry.card.id) and (not kinds or entry.card.kind in kinds)
 
         # Artefacts nearly always lie in a folder of their own id: few cards need to be read.
-        named = [entry for entry in self.entries(f for f in self.artefacts() if f.name == id) if right(entry)]
+        folders = (f for f in self.artefacts() if f.name.rpartition("--")[2] == bare)
+        named = [entry for entry in self.entries(folders) if right(entry)]
         return named if len(named) == 1 else [entry for entry in self.entries() if right(entry)]
 
     def check(self) -> dict[Path, builtins.list[str]]:
@@ -172,10 +184,10 @@ class Registry:
         for folder in self.artefacts():
             found[folder] = problems(folder)
             with contextlib.suppress(AtlasError):
-                card = read_card(folder)
-                other = first.setdefault((card.kind, card.id), folder)
+                entry = Entry(read_card(folder), folder)
+                other = first.setdefault((entry.card.kind, entry.name), folder)
                 if other != folder:
-                    found[folder].append(f"{folder / CARD}: {card.kind} '{card.id}' is in '{other}' too")
+                    found[folder].append(f"{folder / CARD}: {entry.card.kind} '{entry.name}' is in '{other}' too")
         for left, meant in self._left_behind():
             found.setdefault(meant, []).append(f"{left}: left by a write that was killed - remove it")
         return found
@@ -194,7 +206,15 @@ def _text(entry: Entry) -> str:
 
 
 def find_local(ref: str | Path, kinds: Sequence[str] = ()) -> Path:
-    """Return the folder or file a reference means: a path if one is there or it looks like one, else a registry id."""
+    """Return the folder or file a reference means: a path if one is there or it looks like one, else a registry id.
+
+    What looks like a path and is none may be owner/id.
+    """
     text, path = str(ref), as_path(ref)
-    looks_like_path = isinstance(ref, Path) or "/" in text or text.startswith((".", "~")) or path.suffix in BARE
-    return path if looks_like_path or path.exists() else Registry().find(text, kinds)
+    if isinstance(ref, Path) or text.startswith((".", "~", "/")) or path.suffix in BARE or path.exists():
+        return path
+    if "/" not in text:
+        return Registry().find(text, kinds)
+    with contextlib.suppress(NotFoundError):
+        return Registry().find(text, kinds)
+    return path

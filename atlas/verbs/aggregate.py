@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from atlas.artefacts.alignment import Alignment
+from atlas.artefacts.anchors import sketch_of
 from atlas.artefacts.atlas import Atlas
 from atlas.artefacts.vectors import check_ids_meet
 from atlas.cards.names import slug
@@ -66,16 +67,19 @@ def aggregate(
         where = "two" if model.partial else "all"
         raise model.fail(f"found no item that is in {where} of the spaces - give anchors encoded in all of them")
     number = {item: i for i, item in enumerate(order)}
-    rows = {v.space.id: [i for i, item in enumerate(v.ids) if item in number] for v in views}
-    chosen = {v.space.id: v.data[rows[v.space.id]] for v in views}
-    items = {v.space.id: torch.tensor([number[v.ids[i]] for i in rows[v.space.id]]) for v in views}
-    model.fit(chosen, items)
+    views = [
+        v.take(torch.tensor([i for i, item in enumerate(v.ids) if item in number], dtype=torch.int64)) for v in views
+    ]
+    items = {v.space.id: torch.tensor([number[item] for item in v.ids]) for v in views}
+    model.fit({v.space.id: v.data for v in views}, items)
     identity = {"anchors": hash_ids(order), **model.identity()}
     made_by = str(identity.pop("encoder", model.name))
     space = Space(slug(id or f"{model.name}-{identity['anchors'][:8]}"), model.dim, made_by, identity)
     atlas_id = id or slug(f"{'-'.join(names)}__{model.name}"[:96])
     spaces = [v.space for v in views]
-    return Atlas.of(model, space, spaces, order, id=atlas_id, anchors=name, dataset=views[0].dataset)
+    about: dict[str, Any] = {"anchors": name, "dataset": views[0].dataset, "fitted_on": sketch_of(*views)}
+    about["n_items"] = tuple(map(len, views))
+    return Atlas.of(model, space, spaces, order, id=atlas_id, **about)
 
 
 def extend(
@@ -87,19 +91,20 @@ def extend(
 ) -> Atlas:
     """Add spaces to an atlas.
 
-    The maps it holds already, and the shared space, are untouched.
+    The maps it holds already, and the shared space, are untouched. Figures that were measured of the old one are not
+    taken over.
 
     Args:
         atlas: the atlas to extend.
         *vectors: vectors of one or more new spaces, of items the atlas was fitted on.
         vector_column: column of a table that holds the vectors; the only one that holds arrays unless given.
         id_column: column of a table that holds the ids; the one with a common name unless given, '' for none.
-        id: id of the extended atlas; by default that of the old one.
+        id: id of the extended atlas; by default that of the old one and those of the spaces.
     """
-    made = artefact_of(atlas, Atlas)
+    made = old = artefact_of(atlas, Atlas)
     for view in views_of(vectors, vector_column, id_column):
         made = made.add(view)
-    return made.with_card(id=id or made.id)
+    return made.with_card(id=id or made.id, parts=old.as_parts())
 
 
 def chart(atlas: AtlasLike, space: str, *, id: str = "") -> Alignment:

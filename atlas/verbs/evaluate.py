@@ -6,7 +6,8 @@ to the target's dimension.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from atlas.artefacts.alignment import Alignment
+from atlas.artefacts.anchors import count_fitted
 from atlas.artefacts.artefact import Artefact
 from atlas.artefacts.atlas import Atlas
 from atlas.artefacts.head import Head
@@ -98,10 +100,17 @@ def evaluate(
     if isinstance(found, Alignment) and source is not None and target is not None:
         X, Y = vectors_of(source, *columns, name="source"), vectors_of(target, *columns, name="target")
         return _of_alignment(found, X, Y, reader, metrics, split)
-    if isinstance(found, Atlas) and reader is not None:
-        return (_of_head(reader, found(*views), split),)
-    assert isinstance(found, Head)
-    return (_of_head(found, views[0], split),)
+    read = found(*views) if isinstance(found, Atlas) else views[0]
+    reader = found if isinstance(found, Head) else reader
+    assert reader is not None
+    figure = _of_head(reader, read, split)
+    return (replace(figure, overlap=_fitted([found, reader], figure.n, read, *views)),)
+
+
+def _fitted(made: Iterable[Artefact | None], n: int, *views: Vectors) -> int | None:
+    """Return how many of n items any of what was measured was fitted on; None where no card says on which it was."""
+    counts = [count_fitted(one.card.fitted_on, *views) for one in made if one is not None]
+    return max((min(n, count) for count in counts if count is not None), default=None)
 
 
 def _check_given(measured: Artefact, given: Mapping[str, int], metrics: Sequence[str] | None) -> None:
@@ -140,6 +149,8 @@ def _of_alignment(
     large = source.rows.batch_rows() < len(source)
     found = _by_batches(alignment, source, target, measures if large else [], readers)
     views = _views(alignment, source.data, target.data) if len(found) < len(measures) else {}
+    fitted = _fitted([alignment], len(source), source, target)
+    with_head = _fitted([alignment, head], len(source), source, target)
     figures = []
     for measure in measures:
         read = readers[measure.name]
@@ -156,6 +167,7 @@ def _of_alignment(
                 dataset=source.dataset,
                 split=split,
                 n=len(source),
+                overlap=with_head if measure.takes == "classes" else fitted,
                 **{view: figure for view, (figure, _) in values.items()},
             )
         )

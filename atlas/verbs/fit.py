@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from atlas.artefacts.alignment import Alignment
+from atlas.artefacts.anchors import sketch_of
 from atlas.artefacts.moments import Moments, are_many
 from atlas.artefacts.vectors import Vectors, paired, seeds
 from atlas.cards.names import slug
@@ -145,8 +146,8 @@ def _fit_both(
     only: Sequence[str] | None,
     progress: Progress,
     confidence: bool = False,
-) -> dict[str, int]:
-    """Fit an aligner that needs the vectors of both spaces, and return how many have a partner, and how many none."""
+) -> dict[str, Any]:
+    """Fit an aligner that needs the vectors of both spaces, and return what its card says of those it saw."""
     unpaired = len(source) + len(target)
     if model.fits_on == "seeds":
         known = seeds(source, target, only)
@@ -163,7 +164,8 @@ def _fit_both(
         pairs = len(source) if model.fits_on == "pairs" else 0
         # Those that are no anchors were not asked for.
         unpaired = unpaired if only is None else len(source) + len(target)
-    return {"n_pairs": pairs, "n_unpaired": unpaired - 2 * pairs}
+    fitted_on = sketch_of(source) if model.fits_on == "pairs" else sketch_of(source, target)
+    return {"n_pairs": pairs, "n_unpaired": unpaired - 2 * pairs, "fitted_on": fitted_on}
 
 
 def fit_rows(model: Aligner, source: Vectors, target: Vectors, progress: Progress = silent) -> Aligner:
@@ -187,4 +189,10 @@ def _fit_half(model: Aligner, chosen: Vectors, name: str, id: str) -> Alignment:
     items = hash_ids(chosen.ids)
     identity = {"anchors": items, **model.coordinates()}
     target = Space(slug(f"{model.name}-{name or items[:8]}"), model.d_target, model.name, identity)
-    return Alignment.of(model, chosen.space, target, id, n_pairs=len(chosen), anchors=name, dataset=chosen.dataset)
+    about: dict[str, Any] = {
+        "n_pairs": len(chosen),
+        "anchors": name,
+        "dataset": chosen.dataset,
+        "fitted_on": sketch_of(chosen),
+    }
+    return Alignment.of(model, chosen.space, target, id, **about)

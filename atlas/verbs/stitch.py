@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +18,14 @@ from atlas.artefacts.head import Head
 from atlas.artefacts.vectors import Vectors
 from atlas.cards.kinds import Metric
 from atlas.cards.names import slug
+from atlas.cards.space import Space
 from atlas.components.encoder import Encoder
-from atlas.errors import AtlasError
+from atlas.errors import AtlasError, AtlasWarning, NotFoundError
 from atlas.items.batches import Items
 from atlas.metrics.intervals import wilson
 from atlas.progress import Progress, silent
 from atlas.storage.files import check_target, whole_file
+from atlas.verbs.compose import find_route, followed
 from atlas.verbs.evaluate import cut_or_padded
 from atlas.verbs.parameters.arguments import (
     AlignmentLike,
@@ -80,7 +83,8 @@ def stitch(encoder: EncoderLike, alignment: AlignmentLike | None, head: HeadLike
 
     Args:
         encoder: that of the source.
-        alignment: from the encoder's space to the head's; None if they are the same.
+        alignment: from the encoder's space to the head's, such as `atlas.route` returns; None if they are the same, or
+            for the best route over the maps of the registry.
         head: that of the target; of a stored space, the one its encoder carries.
 
     Raises:
@@ -89,11 +93,25 @@ def stitch(encoder: EncoderLike, alignment: AlignmentLike | None, head: HeadLike
     model, reader = encoder_of(encoder), head_of(head)
     space, made = model.space(), "the encoder's vectors"
     mapping = None if alignment is None else artefact_of(alignment, Alignment)
+    if mapping is None and not reader.space.matches(space):
+        mapping = _found(space, reader.space)
     if mapping is not None:
         mapping.source.require(space, f"Alignment '{mapping.id}' maps from", made)
         space, made = mapping.target, f"the vectors alignment '{mapping.id}' makes"
     reader.space.require(space, f"Head '{reader.id}' reads", made)
     return Stitched(model, mapping, reader)
+
+
+def _found(source: Space, target: Space) -> Alignment | None:
+    """Return the best route over the maps of the registry, and warn of it; None if there is none."""
+    try:
+        chosen, alignment = followed(find_route(source, target))
+    except NotFoundError:
+        return None
+    keeps = "not known how much is kept" if chosen.keeps is None else f"estimated r2 {chosen.keeps:.2f}"
+    way = ", then ".join(edge.name for edge in chosen.edges)
+    warnings.warn(f"'{source.id}' is mapped to '{target.id}' by {way}: {keeps}", AtlasWarning, stacklevel=2)
+    return alignment
 
 
 @dataclass(frozen=True)
@@ -162,7 +180,7 @@ def predict(
     Args:
         encoder: a component (`atlas encoders` lists them), or a stored space: its folder, or its id in a registry.
         alignment: the map from its space to the one the head reads; without one, the encoder's vectors go to the head
-            as they are.
+            as they are, or, where it reads another space, by the best route over the maps of the registry.
         head: the head of the other model; of a stored space, the one its encoder carries.
         input: the items, as `atlas encode` takes them.
         out: write the predictions here: a .csv or .jsonl file; vectors, if the head is no classifier.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from atlas.artefacts.anchors import sketch_of
 from atlas.artefacts.head import Head
 from atlas.errors import AtlasError
 from atlas.models.heads import create_head
@@ -38,6 +39,7 @@ def train(
         advice = "encode items with classes, or give labels: atlas.Vectors.of(X, labels=...)"
         raise AtlasError(f"Vectors of '{views.space.id}' have no labels - {advice}")
     known = views.labels >= 0
-    X, y = (views.data, views.labels) if bool(known.all()) else (views.data[known], views.labels[known])
-    model.fit(X, y, classes=len(views.classes), seed=seed)
-    return Head.of(model, views.space, id, classes=views.classes, dataset=views.dataset)
+    views = views if bool(known.all()) else views.take(known.nonzero().flatten())
+    model.fit(views.data, views.labels, classes=len(views.classes), seed=seed)
+    about = {"classes": views.classes, "dataset": views.dataset, "fitted_on": sketch_of(views)}
+    return Head.of(model, views.space, id, **about)

@@ -196,7 +196,7 @@ def test_evaluate_as_json_and_in_the_card(zoo, atlas_command):
     )
     found = json.loads(atlas_command(*command).stdout)
     assert [figure["name"] for figure in found] == ["cosine", "self-recall@5"]
-    assert set(found[0]) == {"name", "value", "low", "high", "native", "floor", "dataset", "split", "n"}
+    assert set(found[0]) == {"name", "value", "low", "high", "native", "floor", "dataset", "split", "n", "overlap"}
     assert load("./map").metrics == ()
     before = load("./map").card
     for split in ("test", "test", "train"):
@@ -220,7 +220,9 @@ def test_heads_and_atlases_are_evaluated(zoo, atlas_command):
     found = json.loads(atlas_command("evaluate", "head", "--vectors", "b", "--json").stdout)
     assert [figure["name"] for figure in found] == ["accuracy"] and found[0]["value"] > 0.9
     said = atlas_command("evaluate", "head", "--vectors", "b", "--save", "--split", "test").stderr
-    assert said == "Wrote the figures to head\n"
+    wrote, note = said.splitlines()
+    assert note.startswith("Note: it was fitted on ") and note.endswith("measured on - measure it on others")
+    assert wrote == "Wrote the figures to head"
     assert [(m.name, m.split) for m in load("./head").card.metrics] == [("accuracy", "test")]
     atlas_command("aggregate", "generalized-procrustes", "a", "b", "--out", "both")
     atlas_command("apply", "both", "a", "b", "--out", "joint")
@@ -321,7 +323,7 @@ def test_ids_are_looked_up_in_registries(zoo, atlas_command, monkeypatch):
 def test_show_prints_a_card(zoo, atlas_command, pair):
     text = atlas_command("show", "map").stdout
     assert text.startswith("alignment a__b__procrustes\n")
-    assert "  source   a (8 dimensions, made by planted)\n" in text and "weight F32 [8, 8]" in text
+    assert "  source     a (8 dimensions, made by planted)\n" in text and "weight F32 [8, 8]" in text
     card = json.loads(atlas_command("show", "map", "--json").stdout)
     assert card["aligner"] == "procrustes" and card["folder"] == "map" and card["source"]["dim"] == 8
     np.save("x.npy", pair.source.data.numpy())

@@ -113,8 +113,22 @@ def test_a_curve_is_measured_on_other_items(hub, repo: str, fitted: Fitted, pair
     for name in ("source", "target"):
         getattr(pair, name).save_pretrained(tmp_path / name)
     everything = [str(tmp_path / name) for name in ("source", "target")]
+    # Its card tells which of all it was fitted on, and the curve is drawn from these.
+    on = {"evaluated_on": fitted.held_out, "dry_run": True}
+    curves = [push(fitted.folder, repo, **on, fitted_on=given) for given in (everything, fitted.fitted_on)]
+    assert curves[0].files["curve.csv"] == curves[1].files["curve.csv"]
+    whole = atlas.fit("procrustes", source=pair.source, target=pair.target)
     with pytest.raises(AtlasError, match="40 of the 40 items it is evaluated on are among those it was fitted on"):
-        push(fitted.folder, repo, evaluated_on=fitted.held_out, fitted_on=everything)
+        push(whole, repo, evaluated_on=fitted.held_out, fitted_on=everything)
+    plan = push(whole, repo, evaluated_on=fitted.held_out, dry_run=True)
+    assert "| 40, **40 of which it was fitted on** |" in plan.readme
+    # That of a card that is too old, or too full, to tell.
+    old = whole.with_card(fitted_on="", n_pairs=80)
+    with pytest.raises(AtlasError, match="items it is evaluated on are among those it was fitted on"):
+        push(old, repo, evaluated_on=fitted.held_out, fitted_on=everything)
+    full = whole.with_card(fitted_on="0a:", n_pairs=80)
+    with pytest.raises(AtlasError, match="fitted on 80 pairs, of the 120 given, and it is not known on which"):
+        push(full, repo, evaluated_on=fitted.held_out, fitted_on=everything)
     with pytest.raises(AtlasError, match="A learning curve is that of an alignment"):
         push(fitted.folder, repo, fitted_on=fitted.fitted_on)
     with pytest.raises(AtlasError, match="is of kind vectors - only alignment, head, atlas can be measured"):

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from hubtools import CLIENT_WARNS, make_alignment, upload
 
 import atlas
@@ -208,6 +209,69 @@ def test_two_repositories_of_one_id_are_told_apart(hub, repo: str, tmp_path: Pat
     done = index("other", tmp_path / "registry")
     assert len(done.written) == 1
     assert [reason for reason in done.skipped.values() if "alignment 'the__same__id' is that of 'other/" in reason]
+
+
+def test_two_owners_of_one_id_stand_side_by_side(hub, repo: str, tmp_path: Path, monkeypatch) -> None:
+    name, root = repo.split("/")[1], tmp_path / "registry"
+    for seed, owner in enumerate(["other", "you"]):
+        folder = make_alignment(tmp_path / owner, seed=seed, id="the__same__id")
+        push(folder, f"{owner}/{name}-same", token=f"hf_{owner}_write")
+        assert index(owner, root, token=f"hf_{owner}_write").written
+    entries = Registry(root).list("the__same__id")
+    assert [entry.name for entry in entries] == ["other/the__same__id", "you/the__same__id"]
+    monkeypatch.setenv("ATLAS_REGISTRY", str(root))
+    for seed, owner in enumerate(["other", "you"]):
+        made = atlas.load(make_alignment(tmp_path / "again", seed=seed, id="the__same__id"))
+        assert torch.equal(atlas.load(f"{owner}/the__same__id").aligner.state["weight"], made.aligner.state["weight"])
+    # Rebuilt, each is left where it is.
+    before = sorted(root.rglob(CARD))
+    assert index("you", root).removed == index("other", root).removed == ()
+    assert sorted(root.rglob(CARD)) == before
+
+
+def test_a_figure_of_items_fitted_on_comes_last(hub, repo: str, tmp_path: Path, atlas_command) -> None:
+    word = repo.split("/")[1]
+    for name, figures in {
+        "own": (Metric("recall@10", 0.99, dataset="toy", n=9, overlap=9),),
+        "held": (
+            Metric("recall@10", 0.3, dataset="toy", n=9, overlap=0),
+            Metric("recall@10", 1.0, split="train", overlap=2),
+        ),
+        "old": (Metric("recall@10", 0.2, dataset="toy"),),
+        "none": (),
+    }.items():
+        push(make_alignment(tmp_path / "r" / name, id=f"{name}__x", metrics=figures), f"tester/{word}-{name}")
+    found = search(word, sort="recall@10")
+    assert [one.repo.rpartition("-")[2] for one in found] == ["held", "old", "none", "own"]
+    assert found[0].metrics == {"self-recall@10": 0.3}
+    assert [one.overlap for one in found] == [(), (), (), ("self-recall@10",)]
+    told = atlas_command("list", "--hub", word, "--sort", "recall@10").stdout.splitlines()
+    assert "items it was fitted on" in told[-1]
+    here = atlas_command("list", "--registry", tmp_path / "r", "--sort", "recall@10").stdout.splitlines()
+    assert [line.split()[1] for line in here[1:]] == ["held__x", "old__x", "own__x", "none__x"]
+    assert here[3].endswith("0.9900  items it was fitted on")
+    assert here[1].endswith("0.3000  toy")
+
+
+@pytest.mark.parametrize("way", ["reference", "entry", "cache"])
+def test_figures_are_never_saved_into_the_cache(hub, repo: str, pair, tmp_path: Path, atlas_command, way: str) -> None:
+    made = atlas.fit("procrustes", source=pair.source, target=pair.target, id=repo.split("/")[1])
+    made.push_to_hub(repo)
+    for view in (pair.source, pair.target):
+        view.save_pretrained(tmp_path / view.space.id)
+    pulled = atlas.pull(repo)
+    index("tester", tmp_path / "r")
+    entry = next(e.folder for e in Registry(tmp_path / "r").entries() if e.card.hub == f"{repo}@{pulled.commit}")
+    ref = {"reference": f"hf://{repo}", "entry": entry, "cache": pulled.folder}[way]
+    before = {path: path.read_bytes() for path in pulled.folder.iterdir()}
+    on = ["--source", tmp_path / "a", "--target", tmp_path / "b", "--save"]
+    said = atlas_command("evaluate", ref, *on, status=1).stderr
+    where = f"hf://{repo}" if way == "reference" else pulled.pinned
+    assert said == f"Error: '{ref}' is not yours to write to - pull it with 'atlas pull {where} --to FOLDER' first\n"
+    assert {path: path.read_bytes() for path in pulled.folder.iterdir()} == before
+    copied = tmp_path / "mine"
+    atlas_command("pull", where, "--to", copied)
+    assert "Wrote the figures" in atlas_command("evaluate", copied, *on).stderr
 
 
 def test_the_commands(hub, repo: str, tmp_path: Path, atlas_command, monkeypatch) -> None:

@@ -76,7 +76,14 @@ def head(hub, repo: str, pair, tmp_path: Path) -> Path:
 
 def test_a_push_of_a_head_measures_it_and_a_verification_does_so_again(hub, repo: str, pair, head: Path) -> None:
     done = push(head, repo, evaluated_on=[f"hf://{repo}-test"])
-    assert [check.name for check in verify(done.pinned)] == ["format", "hashes", "numbers", "plugin", "accuracy"]
+    assert [check.name for check in verify(done.pinned)] == [
+        "format",
+        "hashes",
+        "numbers",
+        "plugin",
+        "held out",
+        "accuracy",
+    ]
     pinned = atlas.pull(f"hf://{repo}-test").pinned
     card: Any = pull(repo).card
     assert card.evaluation == {"vectors": pinned}
@@ -157,6 +164,7 @@ def test_the_commands_measure_heads(hub, repo: str, pair, head: Path, tmp_path: 
     again = atlas_command("verify", f"hf://{repo}").output
     assert "accuracy" in again
     assert "holds: the card says" in again
+    assert "ok  held out  it was fitted on none of the 40 items" in again
     pair.source.take(LAST).save_pretrained(tmp_path / "own")
     assert "holds: the card says" in atlas_command("verify", f"hf://{repo}@v1", "--vectors", tmp_path / "own").output
     wrong = atlas_command("verify", f"hf://{repo}", "--source", "x", "--target", "y", status=1)

@@ -89,7 +89,7 @@ def test_the_command_warns(hub, repo: str, tmp_path: Path, items: Path, atlas_co
     folder = make_alignment(tmp_path / "a")
     plan = atlas_command("push", folder, repo, "--with-items", items, "--dry-run")
     assert "items.csv" in plan.stdout
-    assert "items.csv holds raw items: whoever can read the repository can read them" in plan.stderr
+    assert "items.csv holds raw items: everybody who can read the repository can read them" in plan.stderr
     assert "raw items" not in atlas_command("push", folder, repo, "--dry-run").stderr
     done = pair.source.push_to_hub(repo, with_items=items)
     assert WARNING in done.readme

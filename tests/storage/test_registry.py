@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -101,9 +102,25 @@ def test_find_by_id_and_kind(zoo):
 
 def test_an_id_of_two_kinds_is_ambiguous(zoo):
     with pytest.raises(
-        AtlasError, match=r"'a' is the id of several artefacts: head in .* space in .* - give the folder"
+        AtlasError, match=r"'a' is the id of several artefacts: head 'a' in .* space 'a' in .* - give the folder"
     ):
         Registry(zoo).find("a")
+
+
+def test_two_owners_have_one_id_side_by_side(zoo, monkeypatch):
+    for owner, folder in (("ann", "x__y__ridge"), ("ben", "ben--x__y__ridge")):
+        card = AlignmentCard("x__y__ridge", source=A, target=B, aligner="ridge", hub=f"{owner}/some-name@{'0' * 40}")
+        write(zoo / "alignments" / folder, card)
+    registry = Registry(zoo)
+    assert [e.name for e in registry.list("x__y__ridge")] == ["ben/x__y__ridge", "ann/x__y__ridge"]
+    assert registry.find("ben/x__y__ridge").name == "ben--x__y__ridge"
+    assert registry.find("ann/x__y__ridge").name == "x__y__ridge"
+    with pytest.raises(AtlasError, match=r"alignment 'ann/x__y__ridge' in .* - give the folder, or owner/id"):
+        registry.find("x__y__ridge")
+    assert not any("is in" in problem for found in registry.check().values() for problem in found)
+    monkeypatch.setenv("ATLAS_REGISTRY", str(zoo))
+    assert find_local("ben/x__y__ridge").name == "ben--x__y__ridge"
+    assert find_local("nobody/x__y__ridge") == Path("nobody/x__y__ridge")
 
 
 def test_an_unknown_id_names_the_nearest(zoo):

@@ -1,0 +1,100 @@
+"""The best way through the graph of spaces."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from atlas.cards.kinds import Card
+from atlas.cards.space import Space
+from atlas.errors import AtlasError, NotFoundError
+from atlas.routes.edges import Edge, node
+from atlas.routes.shares import Shares
+
+# What an edge costs of which nothing is known, or that keeps nothing: more than any way that is known.
+UNKNOWN = 1e6
+
+
+@dataclass(frozen=True)
+class Route:
+    """Edges from one space to another, each from where the one before it leads to.
+
+    Attributes:
+        edges: in order.
+        keeps: the figure that is expected of the whole; None where that of an edge is not known.
+        told_by: by what it is expected.
+    """
+
+    edges: tuple[Edge, ...]
+    keeps: float | None
+    told_by: str = "the figures on the cards"
+
+
+class Graph:
+    """Spaces and the edges between them.
+
+    Attributes:
+        cards: of all that the edges are of, each with where it is, and of moments.
+        shares: what is known of the spaces.
+        leaving: the edges from each space.
+    """
+
+    def __init__(self, edges: Sequence[Edge], cards: Sequence[tuple[Card, str | Path]] = ()) -> None:
+        self.cards = cards
+        self.shares = Shares.of(edges)
+        self.leaving: dict[str, list[Edge]] = {}
+        for edge in edges:
+            self.leaving.setdefault(node(edge.source), []).append(edge)
+
+    def cost(self, edge: Edge, last: bool) -> float:
+        """Return what an edge adds to the length of a route, and the stop after it, if there is one."""
+        lost = self.shares.lost(edge) if edge.keeps else UNKNOWN
+        return lost if last else lost + self.shares.stop(node(edge.target))
+
+    def keeps(self, edges: Sequence[Edge]) -> float | None:
+        """Return the figure that is expected of edges after one another; None where that of one is not known."""
+        if any(edge.keeps is None for edge in edges):
+            return None
+        if len(edges) == 1 or not all(edge.keeps for edge in edges):
+            return min(edge.keeps or 0.0 for edge in edges)
+        lost = sum(self.cost(edge, edge is edges[-1]) for edge in edges)
+        ends = self.shares.tells.get(node(edges[0].source), 0.0) + self.shares.told.get(node(edges[-1].target), 0.0)
+        return min(1.0, math.exp(ends - lost))
+
+    def best(self, source: Space, target: Space, without: Collection[Edge] = ()) -> Route:
+        """Return the route that is expected to keep most; of as good ones, one of few edges.
+
+        Args:
+            source: where to begin.
+            target: where to end.
+            without: edges that cannot be used.
+
+        Raises:
+            NotFoundError: no edges lead from one to the other.
+            AtlasError: both are one.
+        """
+        begin, end = node(source), node(target)
+        if begin == end:
+            raise AtlasError(f"'{source.id}' and '{target.id}' are the same space - no map is needed")
+        order = itertools.count()
+        ways: list[tuple[float, int, int, str, tuple[Edge, ...]]] = [(0.0, 0, next(order), begin, ())]
+        done = set()
+        while ways:
+            length, _, _, at, way = heapq.heappop(ways)
+            if at == end:
+                return Route(way, self.keeps(way))
+            if at in done:
+                continue
+            done.add(at)
+            for edge in self.leaving.get(at, []):
+                if edge not in without:
+                    onwards, longer = node(edge.target), (*way, edge)
+                    far = length + self.cost(edge, onwards == end)
+                    heapq.heappush(ways, (far, len(longer), next(order), onwards, longer))
+        raise NotFoundError(
+            f"No maps lead from '{source.id}' to '{target.id}' - fit one, or look on the Hub: --hub (hub=True)"
+        )

