@@ -160,6 +160,7 @@ class Artefact:
         token: str | bool | None = None,
         tag: str = "",
         license: str = "",
+        language: Sequence[str] = (),
         with_items: str | Path | None = None,
         few: bool = False,
         dry_run: bool = False,
@@ -177,13 +178,15 @@ class Artefact:
             token: None for the one you are logged in with.
             tag: a name for the commit; it must be new.
             license: to publish it under, such as cc-by-4.0; '': its own.
+            language: of the items, such as en; none: those that the card names.
             with_items: a .txt, .csv, .tsv, .jsonl or .parquet file of raw items to publish, as items.txt...
             few: publish moments, or the domain of a map, of so few rows that they give these away.
             dry_run: change nothing, and return what would be pushed.
         """
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary) / slug(repo.split("/")[-1])
-            self.published(few).save_pretrained(folder)
+            found = self.published(few)
+            (found.with_card(language=tuple(language)) if language else found).save_pretrained(folder)
             return push_folder(
                 folder,
                 repo,

@@ -6,7 +6,8 @@ chunk of rows is centred on its own mean, and chunks are merged in float64.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import contextlib
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -105,7 +106,8 @@ class Moments:
         total: Moments | None = None
         for start in range(0, len(X), CHUNK):
             rows = slice(start, start + CHUNK)
-            part = _of_chunk(X[rows], Y[rows], products, kind, first_row + start)
+            with full_precision():
+                part = _of_chunk(X[rows], Y[rows], products, kind, first_row + start)
             total = part if total is None else total + part
         assert total is not None
         # What float32 rows differ by in a direction is good to their own rounding, however fine the sums are.
@@ -244,6 +246,20 @@ class Moments:
             xx=None if self.xx is None else self.xx * torch.outer(x, x),
             yy=None if self.yy is None else self.yy * torch.outer(y, y),
         )
+
+
+@contextlib.contextmanager
+def full_precision() -> Iterator[None]:
+    """Multiply float32 as float32, even where `torch.set_float32_matmul_precision` allows less for the process."""
+    before = torch.get_float32_matmul_precision()
+    if before == "highest":
+        yield
+        return
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def distinct(X: Tensor, Y: Tensor) -> Tensor | None:

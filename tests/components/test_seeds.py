@@ -213,7 +213,7 @@ def test_a_curve_over_pairs_leaves_all_other_rows_in(sides, plant):
     plant("turned", PLUGIN)
     card = fit("turned", source=sides[0], target=sides[1]).card
     views = {"source": Vectors.of(X, "a"), "target": Vectors.of(Y, "b")}
-    [point] = curve(card, sides, views, "cosine")
+    [point] = curve(card, sides, paired(*sides)[0].ids, views, "cosine")
     assert point.pairs == 10 and point.mean == pytest.approx(1)
 
 

@@ -49,7 +49,7 @@ def test_a_reader_that_fails_is_noticed_with_the_bytes_that_show_it(tmp_path, cl
     known = {"bad": Reader(1, "x", [b"abc"], lambda path: {}[path.read_bytes()[:1]])}
     harness = fuzz(known, tmp_path / "given", range(5), seed=0)
     [((name, error, place), (number, data))] = harness.failed.items()
-    assert (name, error, number) == ("bad", "KeyError", 0) and place.startswith("test_hostile.py:")
+    assert (name, error, number) == ("bad", "KeyError", 0) and place.startswith("test_hostile_suites.py:")
     assert data == mutated(b"abc", [b"abc"], _same_rng())
     assert harness.failures.total() == 5
 
