@@ -58,6 +58,11 @@ class Moments(Artefact):
         name = id or slug(f"{source.id}__{target.id}__moments")
         return cls(MomentsCard(name, source=source, target=target, n=sums.n, **fields), sums)  # type: ignore[arg-type]
 
+    def __repr__(self) -> str:
+        """Return in a line what the moments are of."""
+        between = f"{self.source.id} ({self.source.dim}) and {self.target.id} ({self.target.dim})"
+        return f"<Moments '{self.id}': {between}, {self.n} pairs>"
+
     def __add__(self, other: Moments) -> Moments:
         """Merge the moments of two disjoint sets of rows.
 

@@ -13,6 +13,7 @@ from atlas.components.aligner import Aligner
 from atlas.errors import AtlasError, SpaceMismatchError
 from atlas.plugins.catalogue import create
 from atlas.verbs.compose import compose
+from atlas.verbs.moments import moments
 
 PAIR = planted(n=60, d=6)
 X = PAIR.source.data
@@ -105,6 +106,8 @@ def test_what_is_stored_says_in_a_line_what_it_is():
     assert repr(anchors) == "<Anchors 'toy-uniform-5-s0': 5 items in a>"
     assert repr(head) == "<Head 'b__nearest-mean': 3 classes of b (6)>"
     assert repr(both) == "<Atlas 'a-b__mean': a, b to 6 dimensions>"
+    made = moments(source=PAIR.source, target=PAIR.target)
+    assert repr(made) == "<Moments 'a__b__moments': a (6) and b (6), 60 pairs>"
 
 
 def test_a_notebook_shows_a_card_and_nothing_of_it_becomes_html():
