@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from atlas.artefacts.alignment import Alignment
-from atlas.artefacts.anchors import sketch_of
 from atlas.artefacts.artefact import Artefact, OnCard, finite_tensors
+from atlas.artefacts.sketches import sketch_of
 from atlas.artefacts.vectors import Vectors, check_ids_meet
 from atlas.cards.kinds import AtlasCard, Metric
 from atlas.cards.names import slug

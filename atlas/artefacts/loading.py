@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from atlas.artefacts import shards
 from atlas.artefacts.alignment import Alignment
 from atlas.artefacts.anchors import Anchors
 from atlas.artefacts.artefact import Artefact, opened, reference, write
 from atlas.artefacts.atlas import Atlas
 from atlas.artefacts.head import Head
 from atlas.artefacts.moments import Moments
-from atlas.artefacts.shards import read_bare
-from atlas.artefacts.stores import is_store, read_store
+from atlas.artefacts.sources import shards
+from atlas.artefacts.sources.shards import read_bare
+from atlas.artefacts.sources.stores import is_store, read_store
 from atlas.artefacts.vectors import Vectors
 from atlas.cards.folder import BARE, CARD
 from atlas.cards.kinds import SpaceCard

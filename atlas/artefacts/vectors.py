@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from atlas.artefacts.artefact import Artefact, OnCard
-from atlas.artefacts.vector_files import ERROR, read_error, read_matrix, read_parquet, write_parquet
+from atlas.artefacts.sources.vector_files import ERROR, read_error, read_matrix, read_parquet, write_parquet
 from atlas.cards.folder import BARE, CARD, MODEL, dump_card
 from atlas.cards.kinds import VectorsCard
 from atlas.cards.names import slug

@@ -119,7 +119,7 @@ def _out(found: Verb) -> click.Parameter:
 
 def run_verb(verb: Verb, **values: Any) -> None:
     """Run a verb on what its command was given, write what it makes, and say so."""
-    from atlas.artefacts.stores import is_store
+    from atlas.artefacts.sources.stores import is_store
     from atlas.cli.made import own_folder, tell
 
     given = {name: value for name, value in values.items() if name in verb.parameters and value not in (None, ())}

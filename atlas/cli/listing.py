@@ -230,7 +230,7 @@ def route_command(
     """
     from atlas.artefacts.loading import save
     from atlas.storage.files import check_target
-    from atlas.verbs.compose import find_route, followed, moments_between
+    from atlas.verbs.route import find_route, followed, moments_between
 
     if out is not None:
         check_target(out, overwrite)

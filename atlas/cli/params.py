@@ -130,7 +130,7 @@ def tell_numbered(refs: Sequence[str], paired: bool = False) -> None:
 
 
 def _named(refs: Sequence[str]) -> str:
-    from atlas.artefacts.stores import shown
+    from atlas.artefacts.sources.stores import shown
 
     names = [f"'{shown(ref)}'" for ref in refs]
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

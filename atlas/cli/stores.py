@@ -23,7 +23,7 @@ def show(ctx: click.Context, name: str, as_json: bool) -> None:
     if "://" not in name:
         ctx.invoke(_show, name=name, as_json=as_json)
         return
-    from atlas.verbs.transfer import store_status
+    from atlas.artefacts.sources.transfer import store_status
 
     put_status(store_status(name), as_json)
 
@@ -33,7 +33,7 @@ def show(ctx: click.Context, name: str, as_json: bool) -> None:
 @params.as_json
 def switch(url: str, as_json: bool) -> None:
     """Put the shadow of a store in place of its vectors; a second time takes it back."""
-    from atlas.verbs.transfer import switch_store
+    from atlas.artefacts.sources.transfer import switch_store
 
     put_status(switch_store(url), as_json)
 
@@ -44,7 +44,7 @@ def switch(url: str, as_json: bool) -> None:
 @params.as_json
 def drop(url: str, old: bool, as_json: bool) -> None:
     """Remove the shadow of a store."""
-    from atlas.verbs.transfer import drop_shadow
+    from atlas.artefacts.sources.transfer import drop_shadow
 
     put_status(drop_shadow(url, old=old), as_json)
 
@@ -76,7 +76,7 @@ def stamp(where: str, space: str, registry: tuple[str, ...]) -> None:
     WHERE is the URL of a store, or a file: a .parquet or .safetensors file carries it itself, any other, such as an
     index, a file NAME.space.json beside it. SPACE is a stored space or vectors, or a file or store with a stamp.
     """
-    from atlas.artefacts.stamps import stamp_space
+    from atlas.artefacts.sources.stamps import stamp_space
 
     found = stamp_space(where, space)
     say(f"Wrote down space '{found.id}' ({found.dim} dimensions)")
@@ -88,7 +88,7 @@ def stamp(where: str, space: str, registry: tuple[str, ...]) -> None:
 @params.registry
 def check(where: str, space: str, registry: tuple[str, ...]) -> None:
     """Say whether the vectors in WHERE are of SPACE; the exit status is 1 if they are not."""
-    from atlas.artefacts.stamps import check_space
+    from atlas.artefacts.sources.stamps import check_space
 
     found = check_space(where, space)
     put(f"ok  {found.id}  {found.dim} dimensions  {found.fingerprint}")

@@ -15,7 +15,7 @@ from typing import Any
 
 from atlas._version import __version__
 from atlas.artefacts.loading import save
-from atlas.artefacts.stores import is_store, shown
+from atlas.artefacts.sources.stores import is_store, shown
 from atlas.cards.folder import CARD, MODEL, read_card
 from atlas.cards.names import sha256_of, slug
 from atlas.components.encoder import Encoder

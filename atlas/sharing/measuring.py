@@ -106,8 +106,8 @@ def fitted_items(card: AlignmentCard, views: Sequence[Any]) -> list[str]:
     Raises:
         AtlasError: it was fitted on some of them, and neither says on which.
     """
-    from atlas.artefacts.anchors import fitted_rows
     from atlas.artefacts.loading import load
+    from atlas.artefacts.sketches import fitted_rows
     from atlas.artefacts.vectors import paired
 
     X = paired(*views)[0]

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 
 from atlas.artefacts.alignment import Alignment
-from atlas.artefacts.anchors import sketch_of
 from atlas.artefacts.atlas import Atlas
+from atlas.artefacts.sketches import sketch_of
 from atlas.artefacts.vectors import check_ids_meet
 from atlas.cards.names import slug
 from atlas.cards.space import Space

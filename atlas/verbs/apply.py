@@ -14,8 +14,9 @@ from torch import Tensor
 from atlas.artefacts.alignment import Alignment
 from atlas.artefacts.artefact import Artefact
 from atlas.artefacts.atlas import Atlas
-from atlas.artefacts.shards import joined, resumable, write_shards
-from atlas.artefacts.stores import is_store
+from atlas.artefacts.sources.shards import joined, resumable, write_shards
+from atlas.artefacts.sources.stores import is_store
+from atlas.artefacts.sources.transfer import transfer
 from atlas.artefacts.vectors import Vectors, written
 from atlas.cards.folder import BARE
 from atlas.cards.names import sha256_of
@@ -28,7 +29,6 @@ from atlas.storage.remote import is_remote
 from atlas.storage.rows import Parts, Rows
 from atlas.verbs.fit import check_rows
 from atlas.verbs.parameters.arguments import MappingLike, VectorsLike, artefact_of, lies_somewhere, vectors_of, views_of
-from atlas.verbs.transfer import transfer
 
 # What a list of ids may be called.
 LISTS = (".txt",)

@@ -15,10 +15,10 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from atlas.artefacts.alignment import Alignment
-from atlas.artefacts.anchors import count_fitted
 from atlas.artefacts.artefact import Artefact
 from atlas.artefacts.atlas import Atlas
 from atlas.artefacts.head import Head
+from atlas.artefacts.sketches import count_fitted
 from atlas.artefacts.vectors import Vectors, paired
 from atlas.cards.kinds import Metric
 from atlas.errors import AtlasError

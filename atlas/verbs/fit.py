@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from atlas.artefacts.alignment import Alignment
-from atlas.artefacts.anchors import sketch_of
 from atlas.artefacts.moments import Moments, are_many
+from atlas.artefacts.sketches import sketch_of
 from atlas.artefacts.vectors import Vectors, paired, seeds
 from atlas.cards.names import slug
 from atlas.cards.space import Space

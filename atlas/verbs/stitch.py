@@ -25,7 +25,6 @@ from atlas.items.batches import Items
 from atlas.metrics.intervals import wilson
 from atlas.progress import Progress, silent
 from atlas.storage.files import check_target, whole_file
-from atlas.verbs.compose import find_route, followed
 from atlas.verbs.evaluate import cut_or_padded
 from atlas.verbs.parameters.arguments import (
     AlignmentLike,
@@ -39,6 +38,7 @@ from atlas.verbs.parameters.arguments import (
     items_of,
     make_ready,
 )
+from atlas.verbs.route import find_route, followed
 
 ENDINGS = (".csv", ".jsonl")
 

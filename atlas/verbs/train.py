@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from atlas.artefacts.anchors import sketch_of
 from atlas.artefacts.head import Head
+from atlas.artefacts.sketches import sketch_of
 from atlas.errors import AtlasError
 from atlas.models.heads import create_head
 from atlas.verbs.parameters.arguments import HeadModelLike, Seed, VectorsLike, check_seed, vectors_of

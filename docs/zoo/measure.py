@@ -25,9 +25,9 @@ def measure(folder: Path) -> dict[str, Any]:
     import atlas
     from atlas.routes.edges import edges
     from atlas.routes.paths import Graph
-    from atlas.verbs.compose import explained
     from atlas.verbs.evaluate import evaluate
     from atlas.verbs.moments import moments
+    from atlas.verbs.route import explained
 
     train, held_out = text.views(folder, text.FITTED), text.views(folder, text.HELD_OUT)
     registry = atlas.Registry(ROOT / "registry")

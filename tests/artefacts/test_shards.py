@@ -11,8 +11,8 @@ import pytest
 import torch
 
 import atlas
-from atlas.artefacts import shards
-from atlas.artefacts.shards import STAMPS
+from atlas.artefacts.sources import shards
+from atlas.artefacts.sources.shards import STAMPS
 from atlas.cards.space import Space
 from atlas.errors import AtlasError, SpaceMismatchError
 from atlas.storage import parquet as storage

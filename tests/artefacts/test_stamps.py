@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from storetools import CODE, make, rows
 
 import atlas
-from atlas.artefacts.stamps import space_at
+from atlas.artefacts.sources.stamps import space_at
 from atlas.cards.space import SPACE_KEY
 from atlas.errors import AtlasError, CardError, NotFoundError, SpaceMismatchError
 

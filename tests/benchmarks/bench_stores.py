@@ -29,8 +29,8 @@ import psycopg
 import torch
 
 import atlas
+from atlas.artefacts.sources import transfer as module
 from atlas.components.linear import Affine
-from atlas.verbs import transfer as module
 
 TICKS = os.sysconf("SC_CLK_TCK")
 

@@ -26,10 +26,10 @@ import numpy as np
 import torch
 
 import atlas
-from atlas.artefacts.stores import batches, opened
+from atlas.artefacts.sources.stores import batches, opened
+from atlas.artefacts.sources.transfer import transfer
 from atlas.components.linear import Affine
 from atlas.components.store import SHADOW, VECTORS
-from atlas.verbs.transfer import transfer
 
 D, K = 32, 48
 

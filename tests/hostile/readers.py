@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save, save_file
 
 import atlas
-from atlas.artefacts.shards import read_bare
+from atlas.artefacts.sources.shards import read_bare
 from atlas.cards.folder import CARD, MODEL, dump_card, read_card
 from atlas.errors import AtlasError
 from atlas.items.files import read_items

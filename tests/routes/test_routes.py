@@ -19,7 +19,7 @@ from atlas.routes.edges import edges
 from atlas.routes.paths import Graph
 from atlas.storage.registry import FOLDERS
 from atlas.verbs.aggregate import chart
-from atlas.verbs.compose import find_route
+from atlas.verbs.route import find_route
 
 pytest_plugins = ["hub_fixtures"]
 pytestmark = CLIENT_WARNS

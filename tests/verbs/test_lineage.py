@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import atlas
-from atlas.artefacts.anchors import count_fitted
+from atlas.artefacts.sketches import count_fitted
 from atlas.cards.folder import CARD, read_card
 from atlas.cards.kinds import Metric, Part, best
 from atlas.errors import CardError

@@ -13,12 +13,12 @@ from conftest import space_of
 from storetools import CODE, add, content, make, rows
 
 import atlas
-from atlas.artefacts.stores import opened
+from atlas.artefacts.sources import transfer as module
+from atlas.artefacts.sources.stores import opened
+from atlas.artefacts.sources.transfer import State, Tally, transfer
 from atlas.components.linear import Affine
 from atlas.components.store import SHADOW, VECTORS, Address
 from atlas.errors import AtlasError, AtlasWarning, SpaceMismatchError
-from atlas.verbs import transfer as module
-from atlas.verbs.transfer import State, Tally, transfer
 
 pytest_plugins = ["plugin_fixtures"]
 N, D, K = 400, 6, 9

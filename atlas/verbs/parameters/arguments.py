@@ -21,7 +21,7 @@ from atlas.artefacts.atlas import Atlas
 from atlas.artefacts.head import Head
 from atlas.artefacts.loading import loaded, read_vectors
 from atlas.artefacts.moments import Moments
-from atlas.artefacts.stores import is_store
+from atlas.artefacts.sources.stores import is_store
 from atlas.artefacts.vectors import UNNAMED, Vectors
 from atlas.cards.folder import CARD
 from atlas.cards.space import Space

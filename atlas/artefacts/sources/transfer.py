@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from atlas.artefacts.alignment import Alignment
-from atlas.artefacts.stores import ROWS, batches, opened, present, space_of, warn_of_missing
+from atlas.artefacts.sources.stores import ROWS, batches, opened, present, space_of, warn_of_missing
 from atlas.cards.names import sha256_of
 from atlas.cards.space import SPACE_KEY, Space
 from atlas.components.store import SHADOW, VECTORS, Batch, Store

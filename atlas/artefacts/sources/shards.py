@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from atlas.artefacts.stamps import text_beside
-from atlas.artefacts.vector_files import read_matrix, read_parquet
+from atlas.artefacts.sources.stamps import text_beside
+from atlas.artefacts.sources.vector_files import read_matrix, read_parquet
 from atlas.artefacts.vectors import Vectors, encode_labels, write_file
 from atlas.cards.folder import BARE, CARD
 from atlas.cards.names import slug

@@ -8,7 +8,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
-from atlas.artefacts.stores import is_store, opened, space_of
+from atlas.artefacts.sources.stores import is_store, opened, space_of
 from atlas.cards.folder import read_card
 from atlas.cards.space import MAX_TEXT, SPACE_KEY, Space
 from atlas.components.store import VECTORS

@@ -1,0 +1,1 @@
+"""Where vectors lie: bare files, sets of shards and databases, the spaces they are stamped with, and transfers."""
