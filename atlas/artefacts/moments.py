@@ -6,8 +6,6 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save
 from torch import Tensor
 
 from atlas.artefacts.artefact import Artefact, OnCard
@@ -94,6 +92,8 @@ class Moments(Artefact):
 
     def to_bytes(self) -> bytes:
         """Return all of it as a safetensors file, whose tensor `card` is the text of the card."""
+        from safetensors.torch import save
+
         text = bytearray(dump_card(self.card).encode())
         tensors = {**self.tensors(), "card": torch.frombuffer(text, dtype=torch.uint8)}
         return save({name: t.contiguous() for name, t in tensors.items()})
@@ -105,6 +105,9 @@ class Moments(Artefact):
         Raises:
             AtlasError: these are not the bytes of moments.
         """
+        from safetensors import SafetensorError
+        from safetensors.torch import load
+
         try:
             tensors = load(data)
             text = bytes(tensors.pop("card").to(torch.uint8).flatten().tolist()).decode()

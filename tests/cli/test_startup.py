@@ -68,3 +68,14 @@ def test_a_public_name_is_loaded_when_it_is_used():
         "import atlas\natlas.Registry, atlas.Space, atlas.AtlasError, atlas.hookimpl, atlas.option"
     )
     assert "torch" in modules("import atlas\natlas.Vectors")
+
+
+def test_a_listing_of_components_imports_nothing_of_the_hub():
+    code = (
+        "import sys; from atlas.cli import main\n"
+        "try: main(['exporters'], prog_name='atlas')\n"
+        "except SystemExit as done: assert not done.code\n"
+        "print({'huggingface_hub', 'safetensors', 'jinja2'} & {*sys.modules}, file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "numpy" in done.stdout and done.stderr.splitlines()[-1] == "set()"
