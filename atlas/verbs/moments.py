@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Collection, Iterator
 from dataclasses import replace
 
@@ -109,8 +110,13 @@ def merge(*moments: MomentsLike, id: str = "") -> Moments:
 
     Raises:
         SpaceMismatchError: they are of different spaces.
+        AtlasError: two of them are of the same items.
     """
     if not moments:
         raise AtlasError("Merging needs moments of at least one set of items, got none")
-    merged: Moments = sum(map(moments_of, moments))  # type: ignore[assignment]
+    parts = [moments_of(given) for given in moments]
+    for one, other in itertools.combinations((part.sums for part in parts), 2):
+        if one.n == other.n > 0 and torch.equal(one.mean_x, other.mean_x) and torch.equal(one.ssx, other.ssx):
+            raise AtlasError(f"Two of the moments are of the same {one.n:,} items - give each set of items once")
+    merged: Moments = sum(parts)  # type: ignore[assignment]
     return replace(merged, card=replace(merged.card, id=id or merged.id))

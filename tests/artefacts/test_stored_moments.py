@@ -96,6 +96,14 @@ def test_bytes_that_are_damaged_are_refused_in_words_or_make_moments(views):
             assert "\n" not in str(error)
 
 
+def test_moments_are_not_merged_with_themselves(views):
+    made, other = parts(views, 250, 500)
+    with pytest.raises(AtlasError, match=f"Two of the moments are of the same {made.n:,} items - give each set of"):
+        merge(made, other, made)
+    empty = Moments.of(Sums.empty(*made.sums.shape, ALL), made.source, made.target)
+    assert merge(empty, made, empty).n == made.n
+
+
 def test_moments_of_other_spaces_are_not_merged(views):
     made = moments(source=views[0], target=views[1])
     other = moments(source=views[0].with_card(space=space_of("a", 6, revision="2")), target=views[1])
