@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +77,9 @@ class ParquetFile:
         """Return the number of rows."""
         return self.metadata.num_rows
 
-    def batches(self, columns: Sequence[str], size: int = FEW, groups: Sequence[int] | None = None) -> Iterator[Any]:
+    def batches(
+        self, columns: Sequence[str], size: int = FEW, groups: Sequence[int] | None = None
+    ) -> Generator[Any, None, None]:
         """Yield record batches of some columns, of at most `size` rows, of all row groups or of some."""
         chosen = range(self.metadata.num_row_groups) if groups is None else groups
         names = ", ".join(f"'{name}'" for name in columns)
@@ -85,6 +87,26 @@ class ParquetFile:
             yield from file.iter_batches(size, row_groups=list(chosen), columns=list(columns), use_threads=False)
         # Arrow would keep what it has read into.
         arrow()[0].default_memory_pool().release_unused()
+
+    def groups(self, columns: Sequence[str]) -> list[Any]:
+        """Return what the footer says of each row group, or raise `CardError` where it says something impossible.
+
+        A row of some columns is read of each first: where a footer says something impossible of a column, pyarrow
+        raises an error for whoever reads it, and ends the process for whoever asks what is said.
+        """
+        found = [self.metadata.row_group(i) for i in range(self.metadata.num_row_groups)]
+        held = sum(group.total_byte_size for group in found)
+        if held > max(MOST, TIMES * self.size):
+            raise CardError(f"{self.where}: says it takes {held:,} bytes in a file of {self.size:,} - write it anew")
+        for i in range(len(found)):
+            with contextlib.closing(self.batches(columns, 1, [i])) as rows:
+                next(rows, None)
+        return found
+
+    def leaves(self, columns: Sequence[str]) -> list[int]:
+        """Return the numbers of the columns as Parquet counts them: of a list, that of what it holds."""
+        paths = [self.metadata.schema.column(i).path for i in range(len(self.metadata.schema))]
+        return [i for i, path in enumerate(paths) if path.split(".", 1)[0] in columns]
 
     def column(self, name: str) -> Iterator[Any]:
         """Yield the values of a column in pieces, or raise `CardError` where they take far more than the file does."""
@@ -119,8 +141,9 @@ class ParquetRows(Pieces):
         dtype = _NUMBERS.get(str(getattr(kind, "value_type", kind)))
         if dtype is None or len(getattr(given, "shape", ())) > 1:
             raise self._fail(f"must hold vectors of numbers, has {given}")
-        groups = [table.metadata.row_group(i) for i in range(table.metadata.num_row_groups)]
-        values = sum(_values(group, columns) for group in groups)
+        groups = table.groups(columns)
+        leaves = table.leaves(columns)
+        values = sum(group.column(i).num_values for group in groups for i in leaves)
         if values * dtype.itemsize > max(MOST, TIMES * table.size):
             raise self._fail(f"says it has {values:,} numbers, in a file of {table.size:,} bytes - write it anew")
         # Each row of another length than the first is told of when it is read.
@@ -212,12 +235,6 @@ _NUMBERS = {
     **dict.fromkeys(("int8", "uint8", "int16", "uint16"), torch.float32),
     **dict.fromkeys(("int32", "uint32", "int64", "uint64"), torch.float64),
 }
-
-
-def _values(group: Any, columns: Sequence[str]) -> int:
-    """Return how many numbers a row group has in some columns."""
-    leaves = (group.column(i) for i in range(group.num_columns))
-    return sum(leaf.num_values for leaf in leaves if leaf.path_in_schema.split(".", 1)[0] in columns)
 
 
 def write_parquet(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -436,6 +438,15 @@ def test_a_full_disk_leaves_nothing_half_written(mapped, monkeypatch):
     monkeypatch.undo()
     atlas.apply(alignment, source, out=folder / "out")
     assert len(contents(folder / "out")) == SHARDS
+
+
+def test_a_footer_at_which_pyarrow_would_end_the_process_is_refused():
+    # In a process of its own: asked for what this footer says of its columns, pyarrow calls std::terminate.
+    file = Path(__file__).parents[1] / "data" / "corpus" / "parquet" / "impossible-histogram.parquet"
+    code = "import sys, atlas\ntry: atlas.read_vectors(sys.argv[1])\nexcept atlas.AtlasError as error: print(error)"
+    done = subprocess.run([sys.executable, "-c", code, str(file)], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "column 'vector' cannot be read: Definition level histogram size mismatch" in done.stdout
 
 
 def test_a_file_that_says_it_holds_far_more_than_it_could_is_refused(tmp_path, monkeypatch):
