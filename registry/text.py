@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 import atlas
-from atlas.artefacts.anchors import count_fitted
+from atlas.artefacts.sketches import count_fitted
 from atlas.metrics import find
 from atlas.storage.registry import FOLDERS
 from atlas.verbs.aggregate import aggregate
