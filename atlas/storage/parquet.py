@@ -70,7 +70,7 @@ class ParquetFile:
                 parquet.ParquetFile(source, metadata=metadata, buffer_size=2**20, pre_buffer=False) as file,
             ):
                 yield file
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise CardError(f"{self.where}: {problem}: {first_line(error)}") from None
 
     def __len__(self) -> int:
@@ -84,7 +84,13 @@ class ParquetFile:
         chosen = range(self.metadata.num_row_groups) if groups is None else groups
         names = ", ".join(f"'{name}'" for name in columns)
         with self._open(f"column{'s' * (len(columns) > 1)} {names} cannot be read", self.metadata) as file:
-            yield from file.iter_batches(size, row_groups=list(chosen), columns=list(columns), use_threads=False)
+            left = sum(self.metadata.row_group(i).num_rows for i in chosen)
+            for batch in file.iter_batches(size, row_groups=list(chosen), columns=list(columns), use_threads=False):
+                batch.validate(full=True)
+                left -= len(batch)
+                yield batch
+            if left:
+                raise OSError(f"{abs(left):,} rows too {'few' if left > 0 else 'many'}")
         # Arrow would keep what it has read into.
         arrow()[0].default_memory_pool().release_unused()
 
@@ -149,7 +155,8 @@ class ParquetRows(Pieces):
         # Each row of another length than the first is told of when it is read.
         dim = getattr(kind, "list_size", None) if is_list(kind) else len(columns)
         if dim is None and values:
-            dim = next((len(row) for row in next(table.batches(columns, 64)).column(0).to_pylist() if row), 0)
+            some = next(table.batches(columns, 64), None)
+            dim = next((len(row) for row in some.column(0).to_pylist() if row), 0) if some else 0
         super().__init__([group.num_rows for group in groups] or [0], dim or 0, dtype)
 
     def read(self, piece: int, size: int, index: Tensor | None = None) -> Iterator[Tensor]:

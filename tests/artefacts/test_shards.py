@@ -440,10 +440,27 @@ def test_a_full_disk_leaves_nothing_half_written(mapped, monkeypatch):
     assert len(contents(folder / "out")) == SHARDS
 
 
+CORPUS = Path(__file__).parents[1] / "data" / "corpus" / "parquet"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("fewer-ids", "column 'id' cannot be read: 10 rows too few"),
+        ("id-not-utf8", "column 'id' cannot be read: In column 0: Invalid: Invalid UTF8 sequence at string index 8"),
+        ("name-not-utf8", "truncated or not a .parquet file: 'utf-8' codec can't decode byte"),
+        ("no-rows", "column 'vector' cannot be read: 10 rows too few"),
+    ],
+)
+def test_damaged_tables_are_refused_in_words(name, message):
+    with pytest.raises(AtlasError, match=message):
+        list(atlas.read_vectors(CORPUS / f"{name}.parquet").ids)
+
+
 def test_a_footer_at_which_pyarrow_would_end_the_process_is_refused():
     # In a process of its own: asked for what this footer says of its columns, pyarrow calls std::terminate.
-    file = Path(__file__).parents[1] / "data" / "corpus" / "parquet" / "impossible-histogram.parquet"
     code = "import sys, atlas\ntry: atlas.read_vectors(sys.argv[1])\nexcept atlas.AtlasError as error: print(error)"
+    file = CORPUS / "impossible-histogram.parquet"
     done = subprocess.run([sys.executable, "-c", code, str(file)], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert "column 'vector' cannot be read: Definition level histogram size mismatch" in done.stdout
