@@ -167,8 +167,11 @@ def _apply_in_python(alignment: Alignment, given: Any, vector_column: str | None
     """Map an array, or the vectors in a table, and return what was given with the mapped ones."""
     table = table_of(given)
     if table is None:
-        alignment.check_domain(Rows(as_matrix(given, "X")))
-        return alignment(given)
+        made = alignment(given)
+        # One vector, or none, is no sample of where vectors lie.
+        if alignment.domain is not None and made.ndim == 2 and len(made):
+            alignment.check_domain(Rows(as_matrix(given, "X")))
+        return made
     names = table.vector_columns(vector_column, id_column)
     if not len(given):
         return replaced(given, names, np.empty((0, alignment.target.dim), np.float32), alignment.target)

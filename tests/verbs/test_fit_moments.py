@@ -292,3 +292,11 @@ def test_fits_for_plugin_authors_go_on_taking_sums(views, known):
     model = create(Aligner, "linear").fit_moments(known.sums)
     assert model.moments is known.sums and model.n_pairs == 500
     assert_same(Alignment.of(model, *(view.space for view in views)), fit("linear", moments=known), 0)
+
+
+def test_a_map_that_knows_its_domain_takes_one_vector_and_none(views):
+    made = fit("linear", source=views[0], target=views[1])
+    assert made.domain is not None
+    X = views[0].data.float().numpy()
+    assert apply(made, X[0]).shape == (4,) and apply(made, X[:0]).shape == (0, 4)
+    assert apply(made, X[:2].tolist()).shape == (2, 4)
