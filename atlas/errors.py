@@ -1,6 +1,6 @@
 """Errors, in words a user can act on.
 
-Every mistake of a user raises `AtlasError` with one sentence: what is wrong, with the value, then " - " and what to do.
+Every mistake of a user raises `AtlasError` with one sentence: the mistake, with the value, then " - " and the remedy.
 The command line prints that sentence and exits with status 1.
 """
 
@@ -65,7 +65,7 @@ def in_a_line(text: object, limit: int = 1000) -> str:
     """Return text of others as one line that can be printed: every character can be seen, and there are not too many.
 
     Args:
-        text: what is to be printed.
+        text: the text to print.
         limit: how many characters are kept.
     """
     plain = " ".join(str(text).split())

@@ -1,4 +1,4 @@
-"""Modules that hand on names of others, each loaded on first use."""
+"""Modules that re-export names of others, each loaded on first use."""
 
 from __future__ import annotations
 

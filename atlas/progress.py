@@ -14,10 +14,10 @@ _open: dict[int, Any] = {}
 
 
 class Progress(Protocol):
-    """What shows how far long work has come: given batches of anything, it yields them and counts them."""
+    """A display of progress: given batches of anything, it yields them and counts them."""
 
     def __call__(self, batches: Iterable[T], total: int, what: str) -> Iterable[T]:
-        """Yield the batches; `total` batches are expected, `what` says what is done to them."""
+        """Yield the batches; `total` batches are expected, `what` names the work."""
 
 
 def silent(batches: Iterable[T], total: int, what: str) -> Iterable[T]:

@@ -19,7 +19,7 @@ try:
 except ImportError:
     raise ImportError("atlas.sklearn needs scikit-learn 1.6 or newer - pip install -U scikit-learn") from None
 
-# What maps keep; other numbers become float64.
+# Dtypes that maps keep; other numbers become float64.
 DTYPES = (np.float64, np.float32)
 
 
@@ -58,7 +58,7 @@ class AlignmentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         return self.aligner_.transform(validate_data(self, X, dtype=DTYPES, reset=False))
 
     def predict(self, X: Any) -> Any:
-        """Return what `transform` does, for what asks for predictions, such as `cross_val_predict`."""
+        """Return `transform(X)`, for callers of predictions, such as `cross_val_predict`."""
         return self.transform(X)
 
     def inverse_transform(self, X: Any) -> Any:
@@ -71,7 +71,7 @@ class AlignmentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         return float(r2_score(y, self.transform(X)))
 
     def alignment(self, source: Space | str = "source", target: Space | str = "target", id: str = "") -> Alignment:
-        """Return the fitted map as what Atlas stores and shares; of a space that is a name, nothing else is known."""
+        """Return the fitted map as an `Alignment`, to save and share; a space given as text has only a name."""
         check_is_fitted(self)
         model = self.aligner_
         X = source if isinstance(source, Space) else Space(slug(source), model.d_source)

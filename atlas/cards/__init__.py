@@ -1,1 +1,1 @@
-"""What Atlas stores, on paper: names, spaces, kinds of cards, and the YAML they are written in; no torch."""
+"""Cards: names, spaces, kinds of artefacts, and the YAML they are written in; no torch."""

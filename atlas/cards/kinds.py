@@ -1,4 +1,4 @@
-"""What Atlas stores: the seven cards, as frozen dataclasses that check what they are given.
+"""The seven kinds of card, as frozen dataclasses that check their fields.
 
 A card is everything about an artefact but its tensors. Nothing here imports torch, so that listing is quick.
 """
@@ -17,7 +17,7 @@ from atlas.cards.space import Space
 from atlas.errors import AtlasError, CardError, unknown
 
 FORMAT = 1
-# What the names of the tensors begin with that tell where the pairs of a fit lay.
+# Prefix of the names of the tensors that describe where the pairs of a fit lay.
 DOMAIN = "domain."
 
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*|multilingual")
@@ -34,7 +34,7 @@ class TensorInfo:
 
 @dataclass(frozen=True)
 class Metric:
-    """One measured figure: what was measured, on what, and how sure it is.
+    """One measured figure: the metric, the data, and how sure it is.
 
     `low` and `high` bound a 95 % interval. Without the other two a figure says little: `native` is the same figure for
     the target's own vectors, and `floor` for no alignment at all (of a head: for always naming the commonest class).
@@ -91,7 +91,7 @@ def best(metrics: Iterable[Metric], name: str) -> Metric | None:
 
 
 def rank(figure: Metric | None) -> tuple[bool, bool, float]:
-    """Return what figures of one name are sorted by, best first: none last, those of items fitted on before."""
+    """Return the sort key of figures of one name, best first: none last, those of items fitted on before."""
     if figure is None:
         return True, True, 0.0
     # Where the target's own vectors reach less than no alignment does, less is better.
@@ -106,7 +106,7 @@ def merged(old: Iterable[Metric], new: Iterable[Metric]) -> tuple[Metric, ...]:
 
 @dataclass(frozen=True)
 class Card:
-    """What every artefact's card holds.
+    """Fields of every artefact's card.
 
     `sha256` and `tensors` describe the file beside the card; `hub` is where a registry entry without a file of its own
     is to be had, as owner/name@commit; `language` is that of the items, in codes of ISO 639.
@@ -142,7 +142,7 @@ class Card:
 
     @property
     def plain(self) -> bool:
-        """Whether it holds a weight and a bias, whatever tells their domain: what can be used without Atlas."""
+        """Whether it holds a weight and a bias (its domain aside) and can be used without Atlas."""
         return {name for name in self.tensors if not name.startswith(DOMAIN)} == {"weight", "bias"}
 
     def to_dict(self) -> dict[str, Any]:
@@ -218,7 +218,7 @@ class VectorsCard(Card):
 
 @dataclass(frozen=True)
 class MomentsCard(Card):
-    """What two spaces have in common, in sums over paired rows.
+    """Moments of two spaces: sums over paired rows.
 
     `n_public` counts the rows, of all `n`, whose moments have been published.
     """
@@ -238,8 +238,8 @@ class AlignmentCard(Card):
     """A fitted map from a source space to a target space, and where it came from.
 
     `n_unpaired` counts the rows of either side whose partner was not known: a method that fits on pairs left them out.
-    `evaluation` says where what its metrics were measured on is: references, as source, target and head. `fitted_on` is
-    a `Sketch` of the items it was fitted on, `parts` what it was made of, if it was not fitted itself.
+    `evaluation` holds references to the data of its metrics, as source, target and head. `fitted_on` is
+    a `Sketch` of the items it was fitted on, `parts` the maps it was made of, if it was not fitted itself.
     """
 
     kind: ClassVar[str] = "alignment"
@@ -284,7 +284,7 @@ class HeadCard(Card):
 class AtlasCard(Card):
     """Several alignments into one shared space, and the rule that combines them.
 
-    `evaluation` says where what its metrics were measured on is: references, as vectors, vectors-2..., and head.
+    `evaluation` holds references to the data of its metrics, as vectors, vectors-2..., and head.
     `n_items` counts the items that each chart was fitted on, `fitted_on` is a `Sketch` of them all, and `parts` the
     atlas that was extended, if one was.
     """

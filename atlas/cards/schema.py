@@ -23,7 +23,7 @@ def check_names(
         given: the names there are.
         known: the names there may be.
         needed: the names there must be, each with advice for those who left it out, or ''.
-        what: what bears the names.
+        what: the kind of thing that is named.
         of: whose they are, as " of aligner 'ridge'".
     """
     given = list(given)
@@ -44,7 +44,7 @@ def exactly(kind: type, value: Any, fits: Callable[[Any], bool] = lambda value: 
 
 
 def read_as(read: Callable[[Any], Any], words: str, value: Any, what: str) -> Any:
-    """Return what `read` makes of a value; where it raises `ValueError`, say in words what the value must be."""
+    """Return `read(value)`; where it raises `ValueError`, say in words which values are allowed."""
     try:
         return read(value)
     except (ValueError, OverflowError):
@@ -81,7 +81,7 @@ def build(cls: type, data: Any, where: str = "") -> Any:
     Args:
         cls: the dataclass.
         data: a mapping of its fields.
-        where: the path of the mapping within what is read, such as 'source.'; '' for the whole.
+        where: the path of the mapping within the document, such as 'source.'; '' for the whole.
 
     Raises:
         AtlasError: a field that is unknown, missing or mistyped.

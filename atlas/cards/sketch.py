@@ -32,7 +32,7 @@ class Sketch:
         return cls(frozenset(pair for pair in found if pair[0] < limit), limit)
 
     def __or__(self, other: Sketch) -> Sketch:
-        """Return the sketch of what either was fitted on."""
+        """Return the sketch of the items that either was fitted on."""
         return Sketch.of(self.pairs | other.pairs, min(self.limit, other.limit))
 
     @property
@@ -67,7 +67,7 @@ class Sketch:
 
     @classmethod
     def parse(cls, text: str) -> Sketch:
-        """Return what `text` made; '' is that of nothing known.
+        """Return the sketch that `text` wrote; '' is that of nothing known.
 
         Raises:
             CardError: it is none.

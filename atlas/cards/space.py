@@ -1,4 +1,4 @@
-"""The space of an encoder: what makes vectors comparable, or not."""
+"""The space of an encoder, which decides whether vectors are comparable."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MAX_TEXT = 1_000_000
 
 @dataclass(frozen=True)
 class Space:
-    """What one encoder, with one set of options and weights, produces.
+    """The space of all vectors of one encoder with one set of options and weights.
 
     Two spaces are the same if their fingerprints are, whatever they are called. A space without an encoder is that of
     a bare file, about which only the dimension is known.
@@ -80,12 +80,12 @@ class Space:
         return (self.id, self.dim) == (other.id, other.dim)
 
     def require(self, other: Space, what: str, whose: str) -> None:
-        """Raise unless vectors of `other` may be used where `what` asks for this space.
+        """Raise unless vectors of `other` may be used where this space is required.
 
         Args:
             other: the space that was given.
-            what: what asks, as the subject of the sentence, such as "Alignment 'a__b' maps from".
-            whose: what was given, such as "the vectors".
+            what: the one that requires it, as the subject of the sentence, such as "Alignment 'a__b' maps from".
+            whose: the vectors in question, such as "the vectors".
 
         Raises:
             SpaceMismatchError: the fingerprints differ (or the dimensions, for a space of which no more is known).

@@ -18,7 +18,7 @@ MAX_BYTES = 1_000_000
 
 MAX_DEPTH = 32
 
-# What moves the cursor, changes colours or turns the direction of writing when it is printed to a terminal.
+# Characters that move the cursor, change colours or turn the direction of writing in a terminal.
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 _NUMERIC = re.compile(r"[-+0-9_.:eExXoO]{65,}")
@@ -65,7 +65,7 @@ def _represent_dict(dumper: Any, data: dict) -> Any:
     return dumper.represent_mapping("tag:yaml.org,2002:map", data, flow_style=plain and len(str(data)) < 90)
 
 
-# What fits on a line stands on one, as a person would write it.
+# Short values stand on one line, as a person would write them.
 _Dumper.add_representer(list, _represent_list)
 
 _Dumper.add_representer(dict, _represent_dict)
@@ -76,7 +76,7 @@ def parse_yaml(text: str, where: str) -> Any:
 
     Args:
         text: at most 1 MB.
-        where: what the text is, the start of every message.
+        where: a name for the text, the start of every message.
 
     Raises:
         CardError: not YAML, or more than data: aliases, tags, repeated keys, deep nesting, huge numbers.
@@ -103,7 +103,7 @@ class _Root(list):
 
 
 def _build(text: str) -> Any:
-    """Build the data of a YAML text from its events in one pass, and refuse what a card never holds."""
+    """Build the data of a YAML text from its events in one pass, and refuse everything a card never holds."""
     root = _Root()
     stack: list[Any] = [root]
     # The key that waits for its value, for each mapping that is open; _Root where none does.
@@ -130,7 +130,7 @@ def _line(event: yaml.Event) -> int:
 
 
 def _value(event: yaml.NodeEvent) -> Any:
-    """Return what a node begins: a scalar, or an empty list or mapping."""
+    """Return the value that a node begins: a scalar, or an empty list or mapping."""
     if isinstance(event, yaml.AliasEvent) or event.anchor:
         raise CardError(f"aliases are not allowed (line {_line(event)})")
     if tag := getattr(event, "tag", None):
@@ -159,7 +159,7 @@ def _plain(text: str, event: yaml.Event) -> Any:
 
 
 def _put(parent: Any, keys: list[Any], value: Any, event: yaml.Event) -> None:
-    """Add a value to what is open: to a list, or to a mapping as a key or as the value of the key that waits."""
+    """Add a value to the open collection: to a list, or to a mapping as a key or as the value of the key that waits."""
     if isinstance(parent, list):
         parent.append(value)
     elif keys[-1] is not _Root:

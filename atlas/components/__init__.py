@@ -1,1 +1,1 @@
-"""The contracts of what plugins provide: encoders, samplers, aligners, aggregators, exporters, stores, and of heads."""
+"""Contracts of the six kinds of component (encoder, sampler, aligner, aggregator, exporter, store) and of heads."""

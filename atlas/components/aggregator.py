@@ -57,7 +57,7 @@ class Aggregator(Component):
         return self
 
     def add(self, space: str, vectors: Any, items: Any = None) -> Self:
-        """Fit one more chart against what is already there, and leave the others untouched.
+        """Fit one more chart to the shared space, and leave the others untouched.
 
         Args:
             space: id of the new space.
@@ -100,7 +100,7 @@ class Aggregator(Component):
         return next(iter(self._fitted().values())).d_target
 
     def combine(self, rows: Tensor, present: Tensor) -> Tensor:
-        """Combine what the charts say of each item.
+        """Combine the charts' coordinates of each item.
 
         Args:
             rows: (n, k, d) coordinates of n items through k charts, in the order of `self.charts`.
@@ -123,10 +123,10 @@ class Aggregator(Component):
         return self._combine(torch.where(present[..., None], rows, 0), present)
 
     def identity(self) -> dict[str, Any]:
-        """Return what fixes the coordinates of the shared space beside the anchors.
+        """Return the settings that fix the coordinates of the shared space, beside the anchors.
 
-        By default these are all options and the hash of what was learned beside the charts, or the charts if that is
-        nothing. "encoder" names what makes such a space, if it is not this aggregator.
+        By default these are all options and the hash of the state learned beside the charts, or the charts if that is
+        nothing. "encoder" names the encoder of such a space, if it is not this aggregator.
         """
         return {**self.config(), **({"state": hash_of(self.extra)} if self.extra else {"charts": sorted(self.charts)})}
 
@@ -150,7 +150,7 @@ class Aggregator(Component):
         return {**charts, **self.extra}
 
     def load_state_dict(self, state: Mapping[str, Tensor], spaces: Sequence[str]) -> Self:
-        """Take what `state_dict` returned, for charts of these spaces in this order."""
+        """Load the result of `state_dict`, for charts of these spaces in this order."""
         self.charts = {}
         for space in spaces:
             own = {key[len(space) + 1 :]: value for key, value in state.items() if key.startswith(space + ".")}

@@ -20,8 +20,8 @@ FitsOn = Literal["pairs", "source", "sets", "seeds"]
 class Aligner(Component):
     """Paired vectors to a map from one space to another.
 
-    A subclass implements `_fit`, which returns what was learned, and `_transform`, which reads it from `self.state`.
-    The claims below are checked by the contract tests. `fits_on` says what it learns from: "pairs" of rows; the
+    A subclass implements `_fit`, which returns the learned state, and `_transform`, which reads it from `self.state`.
+    The claims below are checked by the contract tests. `fits_on` says which rows it learns from: "pairs" of rows; the
     "source" alone; two "sets" of rows of which no two are known to be of one item; or two sets with a few "seeds", rows
     that are known to be, for which it implements `_fit_seeds`.
     """
@@ -37,7 +37,7 @@ class Aligner(Component):
 
     @property
     def state(self) -> dict[str, Tensor]:
-        """What was learned: float32, contiguous, on the CPU."""
+        """The learned state: float32, contiguous, on the CPU."""
         if self._state is None:
             raise self.fail("is not fitted - call fit() first")
         return self._state
@@ -78,7 +78,7 @@ class Aligner(Component):
         return self
 
     def _check_kept(self, X: Tensor, Y: Tensor | None, learned: dict[str, Tensor]) -> None:
-        """Map some rows (n, d_source) with what was learned before and after it is rounded to float32, and compare."""
+        """Map some rows (n, d_source) with the learned state before and after it is rounded to float32, and compare."""
         if not all(map(is_finite, learned.values())):
             raise self.fail("found no finite map for these vectors - scale them")
         rows, *targets = (t[:: max(len(t) // 32, 1)].double() for t in (X, Y) if t is not None)
@@ -159,7 +159,7 @@ class Aligner(Component):
         return made[0] if alone else made
 
     def _check_held(self, result: Tensor, given: Tensor) -> None:
-        """Raise `AtlasError` if a result is not finite though what was given is."""
+        """Raise `AtlasError` if a result is not finite though the input is."""
         import torch
 
         if is_finite(given) and not is_finite(result):
@@ -167,11 +167,11 @@ class Aligner(Component):
             raise self.fail(f"maps these vectors to numbers too large for {result.dtype} - {wider}")
 
     def _fit(self, X: Tensor, Y: Tensor | None) -> dict[str, Tensor]:
-        """Return what is learned from X (n, d_source) and Y (n, d_target), both float64."""
+        """Return the state learned from X (n, d_source) and Y (n, d_target), both float64."""
         raise NotImplementedError
 
     def _fit_seeds(self, X: Tensor, Y: Tensor, pairs: Tensor) -> dict[str, Tensor]:
-        """Return what is learned from X (n, d_source), Y (m, d_target) and rows (s, 2) of both that are of one item."""
+        """Return the state learned from X (n, d_source), Y (m, d_target) and rows (s, 2) of both, one item each."""
         raise NotImplementedError
 
     def _transform(self, X: Tensor) -> Tensor:
@@ -182,7 +182,7 @@ class Aligner(Component):
         raise NotImplementedError
 
     def coordinates(self) -> dict[str, Any]:
-        """For an aligner that fits on the source alone: the options that fix what its target coordinates mean.
+        """For an aligner that fits on the source alone: the options that fix the meaning of its target coordinates.
 
         Two such alignments reach the same space if these, and the items they were fitted on, are the same.
         """
@@ -196,11 +196,11 @@ class Aligner(Component):
         return moved
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return what was learned: float32, contiguous, on the CPU."""
+        """Return the learned state: float32, contiguous, on the CPU."""
         return {name: t.cpu() for name, t in self.state.items()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> Self:
-        """Take what `state_dict` returned, and forget everything else."""
+        """Load the result of `state_dict`, and forget everything else."""
         self.forget()
         self._state = frozen(state)
         return self

@@ -1,6 +1,6 @@
 """Which of several aligners suits pairs best, for search: by the neighbours that rows keep whom the fit has not seen.
 
-Squared error says little of it: a map that shrinks what it is unsure of has the least, and may find nothing.
+Squared error says little of it: a map that shrinks uncertain directions has the least, and may find no neighbour.
 """
 
 from __future__ import annotations

@@ -23,11 +23,11 @@ MAX_BATCH = 2**26
 
 
 class Encoder(Component):
-    """Items to vectors: what makes a space.
+    """A map from items to vectors; each encoder has a space of its own.
 
     A subclass sets `takes` ("text", "images" or "arrays"; images are arrays, too) and implements `dim` and `_encode`.
-    One that must learn from items before it can encode any sets `fits` and implements `_fit`, which returns what was
-    learned; `_encode` reads it from `self.state`.
+    One that must learn from items before it can encode any sets `fits` and implements `_fit`, which returns its
+    state; `_encode` reads it from `self.state`.
     """
 
     kind = "encoder"
@@ -45,12 +45,12 @@ class Encoder(Component):
 
     @property
     def fitted(self) -> bool:
-        """Whether it can encode: it has learned what it must, or need not learn."""
+        """Whether it can encode: it is fitted, or needs no fit."""
         return self._state is not None or not self.fits
 
     @property
     def state(self) -> dict[str, Tensor]:
-        """What was learned or loaded: float32 (whole numbers stay), contiguous, on the CPU."""
+        """The learned or loaded state: float32 (whole numbers stay), contiguous, on the CPU."""
         if self._state is None:
             raise self.fail("is not fitted - call fit() with items first")
         return self._state
@@ -58,7 +58,7 @@ class Encoder(Component):
     def identity(self) -> dict[str, Any]:
         """Return everything that fixes the vectors: options that change them, revisions, hashes of weights.
 
-        By default these are all options and, of what was learned or loaded, the hash.
+        By default these are all options, and the hash of any learned or loaded state.
         """
         state = self.state_dict()
         return {**self.config(), **({"state": hash_of(state)} if state else {})}
@@ -70,7 +70,7 @@ class Encoder(Component):
         return Space(id=id or self.stored_id or default, dim=self.dim, encoder=self.name, identity=identity)
 
     def fit(self, items: Any) -> Self:
-        """Learn what must be learned from items; whatever was learned before is forgotten.
+        """Learn from items; everything learned before is forgotten.
 
         Args:
             items: as in `encode`.
@@ -115,7 +115,7 @@ class Encoder(Component):
     def module(self) -> nn.Module:
         """Return the network from a batch of items, as a tensor, to their vectors (b, dim), in evaluation mode.
 
-        An encoder that has one says in its attribute `input_shape` what shape an item has.
+        An encoder that has one gives the shape of an item in its attribute `input_shape`.
 
         Raises:
             AtlasError: it is no network, or takes items that are no tensors.
@@ -145,7 +145,7 @@ class Encoder(Component):
             if X.shape != (len(batch), d) or not X.is_floating_point():
                 made, due = f"{X.dtype} of shape {tuple(X.shape)}", f"real numbers of shape {(len(batch), d)}"
                 raise self.fail(f"made {made} where it should make {due} - report this to its author")
-            check_finite(X, f"What {self.label()} made", start, more=start + len(batch) < len(items))
+            check_finite(X, f"The output of {self.label()}", start, more=start + len(batch) < len(items))
             yield X
 
     def _prepare(self, items: Any) -> Any:
@@ -153,7 +153,7 @@ class Encoder(Component):
         return items
 
     def _fit(self, items: Any) -> dict[str, Tensor]:
-        """Return what is learned from items, whose slices are batches."""
+        """Return the state learned from items, whose slices are batches."""
         raise NotImplementedError
 
     def _encode(self, batch: Any, device: str) -> Tensor:
@@ -176,11 +176,11 @@ class Encoder(Component):
             delattr(self, name)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return what was learned or loaded, as contiguous tensors on the CPU; empty for most encoders."""
+        """Return the learned or loaded state, as contiguous tensors on the CPU; empty for most encoders."""
         return dict(self.state) if self.fits else dict(self._state or {})
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> Self:
-        """Take what `state_dict` returned, and forget everything else."""
+        """Load the result of `state_dict`, and forget everything else."""
         self.forget()
         self._state = frozen(state)
         return self

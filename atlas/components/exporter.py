@@ -15,7 +15,7 @@ class Exporter(Component):
 
     A subclass implements `_export`. It sets `writes` to the endings that its file may have, and to none if it writes a
     folder; `affine` if it takes maps that are a weight and a bias alone; `stitched` if it takes stitched models, too;
-    and `takes` to what alignments it takes if not all, such as "alignments from a text encoder".
+    and `takes` to the alignments it takes if not all, such as "alignments from a text encoder".
     """
 
     kind = "exporter"
@@ -28,7 +28,7 @@ class Exporter(Component):
         """Write an alignment or a stitched model, whole or not at all, and return where it is.
 
         Args:
-            model: an `Alignment`, or what `atlas.stitch` returns for an exporter that takes it; it is not changed.
+            model: an `Alignment`, or a stitched model for an exporter that takes one; it is not changed.
             out: the file, whose ending must be one of `writes`, or a folder that is new or empty.
             overwrite: replace a file that is there; a folder is never replaced.
 

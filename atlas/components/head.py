@@ -1,4 +1,4 @@
-"""What all heads share: checks of what they are given, and a state that is used exactly as it is saved."""
+"""The base of all heads: checks of their input, and a state that is used exactly as it is saved."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class HeadModel(Component):
 
     @property
     def state(self) -> dict[str, Tensor]:
-        """What was learned: float32 (labels int64), contiguous, on the CPU."""
+        """The learned state: float32 (labels int64), contiguous, on the CPU."""
         if self._state is None:
             raise self.fail("is not fitted - call fit() first")
         return self._state
@@ -93,7 +93,7 @@ class HeadModel(Component):
         return y.to(torch.int64)
 
     def scores(self, X: Any) -> Tensor:
-        """Return what the head says of each vector, differentiable in X.
+        """Return the head's outputs for each vector, differentiable in X.
 
         Args:
             X: (n, d) vectors.
@@ -129,11 +129,11 @@ class HeadModel(Component):
         return sizes["C"]
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return what was learned: float32 (labels int64), contiguous, on the CPU."""
+        """Return the learned state: float32 (labels int64), contiguous, on the CPU."""
         return dict(self.state)
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> Self:
-        """Take what `state_dict` returned; whatever was learned before is forgotten.
+        """Load the result of `state_dict`; everything learned before is forgotten.
 
         Raises:
             AtlasError: tensors that are missing, unexpected, misshaped or not finite.
@@ -150,7 +150,7 @@ class HeadModel(Component):
         self._state, self._known_sizes, self._made = frozen(state), sizes, {}
 
     def _kept(self, X: Tensor, make: Callable[[], T]) -> T:
-        """Return what `make` makes of the state for vectors of X's dtype and device, and keep it for the next call."""
+        """Return `make(state)` for vectors of X's dtype and device, and keep it for the next call."""
         if torch.compiler.is_compiling() or torch.is_inference_mode_enabled():
             return make()
         key = (X.dtype, X.device)
@@ -171,7 +171,7 @@ class HeadModel(Component):
         return sizes
 
     def _fit(self, X: Tensor, y: Tensor, outputs: int, seed: int) -> dict[str, Tensor]:
-        """Return what is learned from X (n, d) and labels (n,) int64 below `outputs`, or targets (n, outputs)."""
+        """Return the state learned from X (n, d) and labels (n,) int64 below `outputs`, or targets (n, outputs)."""
         raise NotImplementedError
 
     def _scores(self, X: Tensor) -> Tensor:

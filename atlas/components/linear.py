@@ -53,7 +53,7 @@ class LinearAligner(Aligner):
 
     @property
     def moments(self) -> Moments | None:
-        """What it was fitted on; None for a map that was loaded."""
+        """The moments it was fitted on; None for a map that was loaded."""
         return self._moments
 
     @property

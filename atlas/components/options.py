@@ -78,7 +78,7 @@ class Option:
 
 
 class Component:
-    """What all kinds share: a name, and options that are checked."""
+    """The base of all kinds: a name, and options that are checked."""
 
     kind: ClassVar[str] = "component"
     name: ClassVar[str] = ""
@@ -139,7 +139,7 @@ class Component:
 
 
 def _hint(cls: type, f: dataclasses.Field) -> Any:
-    """Return the type of an option; other annotations may name what is imported for type checkers alone."""
+    """Return the type of an option; other annotations may name imports of type checkers alone."""
     owner = next(base for base in cls.__mro__ if f.name in inspect.get_annotations(base))
     alone = pytypes.SimpleNamespace(__annotations__={f.name: f.type})
     return typing.get_type_hints(alone, vars(sys.modules[owner.__module__]))[f.name]

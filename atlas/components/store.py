@@ -27,7 +27,7 @@ METHODS = ("dim", "count", "read", "fetch", "begin", "put", "notes", "note", "sw
 
 @dataclass(frozen=True)
 class Address:
-    """What a URL says of a store: 'scheme://user:password@host:port/path?option=value'."""
+    """A store's URL in parts: 'scheme://user:password@host:port/path?option=value'."""
 
     scheme: str = ""
     user: str = ""
@@ -75,7 +75,7 @@ class Batch:
     Attributes:
         ids: n distinct texts.
         vectors: (n, d) float32, an array; a row without a vector is NaN.
-        cursor: what to read on from after these rows.
+        cursor: the place to read on from after these rows.
         marks: n texts, where each row came from: '' if it is native, else the map that made it; or none: all native.
         labels: n class names, '' where unknown; or none.
         other: n of whatever else `put` needs to write the row in another place; or none.
@@ -100,7 +100,7 @@ class Batch:
 
 
 def _told(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a method that turns what a driver raises into one sentence, which names the store and no password."""
+    """Return a method that turns a driver's exceptions into one sentence, which names the store and no password."""
 
     @functools.wraps(method)
     def told(self: Store, *args: Any, **named: Any) -> Any:
@@ -166,7 +166,7 @@ class Store(Component):
         raise NotImplementedError
 
     def notes(self, place: str) -> dict[str, str]:
-        """Return what `note` wrote to a place."""
+        """Return the note that `note` wrote to a place."""
         raise NotImplementedError
 
     def note(self, place: str, notes: Mapping[str, str]) -> None:
@@ -186,7 +186,7 @@ class Store(Component):
         return vectors
 
     def close(self) -> None:
-        """Let go of whatever is open, which may be nothing; what is asked for afterwards opens it again."""
+        """Close any open connection; a later call opens it again."""
 
     def __del__(self) -> None:
         with contextlib.suppress(Exception):

@@ -1,4 +1,4 @@
-"""What `atlas demo` does: the verbs, composed on the digits that ship with Atlas, and a table and a picture of it."""
+"""The verbs composed on the digits that ship with Atlas (`atlas demo`), with a table and a picture of the result."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ METHODS = {
 
 @dataclass
 class Results:
-    """What the demo measured.
+    """Figures of the demo.
 
     Attributes:
         pairs: one row for each ordered pair of encoders: source, target, and the accuracy of each method, 0 to 1.
-        atlas: rows of the two encoders that have seen half the digits each: what, and accuracy on all ten.
+        atlas: rows of the two encoders that have seen half the digits each: a name, and accuracy on all ten.
         points: name of a panel to two-dimensional points (n, 2), for the picture.
         classes: (n,) the digit of each point.
     """

@@ -22,7 +22,7 @@ def scatter_svg(points: Tensor, classes: Tensor, reach: float) -> str:
     Args:
         points: (n, 2).
         classes: (n,) whole numbers.
-        reach: what the edge of the picture stands for; points beyond it are left out.
+        reach: the coordinate at the picture's edge; points beyond it are left out.
     """
     scale = SIDE / (2 * reach)
     dots = []

@@ -1,4 +1,4 @@
-"""The Hugging Face Hub: what others published is pulled and checked, what you made is pushed as one commit.
+"""The Hugging Face Hub: artefacts are pulled and checked, or pushed as one commit.
 
 `client` makes the Hub's own client patient, yet bounded; `cache` and `repository` are a repository as it is read and as
 it is written; `model_card` and `model_card_text` make the model card; the others do the work.

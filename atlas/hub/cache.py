@@ -1,4 +1,4 @@
-"""Repositories on the Hub, and the part of the client's cache that holds what was downloaded from them."""
+"""Repositories on the Hub, and the part of the client's cache that holds their downloads."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Ref:
 
     @classmethod
     def parse(cls, text: str | Ref, revision: str | None = None) -> Ref:
-        """Return what 'hf://owner/name[@revision]' or 'owner/name[@revision]' means.
+        """Return the repository of 'hf://owner/name[@revision]' or 'owner/name[@revision]'.
 
         Args:
             text: the reference.
@@ -67,7 +67,7 @@ class Ref:
 
     @property
     def pinned(self) -> bool:
-        """Whether the revision is a commit, so that what it means never changes."""
+        """Whether the revision is a commit, which never changes."""
         return bool(_COMMIT.fullmatch(self.revision))
 
     def at(self, commit: str) -> Ref:
@@ -107,7 +107,7 @@ def digest_of(path: Path, size: int, sha256: str) -> str:
 
 
 def listed(rows: Sequence[Any], names: Sequence[str]) -> dict[str, Listed]:
-    """Return what the client says of files, those of other names left out.
+    """Return the client's listing of files, those of other names left out.
 
     Raises:
         AtlasError: a size or a hash is none.
@@ -166,7 +166,7 @@ class Cache:
 
     @contextlib.contextmanager
     def arriving(self, expected: Listed) -> Iterator[Path]:
-        """Give a path for what is to become a file's content; nothing is left of it that was not taken away."""
+        """Give a temporary path for a file's content; anything left there is removed at the end."""
         blob = self.blob(expected)
         with _placed(blob) as path:
             yield path
@@ -196,7 +196,7 @@ class Cache:
         return text if _COMMIT.fullmatch(text) else ""
 
     def remember(self, commit: str) -> None:
-        """Note what commit the revision means, once all of it has been checked."""
+        """Record the commit of the revision, once all of it has been checked."""
         if not self.ref.pinned:
             path = self.folder / "refs" / self.ref.revision
             try:
@@ -216,7 +216,7 @@ class Cache:
 
 @contextlib.contextmanager
 def _placed(path: Path) -> Iterator[Path]:
-    """Yield a temporary name beside a path, once what killed pulls have left there is removed; nothing stays of it."""
+    """Yield a temporary name beside a path, and remove it at the end; leftovers of killed pulls are removed first."""
     path.parent.mkdir(parents=True, exist_ok=True)
     tidy(path)
     temporary = temporary_name(path)

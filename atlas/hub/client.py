@@ -23,7 +23,7 @@ WAIT = 60.0
 # How many bytes of an answer are read: a page of a listing has a few million at most.
 MOST = 32 * 2**20
 _TRANSIENT = (408, 409, 429, 500, 502, 503, 504)
-# What the client raises where an answer is not what it expects.
+# Exceptions of the client for an unexpected answer.
 _MALFORMED = (TypeError, AttributeError, LookupError, OverflowError, RecursionError)
 _PORTS = {"http": 80, "https": 443}
 _TOKEN = re.compile(r"\b(hf|api)_[A-Za-z0-9_-]{3,}|(?<=://)[^/@\s]+(?=@)")
@@ -81,7 +81,7 @@ def patiently(
     most: int = 0,
     lost: str = "",
 ) -> T:
-    """Return what a call of the client returns; try again what may pass, and explain what does not.
+    """Return the result of a call of the client; retry passing failures, and explain lasting ones.
 
     Args:
         call: makes one request, or several.
@@ -89,7 +89,7 @@ def patiently(
         token: kept out of messages.
         tries: how often to try; None: three times.
         most: how many bytes an answer may have, where it may have more than others.
-        lost: what to say where it is not known what came of the request.
+        lost: advice for a request whose outcome is unknown.
 
     Raises:
         NotFoundError: the repository, revision or file is not there.
@@ -120,7 +120,7 @@ def _failures() -> tuple[type[Exception], ...]:
 def _http_errors() -> tuple[type[Exception], ...]:
     from huggingface_hub import errors
 
-    # The second is what all errors of the HTTP library derive from, whichever library this version uses.
+    # The second is the base of all errors of the HTTP library, whichever library this version uses.
     return (errors.HfHubHTTPError, errors.HfHubHTTPError.__bases__[0])
 
 
@@ -156,13 +156,13 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def complaint(error: Exception, what: object, token: str | bool | None = None, lost: str = "") -> str:
-    """Return what went wrong and what to do about it, in one sentence without secrets.
+    """Return the fault and its remedy, in one sentence without secrets.
 
     Args:
-        error: what the client raised.
+        error: the client's exception.
         what: the reference it is about.
         token: kept out of the sentence.
-        lost: what to say where it is not known what came of the request.
+        lost: advice for a request whose outcome is unknown.
     """
     from huggingface_hub import errors
 
@@ -188,7 +188,7 @@ def complaint(error: Exception, what: object, token: str | bool | None = None, l
 
 
 def _answer(error: Exception, status: int, what: object, token: str | bool | None, lost: str) -> str:
-    """Say what an HTTP status means here."""
+    """Explain an HTTP status."""
     from huggingface_hub import errors
 
     said = clean(getattr(error, "server_message", None) or "", token)
@@ -264,7 +264,7 @@ def _kept(session: Any) -> None:
         try:
             return send(request, **how)
         except _http_errors()[1] as error:
-            # Whoever else uses the session gets what it has always raised.
+            # Other users of the session get the exceptions it has always raised.
             if type(error).__name__ != "ConnectError" or len(session.event_hooks["response"]) == others:
                 raise
             raise ConnectionError(str(error)) from None

@@ -1,6 +1,6 @@
 """The model card: the README that a repository shows, made from an artefact's card.
 
-What Atlas writes lies between two marks, and in the metadata at the top; everything else belongs to people and is kept.
+Atlas's own text lies between two marks, and in the metadata at the top; everything else belongs to people and is kept.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def spaces_of(card: Card) -> dict[str, list[Space]]:
 
 
 def hub_models(card: Card) -> list[str]:
-    """Return what the encoders of an artefact's spaces call their models, where that has the form of a Hub id."""
+    """Return the models of the encoders of an artefact's spaces, where their names have the form of a Hub id."""
     spaces = [space for part in spaces_of(card).values() for space in part]
     named = [str(space.identity.get(key, "")) for space in spaces for key in ("model", "repo")]
     return sorted({name for name in named if _HUB_ID.fullmatch(name)})
@@ -121,10 +121,10 @@ def readme(old: str, before: Mapping[str, Any], after: Mapping[str, Any], body: 
 
     Args:
         old: the README as it is; '' for none.
-        before: the metadata Atlas wrote into it; what differs from that was written by people.
+        before: the metadata Atlas wrote into it; other values were written by people.
         after: the metadata to write.
-        body: what goes between the marks.
-        where: what messages begin with.
+        body: the text between the marks.
+        where: the start of every message.
 
     Raises:
         CardError: metadata that is not YAML, or one mark without the other.
@@ -148,7 +148,7 @@ def readme(old: str, before: Mapping[str, Any], after: Mapping[str, Any], body: 
 
 
 def changes(present: Mapping[str, Any], before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what to set (None: remove) so that Atlas's values are new and people's stay."""
+    """Return the fields to set (None: remove) so that Atlas's values are new and people's stay."""
     found: dict[str, Any] = {}
     for key in {**before, **after}:
         now, old, new = present.get(key), before.get(key), after.get(key)

@@ -1,4 +1,4 @@
-"""What a model card says, in words: between the marks of a README."""
+"""The text of a model card, between the marks of a README."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from atlas.errors import in_a_line
 from atlas.hub.model_card import paper, spaces_of
 
 _NAME = re.compile(r"[A-Za-z0-9_.@:/+-]*")
-# What Markdown or HTML would read as something else than text, wherever it stands.
+# Characters that Markdown or HTML would not read as text, wherever they stand.
 _MARKUP = {**{char: f"\\{char}" for char in "\\|`*_[]~$"}, "&": "&amp;", "<": "&lt;", ">": "&gt;"}
 # The beginning of a heading, a list or a line across.
 _LEADING = re.compile(r"^(\d{1,9}(?=[.)](?:\s|$))|(?=#|[-+=](?:[-+=\s]|$)))")
@@ -25,7 +25,7 @@ _ITEMS = {"text": '["A first sentence.", "And another one."]', "images": "torch.
 def body(
     card: Card, repo: str, extras: Mapping[str, str] = {}, items: Sequence[str] = (), moments: Card | None = None
 ) -> str:
-    """Return what stands between the marks.
+    """Return the text between the marks.
 
     Args:
         card: of the artefact.
@@ -79,7 +79,7 @@ def _vectors(card: Any, part: str, space: Space) -> str:
 
 
 def _published(card: Any, part: str) -> str:
-    """Return the code that loads what a card says it was measured on; '' where it does not say so."""
+    """Return the code that loads the data a card was measured on; '' where the card names none."""
     ref = card.evaluation.get(part, "")
     return f'atlas.load("{ref}")' if ref.startswith("hf://") and _NAME.fullmatch(ref) else ""
 
@@ -94,18 +94,18 @@ def _template() -> Any:
 
 
 def plain(value: Any) -> Any:
-    """Return text that Markdown and HTML show as it is, on one line; what has been escaped already stays."""
+    """Return text that Markdown and HTML show as it is, on one line; earlier escapes stay."""
     from markupsafe import Markup
 
     if isinstance(value, Markup):
         return value
     text = "".join(_MARKUP.get(char, char) for char in in_a_line(value, 10_000))
-    # No link is made of what looks like an address, either.
+    # Addresses are not turned into links, either.
     return Markup(_LEADING.sub(r"\1\\", text).replace("://", ":&#47;&#47;").replace("www.", "www&#46;"))
 
 
 def _name(value: str) -> Any:
-    """Return a name that stands in code, where nothing can be escaped; what is none is escaped all the same."""
+    """Return a name that stands in code, where nothing can be escaped; anything else is escaped as text."""
     from markupsafe import Markup
 
     return Markup(value) if _NAME.fullmatch(value) else plain(value.replace("`", "'"))

@@ -26,13 +26,13 @@ from atlas.storage.hashes import known_sha256
 from atlas.storage.header import MAX_HEADER, SIZES, size_of
 from atlas.storage.registry import find_local
 
-# While a lock file holds, what a reference means there.
+# References and their commits, while a lock file holds.
 LOCKS: list[Callable[[Ref], Ref]] = []
 
 
 @dataclass(frozen=True)
 class Pulled:
-    """What a pull found: where it was asked for, the commit it is, and the folder that holds it."""
+    """The result of a pull: its reference, its commit, and the folder that holds it."""
 
     ref: Ref
     commit: str
@@ -66,15 +66,15 @@ def pull(
         revision: a branch, tag or commit, if the reference names none.
         token: for private repositories; None: the one you are logged in with; False: none.
         cache_dir: where to keep it; None: the Hub's cache.
-        local_files_only: use what was pulled before, and no network.
+        local_files_only: use earlier pulls, and no network.
         force_download: download it again.
         tensors: False for the card alone.
         inside: the folder of the repository that the artefact lies in; '': the repository itself.
 
     Raises:
         NotFoundError: not there, or, offline, not pulled before.
-        CardError: what was published is malformed or does not match its card.
-        AtlasError: it could not be had; the message says why and what to do.
+        CardError: the artefact is malformed or does not match its card.
+        AtlasError: it could not be had; the message gives the reason and the remedy.
     """
     where = Ref.parse(ref, revision)
     for meaning in LOCKS:
@@ -93,14 +93,14 @@ def pull(
     if tensors and card.sha256:
         expected = _check_listed(source.listing(commit).get(name), card, where.at(commit))
         source.fetch(commit, name)
-        # `fetch` has just hashed this very file and found what the Hub lists: a large one is not hashed again.
+        # `fetch` has just hashed this very file and compared it with the listing: a large one is not hashed again.
         _checked(folder, card, where.at(commit), expected.sha256)
     cache.remember(commit)
     return Pulled(where, commit, folder, card)
 
 
 def _cached(ref: Ref, cache: Cache, tensors: bool, inside: str = "") -> Pulled:
-    """Return what was pulled before, checked again, without any network."""
+    """Return an earlier pull, checked again, without any network."""
     commit = cache.commit()
     if not commit or not (cache.snapshot(commit) / inside / CARD).is_file():
         raise NotFoundError(f"'{ref}' has not been pulled to this computer - pull it once while online")
@@ -144,7 +144,7 @@ def _named(folder: Path, ref: Ref) -> Iterator[None]:
 
 
 def _check_listed(expected: Listed | None, card: Card, ref: Ref) -> Listed:
-    """Return what the Hub lists of a file of tensors, or refuse it by that, before it is downloaded."""
+    """Return the Hub's listing of a file of tensors, or refuse the file by it, before any download."""
     if expected is None:
         raise CardError(f"{ref}: there is no {MODEL} - the card lists {len(card.tensors)} tensors")
     size = 0

@@ -1,4 +1,4 @@
-"""From a folder to the Hub: one commit that holds all of it, or none, and leaves alone what others wrote."""
+"""From a folder to the Hub: one commit that holds all of it, or none, and leaves others' files alone."""
 
 from __future__ import annotations
 
@@ -55,10 +55,10 @@ def push_folder(
         create_pr: open a pull request instead.
         commit_message: '': one made of kind and id.
         token: None for the one you are logged in with.
-        dry_run: change nothing, and return what would be pushed.
+        dry_run: change nothing, and return the publication that would be made.
         license: to publish it under, such as cc-by-4.0; '': the one that the card names.
-        with_items: a .txt, .csv, .tsv, .jsonl or .parquet file of raw items to publish, as items.txt and so on. What it
-            holds is not looked at; whoever may read the repository can read it, and a pull does not download it.
+        with_items: a .txt, .csv, .tsv, .jsonl or .parquet file of raw items to publish, as items.txt and so on. Its
+            content is not looked at; all readers of the repository can read it, and a pull does not download it.
         card: to publish in place of that in the folder, of the same tensors.
         made: content of further files, by name, such as a learning curve.
         moments: the folder of moments to publish beside an alignment.
@@ -151,7 +151,7 @@ def _local(text: str) -> str:
 
 
 def _check_place(target: Target, card: Card, private: bool | None) -> None:
-    """Refuse to overwrite what Atlas did not write, and to publish what was meant to be private."""
+    """Refuse to overwrite files that Atlas did not write, and to publish private ones."""
     if private and target.info is not None and target.info.private is False:
         raise AtlasError(f"'{target.ref}' is public already - make it private in its settings, or leave out --private")
     there = _remote_card(target)
@@ -189,7 +189,7 @@ def _plan(
     made: Mapping[str, bytes] = {},
     items: Mapping[str, Path] = {},
 ) -> Push:
-    """Return what is to be published, and which of it the branch does not hold.
+    """Return the files to publish, and which of them the branch lacks.
 
     A file beside the card comes before one of the same name that was made for this push.
     """

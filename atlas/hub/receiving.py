@@ -2,7 +2,7 @@
 
 The client's own download names files after the ETag and the commit that a server answers with, whatever they are, and
 takes all that a server sends. Here no text of a server becomes part of a path: a file is written where the caller says,
-what the server says of it is only compared with what it has listed, and bytes are counted as they come.
+the server's answer is only compared with its listing, and bytes are counted as they come.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from atlas.hub.client import clean, endpoint
 def receive(
     repo: str, commit: str, name: str, digest: str, size: int, path: Path, token: str | bool | None = None
 ) -> None:
-    """Write a file of a repository to a path, after what is there already; its hash is not checked.
+    """Write a file of a repository to a path, after the bytes already there; its hash is not checked.
 
     Args:
         repo: owner/name.
@@ -34,7 +34,7 @@ def receive(
     from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
     from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status, tqdm
 
-    # The Hub counts as downloads what bears this header.
+    # The Hub counts requests with this header as downloads.
     headers = {**build_hf_headers(token=token, library_name="latent-atlas"), constants.X_HF_DOWNLOAD_COUNTER: "1"}
     url = hf_hub_url(repo, name, revision=commit, endpoint=constants.ENDPOINT)
     said = get_hf_file_metadata(url, token=token, headers=headers, endpoint=constants.ENDPOINT)

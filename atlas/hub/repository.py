@@ -23,16 +23,16 @@ MAX_TEXT = 1_000_000
 
 @dataclass(frozen=True)
 class Push:
-    """What is to be published, or was.
+    """A publication, before or after it is made.
 
     Attributes:
         ref: the repository and branch.
         files: every file of the artefact, with its content (or the file that holds it) and its size.
-        changed: the names of those that differ from what the branch holds.
+        changed: the names of those that differ from those on the branch.
         readme: the model card.
-        commit: what the branch holds afterwards; '' before it was pushed.
+        commit: the branch's head afterwards; '' before it was pushed.
         url: the page of a pull request; '' if none was opened.
-        license: what the card names; '' if it names none.
+        license: the licence on the card; '' if it names none.
         told: the folder whose own card got the figures that were measured; '' if none did.
         metrics: the figures on its card.
     """
@@ -51,7 +51,7 @@ class Push:
 
     @property
     def pinned(self) -> str:
-        """The reference that will always mean what was pushed."""
+        """The permanent reference of this publication."""
         return str(self.ref.at(self.commit)) if self.commit else ""
 
 
@@ -68,11 +68,11 @@ class Target:
         self.files: dict[str, Listed] = {}
 
     def ask(self, call: Any, **keywords: Any) -> Any:
-        """Return what a call of the client returns, patiently."""
+        """Return the result of a call of the client, with retries."""
         return patiently(call, self.ref, self.token, **keywords)
 
     def look(self, must_exist: bool = False) -> None:
-        """Read what the repository and the branch hold; a repository that is not there holds nothing."""
+        """Read the files of the repository's branch; a missing repository has none."""
         try:
             self.info = self.ask(lambda: self.api.model_info(self.ref.repo, expand=["private", "sha"]))
         except NotFoundError:

@@ -94,7 +94,7 @@ def _text(one: Found) -> str:
 
 
 def _found(row: Any) -> Found:
-    """Return what a row of a listing says; all of it was written by others."""
+    """Return the fields of a row of a listing; all of it was written by others."""
     named: dict[str, str] = {}
     for tag in row.tags or []:
         if str(tag).startswith(TAG):
@@ -136,7 +136,7 @@ def _metrics(index: Any) -> dict[str, tuple[bool, float]]:
 
 @dataclass(frozen=True)
 class Indexed:
-    """What became of a registry: entries written and removed, and repositories left as they were with the reason."""
+    """The outcome of an update: entries written and removed, and repositories left as they were with the reason."""
 
     written: tuple[Path, ...]
     removed: tuple[Path, ...]
@@ -144,7 +144,7 @@ class Indexed:
 
 
 def index(author: str, folder: str | Path, *, remove_all: bool = False, token: str | bool | None = None) -> Indexed:
-    """Rebuild the entries of a registry that stand for what an author has on the Hub.
+    """Rebuild the entries of a registry that stand for an author's artefacts on the Hub.
 
     Each entry is a card that points to a commit; tensors are pulled when they are used. One whose id another owner has
     in the registry lies beside that, as owner--id, and is found as owner/id. Entries of repositories that
@@ -173,7 +173,7 @@ def index(author: str, folder: str | Path, *, remove_all: bool = False, token: s
     for one in listed:
         try:
             found = pull(f"{one.repo}@{one.commit}", tensors=False, token=token)
-            # The commit that was pulled: what a listing calls one may be a branch.
+            # The commit that was pulled: a listing may name a branch in its place.
             card = replace(found.card, hub=f"{found.ref.repo}@{found.commit}")
         except AtlasError as error:
             skipped[one.repo] = str(error)
@@ -205,7 +205,7 @@ def _entries(root: Path, author: str) -> dict[Path, str]:
 
 
 def _gone(repo: str, token: str | bool | None, skipped: dict[str, str]) -> bool:
-    """Whether the Hub says that a repository which it does not list is not there; note what it says otherwise."""
+    """Whether the Hub says that an unlisted repository does not exist; note any other answer."""
     try:
         patiently(lambda: client(token).model_info(repo, expand=["sha"]), Ref(repo), token)
         skipped[repo] = "the Hub has it, but does not list it as an artefact of Atlas"

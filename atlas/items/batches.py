@@ -229,7 +229,7 @@ def as_real(batch: Tensor) -> Tensor:
 
 
 def as_items(data: Any) -> Items:
-    """Return what was given in Python as items, numbered from 0: texts, a tensor or array (n, ...), or Pillow's images.
+    """Return Python values as items, numbered from 0: texts, a tensor or array (n, ...), or Pillow's images.
 
     Raises:
         AtlasError: a single text, nothing, or things that are neither all text, all images nor arrays of one shape.
@@ -260,7 +260,7 @@ def as_items(data: Any) -> Items:
 
 
 def of_kind(items: Items, takes: str) -> Items:
-    """Return items as an encoder takes them: images where it takes arrays stay what they are, as do their batches.
+    """Return items as an encoder takes them: images given to an encoder of arrays stay images, as do their batches.
 
     Raises:
         AtlasError: items of another kind; the message continues a sentence that begins with the encoder.
@@ -278,8 +278,8 @@ def texts(values: Sequence[Any], where: Callable[[int], str]) -> list[str]:
     """Return values that are all text which can be written as UTF-8.
 
     Args:
-        values: what should be text.
-        where: what to call the i-th of them in a message.
+        values: the values, which should be text.
+        where: the name of the i-th of them in a message.
     """
     for i, value in enumerate(values):
         if not isinstance(value, str):

@@ -1,6 +1,6 @@
 """Items from files: folders of images, texts, tables and arrays.
 
-An item is called by its path within the folder, by what the table says is its id, or by the number of its row or line,
+An item is called by its path within the folder, by its id in the table, or by the number of its row or line,
 from 0, as the rows of an array are: vectors that somebody else made of the same file then have the same ids.
 """
 
@@ -178,7 +178,7 @@ def images_in(root: Path) -> tuple[list[str], list[str]]:
 
 
 def _files_in(root: Path) -> Iterator[tuple[str, bool, bool]]:
-    """Yield what is in a folder and in its folders: its path, if it is a link, and if it (or its end) is a file.
+    """Yield the entries of a folder and its subfolders: the path, if it is a link, and if it (or its end) is a file.
 
     Hidden things are left out, and folders read once, by their own path rather than that of a link.
     """
@@ -192,7 +192,7 @@ def _files_in(root: Path) -> Iterator[tuple[str, bool, bool]]:
         seen.add(inode)
         for entry in sorted(os.scandir(root / folder), key=lambda entry: entry.name):
             name = f"{folder}/{entry.name}".removeprefix("/")
-            # Of an entry that is no link the folder itself knows what it is, which saves asking for each file.
+            # The folder itself knows the type of an entry that is no link, which saves asking for each file.
             end: Any = root / name if entry.is_symlink() else entry
             if entry.name.startswith("."):
                 continue

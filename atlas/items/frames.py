@@ -14,7 +14,7 @@ from atlas.cards.space import SPACE_KEY, Space
 from atlas.errors import AtlasError
 from atlas.items.tables import Table, arrow_table
 
-# What a single column, which has no name, is called.
+# The name of a single column that has none.
 COLUMN = "vectors"
 
 
@@ -36,7 +36,7 @@ def replaced(given: Any, names: Sequence[str], X: np.ndarray, space: Space) -> A
 
 
 def _library(given: Any) -> str:
-    """Return which library a table is of, '' for what is no table that can be read."""
+    """Return the library of a table; '' for anything that is not a readable table."""
     found = {cls.__module__.partition(".")[0] for cls in type(given).__mro__} & set(_READERS)
     fits = any(hasattr(given, name) for name in ("to_numpy", "to_pylist", "with_format")) and hasattr(given, "__len__")
     return found.pop() if found and fits and not isinstance(given, dict) else ""

@@ -1,4 +1,4 @@
-"""Tables of items: .csv, .tsv, .jsonl and .parquet files, and which of their columns hold what."""
+"""Tables of items: .csv, .tsv, .jsonl and .parquet files, and the roles of their columns."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Table:
         where: says which row the i-th is, as a person would look for it.
         arrays: names of the columns that hold arrays.
         numbers: names of the columns that hold floating-point numbers.
-        index: what names the rows where no column does; None: nothing.
+        index: names of the rows where no column holds them; None: nothing.
         space: returns the space that a column of vectors carries as text, '' if it carries none.
     """
 
@@ -94,7 +94,7 @@ class Table:
         if name is None:
             return None
         values = self._checked(name, "a class", lambda value: isinstance(value, (str, int, float, type(None))))
-        # NaN, which is what pandas makes of a missing value, is alone in that it does not equal itself.
+        # NaN, pandas' form of a missing value, is the only value that does not equal itself.
         names = ["" if value is None or value != value else str(value) for value in values]
         return texts(names, lambda i: f"'{name}' in {self.where(i)}")
 
@@ -151,9 +151,9 @@ def find_column(names: Sequence[str], wanted: str | None, common: str, what: str
 
     Args:
         names: of all columns.
-        wanted: what was asked for.
+        wanted: the name that was asked for.
         common: names such a column often has, separated by spaces.
-        what: what the column holds: "text", "label" or "id".
+        what: the role of the column: "text", "label" or "id".
 
     Raises:
         AtlasError: there is no such column, or more than one has a common name.

@@ -54,7 +54,7 @@ def wilson(values: Any) -> tuple[float, float]:
     odds = _Z**2 / len(v) * (variance / (p * (1 - p)) if variance > 0 else 1.0)
     half = (odds * (p * (1 - p) + odds / 4)) ** 0.5
     low, high = ((p + odds / 2 + sign * half) / (1 + odds) for sign in (-1, 1))
-    # What rounding takes from the ends.
+    # Rounding moves the ends by as much.
     return min(max(low, 0.0), p), max(min(high, 1.0), p)
 
 

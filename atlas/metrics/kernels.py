@@ -41,7 +41,7 @@ def minibatch_cka(X: Any, Y: Any, batch: int = 256, seed: int = 0) -> float:
     Args:
         X: (n, d_x).
         Y: (n, d_y), the same items.
-        batch: rows in a batch, at least 4; what is left after whole batches is left out.
+        batch: rows in a batch, at least 4; rows after the last whole batch are left out.
         seed: of the order of the rows, which is random: batches of one class each would give another figure.
     """
     X, Y = paired(X, Y, least=4)
@@ -96,7 +96,7 @@ def _unbiased_hsics(X: Tensor, Y: Tensor) -> Tensor:
     own = torch.stack([k @ m, k @ k, m @ m])
     whole = torch.stack([k.sum() * m.sum(), k.sum() ** 2, m.sum() ** 2])
     found = cross - own * (1 + 2 / (n - 2)) + whole / ((n - 1) * (n - 2))
-    # What is left of a full cancellation is rounding, of either sign.
+    # The rest after a full cancellation is rounding, of either sign.
     return found.masked_fill(found.abs() < 1e-12 * cross, 0.0) / (n * (n - 3))
 
 

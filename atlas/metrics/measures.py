@@ -1,4 +1,4 @@
-"""The metrics by name, and what is to be known before one is reported."""
+"""The metrics by name, with the caveats to know before one is reported."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ Takes = Literal["spaces", "vectors", "classes", "labelled"]
 
 @dataclass(frozen=True)
 class Measure:
-    """One metric: what it says, what it takes and how to read it.
+    """One metric: its meaning, its input and how to read it.
 
     Attributes:
         name: as users write it.
         summary: one sentence a user can choose by.
         takes: "spaces" - two spaces of any dimensions, rows paired; "vectors" - mapped and true vectors of one space;
             "classes" - predicted classes and labels; "labelled" - vectors of one space and labels.
-        function: called with what it takes, and `options`.
+        function: called with its input, and `options`.
         higher_is_better: whether more is better.
         values: the same for each row, of which the metric is the mean; None if it is no mean.
         shares: whether these values lie from 0 to 1.
         chance: (n, k) to the figure that unrelated vectors reach; None if it is 0 or has no meaning.
-        caveat: what a reader must know when there are fewer than `few` rows for each dimension.
+        caveat: a warning where there are fewer than `few` rows for each dimension.
         few: see caveat.
-        options: what the function is called with beside the data.
+        options: the function's arguments beside the data.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Measure:
         return None if self.values is None else self.values(X, Y, **self.options)
 
     def by_chance(self, n: int) -> float | None:
-        """Return what unrelated vectors of n items reach, or None where that is 0 or has no meaning."""
+        """Return the value that unrelated vectors of n items reach, or None where that is 0 or has no meaning."""
         return None if self.chance is None else self.chance(n, self.options.get("k", 0))
 
     def caution(self, n: int, d: int) -> str:
@@ -204,7 +204,7 @@ _ALL = (
         "pwcca",
         "spaces",
         similarity.pwcca,
-        "Canonical correlations weighted by what each carries of the first space; not symmetric",
+        "Canonical correlations weighted by each one's share of the first space; not symmetric",
         caveat=_WHITENED,
         few=10,
     ),

@@ -29,7 +29,7 @@ def paired(X: Any, Y: Any, least: int = 2) -> tuple[Tensor, Tensor]:
 
 
 def matched(X: Any, Y: Any, least: int = 2) -> tuple[Tensor, Tensor]:
-    """Do what `paired` does but for the search for NaN, where a later step makes it."""
+    """Pair as `paired` does, without its search for NaN, where a later step makes it."""
     X, Y = as_matrix(X, "X"), as_matrix(Y, "Y")
     if len(X) != len(Y):
         raise AtlasError(f"Metrics compare the same items row by row, got {len(X)} rows in X and {len(Y)} in Y")

@@ -15,7 +15,7 @@ from atlas.errors import AtlasError
 from atlas.metrics.pairs import blocks, paired, same_space, working
 from atlas.numerics.arrays import unit
 
-# Similarities held at once: what fits into the processor's cache, and at least so many rows of them.
+# Similarities held at once: as many as fit into the processor's cache, and at least so many rows.
 _HELD, _ROWS = 2**22, 32
 # Queries and targets at a time where similarities are only counted: the tile stays in the cache of one core.
 _TILE, _DEVICE_TILE = (256, 1024), (2**12, 2**15)
@@ -95,7 +95,7 @@ def mutual_knn(X: Any, Y: Any, k: int = 10, similarity: str = "cosine") -> float
 
 
 def neighbours_kept(made: tuple[Any, Any], native: tuple[Any, Any], k: int = 10) -> Tensor:
-    """Return for each item the share of what native vectors find that others find, too, (n,) float64.
+    """Return for each item the share of its native neighbours that others find, too, (n,) float64.
 
     Args:
         made: queries and index (n, d); row i of both is of item i.

@@ -1,4 +1,4 @@
-"""Figures of rows that come in batches, for what is larger than memory: each batch is added, none is kept."""
+"""Figures of rows that come in batches, for data larger than memory: each batch is added, none is kept."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Running(Protocol):
 
 
 def running(measure: Measure) -> Running | None:
-    """Return what a metric is computed by from batches; None if it needs all rows at once."""
+    """Return the running form of a metric; None if it needs all rows at once."""
     if measure.takes == "classes":
         return Predictions(measure)
     if measure.name in _BY_ROW:

@@ -126,7 +126,7 @@ def pwcca_from_moments(m: Moments) -> float:
 
 
 def procrustes_distance(X: Any, Y: Any) -> float:
-    """Return what is left after the best rotation of two spaces brought to size 1: sqrt(2 - 2 s), 0 to sqrt 2.
+    """Return the distance after the best rotation of two spaces brought to size 1: sqrt(2 - 2 s), 0 to sqrt 2.
 
     s = ||Xc'Yc||_* / (||Xc|| ||Yc||), the nuclear norm over the Frobenius norms. A metric: symmetric, and it keeps the
     triangle inequality. Spaces of unequal dimension are as if padded with zeros.

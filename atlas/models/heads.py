@@ -172,7 +172,7 @@ class KernelHead(HeadModel):
         bias = Y.mean(0)
         landmarks = Points(state["landmarks"])
         A, K = (nearness(rows, landmarks, state["gamma"]) for rows in (X, state["landmarks"]))
-        # Landmarks that are alike make K singular: what is added is far below the rounding of float32.
+        # Landmarks that are alike make K singular: the added term is far below the rounding of float32.
         K = self.penalty * (K + 1e-6 * torch.eye(len(K), dtype=K.dtype))
         factor, failed = torch.linalg.cholesky_ex(A.T @ A / len(X) + K)
         if failed:
@@ -182,7 +182,7 @@ class KernelHead(HeadModel):
     def _scores(self, X: Tensor) -> Tensor:
         gamma, weight, bias = (self.state[name].to(X) for name in ("gamma", "weight", "bias"))
         landmarks = self._kept(X, lambda: Points(self.state["landmarks"].to(X)))
-        # A loop over blocks would fix the number of rows of what is traced, as an exporter does.
+        # A loop over blocks would fix the number of rows of a traced model, as an exporter makes one.
         parts = (X,) if torch.compiler.is_compiling() else X.split(max(1, _CHUNK // len(weight)))
         return torch.cat([nearness(part, landmarks, gamma) @ weight + bias for part in parts])
 
@@ -251,7 +251,7 @@ def similarity(X: Tensor, Y: Tensor, metric: str) -> Tensor:
 
 
 def to_points(Y: Tensor, metric: str) -> Callable[[Tensor], Tensor]:
-    """Return what gives rows of X (n, d) their cosine with each row of Y (m, d), or minus their squared distance.
+    """Return a function of X (n, d): its rows' cosines with the rows of Y (m, d), or minus their squared distances.
 
     The latter in units of the size of Y, if that is so large or small that squares would overflow or vanish.
     """
@@ -272,7 +272,7 @@ class Points:
         # Moved near the origin, or the difference of large squares loses its digits.
         self._centre = Y.mean(0)
         Y = Y - self._centre
-        # What is traced, as an exporter does, cannot look at its numbers.
+        # A model that is being traced, as by an exporter, cannot look at its numbers.
         size = Y.new_ones(()) if torch.compiler.is_compiling() else Y.abs().amax()
         # Squares of other sizes would overflow or vanish.
         ordinary = torch.compiler.is_compiling() or 2**-30 < size < 2**30 or size == 0

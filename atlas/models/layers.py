@@ -92,7 +92,7 @@ class Residual(nn.Module):
         return self.join(self.body(x), self.shortcut(x))
 
     def join(self, a: Tensor, b: Tensor) -> Tensor:
-        """Add what body and shortcut give; broadcasting would hide a mistake, so the shapes must be equal."""
+        """Add the outputs of body and shortcut; broadcasting would hide a mistake, so the shapes must be equal."""
         if a.shape != b.shape:
             raise ValueError(f"its body gives {tuple(a.shape[1:])}, its shortcut {tuple(b.shape[1:])}")
         return a + b
@@ -107,7 +107,7 @@ def _transposed_conv(**options: Any) -> nn.Module:
 
 @dataclass(frozen=True)
 class Setting:
-    """One option of a layer: what it must be, in words; how to read it; and its default, if it has one.
+    """One option of a layer: its values, in words; how to read it; and its default, if it has one.
 
     `read` returns the value in its one form, or raises ValueError; it is None for a list of layers.
     """
@@ -123,7 +123,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class LayerType:
-    """One row of the table: what the layer does, how it is made, its options, and how many dimensions an item has."""
+    """One row of the table: the layer's work, how it is made, its options, and how many dimensions an item has."""
 
     help: str
     make: Callable[..., nn.Module]

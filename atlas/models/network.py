@@ -79,7 +79,7 @@ def build(layers: Any) -> nn.Sequential:
     """Return the network of a description on the meta device: names and shapes of its tensors, but no memory.
 
     Raises:
-        AtlasError: what `check` raises, or options that do not go together.
+        AtlasError: as `check` raises, or options that do not go together.
     """
     with torch.device("meta"):
         return _sequence(check(layers), "").eval().requires_grad_(False)
@@ -105,7 +105,7 @@ def load(layers: Any, state: Mapping[str, Tensor]) -> nn.Sequential:
     """Return a network ready for use: in evaluation mode, float32, without gradients, sharing memory with `state`.
 
     Raises:
-        AtlasError: what `build` raises, or tensors that are missing, unexpected, misshaped or not finite.
+        AtlasError: as `build` raises, or tensors that are missing, unexpected, misshaped or not finite.
     """
     net = build(layers)
     slots = net.state_dict()
@@ -136,7 +136,7 @@ def initialise(layers: Any, seed: int = 0) -> nn.Sequential:
     norms start as 1 and 0. The global random state is neither read nor changed.
 
     Raises:
-        AtlasError: what `build` raises, or more than `MAX_PARAMETERS` parameters.
+        AtlasError: as `build` raises, or more than `MAX_PARAMETERS` parameters.
     """
     net = build(layers)
     slots = net.state_dict()
@@ -165,7 +165,7 @@ def output_shape(layers: Any, input_shape: Sequence[int]) -> tuple[int, ...]:
         input_shape: of one item, such as (64,) or (3, 32, 32).
 
     Raises:
-        AtlasError: what `build` raises, or the first layer that does not take what reaches it, or that makes items of
+        AtlasError: as `build` raises, or the first layer that does not take its input, or that makes items of
             more than `MAX_ITEM` numbers.
     """
     return _shapes(layers, input_shape)[-1]
@@ -180,7 +180,7 @@ def batch_rows(layers: Any, input_shape: Sequence[int]) -> int:
 
 
 def in_parts(net: nn.Module, X: Tensor, rows: int) -> Tensor:
-    """Return what the network makes of X, so many rows at a time; a loop would fix the rows of what is traced."""
+    """Return the network's output for X, so many rows at a time; a loop would fix the rows of a traced model."""
     if len(X) <= rows or torch.compiler.is_compiling():
         return net(X)
     return torch.cat([net(part) for part in X.split(rows)])

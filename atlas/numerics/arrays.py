@@ -44,7 +44,7 @@ def lengths(X: Tensor) -> Tensor:
     import torch
 
     found = torch.linalg.vector_norm(X, dim=1, keepdim=True)
-    # What is traced, as an exporter does, cannot look at its numbers.
+    # A model that is being traced, as by an exporter, cannot look at its numbers.
     if torch.compiler.is_compiling() or bool(((found > torch.finfo(X.dtype).tiny ** 0.4) & (found < torch.inf)).all()):
         return found
     size = X.abs().amax(1, keepdim=True)
@@ -114,14 +114,14 @@ def tensor_of(array: np.ndarray) -> Tensor:
     array = np.asarray(array, dtype=_WIDER.get(own.str[1:], own))
     if any(stride < 0 or stride % array.itemsize for stride in array.strides):
         array = array.copy()
-    # Nothing here writes to what is given, so an array that must not be written to is as good as any.
+    # Nothing here writes to its input, so a read-only array is as good as any.
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The given NumPy array is not writ")
         return torch.from_numpy(array)
 
 
 def _as_tensor(X: Any, what: str) -> Tensor:
-    """Return what was given as a tensor of real numbers."""
+    """Return a value as a tensor of real numbers."""
     import numpy as np
     import torch
 
@@ -217,7 +217,7 @@ def check_finite(t: Tensor, what: str, first_row: int = 0, more: bool = False) -
 
     Args:
         t: (n, d).
-        what: the subject of the sentence.
+        what: subject of the sentence.
         first_row: the number of the first row of t, when t is a batch of something larger.
         more: whether rows follow that have not been looked at.
     """
@@ -237,10 +237,10 @@ def not_finite(what: str, count: int, place: str, more: bool = False, id: str = 
 
 
 def like(result: Tensor, given: Any, tensor: Tensor) -> Any:
-    """Return a result as what went in: the tensor's dtype and device, and a numpy array if it was one.
+    """Return a result in the input's form: the tensor's dtype and device, and a numpy array if it was one.
 
     Raises:
-        AtlasError: NaN or infinity in what went in.
+        AtlasError: NaN or infinity in the input.
     """
     import torch
 

@@ -30,7 +30,7 @@ class Domain:
 
     The leverage of a row x is h(x) = (x - mean)' (xx + ridge)^-1 (x - mean), xx a sum over the n rows and not their
     mean: the diagonal of the regression's hat matrix, without the constant. Over the rows of the fit its mean is
-    `level`, which is d / n less what the ridge takes; of a row beside them, h / level says how many times as far out it
+    `level`, which is d / n less the ridge's share; of a row beside them, h / level says how many times as far out it
     lies, as a square.
 
     All tensors are float32, and stored as they are.

@@ -27,7 +27,7 @@ PROJECTIONS, BITS = 4, 14
 # largest, or less than the first, which is the rounding of float32 rows.
 SAMPLE, ROUNDED, COARSE = 64, 1e-12, 1e-5
 FINE = torch.finfo(torch.float64).eps
-# Of what sides each tensor is.
+# The sides that each tensor describes.
 _SHAPES = {"mean_x": "x", "mean_y": "y", "ssx": "x", "ssy": "y", "xy": "xy", "xx": "xx", "yy": "yy"}
 
 
@@ -110,7 +110,7 @@ class Moments:
                 part = _of_chunk(X[rows], Y[rows], products, kind, first_row + start)
             total = part if total is None else total + part
         assert total is not None
-        # What float32 rows differ by in a direction is good to their own rounding, however fine the sums are.
+        # Differences of float32 rows in a direction are good to their own rounding, however fine the sums are.
         coarse = wide or (fine and X.dtype != torch.float64)
         eps = max(total.eps, torch.finfo(torch.float32).eps ** 2) if coarse else total.eps
         return replace(total, eps=eps, rows=distinct(X, Y) if "rows" in needs else None)
@@ -159,7 +159,7 @@ class Moments:
     def anonymous(self) -> Moments:
         """Return the same without hashes of rows, of which the count stays.
 
-        By its hash, whoever has the vectors of a pair could find out whether it was among the rows.
+        By its hash, a holder of a pair's vectors could find out whether it was among the rows.
         """
         return self if self.rows is None else replace(self, rows=self.rows[:0], apart=self.n_distinct)
 
@@ -283,7 +283,7 @@ def row_hashes(X: Tensor, seed: int) -> Tensor:
 
     A few random projections and the sum of each row, rounded. An encoder returns the same text's vector with slightly
     other digits in another batch, of which few sums, unlike many values, rarely fall to different sides of a rounding.
-    The projections are blind to what is added to all columns, or it would hide what differs.
+    The projections ignore anything added to all columns, which would hide the differences.
     """
     random = torch.Generator().manual_seed(seed)
     R = torch.randn(PROJECTIONS + 1, X.shape[1], generator=random, dtype=torch.float64)
@@ -293,7 +293,7 @@ def row_hashes(X: Tensor, seed: int) -> Tensor:
 
 
 def _digits(P: Tensor) -> Tensor:
-    """Return projections and sums (k + 1, n) as whole numbers, and what they are multiples of: (k + 3, n) int64."""
+    """Return projections and sums (k + 1, n) as whole numbers, and the unit of each: (k + 3, n) int64."""
     large = torch.linalg.vector_norm(P, dim=0).frexp().exponent
     # If the columns of a row are all but equal, projections are no more than the rounding of float64.
     small = torch.linalg.vector_norm(P[:-1], dim=0).frexp().exponent.maximum(large - 26)
@@ -333,7 +333,7 @@ def float32_tells(X: Tensor) -> bool:
 
 
 def _resolution(parts: Sequence[Moments], ssx: Tensor, ssy: Tensor) -> float:
-    """Return eps of moments that add up parts: what was added between them is exact, and makes errors smaller."""
+    """Return eps of moments that add up parts: sums between them are exact, and make errors smaller."""
     sides = ((ssx, [m.ssx for m in parts]), (ssy, [m.ssy for m in parts]))
     errors = [
         sum(m.eps * float(s.sum()) for m, s in zip(parts, own, strict=True)) / float(ss.sum())
@@ -345,7 +345,7 @@ def _resolution(parts: Sequence[Moments], ssx: Tensor, ssy: Tensor) -> float:
 
 def _of_chunk(X: Tensor, Y: Tensor, needs: Collection[str], kind: torch.dtype, first_row: int) -> Moments:
     part = _of_rows(X.to(kind), Y.to(kind), needs)
-    # Squares bound all products, so what is not finite shows here: a bad value, or an overflow of float32.
+    # Squares bound all products, so anything not finite shows here: a bad value, or an overflow of float32.
     if not bool(torch.isfinite(part.ssx.sum() + part.ssy.sum())):
         check_finite(X, "X", first_row)
         check_finite(Y, "Y", first_row)

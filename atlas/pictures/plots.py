@@ -1,7 +1,7 @@
 """Pictures of figures and of spaces, as PNG files; matplotlib is an extra.
 
 Every figure is one of its own, so that nobody's pyplot state, backend or window is touched, and is written without the
-version of what drew it, so that the same figures give the same bytes.
+version of the library, so that the same figures give the same bytes.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ def lines(series: Mapping[str, Sequence[Point]], file: Any, *, title: str, x: st
         series: name of a line to its points: x, mean, and standard deviation (0 for none).
         file: where to.
         title: above.
-        x: what is along the axis; it is logarithmic where the points span more than a factor of ten.
-        y: what is measured.
+        x: name of the axis; it is logarithmic where the points span more than a factor of ten.
+        y: name of the figure.
     """
     figure = blank(7, 4.5)
     draw_lines(figure.subplots(), series)

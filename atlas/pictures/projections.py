@@ -25,7 +25,7 @@ def plane(X: Tensor) -> tuple[Tensor, Tensor]:
 def projected(views: Mapping[str, Vectors]) -> dict[str, Tensor]:
     """Return each set of vectors as points (n, 2): in the plane of the last one where it is of its space, else its own.
 
-    So what was mapped into a space is seen where the vectors of that space are.
+    So mapped vectors are seen where the vectors of that space are.
     """
     *_, last = views.values()
     shared = plane(last.data)

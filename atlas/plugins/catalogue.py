@@ -80,7 +80,7 @@ def _tell_clashes(found: Iterable[Plugin]) -> None:
 
 @functools.cache
 def _report() -> None:
-    """Say on stderr, once, what is wrong with the plugins that are installed."""
+    """Report on stderr, once, the faults of the installed plugins."""
     said = [misspelt(plugins())]
     for plugin in plugins():
         if plugin.broken:
@@ -93,14 +93,14 @@ def _report() -> None:
 class Components(Mapping[str, list[type[C]]]):
     """The classes of a kind by name, in order of name; more than one under a name is a clash.
 
-    Whoever asks for the name of one that comes with Atlas, which no other can have, has no other plugin imported.
+    A name of a component that comes with Atlas, which no other can have, imports no other plugin.
     """
 
     def __init__(self, kind: type[C]):
         self.kind = kind
 
     def __getitem__(self, name: str) -> list[type[C]]:
-        # What is no name is often the path of an artefact.
+        # An unknown name is often the path of an artefact.
         if not isinstance(name, str) or not NAME.fullmatch(name):
             raise KeyError(name)
         return self._own.get(name) or self._all[name]

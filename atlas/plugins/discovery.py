@@ -19,15 +19,15 @@ OWN = "latent-atlas"
 
 @dataclass
 class Plugin:
-    """An installed plugin and what became of it.
+    """An installed plugin and the outcome of loading it.
 
     Attributes:
         entry: by which it was found; it names the plugin and its module.
-        classes: what it provides, by kind.
+        classes: its components, by kind.
         broken: why it was left out; '' if it was not.
         disabled: which setting left it out; '' if none.
-        notes: what it should not have done, or what is wrong with it beside others.
-        seconds: what loading it took.
+        notes: its misdeeds while it was loaded, or clashes with other plugins.
+        seconds: the time that loading it took.
     """
 
     entry: metadata.EntryPoint
@@ -105,7 +105,7 @@ def _names(setting: str) -> list[str] | None:
 def culprit(error: BaseException) -> str:
     """Return the name of the plugin, none of Atlas' own, in whose code an error arose; '' if it was in none's."""
     passed = [f"{frame.f_globals.get('__name__', '')}." for frame, _ in traceback.walk_tb(error.__traceback__)]
-    # Ctrl-C, and a polite kill, are raised by their handlers, whoever was at work.
+    # Ctrl-C, and a polite kill, are raised by their handlers, also in a plugin's code.
     if not isinstance(error, Exception) and "".join(passed[-1:]).startswith("atlas."):
         return ""
     found = [plugin for plugin in installed() if not plugin.own]

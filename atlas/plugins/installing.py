@@ -31,7 +31,7 @@ OWN_VENV = "install Atlas in an environment of its own, with uv tool install, pi
 
 @dataclass(frozen=True)
 class Environment:
-    """An environment: what installs into it ("pip", "uv", "pipx", "uv tool"), its folder, its interpreter, a note."""
+    """An environment: its installer ("pip", "uv", "pipx", "uv tool"), its folder, its interpreter, a note."""
 
     tool: str
     prefix: Path
@@ -74,16 +74,16 @@ class Environment:
 def detect(
     prefix: Path = Path(sys.prefix), python: str = sys.executable, base: Path = Path(sys.base_prefix)
 ) -> Environment:
-    """Return the environment of a folder, by default this one, or raise `AtlasError` saying what to do instead.
+    """Return the environment of a folder, by default this one, or raise `AtlasError` with the remedy.
 
-    What makes environments is told by what it leaves in them; `base` is the folder of the Python it made one from.
+    The tool that made an environment is known by its files; `base` is the folder of the Python it made one from.
     """
     for mark, tool in (("uv-receipt.toml", "uv tool"), ("pipx_metadata.json", "pipx")):
         if (prefix / mark).exists():
             return Environment(tool, prefix, python)
     if said := _refused(prefix, base):
         raise AtlasError(said)
-    note = "'uv sync' removes what is not in pyproject.toml - 'uv add' what you want to keep"
+    note = "'uv sync' removes packages that are not in pyproject.toml - 'uv add' those you want to keep"
     return Environment(_pip_or_uv(prefix, python), prefix, python, note if (prefix.parent / "uv.lock").exists() else "")
 
 
@@ -102,7 +102,7 @@ def _refused(prefix: Path, base: Path) -> str:
     if prefix == base and not conda.exists() and marker.exists():
         return f"This Python is managed by the operating system ({marker}) - {OWN_VENV}"
     if prefix != base and not os.access(prefix, os.W_OK):
-        return f"{prefix} cannot be written to - ask whoever made it, or {OWN_VENV}"
+        return f"{prefix} cannot be written to - ask its owner, or {OWN_VENV}"
     return ""
 
 
@@ -123,7 +123,7 @@ def _found(tool: str) -> str:
 
 
 def requirement(spec: str) -> str:
-    """Return a name, folder, wheel or URL as every installer understands it, paths absolute; refuse what is neither."""
+    """Return a name, folder, wheel or URL as every installer understands it, paths absolute; refuse anything else."""
     if _URL.match(spec):
         bare = spec.startswith("https://") and not spec.endswith(_ARCHIVES)
         return f"git+{spec}" if bare else spec
@@ -156,9 +156,9 @@ def refuse_strangers(folder: str) -> None:
 
 
 def _uv_tool(prefix: Path, flags: list[str], added: list[_Asked], without: Iterable[str] = ()) -> list[str]:
-    """Return the command that installs a tool of uv with what is beside it and some more, or without some of it.
+    """Return the command that installs a tool of uv with its companions and some more, or without some of them.
 
-    Asked for less, uv removes the rest. Its receipt says what it was asked for; `uv tool list` leaves out folders,
+    Asked for less, uv removes the rest. Its receipt lists the requirements; `uv tool list` leaves out folders,
     extras and settings, such as which torch.
     """
     receipt = prefix / "uv-receipt.toml"
@@ -188,7 +188,7 @@ def _asked(entry: dict[str, Any]) -> _Asked:
 
 
 def _texts(value: Any) -> list[str]:
-    """Return a setting as what its option is given, once or several times."""
+    """Return a setting as the values of its option, given once or several times."""
     texts = value if isinstance(value, list) else [value]
     if not all(isinstance(text, str) for text in texts):
         raise TypeError(f"{value!r} has no form on the command line")

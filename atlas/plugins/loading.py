@@ -1,4 +1,4 @@
-"""Importing a plugin, and taking what its hooks return, without letting it hurt anything else."""
+"""Importing a plugin, and collecting its hooks' results, without letting it hurt anything else."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def load(plugin: Plugin) -> None:
 
 @contextlib.contextmanager
 def _contained(plugin: Plugin) -> Iterator[list[int]]:
-    """Keep what an import does from everything else; yield the signals that arrive, so that Ctrl-C is obeyed."""
+    """Isolate the side effects of an import; yield the signals that arrive, so that Ctrl-C is obeyed."""
     if plugin.own:
         yield []
         return
@@ -67,7 +67,7 @@ def _contained(plugin: Plugin) -> Iterator[list[int]]:
 
 @contextlib.contextmanager
 def _off_stdout() -> Iterator[None]:
-    """Send to stderr what is printed meanwhile, also by libraries in C and other programs; drop warnings."""
+    """Send everything printed meanwhile to stderr, also by libraries in C and other programs; drop warnings."""
     with contextlib.ExitStack() as stack:
         stack.enter_context(contextlib.redirect_stdout(sys.stderr))
         stack.enter_context(warnings.catch_warnings(action="ignore"))
@@ -81,7 +81,7 @@ def _off_stdout() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _timed() -> Iterator[list[int]]:
-    """Yield the signals that arrive meanwhile, which are obeyed, and end what takes longer than `LIMIT`."""
+    """Yield the signals that arrive meanwhile, which are obeyed, and end any work that takes longer than `LIMIT`."""
     arrived: list[int] = []
     before: dict[int, Any] = {}
     timer = (0.0, 0.0)
@@ -118,7 +118,7 @@ def reason(error: BaseException) -> str:
 
 
 def call_hooks(plugin: object) -> dict[str, list[Any]]:
-    """Return what the hooks of a plugin, a module or any object, return, by kind; raise whatever is wrong with them.
+    """Return the results of the hooks of a plugin, a module or any object, by kind; raise for invalid ones.
 
     A plugin has a manager of its own, so that nothing in it, such as a wrapper, gets in the way of another.
     """
@@ -139,7 +139,7 @@ def call_hooks(plugin: object) -> dict[str, list[Any]]:
 
 
 def _list(hook: str, results: Any) -> list[Any]:
-    """Return what a hook of one plugin returned; pluggy leaves out None."""
+    """Return the result of a hook of one plugin; pluggy leaves out None."""
     [returned] = results or [None]
     if isinstance(returned, (str, type)) or not hasattr(returned, "__iter__"):
         raise AtlasError(f"{hook}() must return a list of classes, got {returned!r}")

@@ -1,4 +1,4 @@
-"""What a card says of the plugin that made an artefact, against the plugins that are installed."""
+"""The plugin that made an artefact, by its card, against the installed plugins."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from atlas.errors import AtlasError, AtlasWarning
 from atlas.plugins.catalogue import components, plugins
 from atlas.plugins.discovery import Plugin, installed
 
-# A card may come from anywhere, and what it says goes into a command that a user may copy.
+# A card may come from anywhere, and its text goes into a command that a user may copy.
 _SOURCE = re.compile(r"([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?) ([0-9][A-Za-z0-9.+!]*)")
 
 
 @contextlib.contextmanager
 def made_by(kind: type[Component], name: str, plugin: str) -> Iterator[None]:
-    """Make a component; if that fails because of its plugin ('distribution version', or ''), say so, and what to do."""
+    """Make a component; if its plugin makes that fail ('distribution version', or ''), say so and how to fix it."""
     try:
         yield
     except Exception as error:
@@ -31,7 +31,7 @@ def made_by(kind: type[Component], name: str, plugin: str) -> Iterator[None]:
 
 
 def _explained(kind: type[Component], name: str, plugin: str) -> str:
-    """Say what about its plugin keeps a component from being made; '' if the plugin is not to blame."""
+    """Explain how its plugin keeps a component from being made; '' if the plugin is not to blame."""
     label = f"{kind.kind.capitalize()} '{name}'"
     there = name in components(kind)
     if not (said := recorded(plugin)):
@@ -64,7 +64,7 @@ def warn_if_older(label: str, plugin: str) -> None:
 
 
 def recorded(plugin: str) -> tuple[str, str] | None:
-    """Return distribution and version of what a card says, such as 'latent-atlas-faiss 0.1.0'; None if malformed."""
+    """Return distribution and version from a card's text, such as 'latent-atlas-faiss 0.1.0'; None if malformed."""
     matched = _SOURCE.fullmatch(plugin)
     return (current_name(matched[1]), matched[2]) if matched else None
 

@@ -23,11 +23,11 @@ _FORMAT = 1
 
 @dataclass(frozen=True)
 class Locked:
-    """One reference and what it meant when it was locked.
+    """One reference and its meaning when it was locked.
 
     Attributes:
         ref: as it was written.
-        commit: what it meant.
+        commit: the commit it meant.
         card: sha256 of the card.
         sha256: of the tensors; '' if there are none.
         plugin: the distribution and version that made it.
@@ -41,11 +41,11 @@ class Locked:
 
 
 def references(recipe: str | Path, values: Mapping[str, Any] | None = None) -> list[str]:
-    """Return what a recipe takes from the Hub: 'hf://' references, and ids of registry entries that point there.
+    """Return the inputs of a recipe from the Hub: 'hf://' references, and ids of registry entries that point there.
 
     Args:
         recipe: the YAML file.
-        values: what to use in place of entries of its `values`.
+        values: values to use in place of entries of its `values`.
 
     Raises:
         AtlasError: the recipe is malformed.
@@ -70,7 +70,7 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def lock(refs: Iterable[str], path: str | Path = LOCK, *, token: str | bool | None = None) -> list[Locked]:
-    """Pull references, and write down what they mean now.
+    """Pull references, and write down their commits.
 
     Args:
         refs: 'hf://owner/name[@revision]'.
@@ -122,7 +122,7 @@ def read_lock(path: str | Path = LOCK) -> tuple[list[Locked], list[str]]:
 
 
 def pull_locked(path: str | Path = LOCK, *, token: str | bool | None = None) -> list[Pulled]:
-    """Pull everything a lock file names, or fail with what differs.
+    """Pull everything a lock file names, or fail with the differences.
 
     Raises:
         AtlasError: a card, a hash or the version of a plugin is not the one that was locked.
@@ -150,7 +150,7 @@ def _installed(plugin: str) -> str:
 
 @contextlib.contextmanager
 def locked(path: str | Path = LOCK) -> Iterator[None]:
-    """Let every reference to the Hub mean what it meant when it was locked, once all that was locked is reproduced.
+    """Resolve every reference to the Hub as it was locked, once all that was locked is reproduced.
 
     Raises:
         AtlasError: it cannot be reproduced, or a reference is used that was not locked.

@@ -15,7 +15,7 @@
         ...
         source: {step: vectors, space: "${source}", split: train}
 
-Nothing in a recipe is executed: a verb is one of those of Atlas, and what it is given is data.
+Nothing in a recipe is executed: a verb is one of those of Atlas, and its arguments are data.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from atlas.verbs.parameters import signatures
 from atlas.verbs.parameters.signatures import SCALARS, Parameter, Verb, verb
 
 FORMAT = 1
-# Letters of the name of a step, and of the values in the name of what it makes: an id has 96 at most.
+# Letters of the name of a step, and of the values in the name of its output: an id has 96 at most.
 LONGEST = 42
 # More jobs than anybody would wait for.
 MOST_JOBS = 100_000
@@ -49,7 +49,7 @@ _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _VARIABLE_NAME = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
 # Arguments of verbs that are not of a step: where it writes is told by its name.
 _NONE = ("out", "overwrite", "progress", "save_space", "split")
-# What an argument may also be called.
+# Other names of arguments.
 _ALSO = {("evaluate", "alignment"): "artefact"}
 
 
@@ -73,10 +73,10 @@ class Job:
 
     Attributes:
         step: name of the step.
-        verb: what to do.
+        verb: the verb to call.
         scope: the value of each variable of `each`.
-        arguments: of the verb; a job stands for what it makes.
-        label: the name of what it makes among those of its step; '' if the step has no variables.
+        arguments: of the verb; a job stands for its output.
+        label: the name of its output among those of its step; '' if the step has no variables.
     """
 
     step: str
@@ -87,12 +87,12 @@ class Job:
 
     @property
     def makes(self) -> str:
-        """What the job makes."""
+        """The kind of the job's output."""
         return VERBS[self.verb].makes
 
     @property
     def name(self) -> str:
-        """The name of the job and of what it makes: an id, that of its step and of its label."""
+        """The name of the job and of its output: an id, that of its step and of its label."""
         return slug(f"{self.step}__{self.label}" if self.label else self.step)
 
     def __str__(self) -> str:
@@ -119,7 +119,7 @@ class Jobs(list[Job]):
 
 
 def _key(values: Iterable[Any]) -> Any:
-    """Return plain values as what may be the key of a mapping, equal where they are."""
+    """Return plain values in a hashable form, equal where they are."""
     return tuple(
         _key(v)
         if isinstance(v, list)
@@ -136,9 +136,9 @@ class Recipe:
 
     Attributes:
         path: the file; the paths in it are relative to its folder.
-        jobs: what has to be done, in an order in which everything is there when it is needed.
+        jobs: the jobs, each after those it needs.
         summaries: the tables of means asked for.
-        pictures: name of each to its panels: what they are called, and the vectors in them, or the job that makes them.
+        pictures: name of each to its panels: their titles, and the vectors in them, or the job that makes them.
     """
 
     path: Path
@@ -152,7 +152,7 @@ def read_recipe(path: str | Path, values: Mapping[str, Any] | None = None) -> Re
 
     Args:
         path: the YAML file.
-        values: what to use in place of entries of `values` in the file.
+        values: values to use in place of entries of `values` in the file.
 
     Raises:
         AtlasError: anything that is wrong with it; the message names the step.
@@ -220,7 +220,7 @@ def _expand(name: str, step: Any, values: Mapping[str, Any], done: Mapping[str, 
         found.append(_job(name, verb, scope, given, {**values, **scope}, done))
         named += sum(len(value) for value in found[-1].arguments.values() if isinstance(value, list))
         if named > MOST_NAMES:
-            raise AtlasError(f"its jobs take over {MOST_NAMES:,} things together - give each what it needs")
+            raise AtlasError(f"its jobs take over {MOST_NAMES:,} things together - give each only those it needs")
     return _labelled(found)
 
 
@@ -238,7 +238,7 @@ def _job(
 
 
 def _argument(parameter: Parameter, value: Any, values: Mapping[str, Any], done: Mapping[str, Jobs]) -> Any:
-    """Return the value of an argument, jobs in place of references, or say what it should have been."""
+    """Return the value of an argument, jobs in place of references, or say which values are allowed."""
     if parameter.many:
         listed = value if isinstance(value, list) else [value]
         result = [found for item in listed for found in _values(parameter.kind, item, values, done)]
@@ -361,7 +361,7 @@ def _listed(given: Any, width: int) -> list[Any]:
 
 
 def _labelled(jobs: Jobs) -> Jobs:
-    """Return the jobs of a step with a name for what each makes: its values, and a hash where these are not enough."""
+    """Return the jobs of a step with a name for each one's output: its values, and a hash if they are not enough."""
     if len(jobs) == 1 and not jobs[0].scope:
         return jobs
     plain = [slug("__".join(str(v) for v in job.scope.values() if not isinstance(v, (dict, list)))) for job in jobs]

@@ -1,8 +1,8 @@
 """Runs recipes: each job once, until something that went into it changes.
 
-What a job makes lies in OUT/<step>__<values of its variables>; in OUT/.steps, a stamp holds the hash of everything that
+A job's output lies in OUT/<step>__<values of its variables>; in OUT/.steps, a stamp holds the hash of everything that
 went into it: the verb, its arguments, the contents of files, the keys of the jobs it builds on, and the versions of
-Atlas and of the plugin. Where to compute and in what batches is left out, because it does not change the result.
+Atlas and of the plugin. The device and the size of batches are left out, because they do not change the result.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ from atlas.verbs.parameters.signatures import SCALARS
 STAMPS = ".steps"
 # Letters of the name of a picture.
 LONGEST = 80
-# What is told of a job that is at work when another fails.
+# Reported of a job that is at work when another fails.
 FINISHING = "is finished before the failure of another is told"
-# Arguments that do not change the result: where to compute, and in what batches.
+# Arguments that do not change the result: device and size of batches.
 HOW = ("batch_size", "device")
 # A head, or a space whose encoder carries one.
 HEAD = "head|space"
@@ -54,7 +54,7 @@ class Runner:
     """Runs the jobs of a recipe in a folder.
 
     Attributes:
-        recipe: what to run.
+        recipe: the recipe to run.
         out: the folder.
         progress: shows how far a job is.
     """
@@ -63,7 +63,7 @@ class Runner:
         """Prepare to run a recipe: everything it names is looked for before anything is done.
 
         Args:
-            recipe: what to run.
+            recipe: the recipe to run.
             out: the folder; it must be new, empty, or one of a run before.
             progress: shows how far a job is.
 
@@ -87,18 +87,18 @@ class Runner:
     def run(
         self, *, force: bool = False, at_once: int = 1, report: Callable[[int, Job, str], None] = quiet
     ) -> dict[str, Any]:
-        """Do what has not been done, and return all figures and tables, which are in OUT/results.json too.
+        """Do the remaining jobs, and return all figures and tables, which are in OUT/results.json too.
 
         The pictures that the recipe asks for are drawn by `draw`.
 
         Args:
             force: do everything again.
             at_once: how many jobs are done side by side, which does not change the results.
-            report: is told of every job, in order: its number, from 1, the job, and 'cached' or 'to do'; and of a job
+            report: called with every job, in order: its number, from 1, the job, and 'cached' or 'to do'; and of a job
                 at work when another fails.
 
         Raises:
-            AtlasError: a job cannot be done; what the jobs before it made is kept.
+            AtlasError: a job cannot be done; the output of earlier jobs is kept.
         """
         if at_once > 1:
             # Bars of several jobs would overwrite each other.
@@ -123,7 +123,7 @@ class Runner:
         return found
 
     def made(self, step: str, **scope: Any) -> Any:
-        """Load what a step has made.
+        """Load the output of a step.
 
         Args:
             step: its name.
@@ -141,7 +141,7 @@ class Runner:
         """Draw the pictures that the recipe asks for into OUT, and return their files.
 
         Args:
-            found: what `run` returned.
+            found: the result of `run`.
 
         Raises:
             AtlasError: matplotlib is not installed.
@@ -199,7 +199,7 @@ class Runner:
         return self.out / STAMPS / f"{job.name}.json"
 
     def target(self, job: Job) -> Path:
-        """Return the folder of what a job makes."""
+        """Return the folder of a job's output."""
         return self.out / job.name
 
     def space(self, job: Job) -> Path | str:
@@ -234,7 +234,7 @@ class Runner:
         return {"content": self._content(self.path(value), kinds)}
 
     def _cards(self, job: Job) -> list[str]:
-        """Return what tells the artefacts a job writes from others: hashes of cards, and sizes of files of tensors."""
+        """Return the fingerprint of a job's artefacts: hashes of cards, and sizes of files of tensors."""
         folders = [] if job.makes == "figures" else [self.target(job)]
         if makes_space(job):
             folders.append(Path(self.space(job)))
@@ -290,7 +290,7 @@ def makes_space(job: Job) -> bool:
 
 
 def check_component(job: Job) -> str:
-    """Return what provides the component that a job names, or raise `AtlasError` if it is not as its options say."""
+    """Return the provider of the component that a job names, or raise `AtlasError` if it is not as its options say."""
     options = job.arguments.get("options", {})
     for name, parameter in TAKES[job.verb].items():
         given = job.arguments.get(name)
@@ -302,11 +302,11 @@ def check_component(job: Job) -> str:
 
 
 def content_hash(ref: Path | str, kinds: tuple[str, ...]) -> str:
-    """Return a hash of what a reference stands for: of a file, of images, or of a card, with the hash of its tensors.
+    """Return a hash of a reference's content: of a file, of images, or of a card, with the hash of its tensors.
 
     Args:
         ref: a path, the id of a registry entry, or 'hf://owner/name[@revision]'.
-        kinds: what it may be; with "items" among them, a folder of images, too.
+        kinds: kinds it may be; with "items" among them, a folder of images, too.
     """
     path = locate(ref, kinds)
     if not path.exists():

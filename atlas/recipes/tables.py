@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from atlas.cards.kinds import Metric
     from atlas.verbs.compare import Comparison
 
-# What is told of a figure beside the variables of its step, which have other names.
+# Fields of a figure beside the variables of its step, which have other names.
 FIGURES = ("value", "low", "high", "native", "floor", "chance")
 FIELDS = ("metric", "a", "b", *FIGURES, "note", "items")
 PICTURES = ("lines", "heat-map")
-# What a table may say, each a text, and what is meant if it does not.
+# Settings of a table, each a text, and their defaults.
 TEXTS = {"metric": "", "figure": "value", "columns": "", "picture": ""}
 RESERVED = (*FIELDS, "mean", "sd", "count")
 
@@ -32,14 +32,14 @@ RENAMED = {"name": "metric", "n": "items"}
 
 
 def figure(measured: Metric | Comparison) -> dict[str, Any]:
-    """Return a figure as plain data under the names of `FIELDS`, what is not known of it left out."""
+    """Return a figure as plain data under the names of `FIELDS`, unknown ones left out."""
     renamed = {RENAMED.get(name, name): value for name, value in asdict(measured).items()}
     return {name: renamed[name] for name in FIELDS if renamed.get(name) not in (None, "")}
 
 
 @contextlib.contextmanager
 def located(where: str) -> Iterator[None]:
-    """Put what a message is about before it."""
+    """Put the subject of a message before it."""
     try:
         yield
     except AtlasError as error:
@@ -88,7 +88,7 @@ def read_summary(path: Path, title: str, table: Any, measured: Mapping[str, Mapp
     Args:
         path: of the recipe.
         title: of the table.
-        table: what the recipe says of it.
+        table: its entry in the recipe.
         measured: the variables of each step that makes figures.
     """
     about = f"{path}: table '{title}'"
@@ -132,7 +132,7 @@ def summarise(summary: Summary, results: Sequence[Mapping[str, Any]]) -> list[di
     """Return the cells of a table: the variables of its row and column, mean, sample standard deviation, and count.
 
     Args:
-        summary: what to tell.
+        summary: the table's settings.
         results: figures, each with its step, metric and variables.
 
     Raises:

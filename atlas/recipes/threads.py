@@ -12,7 +12,7 @@ from typing import Any
 
 
 class Threads:
-    """Does up to `n` jobs at once: begun in the order they are given, each once what it needs has been done.
+    """Does up to `n` jobs at once: begun in the order they are given, each once its inputs are ready.
 
     Attributes:
         n: how many at once; a single one is done where it is given.
@@ -29,7 +29,7 @@ class Threads:
         """Wait until one more can be begun, and until the jobs in `needs` have been done.
 
         Raises:
-            Exception: what a job failed with.
+            Exception: the failure of a job.
         """
         while len(self.begun) >= self.n or any(job is need for job in self.begun.values() for need in needs):
             for future in wait(self.begun, return_when=FIRST_COMPLETED).done:
@@ -51,7 +51,7 @@ class Threads:
             self._at_work.discard(threading.get_ident())
 
     def interrupt(self) -> None:
-        """Raise in every thread at work what Ctrl-C raises in the first one, so that it removes what it is writing."""
+        """Raise the exception of Ctrl-C in every working thread, so that each removes its unfinished output."""
         # No lock, which a thread might be stopped with in its hands.
         for thread in list(self._at_work):
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(KeyboardInterrupt))
@@ -59,14 +59,14 @@ class Threads:
 
 @contextlib.contextmanager
 def side_by_side(n: int, finishing: Callable[[Any], None]) -> Iterator[Threads]:
-    """Yield what does jobs side by side, and wait for all of them.
+    """Yield a pool that does jobs side by side, and wait for all of them.
 
     Where a job fails, those at work are finished, and of those that failed, the one begun first says why. Ctrl-C stops
     all that are at work.
 
     Args:
         n: how many at once.
-        finishing: is told of every job at work when another fails.
+        finishing: called with every working job when another fails.
     """
     with ThreadPoolExecutor(n) as pool:
         threads = Threads(n, pool)

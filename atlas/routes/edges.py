@@ -14,7 +14,7 @@ from atlas.hub.pulling import pull
 from atlas.hub.searching import search
 from atlas.storage.registry import Registry
 
-# Of this figure it is known what a map run backwards keeps; see `backwards`.
+# The figure for which `backwards` knows how much a map run backwards keeps.
 R2 = "r2"
 
 
@@ -42,13 +42,13 @@ class Edge:
 
     @property
     def name(self) -> str:
-        """What it is called in a sentence."""
+        """The edge's name in a sentence."""
         name = f"{self.card.id}, chart {self.chart}" if self.chart else self.card.id
         return f"{name}, backwards" if self.inverse else name
 
 
 def node(space: Space) -> str:
-    """Return what two spaces have in common if they are one: the fingerprint, else id and dimension."""
+    """Return the key that is equal for two spaces if they are one: the fingerprint, else id and dimension."""
     return space.fingerprint or f"{space.id} {space.dim}"
 
 
@@ -84,7 +84,7 @@ def kept(edge: Edge, metric: str, dataset: str = "") -> float | None:
 
 
 def backwards(keeps: float | None) -> float | None:
-    """Return the R² of a map run backwards: what it missed is an error then, as large beside what it kept."""
+    """Return the R² of a map run backwards: the part it missed is an error then, as large beside the part it kept."""
     return keeps and max(0.0, 2 - 1 / keeps)
 
 
@@ -95,7 +95,7 @@ def here() -> Iterator[tuple[Card, str | Path]]:
 
 
 def there(token: str | bool | None = None) -> Iterator[tuple[Card, str | Path]]:
-    """Yield the cards of the maps, atlases and moments on the Hub; what cannot be read is left out."""
+    """Yield the cards of the maps, atlases and moments on the Hub; unreadable ones are left out."""
     for kind in ("alignment", "atlas", "moments"):
         for one in search(kind=kind, token=token):
             with contextlib.suppress(AtlasError):

@@ -15,7 +15,7 @@ from atlas.errors import AtlasError, NotFoundError
 from atlas.routes.edges import Edge, node
 from atlas.routes.shares import Shares
 
-# What an edge costs of which nothing is known, or that keeps nothing: more than any way that is known.
+# The cost of an edge of which nothing is known, or that keeps nothing: more than any known way.
 UNKNOWN = 1e6
 
 
@@ -26,7 +26,7 @@ class Route:
     Attributes:
         edges: in order.
         keeps: the figure that is expected of the whole; None where that of an edge is not known.
-        told_by: by what it is expected.
+        told_by: the ground of the expectation.
     """
 
     edges: tuple[Edge, ...]
@@ -39,7 +39,7 @@ class Graph:
 
     Attributes:
         cards: of all that the edges are of, each with where it is, and of moments.
-        shares: what is known of the spaces.
+        shares: the estimates of the spaces.
         leaving: the edges from each space.
     """
 
@@ -51,7 +51,7 @@ class Graph:
             self.leaving.setdefault(node(edge.source), []).append(edge)
 
     def cost(self, edge: Edge, last: bool) -> float:
-        """Return what an edge adds to the length of a route, and the stop after it, if there is one."""
+        """Return the length that an edge, and the stop after it if there is one, add to a route."""
         lost = self.shares.lost(edge) if edge.keeps else UNKNOWN
         return lost if last else lost + self.shares.stop(node(edge.target))
 

@@ -1,4 +1,4 @@
-"""What an artefact does with vectors of a space, by its card."""
+"""Uses of an artefact for vectors of a space, by its card."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from atlas.cards.space import Space
 
 
 def use(card: Any, space: Space) -> str:
-    """Return what an artefact does with vectors of a space; '' for nothing."""
+    """Return the use of an artefact for vectors of a space; '' for none."""
     if card.kind in ("alignment", "moments"):
         does = (
             ("maps them to", "maps", "to them")

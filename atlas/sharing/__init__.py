@@ -1,1 +1,1 @@
-"""Publish with figures, and verify what others published: all that measures on the way to and from the Hub."""
+"""Publish with figures, and verify published artefacts: all measuring on the way to and from the Hub."""

@@ -1,4 +1,4 @@
-"""What a push can say of an artefact beyond its card: figures on held-out vectors, and how few pairs would do."""
+"""A push's own figures of an artefact: metrics on held-out vectors, and how few pairs would do."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DRAWS = 3
 
 @dataclass(frozen=True)
 class Point:
-    """What the method reaches with fewer pairs: the mean over some draws of that many, the lowest and the highest."""
+    """The method's figure with fewer pairs: the mean over some draws of that many, the lowest and the highest."""
 
     pairs: int
     draws: int
@@ -42,7 +42,7 @@ def measured(
     Args:
         folder: the alignment, head or atlas.
         card: its card.
-        evaluated_on: references to the Hub of what it is measured on; the commits they mean now are written into the
+        evaluated_on: references to the Hub of the data it is measured on; their present commits are written into the
             card.
         fitted_on: vectors of the source and the target that an alignment was fitted on; none: no curve.
         token: None for the one you are logged in with.
@@ -65,14 +65,14 @@ def measured(
 
 
 def measurable(known: Sequence[Metric], found: Mapping[str, Any]) -> list[str]:
-    """Return the names of figures that can be measured on what was found: an accuracy needs a head."""
+    """Return the names of figures that the data allow: an accuracy needs a head."""
     return list(dict.fromkeys(one.name for one in known if one.name != "accuracy" or "head" in found))
 
 
 def _drawn(
     card: AlignmentCard, measures: Sequence[Metric], views: dict[str, Any], fitted_on: Sequence[str]
 ) -> dict[str, bytes]:
-    """Return what is shown of an alignment's figures: how few pairs would do, and a picture."""
+    """Return the learning curve of an alignment and its picture."""
     from atlas.artefacts.loading import read_vectors
 
     points: list[Point] = []
@@ -89,11 +89,11 @@ def _drawn(
 
 
 def _reached(card: Card, refs: Sequence[str], token: str | bool | None) -> tuple[dict[str, str], dict[str, Any]]:
-    """Return the pinned references of what an artefact is measured on, and what they hold, by the part it plays."""
+    """Return the pinned references of the data an artefact is measured on, and the artefacts there, by role."""
     for ref in refs:
         if not ref.startswith(SCHEME):
             raise AtlasError(f"'{ref}' cannot be reached by others - push it, and give its hf:// reference")
-    # The cards alone first: what does not fit is told before anything large is downloaded.
+    # The cards alone first: a mismatch is reported before anything large is downloaded.
     named = parts(card, [pull(ref, token=token, tensors=False).card.kind for ref in refs])
     pulled = {part: pull(ref, token=token) for part, ref in zip(named, refs, strict=True)}
     pinned = {part: one.pinned for part, one in pulled.items()}
@@ -155,7 +155,7 @@ def curve(
         fitted: vectors of the source and the target.
         ids: the items of them to draw from.
         views: source, target and head to measure on.
-        metric: what to measure.
+        metric: the metric to measure.
 
     Raises:
         AtlasError: the method cannot be fitted again.

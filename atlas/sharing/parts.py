@@ -1,4 +1,4 @@
-"""What an artefact is measured on, by the part it plays, and how: the same for a push and for whoever verifies it."""
+"""The data an artefact is measured on, by role, and the measuring: the same for a push and for a verification."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def parts(card: Card, kinds: Sequence[str]) -> list[str]:
     """Return the part that each of some artefacts plays when another is measured on them.
 
     Args:
-        card: of what is measured.
-        kinds: what the artefacts are, in the order given: vectors, head...
+        card: the card of the artefact that is measured.
+        kinds: kinds of the artefacts, in the order given: vectors, head...
 
     Raises:
         AtlasError: an artefact of this kind is not measured, or not on these.
@@ -59,7 +59,7 @@ def plays(card: Card, part: str) -> bool:
 
 
 def load_parts(refs: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what references to the parts of an evaluation hold."""
+    """Return the artefacts that an evaluation refers to."""
     from atlas.artefacts.loading import load, read_vectors
 
     return {part: load(ref, "head") if part == "head" else read_vectors(ref) for part, ref in refs.items()}
@@ -73,7 +73,7 @@ def figures(folder: Path, card: Card, found: Mapping[str, Any], names: Sequence[
         card: its card.
         found: vectors and head, by the part they play.
         names: of an alignment's metrics; none: those of `atlas.evaluate`. Of others, the accuracy is measured.
-        split: what part of the data set this is, for the record.
+        split: the part of the data set, for the record.
     """
     given = {part: found[part] for part in ("source", "target", "head") if part in found}
     given["vectors"] = [view for part, view in found.items() if part.startswith("vectors")]

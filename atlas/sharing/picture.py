@@ -17,7 +17,7 @@ def png(figures: Sequence[Metric], points: Sequence[Any], metric: Metric) -> byt
     """Return a picture, or None where matplotlib is not installed.
 
     Args:
-        figures: what was measured.
+        figures: the measured figures.
         points: of a curve, with pairs, mean, low and high; none: only the figures are drawn.
         metric: the figure that the curve shows.
     """

@@ -43,7 +43,7 @@ def push(
     with_moments: MomentsLike | None = None,
     few: bool = False,
 ) -> Push:
-    """Publish an artefact as one commit, measured before on what others can reach, and return it.
+    """Publish an artefact as one commit, measured before on public data, and return it.
 
     Figures take the place of those on the card of the same name, data set and split; the others stay. Where a folder is
     published, its own card gets the figures, too.
@@ -63,7 +63,7 @@ def push(
         create_pr: open a pull request instead.
         commit_message: '': one made of kind and id.
         token: None for the one you are logged in with.
-        dry_run: change nothing, and return what would be pushed.
+        dry_run: change nothing, and return the publication that would be made.
         license: to publish it under, such as cc-by-4.0; '': the one that the card names.
         language: of the items, such as en; none: those that the card names.
         with_items: a .txt, .csv, .tsv, .jsonl or .parquet file of raw items to publish, as items.txt and so on.
@@ -89,7 +89,7 @@ def push(
 
 
 def _published(artefact: str | Path | Artefact | Encoder, few: bool) -> Any:
-    """Return what is published of an artefact, as it is where its folder is published; refuse what gives rows away."""
+    """Return the public part of an artefact, as it is where its folder is; refuse one that gives rows away."""
     if isinstance(artefact, (str, Path)):
         card = read_card(artefact)
         if card.kind != "moments" and not any(name.startswith(DOMAIN) for name in card.tensors):
@@ -129,10 +129,10 @@ def _push(
 
 
 def _tell(folder: Path, measured: Any, cache: Path) -> str:
-    """Write what was measured into a folder's own card, and return the folder; '' where nothing was written."""
+    """Write the figures into a folder's own card, and return the folder; '' where nothing was written."""
     own: Any = read_card(folder)
     card = replace(own, metrics=measured.metrics, evaluation=measured.evaluation)
-    # What lies in the Hub's cache is as it was pulled.
+    # Artefacts in the Hub's cache stay as they were pulled.
     if card == own or cache.resolve() in folder.resolve().parents:
         return ""
     with whole_file(folder / CARD) as temporary:

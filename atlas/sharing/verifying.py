@@ -1,4 +1,4 @@
-"""Whether a published artefact is what it says: its hashes, its numbers, what it needs, and its figures."""
+"""Whether a published artefact holds what its card promises: hashes, numbers, requirements and figures."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ def verify(ref: str | Path, data: Mapping[str, str] | None = None, **keywords: A
 
     Args:
         ref: a folder, the id of a registry entry, or 'hf://owner/name[@revision]'.
-        data: references to what to measure on, by the part it plays: `source` and `target` (and `head`) for an
+        data: references to data to measure on, by role: `source` and `target` (and `head`) for an
             alignment, `vectors` for a head, `vectors`, `vectors-2`... and `head` for an atlas; None: those the card
             names.
         **keywords: of `atlas.hub.pull`.
 
     Raises:
         AtlasError: it could not be had, its card is malformed, its file is not the one the card describes, or it is not
-            measured on what was given.
+            measured on the given data.
     """
     from atlas.cards.folder import read_card
 
@@ -118,7 +118,7 @@ def _sums(folder: Path, card: Any) -> Check:
 
 
 def outdated(plugin: str) -> str:
-    """Return what to do about a plugin, 'name version', that is not installed or older than that; '' if nothing."""
+    """Return the remedy for a plugin, 'name version', that is not installed or older than that; '' if nothing."""
     from atlas.plugins.provenance import installed_plugin, older, recorded
 
     said = recorded(plugin)
@@ -143,7 +143,7 @@ def _plugin(folder: Path, card: Card) -> Check:
 
 
 def _named(card: Any, data: Mapping[str, str]) -> dict[str, str]:
-    """Return what a card says it was measured on: nothing but the head where other vectors are given.
+    """Return the data a card was measured on: nothing but the head where other vectors are given.
 
     Whatever it says, no path of this computer is looked at for it.
     """
@@ -152,7 +152,7 @@ def _named(card: Any, data: Mapping[str, str]) -> dict[str, str]:
 
 
 def _figures(folder: Path, card: Any, data: dict[str, str]) -> Iterator[Check]:
-    """Run the evaluation again, where what it was run on can be reached, and compare with the card."""
+    """Run the evaluation again, where its data can be reached, and compare with the card."""
     if not card.metrics:
         yield Check("figures", None, "the card has none")
         return

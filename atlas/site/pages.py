@@ -38,7 +38,7 @@ class Page:
 
     @property
     def card(self) -> Any:
-        """What is shown."""
+        """The text to show."""
         return self.entry.card
 
     @property
@@ -55,7 +55,7 @@ class Page:
 
     @property
     def ref(self) -> str:
-        """What it is loaded by."""
+        """The reference it is loaded by."""
         return f"hf://{self.card.hub}" if self.card.hub else self.card.id
 
     @property
@@ -71,7 +71,7 @@ def site(registries: Sequence[str | Path], out: str | Path, *, overwrite: bool =
     Args:
         registries: folders; none: those of ATLAS_REGISTRY and the shipped one.
         out: the folder of the pages.
-        overwrite: replace what is there.
+        overwrite: replace an existing folder.
     """
     path = as_path(out)
     # A site is replaced where it is the whole of a folder.
@@ -147,5 +147,5 @@ def _digest(text: str) -> str:
 
 
 def _plain(page: Page) -> dict[str, Any]:
-    """Return what index.json says of an artefact: its card, and where its page is."""
+    """Return an artefact's entry in index.json: its card, and where its page is."""
     return {"name": page.entry.name, "page": page.file, "ref": page.ref, "card": page.card.to_dict()}

@@ -1,4 +1,4 @@
-"""What is wrong with an artefact's folder: its card, its file of tensors, and whether they belong together."""
+"""Checks of an artefact's folder: its card, its file of tensors, and whether they belong together."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def check_file(folder: Path, card: Card, digest: str = "") -> TensorFile:
 
     Args:
         folder: the artefact.
-        card: what is read from it.
+        card: the card in it.
         digest: the sha256 of the file, where it is known; '' hashes it.
     """
     file = check_tensors(folder, card)

@@ -22,7 +22,7 @@ FILES = (
 
 
 def as_path(text: str | Path) -> Path:
-    """Return the path a text means: '~' is the user's home, and what a killed write put aside there comes back.
+    """Return the path a text means: '~' is the user's home, and files that a killed write put aside come back.
 
     Raises:
         AtlasError: no path could be like that, as if a name were too long, or it leads where nobody may look.
@@ -39,7 +39,7 @@ def as_path(text: str | Path) -> Path:
 
 
 def refuse_device(path: Path) -> None:
-    """Raise `AtlasError` if a path leads to what may never end, or wait for ever."""
+    """Raise `AtlasError` if a path leads to a source without an end, or one that waits for ever."""
     if path.exists() and not path.is_file() and not path.is_dir():
         raise AtlasError(f"'{path}' is a device or a pipe - give a file or a folder")
 
@@ -56,10 +56,10 @@ def check_target(path: str | Path, overwrite: bool, files: Sequence[str] = ()) -
     """
     path = as_path(path)
     if path.name in ("", ".."):
-        raise AtlasError(f"'{path}' gives no name to what is written - add one")
+        raise AtlasError(f"'{path}' gives no name for the output - add one")
     if path.suffix.lower() in FILES and path.suffix not in files:
         ways = f"a name that ends in {', '.join(files)}, or in none of a file" if files else "a name without it"
-        raise AtlasError(f"'{path}' ends in {path.suffix}, but what is written is a folder - choose {ways}")
+        raise AtlasError(f"'{path}' ends in {path.suffix}, but the output is a folder - choose {ways}")
     if path.suffix in files:
         if path.is_dir():
             raise AtlasError(f"'{path}' is a folder, not a file - choose another name")

@@ -1,6 +1,6 @@
 """Hashes of large files that are known already, so that a file is hashed once for as long as nobody touches it.
 
-What is known lies in one small file in the user's cache, as Git keeps an index: a file is the one that was hashed as
+Known hashes lie in one small file in the user's cache, as Git keeps an index: a file is the one that was hashed as
 long as its size, its times of change and its inode are the same. Without that file, or with a damaged one, files are
 hashed again.
 """
@@ -18,7 +18,7 @@ from atlas.errors import AtlasError
 from atlas.storage.files import sha256_file, whole_file
 
 # Bytes from which on a file is noted. Hashing a smaller one is as quick as looking it up, and hashing this one takes
-# longer than a tick of a file system's clock, so that whoever changes it afterwards changes its times, too.
+# longer than a tick of a file system's clock, so that a later change changes its times, too.
 LARGE = 32 * 2**20
 # Files that are noted; the oldest are forgotten.
 MOST = 1000
@@ -49,14 +49,14 @@ def note_sha256(path: Path, digest: str) -> None:
 
 
 def notes() -> Path:
-    """Return the file of what is known."""
+    """Return the file of known hashes."""
     cache = spelled_out(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
     # Who has no home has no notes.
     return (cache if cache.is_absolute() else Path(os.devnull)) / "latent-atlas" / "hashes.json"
 
 
 def _mark(path: Path) -> list[int]:
-    """Return what changes when a file does; nothing for one that is small or not there."""
+    """Return the values that change when a file does; nothing for one that is small or not there."""
     with contextlib.suppress(OSError):
         state = path.stat()
         if state.st_size >= LARGE:
@@ -65,7 +65,7 @@ def _mark(path: Path) -> list[int]:
 
 
 def _noted() -> dict[str, Any]:
-    """Return what is known, unless somebody else wrote it or could have."""
+    """Return the known hashes, unless somebody else wrote them or could have."""
     with contextlib.suppress(OSError, ValueError, RecursionError), notes().open("rb") as file:
         state = os.fstat(file.fileno())
         if hasattr(os, "getuid") and (state.st_uid != os.getuid() or state.st_mode & 0o022):

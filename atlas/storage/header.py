@@ -1,4 +1,4 @@
-"""The header of a safetensors file: what tensors it holds, and where. Nothing here needs torch.
+"""The header of a safetensors file: its tensors and their places. Nothing here needs torch.
 
 The header written here holds `{"format": "pt"}`, that of a bare file of vectors their space, too, and nothing else;
 tensors lie in the order they are given, so that the same inputs make the same bytes.
@@ -41,7 +41,7 @@ class TensorFile:
 
     @property
     def infos(self) -> dict[str, TensorInfo]:
-        """What tensors it holds."""
+        """The tensors it holds."""
         return self._header[0]
 
     @property
@@ -73,7 +73,7 @@ def size_of(info: TensorInfo) -> int:
 
 
 def read_header(path: Path) -> tuple[dict[str, TensorInfo], dict[str, int]]:
-    """Return what tensors a safetensors file holds, and at which byte each begins, without reading any.
+    """Return the tensors of a safetensors file, and at which byte each begins, without reading any.
 
     Raises:
         NotFoundError: no such file.
@@ -83,7 +83,7 @@ def read_header(path: Path) -> tuple[dict[str, TensorInfo], dict[str, int]]:
 
 
 def _read(path: Path) -> tuple[dict[str, TensorInfo], dict[str, int], Any]:
-    """Return what `read_header` does, and the metadata, in which anything may be."""
+    """Return the result of `read_header`, and the metadata, in which anything may be."""
     if not path.exists():
         raise NotFoundError(f"There is no file '{path}'")
     try:

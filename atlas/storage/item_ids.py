@@ -1,4 +1,4 @@
-"""The ids of items: what rows are paired by, and how they are kept in a file."""
+"""Item ids, by which rows are paired, and their form in a file."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def match(left: Sequence[str], right: Sequence[str]) -> tuple[Tensor, Tensor] | 
 
 
 def _match_hashes(left: Sequence[str], right: Sequence[str]) -> tuple[Tensor, Tensor]:
-    """Return what `match` does for ids whose hashes are distinct, in 50 bytes a row, however long the ids are."""
+    """Return `match`'s result for ids whose hashes are distinct, in 50 bytes a row, however long the ids are."""
     wanted, hashes = hashed(left), hashed(right)
     order = np.argsort(hashes, kind="stable")
     hashes = hashes[order]
@@ -172,7 +172,7 @@ def pack_ids(ids: Sequence[str]) -> dict[str, Tensor]:
 
 
 def unpack_ids(tensors: Mapping[str, Tensor], n: int, what: str) -> Sequence[str]:
-    """Return the ids of n rows from what `pack_ids` made; raise `CardError` where it could not have."""
+    """Return the ids of n rows from the output of `pack_ids`; raise `CardError` for anything else."""
     if "ids" in tensors:
         ids: Sequence[str] = [str(i) for i in tensors["ids"].flatten().tolist()]
     elif "ids.ends" in tensors or "ids.text" in tensors:

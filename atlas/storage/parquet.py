@@ -49,7 +49,7 @@ class ParquetFile:
     Attributes:
         where: its path, or the URL of an object.
         schema: of Arrow.
-        metadata: what pyarrow knows of it.
+        metadata: its footer, as pyarrow reads it.
         size: in bytes.
     """
 
@@ -91,14 +91,14 @@ class ParquetFile:
                 yield batch
             if left:
                 raise OSError(f"{abs(left):,} rows too {'few' if left > 0 else 'many'}")
-        # Arrow would keep what it has read into.
+        # Arrow would keep its buffers.
         arrow()[0].default_memory_pool().release_unused()
 
     def groups(self, columns: Sequence[str]) -> list[Any]:
-        """Return what the footer says of each row group, or raise `CardError` where it says something impossible.
+        """Return the footer's entries of each row group, or raise `CardError` for impossible ones.
 
         A row of some columns is read of each first: where a footer says something impossible of a column, pyarrow
-        raises an error for whoever reads it, and ends the process for whoever asks what is said.
+        raises an error when it is read, and ends the process when its statistics are asked for.
         """
         found = [self.metadata.row_group(i) for i in range(self.metadata.num_row_groups)]
         held = sum(group.total_byte_size for group in found)
@@ -110,7 +110,7 @@ class ParquetFile:
         return found
 
     def leaves(self, columns: Sequence[str]) -> list[int]:
-        """Return the numbers of the columns as Parquet counts them: of a list, that of what it holds."""
+        """Return the numbers of the columns as Parquet counts them: of a list, that of its elements."""
         paths = [self.metadata.schema.column(i).path for i in range(len(self.metadata.schema))]
         return [i for i, path in enumerate(paths) if path.split(".", 1)[0] in columns]
 
@@ -152,7 +152,7 @@ class ParquetRows(Pieces):
         values = sum(group.column(i).num_values for group in groups for i in leaves)
         if values * dtype.itemsize > max(MOST, TIMES * table.size):
             raise self._fail(f"says it has {values:,} numbers, in a file of {table.size:,} bytes - write it anew")
-        # Each row of another length than the first is told of when it is read.
+        # Each row of another length than the first is reported when it is read.
         dim = getattr(kind, "list_size", None) if is_list(kind) else len(columns)
         if dim is None and values:
             some = next(table.batches(columns, 64), None)
@@ -258,7 +258,7 @@ def write_parquet(
     Args:
         path: the file.
         batches: of rows, n in all.
-        field: the column of the vectors, in Arrow's words: its name, its type and what it carries.
+        field: the column of the vectors, in Arrow's words: its name, its type and its metadata.
         n: how many rows there are.
         schema: of all columns.
         others: record batches of the other columns.
@@ -288,7 +288,7 @@ def write_parquet(
 
 
 def _taken(pa: Any, held: list[Any], others: Iterator[Any], n: int) -> tuple[Any, list[Any]]:
-    """Return the next n rows of tables that come in batches, and what is left of the last batch."""
+    """Return the next n rows of tables that come in batches, and the rest of the last batch."""
     while sum(map(len, held)) < n:
         if (batch := next(others, None)) is None:
             raise AtlasError(f"Expected {n} rows of the other columns, got {sum(map(len, held))}")

@@ -1,4 +1,4 @@
-"""Places of files and folders: temporary names, what killed writes leave behind, and exchanges in one step."""
+"""Places of files and folders: temporary names, leftovers of killed writes, and exchanges in one step."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def temporary_name(path: Path, ending: str = "tmp") -> Path:
 
 
 def leftovers(folder: Path) -> Iterator[tuple[Path, Path]]:
-    """Yield what writes that were killed have left in a folder, each with the path it was to become, or was."""
+    """Yield leftovers of killed writes in a folder, each with the path it was to become, or was."""
     with contextlib.suppress(OSError):
         for path in sorted(folder.iterdir()):
             match = _NAME.fullmatch(path.name)
@@ -37,7 +37,7 @@ def leftovers(folder: Path) -> Iterator[tuple[Path, Path]]:
 
 
 def tidy(path: Path) -> None:
-    """Remove what killed writes of a path have left beside it; what they had put aside comes back first."""
+    """Remove leftovers of killed writes beside a path; files they had put aside come back first."""
     bring_back(path)
     for left, meant in leftovers(path.parent):
         if meant == path:
@@ -76,7 +76,7 @@ def remove(path: Path) -> None:
 
 
 def sync(*files: Path) -> None:
-    """Wait until what was written to files is on the disk, where no power cut reaches it."""
+    """Wait until files are on the disk, where no power cut reaches them."""
     for file in files:
         with file.open("r+b") as opened:
             os.fsync(opened.fileno())
@@ -84,7 +84,7 @@ def sync(*files: Path) -> None:
 
 @contextlib.contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Let one process at a time exchange what is in a folder, where the file system has locks."""
+    """Let one process at a time exchange the contents of a folder, where the file system has locks."""
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(ImportError, OSError):
             import fcntl
@@ -116,7 +116,7 @@ def _link(source: str, target: str) -> None:
 
 
 def take_place(new: Path, path: Path) -> None:
-    """Let a folder have a path in one step; what is there is removed, or gets the name that the folder had."""
+    """Let a folder have a path in one step; an existing one is removed, or gets the name that the folder had."""
     try:
         new.rename(path)
     except OSError as error:
@@ -137,7 +137,7 @@ def exchange(a: Path, b: Path) -> bool:
 
 
 def _put_aside(new: Path, path: Path) -> None:
-    """Let a folder have a path in two steps: whoever is killed between them leaves what `bring_back` finds."""
+    """Let a folder have a path in two steps: a kill between them leaves files that `bring_back` finds."""
     aside = temporary_name(path, "old")
     path.rename(aside)
     try:

@@ -59,7 +59,7 @@ class Entry:
 
     @property
     def name(self) -> str:
-        """What it is called: its id, after its owner's name and '/' where it has one."""
+        """Its name: the id, after its owner's name and '/' where it has one."""
         return f"{self.owner}/{self.card.id}" if self.owner else self.card.id
 
     @property
@@ -86,7 +86,7 @@ class Registry:
             given = [part for part in os.environ.get("ATLAS_REGISTRY", "").split(os.pathsep) if part]
             folders = (*_first.get(), *given, shipped())
         self.folders = [as_path(folder) for folder in folders]
-        # What the last listing left out.
+        # Entries that the last listing left out.
         self.unreadable: list[Path] = []
 
     def artefacts(self) -> Iterator[Path]:
@@ -208,7 +208,7 @@ def _text(entry: Entry) -> str:
 def find_local(ref: str | Path, kinds: Sequence[str] = ()) -> Path:
     """Return the folder or file a reference means: a path if one is there or it looks like one, else a registry id.
 
-    What looks like a path and is none may be owner/id.
+    A text like a path that is none may be owner/id.
     """
     text, path = str(ref), as_path(ref)
     if isinstance(ref, Path) or text.startswith((".", "~", "/")) or path.suffix in BARE or path.exists():

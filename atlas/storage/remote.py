@@ -57,7 +57,7 @@ def reached(where: str | Path) -> Iterator[tuple[Any, str]]:
 
 @contextlib.contextmanager
 def opened(where: str | Path) -> Iterator[Any]:
-    """Yield what can be read at any place: the path of a file, or an object that is open."""
+    """Yield a readable form of any place: the path of a file, or an open object."""
     if not is_remote(where):
         yield str(where)
         return
@@ -66,7 +66,7 @@ def opened(where: str | Path) -> Iterator[Any]:
 
 
 def state(where: str | Path) -> list[Any] | None:
-    """Return what changes when a file is written anew: its size, and when it was, or what its store has instead."""
+    """Return the values that change when a file is written anew: its size, and its time or its store's tag."""
     if is_remote(where):
         try:
             with reached(where) as (system, path):
@@ -82,7 +82,7 @@ def state(where: str | Path) -> list[Any] | None:
 
 
 def names_in(folder: str | Path) -> list[str]:
-    """Return the names of what is in a folder, if it is there, but for those that begin with '.' or '_'."""
+    """Return the names in a folder, if it exists, except those that begin with '.' or '_'."""
     if is_remote(folder):
         try:
             with reached(folder) as (system, path):
@@ -110,7 +110,7 @@ def matching(pattern: str) -> list[str | Path]:
 
 @contextlib.contextmanager
 def whole(where: str | Path) -> Iterator[Path]:
-    """Yield a temporary path, and let what is written there appear as a file or an object, whole or not at all."""
+    """Yield a temporary path, and publish the file written there as a file or an object, whole or not at all."""
     if not is_remote(where):
         with whole_file(Path(where)) as temporary:
             yield temporary

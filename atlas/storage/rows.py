@@ -45,7 +45,7 @@ class Rows:
         self.dim, self.dtype = tensor.shape[-1], tensor.dtype
         self._mapping = mapping
         self._start = start
-        # From what `mapped_again` maps it in another process.
+        # The source from which `mapped_again` maps it in another process.
         self._source = source
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -266,7 +266,7 @@ class Scattered(Parts):
 
 
 def regrouped(chunks: Iterable[Tensor], size: int) -> Iterator[Tensor]:
-    """Yield rows that come in chunks of any length in batches of `size`, the last of what is left."""
+    """Yield rows that come in chunks of any length in batches of `size`, the last one shorter."""
     held: list[Tensor] = []
     n = 0
     for chunk in chunks:

@@ -36,7 +36,7 @@ def info_of(tensor: Tensor) -> TensorInfo:
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], digest: Any = None) -> dict[str, TensorInfo]:
-    """Write tensors to a safetensors file, in order of size of dtype and then of name, and return what it holds.
+    """Write tensors to a safetensors file, in order of size of dtype and then of name, and return its contents.
 
     Args:
         path: the file.

@@ -70,7 +70,7 @@ def test_the_venv_of_a_uv_project_is_said_to_forget(tmp_path, tools):
     prefix.mkdir()
     (prefix / "pyvenv.cfg").write_text("uv = 0.13.9\n")
     (tmp_path / "uv.lock").write_text("")
-    assert "'uv add' what you want to keep" in detect(prefix, "/v/python", BASE).note
+    assert "'uv add' those you want to keep" in detect(prefix, "/v/python", BASE).note
 
 
 def test_pipx_injects(prefix, tools):
@@ -209,7 +209,7 @@ def test_a_frozen_conda_environment_is_refused(prefix):
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
 def test_an_environment_of_somebody_else_is_refused(prefix):
     prefix.chmod(0o555)
-    with pytest.raises(AtlasError, match="cannot be written to - ask whoever made it"):
+    with pytest.raises(AtlasError, match="cannot be written to - ask its owner"):
         detect(prefix, "/p/python", BASE)
 
 

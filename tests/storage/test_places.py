@@ -279,7 +279,7 @@ def test_a_link_in_place_of_a_folder_is_not_followed(tmp_path, pair):
 
 @pytest.mark.parametrize("name", ["o.csv", "o.npz", "o.NPY", "o.txt", "o.h5"])
 def test_the_ending_of_another_file_is_refused_for_vectors(tmp_path, pair, name):
-    message = rf"'.*{name}' ends in \.\w+, but what is written is a folder - choose a name that ends in \.npy, "
+    message = rf"'.*{name}' ends in \.\w+, but the output is a folder - choose a name that ends in \.npy, "
     with pytest.raises(AtlasError, match=message + r"\.safetensors, \.parquet, or in none of a file"):
         pair.source.save_pretrained(tmp_path / name)
     assert list(tmp_path.iterdir()) == []
@@ -287,7 +287,7 @@ def test_the_ending_of_another_file_is_refused_for_vectors(tmp_path, pair, name)
 
 def test_the_ending_of_a_file_is_refused_for_a_folder(tmp_path, pair):
     for name in ("map.safetensors", "map.pt"):
-        with pytest.raises(AtlasError, match=r"but what is written is a folder - choose a name without it"):
+        with pytest.raises(AtlasError, match=r"but the output is a folder - choose a name without it"):
             check_target(tmp_path / name, overwrite=True)
     for name in ("resnet50.a1_in1k", "clip-v1.5"):
         assert check_target(tmp_path / name, overwrite=False) == tmp_path / name
@@ -295,7 +295,7 @@ def test_the_ending_of_a_file_is_refused_for_a_folder(tmp_path, pair):
 
 @pytest.mark.parametrize("name", [".", "..", "/"])
 def test_what_has_no_name_is_refused(name):
-    with pytest.raises(AtlasError, match=r"gives no name to what is written - add one"):
+    with pytest.raises(AtlasError, match=r"gives no name for the output - add one"):
         check_target(name, overwrite=True)
 
 

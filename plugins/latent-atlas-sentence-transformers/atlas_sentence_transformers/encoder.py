@@ -183,7 +183,7 @@ class SentenceTransformers(atlas.Encoder):
         chunk = -(-max(BATCHES * size, TEXTS) // batch_size) * batch_size
         for start in range(0, len(items), chunk):
             X = self._encode(items[start : start + chunk], device, size)
-            check_finite(X, f"What {self.label()} made", start, more=start + len(X) < len(items))
+            check_finite(X, f"The output of {self.label()}", start, more=start + len(X) < len(items))
             yield from X.split(batch_size)
 
     def _encode(self, batch: list[str], device: str, size: int = CPU_BATCH) -> Tensor:

@@ -109,7 +109,7 @@ class TransformersText(Transformer):
             texts = items[start : start + TOGETHER * batch_size]
             X = self._computing(functools.partial(self._sorted, texts, batch_size, device))
             end = start + len(texts)
-            check_finite(X, f"What {self.label()} made", start, more=end < len(items))
+            check_finite(X, f"The output of {self.label()}", start, more=end < len(items))
             yield from X.split(batch_size)
 
     def _sorted(self, texts: Sequence[str], batch_size: int, device: str) -> Tensor:
