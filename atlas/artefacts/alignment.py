@@ -46,10 +46,10 @@ class Alignment(Artefact):
         n_pairs: how many pairs of vectors it was fitted on.
         n_unpaired: how many vectors of either side had no partner; a method that fits on pairs left them out.
         anchors: id of the anchors it was fitted on; '' if it was all pairs.
-        dataset: what the items are from.
-        metrics: what was measured of it.
-        evaluation: references of what it was measured on, by the part each plays.
-        parts: what it was made of, if it was not fitted itself.
+        dataset: the data set of the items.
+        metrics: its figures.
+        evaluation: references to the data of its figures, by role.
+        parts: the maps it was made of, if it was not fitted itself.
         domain: where the rows it was fitted on lay; None if that was not kept.
     """
 
@@ -157,7 +157,7 @@ class Alignment(Artefact):
         return Alignment.of(Composed.of([(self.aligner, True)]), self.target, self.source, name, **fields)
 
     def to(self, device: str) -> Alignment:
-        """Return the same map, which computes on a device: vectors go there, and what is made of them comes back."""
+        """Return the same map, which computes on a device: vectors go there, and the results come back."""
         return replace(self, aligner=self.aligner.to(device))
 
     def __or__(self, other: Alignment) -> Alignment:
@@ -165,7 +165,7 @@ class Alignment(Artefact):
         return chained([self, other]) if isinstance(other, Alignment) else NotImplemented
 
     def __repr__(self) -> str:
-        """Return in a line what it is."""
+        """Return a description of one line."""
         sides = f"{self.source.id} ({self.source.dim}) to {self.target.id} ({self.target.dim})"
         return f"<Alignment '{self.id}': {sides}" + f", {self.n_pairs} pairs" * bool(self.n_pairs) + ">"
 
@@ -187,7 +187,7 @@ class Alignment(Artefact):
         return {**self.aligner.state_dict(), **{f"{DOMAIN}{name}": t for name, t in domain.items()}}
 
     def published(self, few: bool = False) -> Alignment:
-        """Return what may be published: with its domain only if that does not give away the pairs it was fitted on."""
+        """Return a public copy: with its domain only if that does not give away the pairs it was fitted on."""
         if self.domain is not None:
             check_many(self.domain.fresh, self.source.dim, self.target.dim, few, f"The domain of alignment '{self.id}'")
         return self
@@ -222,7 +222,7 @@ def chained(parts: Sequence[Alignment], id: str = "") -> Alignment:
 
 
 def _together(parts: Sequence[Alignment]) -> dict[str, Any]:
-    """Return what the card of a chain says of its parts: what is not known of one of them is not known of all."""
+    """Return the fields of a chain's card from its parts: unknown of one part is unknown of the whole."""
     said = {
         name: [getattr(part.card, name) for part in parts] for name in ("anchors", "dataset", "license", "fitted_on")
     }
@@ -245,6 +245,6 @@ def _together(parts: Sequence[Alignment]) -> dict[str, Any]:
 
 
 def default_id(source: Space, target: Space, aligner: Aligner) -> str:
-    """Return 'source__target__method', cut to what an id may be."""
+    """Return 'source__target__method', cut to the length of an id."""
     name = f"{source.id}__{target.id}__{aligner.name}"
     return name if len(name) <= 96 else slug(name[:96])

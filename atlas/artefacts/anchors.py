@@ -33,7 +33,7 @@ class Anchors(Artefact):
         config: the options of the sampler that drew them.
         seed: of the draw.
         drawn_in: id of the space they were drawn in.
-        dataset: what the items are from.
+        dataset: the data set of the items.
     """
 
     kind = "anchors"
@@ -71,7 +71,7 @@ class Anchors(Artefact):
         return hash_ids(self.ids)
 
     def __repr__(self) -> str:
-        """Return in a line what it is."""
+        """Return a description of one line."""
         return f"<Anchors '{self.id}': {len(self)} items in {', '.join(self.views) or 'no space'}>"
 
     def __len__(self) -> int:

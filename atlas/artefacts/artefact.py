@@ -1,4 +1,4 @@
-"""What every artefact is: a card, and the tensors it describes; saved to a folder, loaded from one, published."""
+"""The base of all artefacts: a card, and the tensors it describes; saved to a folder, loaded from one, published."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class OnCard(Generic[T]):
 
 @dataclass(frozen=True)
 class Artefact:
-    """What is stored: a card, and the tensors it describes.
+    """An artefact: a card, and the tensors it describes.
 
     Attributes:
         card: everything about it but its tensors.
@@ -70,7 +70,7 @@ class Artefact:
     origin: tuple[str, str] = field(default=("", ""), kw_only=True, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        # What describes a file is known when there is one: two artefacts are equal wherever they came from.
+        # Fields that describe a file are known once there is one: two artefacts are equal wherever they came from.
         if self.card.sha256 or self.card.hub:
             object.__setattr__(self, "origin", (self.card.hub, self.card.sha256))
             object.__setattr__(self, "card", replace(self.card, sha256="", tensors={}, hub=""))
@@ -80,7 +80,7 @@ class Artefact:
         return replace(self, card=replace(self.card, **fields))
 
     def as_parts(self) -> tuple[Part, ...]:
-        """Return what anything made of it is made of: its own parts, if it is a map that has some, else itself."""
+        """Return the parts that a chain with it has: its own parts, if it is a map that has some, else itself."""
         card, (hub, sha256) = self.card, self.origin
         if self.kind == "alignment" and card.parts:
             return tuple(card.parts)
@@ -102,7 +102,7 @@ class Artefact:
         raise NotImplementedError
 
     def published(self, few: bool = False) -> Artefact:
-        """Return what of it is published; `few` if it may be of so few rows that it gives them away."""
+        """Return its public copy; `few` if it may be of so few rows that it gives them away."""
         return self
 
     def save_pretrained(self, folder: str | Path, *, overwrite: bool = False) -> None:
@@ -140,8 +140,8 @@ class Artefact:
                 'owner/name' where there is no such folder.
             revision: a branch, tag or commit of the repository.
             token: for private repositories; None: the one you are logged in with; False: none.
-            cache_dir: where to keep what is downloaded; None: the Hub's cache.
-            local_files_only: use what was pulled before, and no network.
+            cache_dir: the folder for downloads; None: the Hub's cache.
+            local_files_only: use earlier pulls, and no network.
             force_download: download it again.
         """
         ref = reference(ref, revision)
@@ -181,7 +181,7 @@ class Artefact:
             language: of the items, such as en; none: those that the card names.
             with_items: a .txt, .csv, .tsv, .jsonl or .parquet file of raw items to publish, as items.txt...
             few: publish moments, or the domain of a map, of so few rows that they give these away.
-            dry_run: change nothing, and return what would be pushed.
+            dry_run: change nothing, and return the publication that would be made.
         """
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary) / slug(repo.split("/")[-1])
@@ -230,7 +230,7 @@ def opened(ref: str | Path, kinds: Sequence[str] = (), **hub: Any) -> tuple[Any,
     card = read_card(folder)
     if kinds and card.kind not in kinds:
         raise AtlasError(f"'{folder}' is of kind {card.kind} - expected {' or '.join(kinds)}")
-    # What a reference to the Hub means was checked by the pull above, in this very call.
+    # The pull above has checked the reference to the Hub, in this very call.
     if str(ref).startswith(SCHEME):
         commit = folder.parent.name if hub.get("inside") else folder.name
         return replace(card, hub=f"{Ref.parse(str(ref)).repo}@{commit}"), TensorFile(folder / MODEL)
@@ -249,7 +249,7 @@ def finite_tensors(file: TensorFile) -> dict[str, Tensor]:
 
 
 def _told(value: Any) -> Any:
-    """Return what a card says in a field as a reader wants it: of a space its id, of a figure its name and value."""
+    """Return a field of a card as a reader wants it: of a space its id, of a figure its name and value."""
     if isinstance(value, list):
         return ", ".join(str(_told(item)) for item in value)
     if isinstance(value, dict) and {"name", "value"} <= set(value):

@@ -38,9 +38,9 @@ class Atlas(Artefact):
         space: the shared space.
         charts: the space each chart maps from, in the order of the aggregator's charts.
         anchors: id of the anchors it was fitted on; '' if it was all items.
-        dataset: what the items are from.
-        metrics: what was measured of it.
-        evaluation: references of what it was measured on, by the part each plays.
+        dataset: the data set of the items.
+        metrics: its figures.
+        evaluation: references to the data of its figures, by role.
     """
 
     kind = "atlas"
@@ -122,7 +122,7 @@ class Atlas(Artefact):
         return Vectors.made(self.space, Rows(combined), order, known_labels, classes=named, dataset=views[0].dataset)
 
     def __repr__(self) -> str:
-        """Return in a line what it is."""
+        """Return a description of one line."""
         return f"<Atlas '{self.id}': {', '.join(chart.id for chart in self.charts)} to {self.space.dim} dimensions>"
 
     def add(self, vectors: Vectors) -> Atlas:

@@ -29,9 +29,9 @@ class Head(Artefact):
         model: the fitted head.
         space: whose vectors it reads.
         classes: names of the classes, in the order of the columns of its scores; none for regressors and decoders.
-        dataset: what it was trained on.
-        metrics: what was measured of it.
-        evaluation: references of what it was measured on, by the part each plays.
+        dataset: the data set it was trained on.
+        metrics: its figures.
+        evaluation: references to the data of its figures, by role.
     """
 
     kind = "head"
@@ -66,7 +66,7 @@ class Head(Artefact):
         return self.model.scores(self._read(X))
 
     def __repr__(self) -> str:
-        """Return in a line what it is."""
+        """Return a description of one line."""
         return f"<Head '{self.id}': {len(self.classes)} classes of {self.space.id} ({self.space.dim})>"
 
     def predict(self, X: Any) -> Tensor:

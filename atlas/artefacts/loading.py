@@ -31,9 +31,9 @@ def save(artefact: Artefact | Encoder, folder: str | Path, *, overwrite: bool = 
     """Write an artefact (or an encoder, as the card of its space) to a folder, whole or not at all.
 
     Args:
-        artefact: what to write.
+        artefact: the artefact to write.
         folder: where to; its last part becomes the id of vectors and spaces.
-        overwrite: replace what is there.
+        overwrite: replace an existing one.
         **about: license and description, to write on the card.
 
     Raises:
@@ -68,7 +68,7 @@ def load(ref: str | Path, kind: str | Sequence[str] = "", **hub: Any) -> Any:
     Args:
         ref: a folder, the id of a registry entry, or a repository on the Hub: 'hf://owner/name[@revision]', or
             'owner/name' where there is no such folder.
-        kind: what it must be; '' for anything.
+        kind: the kind it must be; '' for any.
         **hub: how to pull from the Hub: revision, token, cache_dir, local_files_only, force_download.
 
     Raises:

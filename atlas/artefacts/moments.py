@@ -1,4 +1,4 @@
-"""What two spaces have in common, in sums that merge."""
+"""Moments of two spaces, in sums that merge."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PRIVATE = 10
 
 @dataclass(frozen=True)
 class Moments(Artefact):
-    """What two spaces have in common, in sums over paired rows: all that a linear method may know about the data.
+    """Sums over the paired rows of two spaces: all that a linear method may know about the data.
 
     They merge, `m1 + m2`, as if all rows had been counted at once, and `sum` of any number of them is their merge.
 
@@ -36,7 +36,7 @@ class Moments(Artefact):
         n: how many pairs they are of.
         n_public: of these, how many are in moments that have been published.
         anchors: id of the anchors they are restricted to; '' if it was all pairs.
-        dataset: what the items are from.
+        dataset: the data set of the items.
     """
 
     kind = "moments"
@@ -57,7 +57,7 @@ class Moments(Artefact):
         return cls(MomentsCard(name, source=source, target=target, n=sums.n, **fields), sums)  # type: ignore[arg-type]
 
     def __repr__(self) -> str:
-        """Return in a line what the moments are of."""
+        """Return a description of one line."""
         between = f"{self.source.id} ({self.source.dim}) and {self.target.id} ({self.target.dim})"
         return f"<Moments '{self.id}': {between}, {self.n} pairs>"
 
@@ -100,7 +100,7 @@ class Moments(Artefact):
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Moments:
-        """Return what `to_bytes` was called on.
+        """Return the moments whose `to_bytes` gave these bytes.
 
         Raises:
             AtlasError: these are not the bytes of moments.
@@ -112,7 +112,7 @@ class Moments(Artefact):
             tensors = load(data)
             text = bytes(tensors.pop("card").to(torch.uint8).flatten().tolist()).decode()
         except (SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise AtlasError(f"These bytes are not those of moments: {error} - give what to_bytes() returned") from None
+            raise AtlasError(f"These bytes are not moments: {error} - give the result of to_bytes()") from None
         card = Card.from_dict(parse_yaml(text, "The card of moments"))
         if not isinstance(card, MomentsCard):
             raise CardError(f"These bytes are of kind {card.kind}, not moments")
@@ -138,7 +138,7 @@ class Moments(Artefact):
         return cls(card, sums)
 
     def published(self, few: bool = False) -> Moments:
-        """Return what may be published: without hashes of rows, by which pairs could be told to be among them.
+        """Return a public copy: without hashes of rows, which would reveal whether a pair was among them.
 
         Raises:
             AtlasError: moments of so few rows that they give them away.

@@ -29,7 +29,7 @@ from atlas.storage.item_ids import RowNumbers, SomeRows, StoredIds, check_ids, m
 from atlas.storage.rows import Rows
 from atlas.storage.writers import Matrix
 
-# What vectors are called that were given no name.
+# The name of vectors that were given none.
 UNNAMED = "unnamed"
 
 
@@ -39,11 +39,11 @@ class Vectors(Artefact):
 
     Attributes:
         rows: (n, d), in memory or in a file.
-        ids: n distinct texts, what rows of different spaces are paired by.
+        ids: n distinct texts, by which rows of different spaces are paired.
         labels: (n,) int64 numbers into `classes`, -1 where unknown; or None.
-        space: what made them; that of a bare file has no encoder.
+        space: their space; that of a bare file has no encoder.
         classes: names of the classes.
-        dataset: what the items are from.
+        dataset: the data set of the items.
         predicted_error: (n,) how far each row, which was mapped, is likely to be from the true one; or None.
     """
 
@@ -91,11 +91,11 @@ class Vectors(Artefact):
         Args:
             data: (n, d): a tensor, an array (of numpy, of scipy's sparse ones, or a memory map, which is not copied), a
                 sequence of rows; or a frame of pandas or polars, an Arrow table, a Hugging Face dataset.
-            space: what made them; a name alone stands for a space of which nothing but the dimension is known.
+            space: their space; a name alone stands for a space of which nothing but the dimension is known.
             ids: one text or whole number for each row; None: those of a table, else row numbers.
             labels: one class name, or one number into `classes`, for each row; '', None, NaN or -1: unknown.
             classes: names of the classes, if the labels are numbers.
-            dataset: what the items are from.
+            dataset: the data set of the items.
             vector_column: the column of a table that holds the vectors; None: the only one that holds arrays. A table
                 of floating-point numbers alone has one column for each dimension.
             id_column: the column that holds the ids; None: the one with a common name, such as id, else an index of
@@ -129,7 +129,7 @@ class Vectors(Artefact):
         return self.rows.tensor
 
     def __repr__(self) -> str:
-        """Return in a line what it is."""
+        """Return a description of one line."""
         about = f", {len(self.classes)} classes" if self.labels is not None else ""
         return f"<Vectors '{self.id}': {len(self)} x {self.space.dim}{about}>"
 
@@ -174,7 +174,7 @@ class Vectors(Artefact):
         return None if self.labels is None else [self.classes[i] if i >= 0 else "" for i in self.labels.tolist()]
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return what is stored beside the matrix: ids, labels and predicted errors."""
+        """Return the columns beside the matrix: ids, labels and predicted errors."""
         beside = {"labels": self.labels, ERROR: self.predicted_error}
         return {**pack_ids(self.ids), **{name: t for name, t in beside.items() if t is not None}}
 
@@ -200,7 +200,7 @@ class Vectors(Artefact):
 def encode_labels(labels: Any, classes: Sequence[str]) -> tuple[Tensor | None, tuple[str, ...]]:
     """Return labels as numbers, -1 where unknown, and the names of their classes, by alphabet if they are made here.
 
-    Unknown is what is '', None, NaN, masked or -1. Numbers without names are their own names: all from 0 to the
+    A label that is '', None, NaN, masked or -1 is unknown. Numbers without names are their own names: all from 0 to the
     largest, or, where that is far above the number of rows, those that are there.
     """
     if labels is None:
@@ -234,7 +234,7 @@ def _listed(values: Any) -> list[Any]:
 
 
 def _label(label: Any) -> str | int:
-    """Return a class as a text or a number, -1 if it is missing; pandas calls what is missing NA, numpy NaN."""
+    """Return a class as a text or a number, -1 if it is missing; a missing one is NA in pandas, NaN in numpy."""
     if label is None or label == "" or type(label).__name__ == "NAType" or label != label:
         return -1
     if isinstance(label, float) and label.is_integer():
@@ -335,7 +335,7 @@ def written(
         batches: of rows, as many in all as `like` has.
         dtype: of the rows.
         space: of the new vectors; None: that of `like`.
-        overwrite: replace what is there.
+        overwrite: replace an existing one.
     """
     path = check_target(target, overwrite, BARE)
     card = replace(like.card, space=space or like.space, hub="")
@@ -344,7 +344,7 @@ def written(
             bare = write_file(temporary, path.suffix, like, batches, dtype, card.space)
         return replace(like, card=card, rows=bare.rows(path) if bare else read_parquet(path)[0])
     card = replace(card, id=slug(path.name))
-    # A card that cannot be stored is better told of before the work than after it.
+    # A card that cannot be stored is reported before the work, not after it.
     dump_card(card)
     matrix = Matrix(dtype, (len(like), card.space.dim), like.tensors())
     with whole_folder(path) as folder:
@@ -363,7 +363,7 @@ def write_file(
 
     Args:
         path: the file, whatever it is called.
-        ending: what it is: .npy, .safetensors or .parquet.
+        ending: its format: .npy, .safetensors or .parquet.
         like: vectors whose ids, labels and other columns the new ones have.
         batches: of rows, as many in all as `like` has.
         dtype: of the rows.

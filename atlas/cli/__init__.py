@@ -18,7 +18,7 @@ import click
 
 from atlas._version import __version__
 
-# Section -> command -> (module of this package, what it does). A command is the object of its name in that module;
+# Section -> command -> (module of this package, summary). A command is the object of its name in that module;
 # those of the verbs are made there.
 COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "Begin": {
@@ -27,7 +27,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "Make": {
         "encode": ("derived", "Turn items into vectors."),
         "sample": ("derived", "Draw anchors from vectors."),
-        "moments": ("derived", "Sum up what two spaces have in common."),
+        "moments": ("derived", "Sum up the paired vectors of two spaces."),
         "merge": ("derived", "Merge moments of disjoint sets of items."),
         "fit": ("derived", "Fit a map from one space to another."),
         "train": ("derived", "Train a head on labelled vectors."),
@@ -66,7 +66,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "aligners": ("components", "List aligners and their options."),
         "aggregators": ("components", "List aggregators and their options."),
         "exporters": ("components", "List exporters and their options."),
-        "stores": ("stores", "List stores; show, switch and drop what is in one."),
+        "stores": ("stores", "List stores; show, switch and drop the vectors in one."),
         "heads": ("components", "List heads and their options."),
         "metrics": ("components", "List metrics."),
         "plugins": ("plugins", "List, install, make and check plugins."),
@@ -149,7 +149,7 @@ def _interrupt(*_: Any) -> None:
 
 
 def _terminate(*_: Any) -> None:
-    # An exception, so that what is being written is removed on the way out.
+    # An exception, so that unfinished output is removed on the way out.
     sys.exit(143)
 
 

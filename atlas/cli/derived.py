@@ -1,4 +1,4 @@
-"""The commands of the verbs, made of their signatures and docstrings: what a verb takes by position is an argument."""
+"""The commands of the verbs, made of their signatures and docstrings: positional parameters become arguments."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from atlas.verbs.parameters.signatures import SCALARS, Parameter, Verb, verb
 
 METAVARS = {"space": "ENCODER", "items": "INPUT", "head|space": "HEAD", "model": "[ENCODER] ALIGNMENT [HEAD]"}
 NUMBERS = {"seed": click.IntRange(0, 2**63 - 1), "batch size": click.IntRange(1), "int": click.INT}
-# What a verb may take that is no option of its command, or one that several commands share.
+# Parameters of verbs that are no options of their commands, or options that several commands share.
 SHARED = ("out", "overwrite", "progress", "options")
 SAVE = click.Option(["--save"], is_flag=True, help="Write the figures into the card of the measured artefact.")
 
@@ -54,7 +54,7 @@ class Derived(params.Spread):
         super().__init__(verb.name, params=[*arguments, *options], help=text, callback=run)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write what the arguments are, then the options."""
+        """Write the arguments, then the options."""
         if self.words:
             with formatter.section("Arguments"):
                 formatter.write_dl([(metavar(word).rstrip("."), word.help) for word in self.words])
@@ -72,7 +72,7 @@ class Derived(params.Spread):
 
 
 def metavar(parameter: Parameter) -> str:
-    """Return what help calls the values of a parameter: the kind of something stored, or the name of what it is."""
+    """Return the name of a parameter's values in help: the kind of something stored, or that of the type."""
     name = METAVARS.get(parameter.kind, (parameter.name if parameter.kind in SCALARS else parameter.kind).upper())
     return f"{name}..." if parameter.many and parameter.positional else name
 
@@ -118,7 +118,7 @@ def _out(found: Verb) -> click.Parameter:
 
 
 def run_verb(verb: Verb, **values: Any) -> None:
-    """Run a verb on what its command was given, write what it makes, and say so."""
+    """Run a verb on its command's values, write the result, and say so."""
     from atlas.artefacts.sources.stores import is_store
     from atlas.cli.made import own_folder, tell
 
@@ -157,7 +157,7 @@ def config_of(verb: Verb, given: dict[str, Any]) -> dict[str, Any]:
 
     kind = next(iter(verb.parameters))
     name, pairs = given[kind], given["options"]
-    # The verb says what is wrong with any other name.
+    # The verb refuses any other name.
     if (kind == "head" and name not in HEADS) or (kind == "encoder" and name not in components(Encoder)):
         return dict(pairs)
     cls = HEADS[name] if kind == "head" else component(KINDS[kind], name)

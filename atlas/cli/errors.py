@@ -56,7 +56,7 @@ def explained() -> Iterator[None]:
 
 
 def sentence(error: BaseException, plugin: str) -> str:
-    """Say in one sentence what went wrong, in the code of which plugin, if in any."""
+    """Name the fault in one sentence, and the plugin in whose code it arose, if any."""
     text = " ".join(str(error).split())
     if isinstance(error, AtlasError):
         return text

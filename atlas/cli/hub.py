@@ -203,7 +203,7 @@ def verify_command(
 @params.as_json
 @click.pass_context
 def index_command(ctx: click.Context, author: str, registry: Path, remove_all: bool, as_json: bool) -> None:
-    """Rebuild the entries of a registry that stand for what AUTHOR, a user or organisation, has on the Hub.
+    """Rebuild the entries of a registry that stand for artefacts of AUTHOR, a user or organisation, on the Hub.
 
     Each entry is a card pinned to a commit; its tensors are pulled when they are used.
     """
@@ -237,9 +237,9 @@ def index_command(ctx: click.Context, author: str, registry: Path, remove_all: b
 @params.values
 @params.registry
 def lock_command(what: tuple[str, ...], out: Path, values: dict[str, Any], registry: Any) -> None:
-    """Write down the commits, hashes and plugin versions of what recipes take from the Hub, or of references.
+    """Write down the commits, hashes and plugin versions of recipes' inputs from the Hub, or of references.
 
-    What a recipe takes may depend on its `values`: lock it with the --set that it is run with.
+    The inputs of a recipe may depend on its `values`: lock it with the --set that it is run with.
     """
     from atlas.recipes.locking import lock, references
 

@@ -30,7 +30,7 @@ KINDS = ("space", "anchors", "vectors", "moments", "alignment", "head", "atlas")
 @click.option("--kind", type=click.Choice(KINDS), default=None, help="Only artefacts of this kind.")
 @click.option("--source", default="", metavar="ID", help="Only alignments from this space.")
 @click.option("--target", default="", metavar="ID", help="Only alignments to this space.")
-@click.option("--for", "have", default="", metavar="VECTORS", help="Only what maps, reads or makes the space of these.")
+@click.option("--for", "have", default="", metavar="VECTORS", help="Only artefacts that map, read or make their space.")
 @click.option("--registry", multiple=True, metavar="FOLDER", help="List this folder alone; may be repeated.")
 @click.option("--hub", is_flag=True, help="Search the Hub instead; nothing is downloaded.")
 @click.option("--method", metavar="NAME", help="With --hub: only artefacts that this component made.")
@@ -101,7 +101,7 @@ def figure(entry: Entry, name: str) -> Metric | None:
 
 
 def row(entry: Entry, metric: str = "") -> list[Any]:
-    """Return what a listing says of an entry."""
+    """Return an entry's row in a listing."""
     card, spaces = entry.card, entry.spaces
     space = getattr(card, "target", None) or getattr(card, "space", None)
     method = space.encoder if space and card.kind == "space" else card.method
@@ -139,7 +139,7 @@ def show_command(ref: str, as_json: bool, **rest: Any) -> None:
 
 
 def bare(path: Path) -> dict[str, Any]:
-    """Return what can be said of a bare file of vectors."""
+    """Return the known fields of a bare file of vectors."""
     from atlas.artefacts.loading import read_bare
 
     vectors = read_bare(path)
@@ -224,7 +224,7 @@ def route_command(
     """Find the best way from SOURCE to TARGET over published maps.
 
     Both are ids of spaces, or where vectors of them are. Maps and charts of atlases are followed, also backwards, and
-    spaces are matched by fingerprint. What is kept is estimated before anything is applied: from the held-out figures
+    spaces are matched by fingerprint. The share kept is estimated before anything is applied: from the held-out figures
     on the cards, and from moments of SOURCE and TARGET where they are published; a map that keeps r2 forwards is taken
     to keep 2 - 1/r2 backwards.
     """
@@ -246,7 +246,7 @@ def route_command(
 
 
 def put_route(route: Route, metric: str, as_json: bool) -> None:
-    """Print the maps of a route, what each keeps, and what is expected of the whole."""
+    """Print the maps of a route, the share each keeps, and the estimate of the whole."""
     steps = [step(edge) for edge in route.edges]
     if as_json:
         put_json({"metric": metric, "estimated": route.keeps, "told_by": route.told_by, "steps": steps})
@@ -254,13 +254,13 @@ def put_route(route: Route, metric: str, as_json: bool) -> None:
     header = ["from", "to", "by", "backwards", "method", metric, "license", "ref"]
     put_table(header, [[one[name] or "" for name in [*header[:5], "keeps", *header[6:]]] for one in steps])
     if route.keeps is None:
-        say(f"Note: a map of it has no {metric} of held-out items on its card, so that what is kept is not known")
+        say(f"Note: a map of it has no {metric} of held-out items on its card, so the share it keeps is unknown")
     else:
         put(f"\nEstimated {metric}: {route.keeps:.4f}, by {route.told_by}")
 
 
 def step(edge: Edge) -> dict[str, Any]:
-    """Return what is told of an edge."""
+    """Return the row of an edge."""
     about: dict[str, Any] = {"from": edge.source.id, "to": edge.target.id, "by": edge.card.id, "chart": edge.chart}
     about |= {"backwards": edge.inverse, "method": edge.card.method, "keeps": edge.keeps}
     return about | {"license": edge.card.license, "ref": str(edge.ref)}

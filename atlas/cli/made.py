@@ -1,4 +1,4 @@
-"""What is printed of what a verb made: one line for an artefact, a table for figures."""
+"""Printing of a verb's result: one line for an artefact, a table for figures."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from atlas.artefacts.artefact import Artefact
     from atlas.verbs.parameters.signatures import Verb
 
-# What may be done next with what a verb made.
+# Commands that may follow a verb.
 NEXT = {
     "moments": "atlas fit linear --moments {}",
     "fit": "atlas apply {} VECTORS",
@@ -34,13 +34,13 @@ COMPARISONS = (
 
 
 def tell(verb: Verb, made: Any, values: Mapping[str, Any], given: Mapping[str, Any]) -> None:
-    """Print what a verb made.
+    """Print the result of a verb.
 
     Args:
-        verb: what was done.
-        made: what came of it.
-        values: what its command was given, as words.
-        given: what these stand for.
+        verb: its verb.
+        made: the result.
+        values: the words of its command line.
+        given: the arguments they stand for.
     """
     out: Any = values.get("out")
     if getattr(made, "kind", "") == "transfer":
@@ -68,7 +68,7 @@ def tell(verb: Verb, made: Any, values: Mapping[str, Any], given: Mapping[str, A
 
 
 def described(made: Any) -> str:
-    """Return in one line what an artefact is."""
+    """Return a description of an artefact in one line."""
     if made.kind == "vectors":
         return f"{count(len(made), 'vector')} of '{made.space.id}' ({made.space.dim} dimensions)"
     if made.kind == "anchors":
@@ -85,7 +85,7 @@ def described(made: Any) -> str:
 
 
 def own_folder(ref: str) -> Path:
-    """Return the folder of an artefact that may be written to; what is on the Hub, or cached of it, may not."""
+    """Return the folder of an artefact that may be written to; one on the Hub, or in its cache, may not."""
     from atlas.cards.folder import MODEL, read_card
     from atlas.hub.cache import SCHEME, cached
     from atlas.hub.pulling import locate

@@ -32,7 +32,7 @@ def migrate_command() -> None:
 @click.option(
     "--judgements",
     metavar="FILE",
-    help="What answers the queries: TREC qrels, .tsv or .jsonl; without them, what the new model finds itself.",
+    help="Answers to the queries: TREC qrels, .tsv or .jsonl; without them, those that the new model finds itself.",
 )
 @click.option("--new-index", metavar="VECTORS", help="All documents, by the new model, where they are known.")
 @click.option(
@@ -49,7 +49,7 @@ def migrate_command() -> None:
 @click.option(
     "--gate",
     metavar="GATE",
-    help="What a way must keep of the new model's figure, by default ndcg@10>=0.95; where it is given and nothing but "
+    help="Share of the new model's figure to keep, by default ndcg@10>=0.95; where it is given and nothing but "
     "embedding everything passes, the exit status is 1.",
 )
 @click.option("--rate", type=click.FloatRange(0), default=0.0, help="Texts embedded in a second, for hours.")
@@ -82,7 +82,7 @@ def advise(as_json: bool, plan: Path | None, registry: Any, **given: Any) -> Non
 
 
 def show(found: Advice) -> None:
-    """Print what was measured, then the verdict."""
+    """Print the figures, then the verdict."""
     by = "judged" if found.judged else "found by the new model"
     put(f"Points (of 100) for {found.queries:,} queries, {by}, in {found.documents:,} of {found.whole:,} documents:\n")
     put_table([*HEADER], [_line(way) for way in found.ways])

@@ -1,4 +1,4 @@
-"""What is printed: tables and JSON on stdout, notes on stderr."""
+"""Printing: tables and JSON on stdout, notes on stderr."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import click
 from atlas.errors import in_a_line
 from atlas.progress import clear_bars
 
-# What is not printable for Python, and yet does no harm.
+# Characters that Python calls unprintable, and that do no harm.
 SPACES = "\n\t\u00a0\u3000"
 # The password in a URL; as a path, a URL loses a slash.
 _PASSWORD = re.compile(r"(:/{1,2}[^/\s:@']*):[^/\s@']+@")
@@ -26,13 +26,13 @@ def say(text: str) -> None:
 
 
 def put(text: str) -> None:
-    """Print a result of one line or more on stdout, without what moves the cursor or cannot be seen."""
+    """Print a result of one line or more on stdout, without characters that move the cursor or cannot be seen."""
     clear_bars()
     click.echo("".join(char if char in SPACES or char.isprintable() else "?" for char in text))
 
 
 def put_json(data: Any) -> None:
-    """Print data as JSON on stdout; what is not finite becomes null."""
+    """Print data as JSON on stdout; numbers that are not finite become null."""
     text = json.dumps(_finite(data), indent=2, ensure_ascii=False)
     put("".join(char if char in SPACES or char.isprintable() else json.dumps(char)[1:-1] for char in text))
 

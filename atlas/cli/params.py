@@ -1,4 +1,4 @@
-"""Options that several commands share, and how what they name is read."""
+"""Options that several commands share, and the reading of their values."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ values = click.option(
     multiple=True,
     metavar="NAME VALUE",
     callback=_values,
-    help="Set an entry of a recipe's `values`, in YAML; what has a '/' and is there from here is a path from here.",
+    help="Set an entry of a recipe's `values`, in YAML; a value with a '/' that exists from here is a path from here.",
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 overwrite = click.option("--overwrite", is_flag=True, help="Replace the artefact at --out.")
@@ -74,7 +74,7 @@ class Spread(click.Command):
     """A command in which `--on A B` means `--on A --on B`, for options that are `Several`."""
 
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
-        """Show the options last where one of them takes what follows it."""
+        """Show the options last where one of them takes all that follows."""
         options, *arguments = super().collect_usage_pieces(ctx)
         spread = any(isinstance(param, Several) for param in self.params)
         return [*arguments, options] if spread else [options, *arguments]
@@ -137,7 +137,7 @@ def _named(refs: Sequence[str]) -> str:
 
 
 def wrote(what: str, path: str | os.PathLike[str], then: str = "") -> None:
-    """Say what was written, and which command may be next."""
+    """Report the output, and which command may be next."""
     say(f"Wrote {what} to {path}" + (f" - next: {then}" if then else ""))
 
 

@@ -52,7 +52,7 @@ def list_plugins(as_json: bool) -> None:
 
 
 def described(plugin: Plugin) -> dict[str, Any]:
-    """Return what is known of a plugin, as JSON shows it."""
+    """Return a plugin as JSON shows it."""
     known = {key: value for key, value in vars(plugin).items() if key not in ("entry", "classes")}
     provides = {f"{kind}s": plugin.names(kind) for kind in plugin.classes}
     seconds = round(plugin.seconds, 3)
@@ -60,7 +60,7 @@ def described(plugin: Plugin) -> dict[str, Any]:
 
 
 def provided(plugin: Plugin) -> str:
-    """Return what a plugin provides in a few words: names, or how many if there are more than a few."""
+    """Return a plugin's components in a few words: names, or how many if there are more than a few."""
     total = sum(len(classes) for classes in plugin.classes.values())
     return ", ".join(
         params.count(len(plugin.names(kind)), kind) if total > 4 else f"{kind} {' and '.join(plugin.names(kind))}"
@@ -69,7 +69,7 @@ def provided(plugin: Plugin) -> str:
 
 
 def state(plugin: Plugin) -> str:
-    """Return what is wrong with a plugin; '' if nothing is."""
+    """Return the fault of a plugin; '' if it has none."""
     if plugin.broken:
         return f"not loaded: {plugin.broken}"
     return f"left out: {plugin.disabled}" if plugin.disabled else "; ".join(plugin.notes)
@@ -200,5 +200,5 @@ def check_plugin(package: str, options: tuple[tuple[str, str], ...], as_json: bo
 
 
 def verdict(found: Found) -> str:
-    """Return in one word what became of a promise."""
+    """Return the verdict on a promise in one word."""
     return "BROKEN" if found.broken else "skipped" if found.skipped else "ok"

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @click.option(
     "--locked",
     is_flag=True,
-    help="Take what the lock file names, or fail with the differences.",
+    help="Use the commits that the lock file names, or fail with the differences.",
 )
 @click.option("--lock", default="atlas.lock", show_default=True, metavar="FILE", help="The lock file.")
 @params.as_json
@@ -75,7 +75,7 @@ def run_command(
 
 
 def put_pictures(runner: Runner, found: dict[str, Any]) -> None:
-    """Draw the pictures of a recipe, or say what they need: figures are not lost for want of them."""
+    """Draw the pictures of a recipe, or name the missing extra: figures are not lost for want of them."""
     from atlas.errors import AtlasError
 
     try:

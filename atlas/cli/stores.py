@@ -1,4 +1,4 @@
-"""Stores: which are installed, and what is in one; and the space of vectors, written down where they lie."""
+"""Stores: which are installed, and the contents of one; and the space of vectors, recorded where they lie."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _show = stores_command.commands["show"]
 @params.as_json
 @click.pass_context
 def show(ctx: click.Context, name: str, as_json: bool) -> None:
-    """Show what a store does, and its options; or what is in the store at a URL."""
+    """Show a store's summary and options, or the contents of the store at a URL."""
     if "://" not in name:
         ctx.invoke(_show, name=name, as_json=as_json)
         return
@@ -50,7 +50,7 @@ def drop(url: str, old: bool, as_json: bool) -> None:
 
 
 def put_status(status: dict[str, Any], as_json: bool) -> None:
-    """Print what is in a store."""
+    """Print the contents of a store."""
     if as_json:
         put_json(status)
         return

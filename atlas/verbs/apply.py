@@ -30,7 +30,7 @@ from atlas.storage.rows import Parts, Rows
 from atlas.verbs.fit import check_rows
 from atlas.verbs.parameters.arguments import MappingLike, VectorsLike, artefact_of, lies_somewhere, vectors_of, views_of
 
-# What a list of ids may be called.
+# Types of a list of ids.
 LISTS = (".txt",)
 
 
@@ -86,17 +86,17 @@ def apply(
             are finished.
         inverse: run the alignment backwards: vectors of the target to the source.
         confidence: of each vector, also tell how far it is likely to be from the true one: `predicted_error`, a column
-            or a tensor of what is written.
+            or a tensor of the output.
         vector_column: column of a table that holds the vectors; the only one that holds arrays unless given.
         id_column: column of a table that holds the ids; the one with a common name unless given, '' for none.
         skip_bad: leave out vectors that are missing or hold NaN or infinity, and list their ids in this .txt file, one
             a line; without it, the first of them ends the work.
-        overwrite: replace what is at `out`.
+        overwrite: replace an existing `out`.
         progress: shows how far it is.
 
     Returns:
         The vectors, in memory if they are written nowhere; of an array or a table that an alignment maps, the same
-        kind of array or table; for a store, a `Transfer`, which says what was written.
+        kind of array or table; for a store, a `Transfer`, which counts the rows written.
     """
     found: Alignment | Atlas = artefact_of(mapping, Alignment, Atlas)  # type: ignore[assignment]
     _check_asked(found, out, confidence, skip_bad, overwrite)
@@ -127,7 +127,7 @@ def apply(
 def _check_asked(
     found: Alignment | Atlas, out: str | Path | None, confidence: bool, skip_bad: str | Path | None, overwrite: bool
 ) -> None:
-    """Raise `AtlasError` if the output cannot be written, or what is asked for does not go together."""
+    """Raise `AtlasError` if the output cannot be written, or arguments do not go together."""
     if out is not None and not is_store(out) and not resumable(out):
         check_target(out, overwrite, BARE)
     if skip_bad is not None:
@@ -164,7 +164,7 @@ def _apply_atlas(atlas: Atlas, views: list[Vectors], inverse: bool, out: str | P
 
 
 def _apply_in_python(alignment: Alignment, given: Any, vector_column: str | None, id_column: str | None) -> Any:
-    """Map an array, or the vectors in a table, and return what was given with the mapped ones."""
+    """Map an array, or the vectors in a table, and return the same kind with the mapped ones."""
     table = table_of(given)
     if table is None:
         made = alignment(given)
@@ -183,11 +183,11 @@ def _apply_in_python(alignment: Alignment, given: Any, vector_column: str | None
 
 
 def _to_store(found: Alignment | Atlas, vectors: Sequence[VectorsLike], inverse: bool) -> tuple[Alignment, str]:
-    """Return what maps into a store, and the URL of the store that is read, or raise `AtlasError`."""
+    """Return the transfer into a store, and the URL of the store that is read, or raise `AtlasError`."""
     if not isinstance(found, Alignment):
         raise AtlasError(f"Atlas '{found.id}' cannot map into a store - take out the chart of the space, and use that")
     if len(vectors) != 1 or not is_store(vectors[0]):
-        raise AtlasError("What is mapped into a store is read from one - give one URL, often the one of --out (out)")
+        raise AtlasError("A store is filled from a store - give one URL to read from, often the one of --out (out)")
     return found.inverse() if inverse else found, str(vectors[0])
 
 
@@ -224,7 +224,7 @@ def _apply_rows(
         key = sha256_of([about, hash_of(alignment.tensors()), *(["confidence"] if confidence else [])])
         how: dict[str, Any] = {"overwrite": overwrite, "progress": progress}
         return write_shards(out, vectors, key, mapped, alignment.target, known, **how)
-    # Small enough for what a batch makes to be in the cache still when it is written.
+    # Small enough for a batch's output to be in the cache still when it is written.
     size = max(256, vectors.rows.batch_rows() // 16)
     batches = progress(mapped(vectors, size), -(-len(vectors) // size), "Applying")
     return written(out, known(vectors), batches, vectors.rows.dtype, space=alignment.target, overwrite=overwrite)

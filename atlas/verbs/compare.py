@@ -24,9 +24,9 @@ class Comparison:
         a: id of the first space.
         b: id of the second; '' for a metric of one space.
         value: the figure.
-        chance: what unrelated spaces reach; None where that is 0 or has no meaning.
+        chance: the value of unrelated spaces; None where that is 0 or has no meaning.
         n: how many items both have.
-        note: what a reader must know, if anything.
+        note: a caveat, if there is one.
     """
 
     metric: str
@@ -52,7 +52,7 @@ def compare(
     Args:
         *vectors: vectors of two or more spaces (one will do for a metric of one space), paired by item id.
         moments: moments of two spaces, in place of vectors.
-        metrics: what to measure, by default linear CKA; `atlas metrics` lists what can be.
+        metrics: metrics to measure, by default linear CKA; `atlas metrics` lists them.
         vector_column: column of a table that holds the vectors; the only one that holds arrays unless given.
         id_column: column of a table that holds the ids; the one with a common name unless given, '' for none.
 

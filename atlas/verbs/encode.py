@@ -52,7 +52,7 @@ def encode(
         id_column: column that holds the ids; the one with a common name unless given, '' for none.
         batch_size: items in a batch.
         device: where to compute: cpu, cuda, mps...
-        overwrite: replace what is at `out`.
+        overwrite: replace an existing `out`.
         progress: shows how far it is.
         **options: options of the encoder.
 

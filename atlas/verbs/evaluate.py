@@ -1,4 +1,4 @@
-"""Figures with what gives them meaning: an alignment beside its ceiling and its floor; heads and atlases.
+"""Figures with their bounds: an alignment beside its ceiling and its floor; heads and atlases.
 
 The ceiling is the target's own vectors; the floor is no alignment at all, the source's vectors padded with zeros or cut
 to the target's dimension.
@@ -35,11 +35,11 @@ from atlas.verbs.parameters.arguments import (
 )
 
 DEFAULT = ("cosine", "r2", "self-recall@1", "self-recall@10", "mrr", "jaccard@10")
-# Above so many rows, what compares each with all others is measured only if it is asked for.
+# Above so many rows, metrics that compare each with all others are measured only if they are asked for.
 MOST = 200_000
 
 Reader: TypeAlias = Callable[[Tensor, Tensor, slice], tuple[Any, Any]]
-# What each kind of artefact is measured on.
+# The data each kind of artefact is measured on.
 NEEDS = {
     "alignment": "vectors of its source and of its target, and perhaps a head of the target",
     "head": "vectors of its space",
@@ -68,16 +68,16 @@ def evaluate(
     dimension. Of a head or an atlas, the accuracy is measured, beside that of always naming the commonest class.
 
     Args:
-        artefact: what to measure.
+        artefact: the artefact to measure.
         source: for an alignment: vectors of the space it maps from.
         target: for an alignment: vectors of the space it maps to, of the same items.
         vectors: for a head: vectors of the space it reads; for an atlas: of one or more of its spaces.
         head: for an alignment: measure the accuracy of this head of the target, too; for an atlas: a head of the shared
             space.
-        metrics: what to measure of an alignment; by default cosine, R2, how often a row finds itself among those
+        metrics: metrics of an alignment; by default cosine, R2, how often a row finds itself among those
             given and how far it has the same neighbours (jaccard), both of up to 200,000 rows, and accuracy if there is
             a head.
-        split: what part of the data set this is, for the card.
+        split: the part of the data set, for the card.
         vector_column: column of a table that holds the vectors; the only one that holds arrays unless given.
         id_column: column of a table that holds the ids; the one with a common name unless given, '' for none.
 
@@ -89,7 +89,7 @@ def evaluate(
     Raises:
         SpaceMismatchError: vectors or a head of another space.
         AtlasError: an unknown metric, items that do not overlap, labels that are missing, a head that is no classifier,
-            or an artefact that is not measured on what was given.
+            or data of the wrong kind for the artefact.
     """
     found: Alignment | Head | Atlas = artefact_of(artefact, Alignment, Head, Atlas)  # type: ignore[assignment]
     columns = (vector_column, id_column)
@@ -108,13 +108,13 @@ def evaluate(
 
 
 def _fitted(made: Iterable[Artefact | None], n: int, *views: Vectors) -> int | None:
-    """Return how many of n items any of what was measured was fitted on; None where no card says on which it was."""
+    """Return how many of n items any of the artefacts was fitted on; None where no card records them."""
     counts = [count_fitted(one.card.fitted_on, *views) for one in made if one is not None]
     return max((min(n, count) for count in counts if count is not None), default=None)
 
 
 def _check_given(measured: Artefact, given: Mapping[str, int], metrics: Sequence[str] | None) -> None:
-    """Raise `AtlasError` unless an artefact is measured on what was given."""
+    """Raise `AtlasError` unless the data fit the kind of artefact."""
     kind, about = measured.kind, f"{measured.kind.capitalize()} '{measured.id}'"
     names = {name for name, count in given.items() if count}
     fits = {
@@ -175,7 +175,7 @@ def _of_alignment(
 
 
 def _views(alignment: Alignment, X: Tensor, Y: Tensor) -> dict[str, Tensor]:
-    """Return what is measured beside the true rows: the mapped ones, these themselves, and those not mapped."""
+    """Return the rows measured beside the true ones: the mapped ones, these themselves, and those not mapped."""
     X, Y = _working(X), _working(Y)
     return {"value": alignment.aligner.transform(X), "native": Y, "floor": cut_or_padded(X, Y.shape[1])}
 
@@ -241,7 +241,7 @@ def cut_or_padded(X: Tensor, d: int) -> Tensor:
 
 
 def _reader(measure: Measure, head: Head | None, labelled: Vectors) -> Reader:
-    """Return what turns mapped and true vectors, and which rows they are, into the two things a metric takes."""
+    """Return the function that turns mapped and true vectors, and their row numbers, into a metric's two inputs."""
     if measure.takes == "classes":
         if head is None:
             raise AtlasError(f"Metric '{measure.name}' needs a head of the target - give one, or leave the metric out")

@@ -24,10 +24,10 @@ def export(
 
     Args:
         exporter: the form; `atlas exporters` lists them.
-        model: an alignment, or a stitched model: its encoder, alignment and head; in Python, what `atlas.stitch`
-            returns.
+        model: an alignment, or a stitched model: its encoder, alignment and head; in Python, a result of
+            `atlas.stitch`.
         out: the file, or a new folder.
-        overwrite: replace what is at `out`.
+        overwrite: replace an existing `out`.
         **options: options of the exporter.
 
     Returns:

@@ -132,7 +132,7 @@ def domain_of(model: Aligner, wanted: bool | None, n_public: int = 0) -> Domain 
         raise model.fail("is not fitted from moments, by which its domain would be known - leave out confidence")
     if wanted is False or m is None or m.xx is None or m.xy is None:
         return None
-    # What is public already gives nothing away.
+    # Public data give nothing away.
     fresh = m.n_distinct if m.n == n_public else min(m.n_distinct, m.n - n_public)
     if not wanted and not are_many(fresh, *m.shape):
         return None
@@ -147,7 +147,7 @@ def _fit_both(
     progress: Progress,
     confidence: bool = False,
 ) -> dict[str, Any]:
-    """Fit an aligner that needs the vectors of both spaces, and return what its card says of those it saw."""
+    """Fit an aligner that needs the vectors of both spaces, and return the fields of its card about those it saw."""
     unpaired = len(source) + len(target)
     if model.fits_on == "seeds":
         known = seeds(source, target, only)

@@ -31,11 +31,11 @@ def moments(
     id: str = "",
     progress: Progress = silent,
 ) -> Moments:
-    """Sum up what two spaces have in common.
+    """Sum up the paired vectors of two spaces.
 
     Count, means and second moments of the vectors of the items that both have: any linear method can be fitted from
     them, in either direction, and they are read batch by batch. Moments of disjoint sets of items, such as shards or
-    what two parties have, can be merged.
+    those of two parties, can be merged.
 
     Args:
         source: vectors of one space.
@@ -106,7 +106,7 @@ def merge(*moments: MomentsLike, id: str = "") -> Moments:
 
     Args:
         *moments: of the same two spaces.
-        id: id of what they make; by default that of the first.
+        id: id of the result; by default that of the first.
 
     Raises:
         SpaceMismatchError: they are of different spaces.

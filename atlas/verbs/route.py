@@ -44,7 +44,7 @@ def route(
 ) -> Alignment:
     """Find the best way from one space to another over published maps, and return it as one alignment.
 
-    Maps, the maps of atlases, and both run backwards are followed, spaces matched by fingerprint. What a route keeps is
+    Maps, the maps of atlases, and both run backwards are followed, spaces matched by fingerprint. The share it keeps is
     estimated before anything is applied: from the held-out figures of the cards, and, where moments of its two ends are
     published and its maps are affine, from these, which is exact for data like theirs.
 
@@ -144,7 +144,7 @@ def moments_between(chosen: Route, graph: Graph) -> Moments | None:
 
 
 def _judged(chosen: Route, made: Alignment, graph: Graph, metric: str) -> tuple[Route, Alignment]:
-    """Let moments of the ends tell what a route of affine maps keeps: on data like theirs, it is exact."""
+    """Predict the figure of a route of affine maps from moments of its ends: exact on data like theirs."""
     if metric == R2 and isinstance(made.aligner, LinearAligner) and (found := moments_between(chosen, graph)):
         weight, bias = (made.aligner.state[name].double() for name in ("weight", "bias"))
         keeps = explained(found.sums, weight, bias)

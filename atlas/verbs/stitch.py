@@ -47,9 +47,9 @@ class Stitched(nn.Module):
     """One model's encoder, a map between spaces, and the head of another model.
 
     Attributes:
-        encoder: what turns items into vectors.
+        encoder: the encoder that turns items into vectors.
         alignment: the map from its space to the head's; None where both are of one space.
-        head: what reads the vectors.
+        head: the head that reads the vectors.
         classes: names of the classes, in the order of the columns of the scores.
     """
 
@@ -133,7 +133,7 @@ class Predictions:
     labels: Sequence[str] | None
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """Yield what there is to say of each item."""
+        """Yield the prediction of each item."""
         labels = self.labels or [""] * len(self.ids)
         for id, k, score, label in zip(self.ids, self.predicted.tolist(), self.scores.tolist(), labels, strict=True):
             yield {"id": id, "predicted": self.classes[k], "label": label, "score": score}
@@ -189,7 +189,7 @@ def predict(
         id_column: column that holds the ids; the one with a common name unless given, '' for none.
         batch_size: items in a batch.
         device: where to compute: cpu, cuda, mps...
-        overwrite: replace what is at `out`.
+        overwrite: replace an existing `out`.
         progress: shows how far it is.
         **options: options of the encoder.
 
@@ -246,10 +246,10 @@ def _accuracy(found: Predictions, unaligned: Tensor | None, dataset: str) -> tup
 def _save_outputs(
     model: Stitched, items: Items, batches: Iterable[Tensor], out: str | Path | None, overwrite: bool
 ) -> None:
-    """Write what a regressor or a decoder says of each item."""
+    """Write the output of a regressor or a decoder for each item."""
     if out is None:
         raise AtlasError(
-            f"Head '{model.head.id}' is no classifier: what it says is vectors - give a place to write them"
+            f"Head '{model.head.id}' is no classifier: its output is vectors - give a place to write them"
         )
     outputs = [model.head(X if model.alignment is None else model.alignment(X)) for X in batches]
     name = slug(f"{model.head.id}-output")

@@ -79,7 +79,7 @@ def test_bytes_bring_back_the_same_moments(views):
 
 @pytest.mark.parametrize("data", [b"", b"12345678 what", "text", None])
 def test_other_bytes_are_refused(data):
-    with pytest.raises(AtlasError, match=r"These bytes are not those of moments: .* - give what to_bytes\(\) returned"):
+    with pytest.raises(AtlasError, match=r"These bytes are not moments: .* - give the result of to_bytes\(\)"):
         Moments.from_bytes(data)
 
 

@@ -91,4 +91,4 @@ def test_a_recipe_refuses_a_store_and_hides_the_password(url, atlas_command, tmp
 def test_a_file_cannot_be_mapped_into_a_store(url, atlas_command):
     np.save("x.npy", rows(3, 6))
     said = atlas_command("apply", "map", "x.npy", "--out", url, status=1).stderr
-    assert "What is mapped into a store is read from one - give one URL" in said
+    assert "A store is filled from a store - give one URL" in said

@@ -216,7 +216,7 @@ def test_the_command_tells_and_writes(zoo: Path, views, tmp_path: Path, atlas_co
     assert atlas.load(tmp_path / "ad").metrics[0].value == pytest.approx(found["estimated"])
     assert "exists - choose another name" in atlas_command("route", "a", "d", "--out", tmp_path / "ad", status=1).stderr
     unknown = atlas_command("route", "a", "c", "--metric", "mrr").stderr
-    assert "has no mrr of held-out items on its card, so that what is kept is not known" in unknown
+    assert "has no mrr of held-out items on its card, so the share it keeps is unknown" in unknown
 
 
 def test_a_listing_tells_what_can_be_done_with_vectors(zoo: Path, views, atlas_command) -> None:

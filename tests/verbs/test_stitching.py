@@ -162,7 +162,7 @@ def test_what_a_decoder_says_is_vectors(tmp_path):
     written = read_vectors(tmp_path / "d.safetensors")
     assert list(written.ids) == list(model.pair.source.ids)
     assert torch.allclose(written.data, stitched(model.pair.source.data), atol=1e-6)
-    with pytest.raises(AtlasError, match="is no classifier: what it says is vectors - give a place to write them"):
+    with pytest.raises(AtlasError, match="is no classifier: its output is vectors - give a place to write them"):
         predict(model.encoder, model.alignment, decoder, model.items)
 
 

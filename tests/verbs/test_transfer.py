@@ -223,7 +223,7 @@ def test_a_wrong_url_is_told(lite, given, sentence):
 
 
 def test_only_one_store_goes_through_one_alignment(url, alignment):
-    with pytest.raises(AtlasError, match="What is mapped into a store is read from one"):
+    with pytest.raises(AtlasError, match="A store is filled from a store"):
         atlas.apply(alignment, atlas.Vectors.of(rows(3, D)), out=url)
 
 

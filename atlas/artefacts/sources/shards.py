@@ -31,7 +31,7 @@ from atlas.storage.places import sync
 from atlas.storage.remote import beside, is_remote, matching, name_of, names_in, read_text, state, whole
 from atlas.storage.rows import Parts, Rows, map_npy
 
-# In a folder of shards that were written one by one: what each was made of, and the lock of the run at work.
+# In a folder of shards that were written one by one: the stamps of their inputs, and the lock of the run at work.
 STAMPS = ".shards"
 _PATTERN = re.compile(r"[*?\[]")
 
@@ -133,7 +133,7 @@ def _files(ref: str | Path) -> list[str | Path] | None:
 
 
 def _natural(text: str) -> list[Any]:
-    """Return what texts are sorted by so that part-2 comes before part-10."""
+    """Return the sort key of texts, by which part-2 comes before part-10."""
     return [int(part) if part.isdigit() else part for part in re.split(r"([0-9]+)", text)]
 
 
@@ -207,14 +207,14 @@ def write_shards(
 ) -> Vectors:
     """Write a file for each shard of a set, under its name, whole or not at all, and return them as one set.
 
-    What a run before has finished is left as it is: a stamp says what a shard was made of, and how the file was left.
+    Shards that an earlier run finished stay: a stamp records a shard's inputs, and the state of its file.
 
     Args:
         out: a folder, or the URL of one.
         vectors: a set of shards.
-        key: what tells this from any other work on the same shards.
-        made: returns what to write of a shard, in batches of so many rows.
-        space: of what is written.
+        key: a hash of the work, different for any other work on the same shards.
+        made: returns the output of a shard, in batches of so many rows.
+        space: of the output.
         completed: returns a shard with whatever else is written beside its vectors.
         overwrite: replace files that other work has left.
         progress: shows how far it is.

@@ -64,7 +64,7 @@ def check_space(where: SpaceLike, space: SpaceLike) -> Space:
         space: which is expected.
 
     Raises:
-        SpaceMismatchError: it is another one; the message says in what they differ.
+        SpaceMismatchError: it is another one; the message gives the differences.
         AtlasError: none is written down there.
     """
     found, expected = space_at(where), space_at(space)
@@ -111,7 +111,7 @@ def _space_of_file(path: Path) -> Space:
 
 
 def text_beside(path: Path) -> str:
-    """Return what the file beside another one says of its space, '' if there is none."""
+    """Return the space recorded in the file beside another one, '' if there is none."""
     file = path if path.name.endswith(".space.json") else beside(path)
     if not file.is_file():
         return ""

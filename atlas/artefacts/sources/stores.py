@@ -19,7 +19,7 @@ from atlas.errors import AtlasError, AtlasWarning, unknown
 from atlas.plugins.catalogue import component, components
 from atlas.storage.rows import Rows
 
-# What provides a store where no plugin that is installed does.
+# Providers of stores that no installed plugin provides.
 SHIPPED = {name: f"latent-atlas-{name}" for name in ("pgvector", "qdrant", "chroma", "lance")}
 # How many rows are read and written at a time.
 ROWS = 5000

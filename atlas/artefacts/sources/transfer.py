@@ -28,7 +28,7 @@ STATE_KEY, SAMPLE = "latent_atlas.transfer", 100
 
 @dataclass(frozen=True)
 class Tally:
-    """What tells one set of rows from another, whatever their order, but for rounding.
+    """A fingerprint of a set of rows, whatever their order and rounding.
 
     Attributes:
         rows: how many there are.
@@ -71,7 +71,7 @@ class State:
         map: id of the alignment.
         digest: of the alignment.
         source: where the vectors come from.
-        cursor: what to read on from.
+        cursor: the place to read on from.
         tally: of the rows that were written.
         missing: how many rows had no vector, and the id of the first.
         again: whether rows that are in the shadow are skipped, after the source has changed.
@@ -89,7 +89,7 @@ class State:
 
     @property
     def mark(self) -> str:
-        """What marks a row that this map made."""
+        """The mark of a row that this map made."""
         return f"mapped by {self.map} {self.digest[:12]}"
 
     @classmethod
@@ -133,7 +133,7 @@ class Transfer:
 
 
 def transfer(alignment: Alignment, source: str, out: str, *, size: int = ROWS, progress: Progress = silent) -> Transfer:
-    """Map the vectors of one store into the shadow of the same or another one, and verify what was written.
+    """Map the vectors of one store into the shadow of the same or another one, and verify the result.
 
     A run that was cut off is taken up where it was. The vectors in use stay as they are.
 
@@ -145,7 +145,7 @@ def transfer(alignment: Alignment, source: str, out: str, *, size: int = ROWS, p
         progress: shows how far it is.
 
     Raises:
-        AtlasError: what a store refuses, or another shadow is there, or the rows changed while they were read.
+        AtlasError: a store refuses, or another shadow is there, or the rows changed while they were read.
     """
     with _both(source, out) as (read, written), written.hold():
         _check_source(alignment, read)
@@ -268,7 +268,7 @@ def switch_store(url: str | Path) -> dict[str, Any]:
     """Put the shadow of a store in place of its vectors, which are its shadow then; a second time takes it back.
 
     Returns:
-        What `store_status` does.
+        The result of `store_status`.
 
     Raises:
         AtlasError: there is no shadow, or it is not finished.
@@ -303,7 +303,7 @@ def drop_shadow(url: str | Path, *, old: bool = False) -> dict[str, Any]:
 
 
 def store_status(url: str | Path) -> dict[str, Any]:
-    """Return what is in a store: its vectors, and its shadow, each with the number of rows, space and map."""
+    """Return the contents of a store: its vectors, and its shadow, each with the number of rows, space and map."""
     with opened(url) as store:
         return _status(store)
 

@@ -120,7 +120,7 @@ def _labels(table: ParquetFile, column: str) -> tuple[Tensor, list[Any]] | None:
     for values in table.column(column):
         coded = values if hasattr(values, "dictionary") else values.dictionary_encode(null_encoding="encode")
         own = [numbers.setdefault(value, len(numbers)) for value in [*coded.dictionary.to_pylist(), None]]
-        # What is null in a dictionary's numbers is the None at its end.
+        # A null in a dictionary's numbers is the None at its end.
         index = coded.indices.fill_null(len(own) - 1).to_numpy(zero_copy_only=False)
         found.append(torch.tensor(own)[torch.from_numpy(index.astype("int64"))])
     return torch.cat(found), list(numbers)
@@ -141,7 +141,7 @@ def write_parquet(
     Args:
         path: the file.
         batches: of the vectors.
-        dtype: of their numbers; what Arrow does not have becomes float32.
+        dtype: of their numbers; one that Arrow lacks becomes float32.
         space: of the vectors, which the column carries.
         rows: those that the vectors were made of; if they lie in .parquet files of the same columns, all others of
             these are carried along.

@@ -1,1 +1,1 @@
-"""The parameters of verbs: their types and what may be given for them, and the signatures that commands are made of."""
+"""The parameters of verbs: their types and accepted values, and the signatures that commands are made of."""

@@ -1,4 +1,4 @@
-"""What may be given to verbs, and what it stands for.
+"""Arguments of verbs, and their meaning.
 
 An artefact, encoder or head can be given itself, or as text: its folder, its id in a registry, or 'hf://owner/name'.
 Vectors can be given as arrays and tables, too.
@@ -94,10 +94,10 @@ def vectors_of(
     """Return vectors: themselves, by where they or the shards of a set of them are, or of an array or a table.
 
     Args:
-        given: what stands for them.
+        given: the argument that stands for them.
         vector_column: the column of a table that holds the vectors; None: the only one that holds arrays.
         id_column: the column of a table that holds the ids; None: the one with a common name.
-        name: of their space, where what is given has none.
+        name: of their space, where the argument has none.
     """
     if lies_somewhere(given):
         found = read_vectors(given, vector_column=vector_column, id_column=id_column)
@@ -200,7 +200,7 @@ def _rows_as_items(vectors: Vectors) -> Items:
 
 
 def make_ready(encoder: Encoder, items: Items) -> None:
-    """Let an encoder learn from the items what it must, if it has not yet."""
+    """Fit an encoder that must be fitted and is not, on the items."""
     if not encoder.fitted:
         encoder.fit(items)
 
@@ -212,7 +212,7 @@ def check_seed(seed: Seed) -> None:
 
 
 def stored(kind: str, where: str | Path) -> Any:
-    """Return what lies somewhere, as the kind that a parameter of a verb has."""
+    """Return the artefact of a reference, as the kind that a parameter of a verb has."""
     if kind == "head|space":
         return head_of(where)
     return vectors_of(where) if kind == "vectors" else artefact_of(where, *(CLASSES[k] for k in kind.split("|")))

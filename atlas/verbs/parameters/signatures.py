@@ -1,4 +1,4 @@
-"""What each verb takes and makes, read from the source of its function: commands and steps of recipes are made of it.
+"""Signatures of verbs, read from the source of their functions: commands and steps of recipes are made of them.
 
 The source is read, not imported, so that the help of a command needs no torch.
 """
@@ -37,7 +37,7 @@ _NOUNS = (
     "Alignment",
     "Atlas",
 )
-# The types of parameters, and what they are: something stored is named by its kind, alternatives joined by '|'. The
+# The types of parameters and their names: something stored is named by its kind, alternatives joined by '|'. The
 # first that an annotation names counts.
 KINDS = {
     "Stitched": "model",
@@ -56,7 +56,7 @@ KINDS = {
     "str": "text",
     "Any": "options",
 }
-# What a verb makes that is no artefact, by the type it returns.
+# Results of verbs that are no artefacts, by the type they return.
 _MAKES = {"Path": "file", "tuple": "figures", "list": "figures"}
 # Kinds of value that are written down as they are: everything else is a reference to something stored.
 SCALARS: dict[str, type] = {
@@ -78,7 +78,7 @@ class Parameter:
         positional: whether it is given by position.
         required: whether it must be given.
         many: whether it is any number of values.
-        default: what is meant where it is not given.
+        default: its value where it is not given.
     """
 
     name: str
@@ -92,11 +92,11 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Verb:
-    """What a user can do.
+    """A verb.
 
     Attributes:
         name: of the verb.
-        parameters: what it takes, by name.
+        parameters: its parameters, by name.
         makes: the kind of artefact it returns, "figures", or "file".
         summary: a sentence.
         description: more of them, in paragraphs.
@@ -110,7 +110,7 @@ class Verb:
 
     @property
     def stores(self) -> bool:
-        """Whether what it makes is an artefact."""
+        """Whether its result is an artefact."""
         return self.makes not in ("figures", "file")
 
     def __call__(self, given: Mapping[str, Any]) -> Any:
@@ -133,7 +133,7 @@ class Verb:
         overwrite: bool = False,
         progress: Progress = silent,
     ) -> Any:
-        """Do it, write what it makes to `out`, if that is given, and return it."""
+        """Do it, write the result to `out`, if that is given, and return it."""
         from atlas.artefacts.loading import save
 
         how = {"out": out, "overwrite": overwrite, "progress": progress}
@@ -145,7 +145,7 @@ class Verb:
 
 @functools.cache
 def verb(name: str) -> Verb:
-    """Return what a verb takes and makes."""
+    """Return the signature of a verb."""
     module, function = VERBS[name]
     tree = ast.parse((Path(__file__).parents[1] / f"{module}.py").read_text(encoding="utf-8"))
     # Before the function itself there may be overloads of it.
@@ -179,7 +179,7 @@ def _parameter(arg: ast.arg, helps: Mapping[str, str], required: bool = False, *
     words = re.findall(r"\w+", ast.unparse(arg.annotation))
     kind = next(kind for name, kind in KINDS.items() if name in words)
     many = about.pop("many", "Sequence" in words)
-    # Only what may be None can be left out by position.
+    # Only a parameter that may be None can be left out by position.
     left_out = required and about.get("positional") and "None" in words
     return Parameter(arg.arg, kind, helps.get(arg.arg, ""), required=required and not left_out, many=many, **about)
 
