@@ -1,4 +1,4 @@
-"""What is advised: figures of each way, and the verdict with its reason."""
+"""The advice: figures of each way, and the verdict with its reason."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ VERDICTS = {"re-order": "recall and re-order"}
 
 @dataclass(frozen=True)
 class Way:
-    """One way of changing the model, and what came of it.
+    """One way of changing the model, and its outcome.
 
     Attributes:
         name: one of `WAYS`.
-        what: in a sentence.
+        what: the way in a sentence.
         figures: by the names of `MEASURES`.
-        share: what part it keeps of the ceiling's figure that the gate is about.
+        share: the part it keeps of the ceiling's figure that the gate is about.
         gain: that figure less that of `stay`, in the whole index if `whole` is known; None where the old model is gone.
         whole: that figure in the whole index, where others are of a sample; None where that cannot be known.
         texts: how many texts must be embedded anew.
@@ -53,7 +53,7 @@ class Way:
 
 @dataclass(frozen=True)
 class Gate:
-    """What a way must keep of the ceiling.
+    """The share of the ceiling that a way must keep.
 
     Attributes:
         measure: one of `MEASURES`.
@@ -75,23 +75,23 @@ class Gate:
 
 @dataclass(frozen=True)
 class Advice:
-    """What to do, and everything it was concluded from.
+    """The verdict, and everything it was concluded from.
 
     Attributes:
         verdict: stay, convert, bridge, recall and re-order, or re-embed.
         reason: a sentence.
         passed: whether a way that embeds less than everything passes the gate, the old index included.
-        ways: what was measured of each.
+        ways: the figures of each.
         documents: how many were searched.
         whole: how many the index has.
         queries: how many were judged.
-        judged: whether by judgements; else by what the new model finds itself.
+        judged: whether by judgements; else by the new model's own finds.
         pairs: how many maps were fitted on.
-        methods: what was tried, best first, for "convert" and for "bridge".
-        curve: what more pairs would make of the better of the two: number, and expected figure.
+        methods: the methods tried, best first, for "convert" and for "bridge".
+        curve: the better of the two with more pairs: number, and expected figure.
         needed: pairs at which that is expected to pass the gate; None if it is not, however many.
         outside: shares of the old index and of the new queries that lie outside of where the pairs do.
-        notes: what cannot be known from what was given.
+        notes: limits of the verdict.
     """
 
     verdict: str
@@ -110,7 +110,7 @@ class Advice:
     notes: Sequence[str] = ()
 
     def way(self, name: str) -> Way:
-        """Return what came of a way."""
+        """Return the outcome of a way."""
         return next(way for way in self.ways if way.name == name)
 
 

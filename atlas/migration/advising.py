@@ -50,12 +50,12 @@ def advise(
         new: vectors of some of its documents, at best drawn by chance, by the new model.
         queries_new: vectors of queries, by the new model.
         queries_old: those of the same queries by the old model; None if that is gone.
-        judgements: what answers the queries: grades by query and document, or a file of them; None: what the new model
+        judgements: answers to the queries: grades by query and document, or a file of them; None: those the new model
             finds itself.
         new_index: vectors of all documents by the new model, where they are known.
         pairs: vectors of other items by the old and the new model, to fit maps on instead of on `new`.
         aligners: names of the aligners to try; none: those that do well.
-        gate: what a way must keep of the new model's figures to be advised.
+        gate: the share of the new model's figures that a way must keep to be advised.
         rate: texts that are embedded in a second, 0 if that is not known.
         tokens: tokens of a text, 0 if that is not known.
         progress: shows how far it is.
@@ -141,7 +141,7 @@ def _whole(index: Vectors, known: Vectors, asked: Vectors, before: Vectors | Non
 
 
 def _chosen(whole: Trial) -> Trial:
-    """Return the whole index if what matters of it is known in the new space, else the documents that are."""
+    """Return the whole index if its relevant documents are known in the new space, else the documents that are."""
     n = len(whole.documents)
     if len(whole.native) == n:
         return whole

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from atlas.numerics.arrays import unit
 
-# Outside is what lies farther out than this share of pairs that were left out.
+# A row is outside if it lies farther out than this share of pairs that were left out.
 WITHIN = 0.95
 # Variances are not told from zero below this share of their mean.
 FLOOR = 0.1
@@ -15,7 +15,7 @@ ROWS = 2000
 
 
 def outside(pairs: Tensor, rows: Tensor) -> float:
-    """Return the share of rows (m, d) that lie outside of where pairs (n, d) do, at length 1; 0.05 is what to expect.
+    """Return the share of rows (m, d) that lie outside of where pairs (n, d) do, at length 1; 0.05 is to be expected.
 
     Leverage, (x - mean) C^-1 (x - mean)', is measured with the covariance of every other pair, and the others say how
     large it is for rows of the same domain.

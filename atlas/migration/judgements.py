@@ -1,4 +1,4 @@
-"""Which documents answer which query: from files of judgements, or from what the new model itself finds."""
+"""Which documents answer which query: from files of judgements, or from the new model's own finds."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from atlas.storage.item_ids import RowNumbers
 
 # Query to document to grade.
 Judgements: TypeAlias = Mapping[str, Mapping[str, int]]
-# What the columns of a table and the fields of a JSON line may be called.
+# Names of the columns of a table and the fields of a JSON line.
 QUERY = ("query-id", "query_id", "query", "qid")
 DOCUMENT = ("corpus-id", "corpus_id", "doc-id", "doc_id", "document", "docid", "docno")
 GRADE = ("score", "relevance", "grade", "label", "rel")

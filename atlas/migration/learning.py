@@ -1,4 +1,4 @@
-"""How a figure grows with the number of pairs, and what more pairs would make of it."""
+"""How a figure grows with the number of pairs, and its extrapolation to more pairs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Curve:
     Attributes:
         sizes: numbers of pairs, fewest first, as few as the maps have seen.
         values: (sizes, times, q) for each number and choice of pairs, and each query.
-        ceiling: (q,) what no map exceeds.
+        ceiling: (q,) the figure that no map exceeds.
     """
 
     sizes: Sequence[float]
@@ -33,7 +33,7 @@ class Curve:
     ceiling: Tensor
 
     def at(self, sizes: Sequence[int]) -> list[Figure]:
-        """Return what to expect of numbers of pairs, and its 95 % interval: of queries, choices of pairs and power.
+        """Return the expectation for numbers of pairs, and its 95 % interval: of queries, choices of pairs and power.
 
         Fits a - b n^-c with b >= 0 to the means of each resample by least squares, c being one of `POWERS`.
         """
@@ -86,9 +86,9 @@ def curve(
     """Return the figure of a way with fewer pairs than there are.
 
     Args:
-        trial: what is searched.
-        find: the way: what it finds in a trial, with maps that leave pairs out in so many folds.
-        score: gives the figure for each query, of what was found.
+        trial: the searched vectors.
+        find: the way: its finds in a trial, with maps that leave pairs out in so many folds.
+        score: gives the figure for each query, of the finds.
         ceiling: (q,) the figure of the new model itself.
     """
     n = len(trial.pairs.old)

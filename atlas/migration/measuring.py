@@ -1,4 +1,4 @@
-"""What each way finds, and figures of it."""
+"""Finds of each way, and their figures."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ Scores = dict[str, Tensor]
 
 
 class Measured:
-    """What each way finds in a trial, and in the whole index where that is more.
+    """Finds of each way in a trial, and in the whole index where that is more.
 
     Attributes:
         trial: the documents that figures are of.
         whole: the whole index, the same as `trial` if that is all of it.
         given: judgements, None for none.
-        gate: what must be kept.
-        methods: what maps, for "convert" and "bridge".
+        gate: the share that must be kept.
+        methods: the methods of mapping, for "convert" and "bridge".
         maps: these, fitted on the pairs.
         queries: how many queries count.
         candidates: (q, k) documents of the whole index that would be re-ordered.
@@ -51,7 +51,7 @@ class Measured:
         self.candidates = self._recalled(whole)
 
     def ways(self) -> list[Way]:
-        """Return what came of all ways that can be tried."""
+        """Return the outcome of all ways that can be tried."""
         found = {"re-embed": self.trial.re_embed(), **self._simple(self.trial)}
         scores = {name: self._scores(rows) for name, rows in found.items()}
         depth, scores["re-order"] = self._deep_enough(scores["re-embed"])
@@ -69,7 +69,7 @@ class Measured:
         return len(self.whole.documents) - len(self.whole.native)
 
     def _simple(self, trial: Trial) -> dict[str, Tensor]:
-        """Return what is found by the ways that embed nothing."""
+        """Return the finds of the ways that embed nothing."""
         found = {name: getattr(trial, name)(maps) for name, maps in self.maps.items()}
         if trial.queries_old is not None:
             found["stay"] = trial.stay()
@@ -121,7 +121,7 @@ class Measured:
         )
 
     def more_pairs(self, ways: Sequence[Way]) -> tuple[dict[int, Figure], int | None]:
-        """Return what the better map gains from more pairs, and how many are expected to pass the gate."""
+        """Return the better map's gain from more pairs, and how many are expected to pass the gate."""
         n = len(self.trial.pairs.old)
         if n < 4 * FEWEST or len(self.trial.documents) > MOST_CURVE:
             return {}, None

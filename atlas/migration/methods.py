@@ -55,7 +55,7 @@ def choose(pairs: Pairs, role: str, names: Sequence[str] = ()) -> list[Method]:
 
     Args:
         pairs: to cross-validate on.
-        role: what is mapped.
+        role: the vectors that are mapped.
         names: of aligners, with their default options; none: those that do well.
     """
     tried: list[tuple[str, Mapping[str, Any]]] = [(name, {}) for name in names] or list(TRIED[role])

@@ -1,4 +1,4 @@
-"""What is advised, as a recipe: it fits the map, and writes what it maps beside what is there."""
+"""The advice as a recipe: it fits the map, and writes the mapped vectors beside the old ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def recipe(advice: Advice, given: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the recipe of a verdict, None if it needs no map.
 
     Args:
-        advice: what was advised.
+        advice: the advice.
         given: the arguments it was advised on, each the place of vectors.
     """
     old_model_gone = given.get("queries_old") is None

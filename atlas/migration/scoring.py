@@ -1,4 +1,4 @@
-"""Figures of what was found, for each query, and their intervals."""
+"""Figures of the finds, for each query, and their intervals."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def resampled(n: int, draws: int = DRAWS) -> Tensor:
 
 
 def scorer(judgements: Judgements) -> Scorer:
-    """Return what scores against judgements.
+    """Return the scorer against judgements.
 
     Raises:
         AtlasError: ir-measures is not installed.
@@ -69,7 +69,7 @@ class Scorer:
 
     Attributes:
         evaluator: of the library.
-        names: its measures, and what they are called here.
+        names: its measures, and their names here.
         queries: that are judged, in order.
     """
 

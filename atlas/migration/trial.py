@@ -1,4 +1,4 @@
-"""What is tried: documents, queries and pairs, and what each way of changing the model finds in them."""
+"""A trial: documents, queries and pairs, and the finds of each way of changing the model in them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from atlas.components.choosing import cross_fit, left_out, unfitted
 from atlas.migration.searching import BATCH, mapped, merged, nearest, scores_of
 from atlas.storage.rows import Rows
 
-# The ways, cheapest to act on first, and what each is.
+# The ways, cheapest to act on first, with a description of each.
 WAYS = {
     "stay": "old queries on the old index",
     "swap": "new queries on the old index, as they are",
@@ -30,7 +30,7 @@ FOLDS = 10
 
 @dataclass(frozen=True)
 class Pairs:
-    """What maps are fitted on.
+    """Pairs that maps are fitted on.
 
     Attributes:
         old: (n, d_old).
@@ -55,7 +55,7 @@ class Trial:
         queries: ids of the queries.
         queries_old: (q, d_old), or None where the old model is gone.
         queries_new: (q, d_new).
-        pairs: what maps are fitted on; `at` counts rows of these documents.
+        pairs: the pairs that maps are fitted on; `at` counts rows of these documents.
         part: how many documents there are for each of the whole index, at most 1.
     """
 
@@ -70,16 +70,16 @@ class Trial:
     part: float = 1.0
 
     def stay(self, k: int = DEEP) -> Tensor:
-        """Return what old queries find, (q, k)."""
+        """Return the finds of old queries, (q, k)."""
         assert self.queries_old is not None
         return nearest(self.queries_old, self.old.batches(BATCH), k)
 
     def swap(self) -> Tensor:
-        """Return what new queries find in the old index as it is."""
+        """Return the finds of new queries in the old index as it is."""
         return nearest(self.queries_new, self.old.batches(BATCH), DEEP)
 
     def convert(self, maps: Maps) -> Tensor:
-        """Return what new queries find in the index converted by maps from old to new vectors."""
+        """Return the finds of new queries in the index converted by maps from old to new vectors."""
         return nearest(self.queries_new, self._converted(maps), DEEP)
 
     def _converted(self, maps: Maps) -> Iterator[Tensor]:
@@ -92,7 +92,7 @@ class Trial:
             yield batch.index_copy(0, at[here] + len(batch) - done, fresh[here].to(batch))
 
     def bridge(self, maps: Maps, k: int = DEEP) -> Tensor:
-        """Return what new queries find in the old index once they are mapped by maps from new to old vectors.
+        """Return the finds of new queries in the old index once they are mapped by maps from new to old vectors.
 
         A map favours the documents that it has seen, so that each is found by queries mapped by one that has not.
         """
@@ -115,7 +115,7 @@ class Trial:
         return replace(self, pairs=Pairs(self.pairs.old[some], self.pairs.new[some], self.pairs.at[some]))
 
     def re_embed(self) -> Tensor:
-        """Return what new queries find among documents whose new vectors are known."""
+        """Return the finds of new queries among documents whose new vectors are known."""
         return self.native[nearest(self.queries_new, [self.new], DEEP)]
 
     def re_order(self, candidates: Tensor) -> list[list[int]]:

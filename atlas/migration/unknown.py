@@ -1,4 +1,4 @@
-"""What cannot be known from what was given: it is said beside every verdict."""
+"""Limits of the verdict: notes on everything that the data cannot show."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def unknown(measured: Measured, ways: Sequence[Way], outside: Mapping[str, float
     """Return a sentence for each thing that figures do not tell.
 
     Args:
-        measured: what was searched.
+        measured: the searches.
         ways: figures of it.
         outside: shares of the old index and the new queries that lie where the pairs do not.
     """
@@ -32,7 +32,7 @@ def unknown(measured: Measured, ways: Sequence[Way], outside: Mapping[str, float
     recalled, everything = (way.texts for way in ways if way.name in ("re-order", "re-embed"))
     halved = whole.old.tensor.dtype in (torch.float16, torch.bfloat16)
     said = {
-        "There are no judgements: figures are of what the new model finds, and whether it is better than the old one "
+        "There are no judgements: figures are against the new model's finds, and whether it is better than the old one "
         "is not known": measured.given is None,
         f"Figures are of the {known:,} documents whose new vectors are known; in all {n:,} more compete, so that "
         "figures are lower and ways lie further apart": sampled,

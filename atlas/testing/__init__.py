@@ -95,9 +95,9 @@ def check_exporter(
     """Run every check on an exporter; neither it nor the alignment is changed.
 
     Args:
-        exporter: what to check.
+        exporter: the exporter to check.
         alignment: one that it can write; by default a small affine one between spaces of which nothing is known.
-        apply: a function that reads what was written from its path and applies it to vectors (n, d_source), an array of
+        apply: a function that reads the file from its path and applies it to vectors (n, d_source), an array of
             float32: it must map them as the alignment does.
     """
     _run(EXPORTER_CHECKS, exporter, alignment)

@@ -30,7 +30,7 @@ DIMS = {"one": 6, "two": 6, "three": 8}
 
 
 def views_of(aggregator: Aggregator, seed: int = 0, n: int = N) -> dict[str, Tensor]:
-    """Return float64 vectors of the same n items in three spaces: linear views of what they share, with noise.
+    """Return float64 vectors of the same n items in three spaces: linear views of shared factors, with noise.
 
     The dimensions differ, unless the aggregator refuses such spaces.
     """
@@ -52,7 +52,7 @@ def _views(dims: Mapping[str, int], seed: int, n: int) -> dict[str, Tensor]:
 
 
 def through(aggregator: Aggregator, views: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """Return what the charts say of every item, (n, k, d), padded to the widest, and that all are present, (n, k)."""
+    """Return the charts' coordinates of every item, (n, k, d), padded to the widest, all marked present, (n, k)."""
     mapped = [aggregator.chart(space).transform(X) for space, X in views.items()]
     widest = max(Z.shape[1] for Z in mapped)
     rows = torch.stack([torch.nn.functional.pad(Z, (0, widest - Z.shape[1])) for Z in mapped], 1)
@@ -91,7 +91,7 @@ def combines_rows(aggregator: Aggregator) -> None:
 
 
 def rows_are_alone(aggregator: Aggregator) -> None:
-    """What an item is combined to depends neither on other items nor on the spaces it is not in."""
+    """The combined row of an item depends neither on other items nor on the spaces it is not in."""
     views = views_of(aggregator)
     fitted = fresh(aggregator).fit(views)
     rows, present = through(fitted, views)
@@ -155,7 +155,7 @@ def alone_is_true(aggregator: Aggregator) -> None:
 
 
 def inputs_stay(aggregator: Aggregator) -> None:
-    """Neither fitting nor combining changes what it is given."""
+    """Neither fitting nor combining changes its input."""
     views = views_of(aggregator)
     before = {space: X.clone() for space, X in views.items()}
     fitted = fresh(aggregator).fit(views)
@@ -169,7 +169,7 @@ def inputs_stay(aggregator: Aggregator) -> None:
 
 
 def refit_forgets(aggregator: Aggregator) -> None:
-    """A second fit gives what it would have given as the first."""
+    """A second fit gives the same as a first."""
     again = fresh(aggregator).fit(views_of(aggregator, 1)).fit(views_of(aggregator, 2))
     same = equal_states(again.state_dict(), fresh(aggregator).fit(views_of(aggregator, 2)).state_dict())
     ensure(same, aggregator, "must forget the first fit in the second")
@@ -190,7 +190,7 @@ def state_survives(aggregator: Aggregator) -> None:
 
 
 def adding_leaves_the_rest(aggregator: Aggregator) -> None:
-    """One more space is refused, or leaves the other charts as they are: what was made with them stays valid."""
+    """One more space is refused, or leaves the other charts as they are: earlier results stay valid."""
     views = views_of(aggregator)
     more = views.pop("three")
     fitted = fresh(aggregator).fit(views)
@@ -239,7 +239,7 @@ def options_are_checked(aggregator: Aggregator) -> None:
 
 
 def learned_on(aggregator: Aggregator, views: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return what is learned from vectors."""
+    """Return the state learned from vectors."""
     return fresh(aggregator).fit(views).state_dict()
 
 

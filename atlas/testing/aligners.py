@@ -38,12 +38,12 @@ from atlas.testing.promises import (
 
 
 def learn(aligner: Aligner, X: Any, Y: Any) -> Aligner:
-    """Return a fresh aligner of the same options, fitted on what its kind is fitted on."""
+    """Return a fresh aligner of the same options, fitted on data of its kind."""
     return fitted_on(fresh(aligner), X, Y)
 
 
 def fitted_on(aligner: Aligner, X: Any, Y: Any) -> Aligner:
-    """Fit an aligner on what its kind is fitted on: of paired rows, every fourth pair is known to one with seeds."""
+    """Fit an aligner on data of its kind: of paired rows, every fourth pair is known to one with seeds."""
     if aligner.fits_on == "source":
         return aligner.fit(X)
     if aligner.fits_on == "pairs":
@@ -88,7 +88,7 @@ def kinds_of_array_stay(aligner: Aligner) -> None:
 
 
 def inputs_stay(aligner: Aligner) -> None:
-    """Neither fitting nor mapping changes what it is given."""
+    """Neither fitting nor mapping changes its input."""
     for dtype in DTYPES[2:]:
         X, Y = (t.to(dtype) for t in paired_data())
         before = X.clone(), Y.clone()
@@ -102,7 +102,7 @@ def inputs_stay(aligner: Aligner) -> None:
 
 
 def refit_forgets(aligner: Aligner) -> None:
-    """A second fit gives what it would have given as the first, on as many dimensions or on others."""
+    """A second fit gives the same as a first, on as many dimensions or on others."""
     once = paired_data(seed=1)
     for other in (paired_data(seed=3), paired_data(7, 5, seed=2)):
         again = learn(aligner, *once)
@@ -111,11 +111,11 @@ def refit_forgets(aligner: Aligner) -> None:
         first = learn(aligner, *other)
         ensure(equal_states(again.state_dict(), first.state_dict()), aligner, "must forget the first fit in the second")
         same = torch.equal(again.transform(other[0]), first.transform(other[0]))
-        ensure(same, aligner, "must forget what it derived from the first fit")
+        ensure(same, aligner, "must forget everything derived from the first fit")
 
 
 def batches_are_one_fit(aligner: Aligner) -> None:
-    """What claims to stream gives the same map in batches of any size as at once; what does not says so."""
+    """An aligner that claims to stream gives the same map in batches of any size as at once; others say so."""
     X, Y = (t + 100 for t in paired_data())
     batches: Iterable[tuple[Tensor, Tensor]] = zip(X.split([1, 30, 129]), Y.split([1, 30, 129]), strict=True)
     in_batches = fresh(aligner)
@@ -128,7 +128,7 @@ def batches_are_one_fit(aligner: Aligner) -> None:
 
 
 def state_survives(aligner: Aligner) -> None:
-    """What was learned is float32 on the CPU, and the same map, to the bit, after it was saved and loaded."""
+    """The learned state is float32 on the CPU, and the same map, to the bit, after saving and loading."""
     X, Y = paired_data()
     fitted = learn(aligner, X, Y)
     state = fitted.state_dict()
@@ -160,7 +160,7 @@ def mistakes_are_told(aligner: Aligner) -> None:
 
 
 def affine_is_true(aligner: Aligner) -> None:
-    """What claims to be affine is: its tensors weight and bias, without any code, are the map."""
+    """A map that claims to be affine is: its tensors weight and bias, without any code, are the map."""
     X, Y = paired_data()
     fitted = learn(aligner, X, Y)
     if aligner.affine:
@@ -170,7 +170,7 @@ def affine_is_true(aligner: Aligner) -> None:
 
 
 def invertible_is_true(aligner: Aligner) -> None:
-    """What claims to be invertible brings most rows back next to themselves; what does not says so."""
+    """A map that claims to be invertible brings most rows back next to themselves; others say so."""
     X, Y = paired_data()
     fitted = learn(aligner, X, Y)
     Z = fitted.transform(X)
@@ -183,7 +183,7 @@ def invertible_is_true(aligner: Aligner) -> None:
     ensure(found > 0.5, aligner, f"must bring rows back next to themselves, did for {found:.0%}")
     # A map that drops directions cannot know their mean, so that the offset is looked at on the other side.
     found = nearest_share(fitted.transform(back), Z)
-    ensure(found > 0.5, aligner, f"must map what it brought back to where it was, did for {found:.0%} - add the mean")
+    ensure(found > 0.5, aligner, f"must map rows brought back to their old place, did for {found:.0%} - add the mean")
 
 
 def nearest_share(A: Tensor, B: Tensor) -> float:
@@ -192,7 +192,7 @@ def nearest_share(A: Tensor, B: Tensor) -> float:
 
 
 def rows_are_alone(aligner: Aligner) -> None:
-    """What a row is mapped to does not depend on the rows beside it."""
+    """The image of a row does not depend on the rows beside it."""
     X, Y = paired_data()
     fitted = learn(aligner, X, Y)
     ensure_close(
@@ -255,20 +255,20 @@ def options_are_checked(aligner: Aligner) -> None:
 
 
 def devices_are_those_given(aligner: Aligner) -> None:
-    """Vectors on another device are mapped there: what was learned is moved to them."""
+    """Vectors on another device are mapped there: the learned state is moved to them."""
     X, Y = paired_data()
     fitted = learn(aligner, X, Y)
     for function, given in ((fitted.transform, X), (fitted.inverse_transform, fitted.transform(X))):
         if function == fitted.transform or fitted.invertible:
             _, watch = watched(lambda f=function, t=given: f(t.to(ELSEWHERE)))  # type: ignore[misc]
             promise = (
-                "must map on the device of the vectors - move what was learned to it, as in self.state['weight'].to(X)"
+                "must map on the device of the vectors - move the learned state to it, as in self.state['weight'].to(X)"
             )
             ensure(not watch.mixed, aligner, promise)
 
 
 def learned_on(aligner: Aligner, X: Tensor, Y: Tensor) -> dict[str, Tensor]:
-    """Return what is learned from vectors."""
+    """Return the state learned from vectors."""
     return learn(aligner, X, Y).state_dict()
 
 

@@ -1,4 +1,4 @@
-"""What a plugin imports beside what installing it brings along."""
+"""Imports of a plugin that its requirements do not cover."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _GUARDS = ("ImportError", "ModuleNotFoundError", "TYPE_CHECKING")
 
 
 def undeclared(module: str, requirements: Iterable[str]) -> str:
-    """Say what the modules of a plugin import that installing it does not bring along; '' if nothing.
+    """Name the imports of a plugin's modules that installing it does not bring along; '' if none.
 
     Args:
-        module: what its entry point names; it can be imported.
+        module: the module of its entry point; it can be imported.
         requirements: of its distribution, with those of its extras: "faiss-cpu>=1.15", or as its metadata has them.
     """
     own = module.partition(":")[0].partition(".")[0]
-    # Its own extras are installed by whoever needs them; those of others only where they are asked for.
+    # Its own extras are installed by those who need them; those of others only where they are asked for.
     required = list(_required(requirements, None))
     brought, known = _brought(required), metadata.packages_distributions()
     here = {canonicalize_name(name) for names in known.values() for name in names}
@@ -34,7 +34,7 @@ def undeclared(module: str, requirements: Iterable[str]) -> str:
     strange = []
     for root in sorted(roots - {own, "atlas", *sys.stdlib_module_names}):
         providers = {canonicalize_name(name) for name in known.get(root, [root])}
-        # What a requirement that is not installed here provides cannot be known.
+        # The modules of a requirement that is not installed here cannot be known.
         if not providers & brought and (root in known or not missing):
             strange.append(root)
     return f"It imports {', '.join(strange)}, which it does not require - add it to its dependencies" if strange else ""

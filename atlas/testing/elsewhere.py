@@ -1,6 +1,6 @@
 """Another process, in which components are made again: one for all checks, started when it is first needed.
 
-Strings hash differently there, so that what depends on `hash()` or on the order of a set shows.
+Strings hash differently there, so that a dependence on `hash()` or on the order of a set shows.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from atlas.components.options import Component
 
 
 def elsewhere(function: Callable[..., dict[str, Tensor]], component: Any, *args: Any) -> dict[str, Tensor] | None:
-    """Return what a function of a component's class, its options and more returns in another process.
+    """Return the result of a function of a component's class, its options and more in another process.
 
     None: the class cannot be imported there, as it was made in a function or in the program itself.
 
     Raises:
-        RuntimeError: what the function raised there.
+        RuntimeError: the function's exception there.
     """
     cls = type(component)
     if "<" in cls.__qualname__ or cls.__module__ == "__main__":
@@ -103,7 +103,7 @@ def _answer(here: Any, cls: Any, call: bytes) -> tuple[bool, Any]:
 
 def main() -> None:
     """Do jobs until there are no more."""
-    # What a plugin prints must not stand among the answers.
+    # A plugin's own output must not stand among the answers.
     with os.fdopen(os.dup(1), "wb") as answers:
         os.dup2(2, 1)
         while True:

@@ -113,7 +113,7 @@ def space_is_fixed(encoder: Encoder, items: Any = None) -> None:
 
 
 def state_survives(encoder: Encoder, items: Any = None) -> None:
-    """What was learned or loaded, and nothing else, makes the vectors: they are the same, to the bit, from its file."""
+    """Learned or loaded state, and nothing else, makes the vectors: they are the same, to the bit, from its file."""
     encoder, items = given(encoder, items)
     state = encoder.state_dict()
     again = with_state(encoder, saved_and_loaded(state) if state else {})
@@ -142,9 +142,7 @@ def learning_is_in_the_space(encoder: Encoder, items: Any = None) -> None:
     other = fresh(encoder).fit(items[: 3 * len(items) // 4])
     same = other.dim == again.dim and torch.equal(vectors(other, items[:5]), vectors(again, items[:5]))
     differs = other.space().fingerprint != again.space().fingerprint
-    ensure(
-        same or differs, encoder, "must have another space when what it learned from other items changes its vectors"
-    )
+    ensure(same or differs, encoder, "must have another space when learning from other items changes its vectors")
     ensure_refused(lambda: fresh(encoder).space(), "is not fitted", encoder, "an encoder that has learned nothing")
 
 
@@ -219,7 +217,7 @@ def devices_are_those_given(encoder: Encoder, items: Any = None) -> None:
 
 
 def made_of(encoder: Encoder, items: Any, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the vectors of items, and what is learned from them."""
+    """Return the vectors of items, and the state learned from them."""
     again = fresh(encoder).fit(items) if encoder.fits else with_state(encoder, state)
     return {**again.state_dict(), "its vectors": vectors(again, items)}
 

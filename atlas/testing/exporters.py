@@ -34,7 +34,7 @@ from atlas.testing.promises import (
     unless_refused,
 )
 
-# Applies what was written to vectors (n, d_source), read back from its path: only the author knows how.
+# Applies the written file to vectors (n, d_source), read back from its path: only the author knows how.
 Applied = Callable[[Path, Any], Any]
 
 
@@ -73,7 +73,7 @@ def writes_what_it_says(exporter: Exporter, alignment: Alignment | None = None) 
 
 
 def nothing_is_replaced_unasked(exporter: Exporter, alignment: Alignment | None = None) -> None:
-    """What is there stays as it is unless it is a file and overwriting is asked for."""
+    """An existing file stays as it is unless overwriting is asked for, and a folder always."""
     with place(exporter) as path:
         if not exporter.writes:
             path.mkdir()
@@ -87,21 +87,21 @@ def nothing_is_replaced_unasked(exporter: Exporter, alignment: Alignment | None 
                 exporter,
                 case,
             )
-        ensure(kept.read_text() == "kept", exporter, "must leave what is there as it is")
+        ensure(kept.read_text() == "kept", exporter, "must leave an existing file as it is")
         if exporter.writes:
             exporter.export(alignment or affine(), path, overwrite=True)
             ensure(path.read_bytes() != b"kept", exporter, "must replace a file where that is asked for")
 
 
 def other_models_are_refused(exporter: Exporter, alignment: Alignment | None = None) -> None:
-    """What it cannot write is refused with a sentence, and nothing is left of it."""
+    """A model it cannot write is refused with a sentence, and nothing is left behind."""
     with place(exporter) as path:
         ensure_refused(lambda: exporter.export("a", path), "writes alignments, got str", exporter, "a text")
         if exporter.affine:
             words = "writes maps that are a weight and a bias"
             ensure_refused(lambda: exporter.export(not_affine(), path), words, exporter, "a map that is not affine")
         left = [other.name for other in path.parent.iterdir()]
-        ensure(not left, exporter, f"must leave nothing of what it refuses, left {left}")
+        ensure(not left, exporter, f"must leave nothing of a refused model, left {left}")
 
 
 def model_stays(exporter: Exporter, alignment: Alignment | None = None) -> None:
@@ -137,7 +137,7 @@ def writes_the_same_again(exporter: Exporter, alignment: Alignment | None = None
     model = alignment or affine()
     first = written(exporter, model)
     time.sleep(1)
-    promise = "must write the same bytes a second later - leave out the time, and what else is not of the alignment"
+    promise = "must write the same bytes a second later - leave out the time, and all else that is not of the alignment"
     ensure(equal_states(first, written(exporter, model)), exporter, promise)
     promise = "must write the same bytes in another process - hash() and the order of sets are others there"
     there = None if alignment else attempt(lambda: elsewhere(written, exporter, model), exporter, promise)
@@ -155,12 +155,12 @@ def options_are_checked(exporter: Exporter, alignment: Alignment | None = None) 
 
 
 def applies_the_same(exporter: Exporter, alignment: Alignment | None, apply: Applied) -> None:
-    """What was written, read back by its author's function, maps as the alignment does."""
+    """The file, read back by its author's function, maps as the alignment does."""
     model = alignment or affine()
     X = np.random.default_rng(0).normal(size=(7, model.source.dim)).astype("float32")
     with place(exporter) as path:
         exporter.export(model, path)
-        made = attempt(lambda: apply(path, X), exporter, "must write what can be read back and applied to vectors")
+        made = attempt(lambda: apply(path, X), exporter, "must write a file that can be read and applied to vectors")
     ensure_close(made, model(X), exporter, "must write the map of the alignment: read back, it maps otherwise", 1e-3)
 
 

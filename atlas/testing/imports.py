@@ -1,4 +1,4 @@
-"""What importing a plugin does to the process it is imported in: a program, run as a new process."""
+"""Effects of importing a plugin on its process: a program, run as a new process."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MANY = 25
 
 
 def global_state() -> dict[str, Any]:
-    """Return settings that everything in a process shares, by what they are called."""
+    """Return settings that everything in a process shares, by name."""
     return {
         "the default dtype of torch": torch.get_default_dtype(),
         "the number of threads of torch": torch.get_num_threads(),

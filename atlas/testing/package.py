@@ -25,12 +25,12 @@ from atlas.plugins.loading import LIMIT, load
 from atlas.testing.declared import undeclared
 from atlas.testing.promises import chosen
 
-_DECLARED = "Installing it brings along what it imports"
+_DECLARED = "Installing it brings along all its imports"
 
 
 @dataclass(frozen=True)
 class Found:
-    """One promise that was looked at: of what, which, and how it is broken, '' if it is kept.
+    """One checked promise: its subject, its text, and how it is broken, '' if it is kept.
 
     `skipped` says why it could not be looked at.
     """
@@ -79,7 +79,7 @@ def _refuse_unknown(options: Sequence[tuple[str, str]], loaded: Sequence[Plugin]
 
 
 def _entries(package: str) -> tuple[list[metadata.EntryPoint], list[str], list[str]]:
-    """Return the entry points of a plugin, the folders to import them from, and what it requires."""
+    """Return the entry points of a plugin, the folders to import them from, and its requirements."""
     folder = Path(package)
     if folder.is_dir():
         if not (folder / "pyproject.toml").exists():
@@ -115,7 +115,7 @@ def _on_path(paths: list[str]) -> Iterator[None]:
 
 
 def import_is_quiet(entry: metadata.EntryPoint, paths: list[str]) -> list[Found]:
-    """Import a plugin in a new process, and say what that does to whatever else runs there."""
+    """Import a plugin in a new process, and name its effects on the rest of the process."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
         inherited = os.environ.get("PYTHONPATH")
@@ -136,7 +136,7 @@ def import_is_quiet(entry: metadata.EntryPoint, paths: list[str]) -> list[Found]
 
 
 def _components(plugin: Plugin, options: Sequence[tuple[str, str]]) -> list[Found]:
-    """Return what is found of every component of a plugin."""
+    """Return the findings on every component of a plugin."""
     what = f"plugin {plugin.name}"
     if plugin.broken:
         return [Found(what, "Its hooks return well-formed classes", plugin.broken)]
@@ -155,7 +155,7 @@ def _name_is_free(entry: metadata.EntryPoint, kind: str, cls: type[Component]) -
 
 
 def _contract(kind: str, cls: type[Component], config: Mapping[str, Any]) -> list[Found]:
-    """Return what every check says of a component with some options, the others at their defaults."""
+    """Return the findings of every check on a component with some options, the others at their defaults."""
     from atlas.testing import CHECKS
 
     what = f"{kind} {cls.name}"

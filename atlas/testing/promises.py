@@ -1,4 +1,4 @@
-"""What the checks share: data to learn from, and sentences for promises that are broken."""
+"""Shared by the checks: data to learn from, and sentences for promises that are broken."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def ensure(kept: Any, component: Component, promise: str) -> None:
 
 
 def attempt(function: Callable[[], Any], component: Component, promise: str) -> Any:
-    """Return what a call returns; raise `AssertionError` if it raises anything."""
+    """Return the result of a call; raise `AssertionError` if it raises anything."""
     try:
         return function()
     except AssertionError:
@@ -40,11 +40,11 @@ def attempt(function: Callable[[], Any], component: Component, promise: str) -> 
 
 
 def unless_refused(function: Callable[[], Any], component: Component, promise: str) -> Any:
-    """Return what a call returns, None if it refuses in words; raise `AssertionError` if it raises anything else."""
+    """Return the result of a call, None if it refuses in words; raise `AssertionError` if it raises anything else."""
     try:
         return attempt(function, component, promise)
     except AssertionError as error:
-        # The base classes tell authors of faults, and users of what is refused, with errors of one kind.
+        # The base classes report authors' faults and refusals of users' input with errors of one kind.
         if isinstance(error.__cause__, AtlasError) and "report this to its author" not in str(error):
             return None
         raise
@@ -148,4 +148,4 @@ def options_are_used_or_refused(component: Component, works: Callable[[Any], Ten
                 warnings.simplefilter("ignore", AtlasWarning)
                 made = unless_refused(lambda c=config: works(type(component).from_config(c)), component, promise)  # type: ignore[misc]
             finite = made is None or bool(torch.isfinite(made).all())
-            ensure(finite, component, f"{promise}: what it makes is NaN or infinite")
+            ensure(finite, component, f"{promise}: its output is NaN or infinite")

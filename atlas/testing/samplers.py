@@ -113,7 +113,7 @@ def mistakes_are_told(sampler: Sampler) -> None:
 
 
 def any_row_is_drawn(sampler: Sampler) -> None:
-    """A row is drawn for what it holds, or by chance, and not for where it stands: any can be."""
+    """A row is drawn for its values, or by chance, and not for its place: any can be."""
     X, labels = data()
     drawn = set()
     for seed in range(24):
@@ -121,11 +121,11 @@ def any_row_is_drawn(sampler: Sampler) -> None:
         drawn |= set(draw(sampler, X[order], N // 2, labels[order], seed=seed).tolist())
     never = sorted(set(range(N)) - drawn)
     told = f"{len(never)} of {N} are never drawn, the first is row {never[0]}" if never else ""
-    ensure(not never, sampler, f"must choose rows for what they hold, wherever they stand: {told}")
+    ensure(not never, sampler, f"must choose rows for their values, wherever they stand: {told}")
 
 
 def seeds_matter(sampler: Sampler) -> None:
-    """The choice depends on the seed, or on nothing but what the rows hold."""
+    """The choice depends on the seed, or on nothing but the rows' values."""
     X, labels = data()
     order = torch.randperm(N, generator=torch.Generator().manual_seed(1))
     first = draw(sampler, X, 20, labels)

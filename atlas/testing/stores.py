@@ -91,7 +91,7 @@ def filled(make: Make, ids: Sequence[str]) -> tuple[Store, np.ndarray, np.ndarra
 
 
 def put_all(store: Store, ids: Sequence[str], Y: np.ndarray, mark: str) -> None:
-    """Put vectors into the shadow as a transfer does: with what was read beside them."""
+    """Put vectors into the shadow as a transfer does: with the columns read beside them."""
     where = {one: i for i, one in enumerate(ids)}
     after = ""
     while len(batch := store.read(VECTORS, after, 7)):
@@ -132,7 +132,7 @@ def shadow_is_apart(store: Component, make: Make, ids: Sequence[str]) -> None:
     ensure(made.dim(SHADOW) == SHADOW_DIM, store, f"must make a shadow of {SHADOW_DIM} dimensions")
     ensure(made.count(SHADOW) == 0 and not content(made, SHADOW), store, "must make a shadow that is empty")
     made, X, Y = filled(make, ids)
-    ensure_holds(made, SHADOW, ids, Y, "mapped by a", "must hold in the shadow what was put there")
+    ensure_holds(made, SHADOW, ids, Y, "mapped by a", "must hold in the shadow the rows put there")
     ensure_holds(made, VECTORS, ids, X, "", "must leave the vectors as they are")
 
 

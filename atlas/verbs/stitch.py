@@ -248,9 +248,7 @@ def _save_outputs(
 ) -> None:
     """Write the output of a regressor or a decoder for each item."""
     if out is None:
-        raise AtlasError(
-            f"Head '{model.head.id}' is no classifier: its output is vectors - give a place to write them"
-        )
+        raise AtlasError(f"Head '{model.head.id}' is no classifier: its output is vectors - give a place to write them")
     outputs = [model.head(X if model.alignment is None else model.alignment(X)) for X in batches]
     name = slug(f"{model.head.id}-output")
     Vectors.of(torch.cat(outputs), name, ids=items.ids, dataset=items.name).save_pretrained(out, overwrite=overwrite)

@@ -49,7 +49,7 @@ class Concatenated(atlas.Aggregator):
 class RelativeCharts(atlas.Aggregator):
     """The charts of relative representations: similarities to the same anchors, which are the items fitted on."""
 
-    similarity: str = atlas.option("cosine", help="What the coordinates are", choices=SIMILARITIES)
+    similarity: str = atlas.option("cosine", help="Similarity that the coordinates are", choices=SIMILARITIES)
     centre: bool = atlas.option(False, help="Subtract the mean of the anchors first, from anchors and vectors")
 
     def __post_init__(self) -> None:
@@ -72,7 +72,7 @@ class RelativeMean(RelativeCharts, Averaged):
     """Describe items by similarities to shared anchors, averaged over the spaces: no space is fitted to another.
 
     Relative latent space aggregation. Anchors are the items it is fitted on, which every space must have, in order of
-    their numbers; what it combines may be in any of the spaces. The shared space is the one that 'relative' makes with
+    their numbers; items may be in any of the spaces. The shared space is the one that 'relative' makes with
     the same anchors.
 
     Source: D. Crisostomi et al., From charts to atlas: merging latent spaces into one, 2023 (the abstract).
@@ -81,7 +81,7 @@ class RelativeMean(RelativeCharts, Averaged):
     name = "relative-mean"
 
     def identity(self) -> dict[str, Any]:
-        """Return what a relative representation with these anchors returns, for the space is the same."""
+        """Return the space options of a relative representation with these anchors, for the space is the same."""
         return {"encoder": Relative.name, **self.chart_aligner().coordinates()}
 
     def _add(self, space: str, X: Tensor, items: Tensor) -> atlas.Aligner:
@@ -93,7 +93,7 @@ class RelativeMean(RelativeCharts, Averaged):
 
 @dataclass
 class RelativeConcat(RelativeCharts, Concatenated):
-    """Describe items by similarities to shared anchors, space after space: keeps what only some spaces can tell apart.
+    """Describe items by similarities to shared anchors, space after space: keeps distinctions of single spaces.
 
     For a space that does not have an item the mean of the others stands in, which does not give away who has it, as
     zeros would.
@@ -202,7 +202,7 @@ class GeneralizedProcrustes(Averaged):
         return maps
 
     def _columns(self, space: str, X: Tensor) -> Tensor:
-        """Return (d,) what columns are multiplied by: 1, or one over their standard deviation."""
+        """Return (d,) the factors of columns: 1, or one over their standard deviation."""
         if all_equal(X):
             raise self.fail(f"needs rows that differ, got the same vector for all of them in '{space}'")
         spread = X.std(0) if self.standardise else torch.ones_like(X[0])
@@ -223,7 +223,7 @@ class GeneralizedProcrustes(Averaged):
         A = (X - X.mean(0))[known] * columns
         P = fitted_map(A, C)
         if self.scale:
-            # As large, on the items in common, as the spaces were that the mean is of; of a wider space, what is left.
+            # As large, on the items in common, as the spaces were that the mean is of; of a wider space, the rest.
             size = self.dim**0.5 * rms_length(C) / rms_length(everything) / rms_length(A @ P[:-1])
             columns, P = columns * size, fitted_map(A * size, C)
         return self._chart(X, columns, P)

@@ -75,7 +75,7 @@ class Procrustes(atlas.LinearAligner):
         return polar(m.get("xy"), m.eps, m.ssx.sqrt(), m.ssy.sqrt())
 
     def offset(self, m: Moments, weight: Tensor) -> Tensor:
-        """Return what moves mean onto mean, or zero."""
+        """Return the shift from mean to mean, or zero."""
         return super().offset(m, weight) if self.centre else torch.zeros_like(m.mean_y)
 
 
@@ -97,7 +97,7 @@ class LinearOrthogonal(Procrustes):
         check_ridge(self, self.ridge)
 
     def needed(self, d_source: int, d_target: int) -> Collection[str]:
-        """Return what the regression needs."""
+        """Return the inputs of the regression."""
         return regression_needs(self.ridge)
 
     def rotation(self, m: Moments) -> Tensor:
@@ -123,7 +123,7 @@ class Linear(atlas.LinearAligner):
         check_ridge(self, self.ridge)
 
     def needed(self, d_source: int, d_target: int) -> Collection[str]:
-        """Return what the regression needs."""
+        """Return the inputs of the regression."""
         return regression_needs(self.ridge)
 
     def solve(self, m: Moments) -> Tensor:
@@ -131,7 +131,7 @@ class Linear(atlas.LinearAligner):
         return regression(self, m if self.bias else m.about_zero(), self.ridge, self.bias)
 
     def offset(self, m: Moments, weight: Tensor) -> Tensor:
-        """Return what moves mean onto mean, or zero."""
+        """Return the shift from mean to mean, or zero."""
         return super().offset(m, weight) if self.bias else torch.zeros_like(m.mean_y)
 
 
@@ -140,7 +140,7 @@ class LowRank(atlas.LinearAligner):
     """Fit a linear map through a bottleneck of few dimensions: for pairs that are scarce or noisy.
 
     Minimises ||X W - Y||^2 + lambda ||W||^2 over W of at most this rank, exactly: the ridge solution, projected onto
-    the leading eigenvectors of the covariance of its (augmented) fitted values. What is stored is the whole weight.
+    the leading eigenvectors of the covariance of its (augmented) fitted values. The whole weight is stored.
 
     Source: A. J. Izenman, Reduced-rank regression for the multivariate linear model, Journal of Multivariate Analysis
     5, 1975.
@@ -157,7 +157,7 @@ class LowRank(atlas.LinearAligner):
         check_ridge(self, self.ridge)
 
     def needed(self, d_source: int, d_target: int) -> Collection[str]:
-        """Return what the regression needs."""
+        """Return the inputs of the regression."""
         return regression_needs(self.ridge)
 
     def solve(self, m: Moments) -> Tensor:

@@ -1,7 +1,7 @@
 """Isometries of several spaces onto their common mean, fitted together; items may be in any of the spaces.
 
 A space is a matrix F (n, d + 1) over all n items: its centred rows and a 1, or zeros where it does not have the item.
-Its map P (d + 1, wide) is the isometry, and the shift as last row, so that F @ P is what the space says of the items.
+Its map P (d + 1, wide) is the isometry, and the shift as last row, so that F @ P is the space's view of the items.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def fitted_map(A: Tensor, C: Tensor) -> Tensor:
 
 
 def consensus(spaces: Sequence[Tensor], maps: Sequence[Tensor]) -> Tensor:
-    """Return (n, wide) the mean of what the spaces say of each item, over those that have it."""
+    """Return (n, wide) the mean of the spaces' views of each item, over those that have it."""
     total = torch.stack([F @ P for F, P in zip(spaces, maps, strict=True)]).sum(0)
     return total / torch.stack([F[:, -1] for F in spaces]).sum(0)[:, None]
 
@@ -92,7 +92,7 @@ def refined(
 ) -> tuple[list[Tensor], float]:
     """Return maps onto the mean that they make themselves, and by how much the last round changed them.
 
-    Each in turn is fitted to what the others say, which never raises the sum of squares. (Its own part in the mean is
+    Each in turn is fitted to the mean of the others, which never raises the sum of squares. (Its own part in it is
     left out: it does not change with the isometry, and would only hold it back.) Products between spaces are computed
     once, so that a round does not depend on the number of items.
 

@@ -50,7 +50,7 @@ class _Shaped(atlas.Encoder):
         return super().encode(items, batch_size=batch_size, device=device)
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> Self:
-        """Take what `state_dict` returned."""
+        """Load the result of `state_dict`."""
         shape = state.get("shape")
         if shape is None or shape.ndim != 1 or not len(shape) or shape.dtype != torch.int64 or bool((shape < 1).any()):
             raise self.fail("needs a tensor 'shape' of whole numbers from 1")
@@ -108,19 +108,19 @@ class Pixels(_Shaped):
 
 @dataclass
 class Precomputed(_Shaped):
-    """Vectors that something else has made, as they are: gives what an outside service returned a space of its own."""
+    """Vectors made elsewhere, as they are: gives the vectors of an outside service a space of their own."""
 
     name = "precomputed"
 
-    model: str = atlas.option(help="What made the vectors, such as text-embedding-3-small")
+    model: str = atlas.option(help="Model that made the vectors, such as text-embedding-3-small")
     revision: str = atlas.option("", help="Which revision of it, and whatever else it takes to make the same vectors")
 
     def __post_init__(self) -> None:
         if not self.model.strip():
-            raise self.fail("needs the name of what made the vectors, got ''")
+            raise self.fail("needs the name of the model that made the vectors, got ''")
 
     def space(self, id: str | None = None) -> atlas.Space:
-        """Return the space of the vectors, named after what made them."""
+        """Return the space of the vectors, named after their model."""
         return super().space(id or self.stored_id or slug(self.model))
 
     def _values(self, batch: Tensor) -> Tensor:

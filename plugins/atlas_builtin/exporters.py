@@ -1,4 +1,4 @@
-"""The exporter that comes with Atlas: no library but numpy reads what it writes."""
+"""The exporter that comes with Atlas: its files are read with numpy alone."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ class Kernel(atlas.Aligner):
         return self.state["coefficients"].shape[1]
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> Self:
-        """Take what was learned, and forget everything else."""
+        """Load the learned state, and forget everything else."""
         shapes = {name: tuple(t.shape) for name, t in state.items()}
         if {name: len(shape) for name, shape in shapes.items()} != STATE:
             raise self.fail(f"needs the tensors {', '.join(STATE)}, got {', '.join(sorted(state)) or 'none'}")

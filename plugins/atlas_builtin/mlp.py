@@ -1,4 +1,4 @@
-"""A small network from one space to another, trained on pairs: for what no linear map can follow."""
+"""A small network from one space to another, trained on pairs, for relations that no linear map can follow."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from atlas_builtin.solvers import or_one, ridge_weight
 ROWS, MOST_IN_A_PASS = 64, 256
 # Held-out pairs are looked at once in so many steps, at most once in a pass; so many looks without gain are enough.
 LOOK, PATIENCE = 10, 20
-# With fewer pairs held out, what they gain is no evidence.
+# With fewer pairs held out, their gain is no evidence.
 FEWEST = 5
 # Adam's averages forget at these rates (D. Kingma and J. Ba, Adam, 2015).
 FIRST, SECOND = 0.9, 0.999
@@ -31,7 +31,7 @@ class MLP(atlas.Aligner):
     """Train a small network, beside the linear map it starts from: for bent spaces, with several hundred pairs.
 
     Y ≈ X @ linear + network(X): the linear map is that of 'linear', and the network, of ReLU layers, begins as zero and
-    learns by Adam what the linear map misses in squared error. A share of the pairs is held out to see after how many
+    learns the linear map's residual by Adam in squared error. A share of the pairs is held out to see after how many
     steps they are mapped best; then both parts are fitted on all pairs, the network for so many steps. Where the gain
     on pairs held out is within its standard error, the map stays 'linear'. Without residual the network is all there
     is: with depth 2, the stitching MLP of Lähner and Moeller.
@@ -43,9 +43,7 @@ class MLP(atlas.Aligner):
 
     name = "mlp"
 
-    residual: bool = atlas.option(
-        True, help="Start from the linear map, and learn what it misses; off: learn all of it"
-    )
+    residual: bool = atlas.option(True, help="Start from the linear map, and learn its residual; off: learn all of it")
     width: int = atlas.option(2, help="Hidden units in a layer, for each dimension of the wider space")
     depth: int = atlas.option(1, help="Hidden layers")
     steps: int = atlas.option(3000, help="Steps of training, at most")
@@ -88,7 +86,7 @@ class MLP(atlas.Aligner):
         return super().load_state_dict(state)
 
     def _meet(self, shapes: Mapping[str, tuple[int, ...]]) -> bool:
-        """Whether each layer takes what the one before gives, and the linear map goes from the first to the last."""
+        """Whether the layers' dimensions fit one another, and the linear map goes from the first to the last."""
         weights, biases = ([shapes[f"{kind}{i}"] for i in range(self.depth + 1)] for kind in ("weight", "bias"))
         if any(len(shape) != 2 for shape in weights) or any(a[1:] != b for a, b in zip(weights, biases, strict=True)):
             return False
@@ -163,11 +161,11 @@ class Start:
         linear = ridge_weight(m, None, True) if residual else torch.zeros_like(m.get("xy"))
         missed = Y - m.mean_y - (X - m.mean_x) @ linear
         scale, least = missed.square().mean().sqrt(), torch.finfo(torch.float32).eps * (m.ssy.mean() / m.n).sqrt()
-        # What is missed by rounding alone is nothing to learn.
+        # A residual of rounding alone is nothing to learn.
         return cls(m.mean_x, m.mean_y, or_one(m.deviations()[0]), scale if scale > least else torch.ones(()), linear)
 
     def task(self, X: Tensor, Y: Tensor) -> tuple[Tensor, Tensor]:
-        """Return inputs and targets of the network: standardised columns, and what the linear map misses, scaled."""
+        """Return inputs and targets of the network: standardised columns, and the linear map's residual, scaled."""
         X = X - self.mean_x
         return X / self.scale_x, (Y - self.mean_y - X @ self.linear) / self.scale_y
 
@@ -222,7 +220,7 @@ def views(parameters: Tensor, widths: list[int]) -> Layers:
 
 
 def activations(layers: Layers, X: Tensor) -> list[Tensor]:
-    """Return what goes into each layer, and the result."""
+    """Return the input of each layer, and the result."""
     found = [X]
     for weight, bias in layers:
         found.append(torch.addmm(bias, found[-1].relu_() if len(found) > 1 else X, weight))

@@ -47,13 +47,13 @@ class Relative(atlas.Aligner):
     name = "relative"
     fits_on = "source"
 
-    similarity: str = atlas.option("cosine", help="What the coordinates are", choices=SIMILARITIES)
+    similarity: str = atlas.option("cosine", help="Similarity that the coordinates are", choices=SIMILARITIES)
     centre: bool = atlas.option(False, help="Subtract the mean of the anchors first, from anchors and vectors")
     power: float = atlas.option(1.0, help="Raise cosines to this power, signs kept: 4 where heads read those of others")
     ridge: float | None = atlas.option(
         None,
         help="Backwards: penalty, in squared lengths of an anchor; none: 1 or more for all anchors, 0.1 for few. "
-        "Whitened: what S gets, in mean variances of a column; none: 0.1",
+        "Whitened: the ridge of S, in mean variances of a column; none: 0.1",
     )
     keep: int | None = atlas.option(None, help="Backwards: anchors to use, at most, best under d/2; none: all")
     delta: float | None = atlas.option(
@@ -116,7 +116,7 @@ class Relative(atlas.Aligner):
     def _transform(self, X: Tensor) -> Tensor:
         result = X.new_empty(X.shape[0], self.d_target)
         if torch.compiler.is_compiling():
-            # A loop over blocks would fix the number of rows of what is traced, as an exporter does.
+            # A loop over blocks would fix the number of rows of a traced model, as an exporter makes one.
             self._block(X, result)
             return result
         for start in range(0, len(X), BLOCK):
@@ -125,7 +125,7 @@ class Relative(atlas.Aligner):
         return result
 
     def _block(self, X: Tensor, out: Tensor) -> None:
-        """Write the coordinates of a block of rows; what acts on single vectors is left to after the product."""
+        """Write the coordinates of a block of rows; work on single vectors comes after the product."""
         if self.similarity in DISTANCES:
             # Differences of squares: in float32 the small distances would be lost.
             anchors, offset, scale = (
@@ -182,7 +182,7 @@ def signed_power(R: Tensor, power: float) -> Tensor:
 
 
 def origin(aligner: Relative) -> Tensor:
-    """Return (d,) what is subtracted from vectors: the mean of the anchors, or zero."""
+    """Return (d,) the offset to subtract from vectors: the mean of the anchors, or zero."""
     anchors = aligner.state["anchors"].double()
     return anchors.mean(0) if aligner.centre or aligner.similarity in CENTRED else torch.zeros_like(anchors[0])
 
@@ -237,7 +237,7 @@ def decoder(aligner: Relative) -> Tensor:
 def ridge_of(aligner: Relative) -> float:
     """Return the penalty in squared lengths of an anchor.
 
-    By default 1, as between encoders trained apart the error of a cosine is about what it is of a vector of length 1;
+    By default 1, as between encoders trained apart the error of a cosine is about that of a vector of length 1;
     errors are alike for like anchors, so that beyond eight for each dimension more do not average them away. Choices of
     few anchors that are averaged need little: 0.1. Of whitened ones it is in mean variances of a column.
     """

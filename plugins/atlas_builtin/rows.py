@@ -35,7 +35,7 @@ class Directions:
         self.mean = mean_of(self.X) if centre else torch.zeros(self.dim, dtype=torch.float64)
         self.scale = torch.ones(len(X), dtype=torch.float64)
         norms = torch.cat([lengths(self[block])[:, 0] for block in blocks(len(X))])
-        # What is left of a vector that equals the mean is rounding, not a direction.
+        # The rest of a vector that equals the mean is rounding, not a direction.
         self.directed = norms > 1e-12 * float(self.mean.norm())
         self.scale = torch.where(self.directed, 1 / norms, 0.0)
 
@@ -163,11 +163,11 @@ def lower_angle(distance: Tensor, cosine: Tensor) -> Tensor:
 
 
 def lower_uncertainty(uncertainty: Tensor, projection: Tensor) -> Tensor:
-    """Lower the variance of a fitted map at each row by what the rows taken tell about it."""
+    """Lower the variance of a fitted map at each row by the information of the rows taken."""
     return uncertainty - projection.square().sum(0)
 
 
 def one_minus(cosine: Tensor) -> Tensor:
-    """Return distances; what rounding alone could have made, between copies of a row, is exactly 0."""
+    """Return distances; one of rounding alone, between copies of a row, is exactly 0."""
     distance = 1 - cosine
     return distance.masked_fill_(distance < 1e-14, 0.0)

@@ -1,4 +1,4 @@
-"""What aligners and aggregators solve: nearest orthogonal maps, ridge regression, decoding from similarities."""
+"""Solvers of aligners and aggregators: nearest orthogonal maps, ridge regression, decoding from similarities."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ def or_one(sizes: Tensor) -> Tensor:
 def polar(matrix: Tensor, eps: float, rows: Tensor | None = None, columns: Tensor | None = None) -> Tensor:
     """Return the matrix of the same shape with orthonormal rows or columns that has the largest trace with this one.
 
-    What the matrix leaves open, because its rank is too low, is chosen as near to the identity as can be, so that the
+    Directions left open by a matrix of low rank are chosen as near to the identity as can be, so that the
     result does not depend on the order of rounding.
 
     Args:
         matrix: (a, b), float64.
         eps: relative rounding error of the matrix, of each element that of its row and column if their sizes are given.
-        rows: (a,) sizes of what the rows are products with; columns: (b,) likewise.
+        rows: (a,) sizes of the columns that the rows are products with; columns: (b,) likewise.
 
     Source: P. H. Schönemann, A generalized solution of the orthogonal Procrustes problem, Psychometrika 31, 1966.
     """
     U, s, Vt = torch.linalg.svd(matrix, full_matrices=False)
     rank = int((s > ROUNDINGS * eps * s[0]).sum())
     if rank < len(s) and rows is not None and columns is not None:
-        # What rounding can make of a direction in which there are small columns alone is as small.
+        # The rounding of a direction in which there are small columns alone is as small.
         largest = ((rows @ U.abs()) * (Vt.abs() @ columns)).clamp_max(s[0])
         rank = int((s > ROUNDINGS * eps * largest).long().cumprod(0).sum())
     if rank == len(s):
@@ -78,7 +78,7 @@ def ridge_weight(m: Moments, ridge: float | None, intercept: bool) -> Tensor:
 
 
 def equalised_ridge_weight(m: Moments, ridge: float | None, intercept: bool, known: int) -> Tensor | None:
-    """Return what `ridge_weight` does, of columns so unequal that the small ones are lost beside the rounding of xx.
+    """Return the result of `ridge_weight`, of columns so unequal that small ones are lost beside the rounding of xx.
 
     xx = D R D is decomposed at columns of size 1, R = Q r Q', so that xx = B'B with B = sqrt(r) Q' D, whose singular
     values keep twice the digits that eigenvalues of xx do. None if this shows no more directions than are known.

@@ -19,7 +19,7 @@ from atlas import Items
 
 Array = np.ndarray
 WORD = re.compile(r"\b\w\w+\b")
-# Extra directions, and rounds, of the randomised SVD: with these its error is far below what vectors are used for.
+# Extra directions, and rounds, of the randomised SVD: with these its error is far below any use of vectors.
 SPARE, ROUNDS = 10, 7
 
 
@@ -58,7 +58,7 @@ class TfidfSvd(atlas.Encoder):
             raise self.fail(f"needs ngram_max of at least ngram_min ({self.ngram_min}), got {self.ngram_max}")
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> Self:
-        """Take what `state_dict` returned."""
+        """Load the result of `state_dict`."""
         super().load_state_dict(state)
         try:
             shape = (len(self.terms), self.dim)

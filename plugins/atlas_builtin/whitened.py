@@ -15,7 +15,7 @@ from atlas_builtin.aligners import Linear
 from atlas_builtin.relative import BLOCK
 from atlas_builtin.solvers import moved
 
-# Vectors whose cosine is above this are of the same item, which says nothing about what else is near.
+# Vectors whose cosine is above this are of the same item, which says nothing about its other neighbours.
 SAME = 1 - 1e-5
 
 
@@ -30,7 +30,7 @@ class WhitenedConcat(atlas.Aggregator):
 
     With a temperature, charts are weighed by how well they cover the item: the weights are a partition of unity, the
     softmax of coverages over the temperature. The coverage by a chart is the mean cosine to the nearest items it was
-    fitted on, in standard deviations of what it is for those items themselves.
+    fitted on, in standard deviations of its value for those items themselves.
     """
 
     name = "whitened-concat"
@@ -63,7 +63,7 @@ class WhitenedConcat(atlas.Aggregator):
         return sum(chart.d_target for chart in self._fitted().values())
 
     def identity(self) -> dict[str, Any]:
-        """Return the options, what the charts have learned, and their order, which is that of the coordinates."""
+        """Return the options, the state of the charts, and their order, which is that of the coordinates."""
         return {**super().identity(), "charts": list(self.charts)}
 
     def chart_aligner(self) -> Linear:

@@ -12,7 +12,7 @@ import numpy as np
 import atlas
 from atlas.authors import SHADOW, VECTORS, Batch
 
-# Of the metadata of an item, and the collection of the notes, what is Atlas' own.
+# Atlas' own keys in the metadata of an item, and its collection of notes.
 MARK, NOTES = "latent_atlas_mark", "latent-atlas-notes"
 
 
@@ -143,7 +143,7 @@ class Chroma(atlas.Store):
         notes.upsert(ids=[str(collection.id)], embeddings=[[0.0]], documents=[json.dumps(about)])
 
     def notes(self, place: str) -> dict[str, str]:
-        """Return what is in the collection of notes, by the id that a collection keeps whatever its name."""
+        """Return the notes of the collection of notes, by the id that a collection keeps whatever its name."""
         return self._noted(place).get("notes", {})
 
     def note(self, place: str, notes: Mapping[str, str]) -> None:

@@ -23,7 +23,7 @@ UNIT = 1e-3
 class Faiss(atlas.Exporter):
     """Put the map in front of an existing faiss index, so that vectors of the source search it.
 
-    What it writes is an `IndexPreTransform`: the map, then what the index did before. The old index is read from its
+    It writes an `IndexPreTransform`: the map, then the index's own transforms. The old index is read from its
     file without being loaded, and stays as it is.
     """
 
@@ -48,7 +48,7 @@ class Faiss(atlas.Exporter):
         index = read(self.index)
         warn_of_shared_lists(index, self.index)
         made = mapped_index(model, index, self.normalize, what=f"'{self.index}'")
-        # Opened here first, as what keeps a file from being made is told better by Python than by faiss.
+        # Opened here first, as Python explains better than faiss why a file cannot be made.
         path.touch()
         try:
             faiss.write_index(made, str(path))
@@ -63,10 +63,10 @@ def mapped_index(alignment: atlas.Alignment, index: Any, normalize: bool | None 
 
     Args:
         alignment: an affine map.
-        index: a faiss index of `alignment.target.dim` dimensions; where it is an `IndexPreTransform`, what it does to
-            vectors comes after the map.
+        index: a faiss index of `alignment.target.dim` dimensions; where it is an `IndexPreTransform`, its own
+            transforms come after the map.
         normalize: scale mapped vectors to length 1; None: if those in the index have length 1.
-        what: what messages call the index.
+        what: the index's name in messages.
 
     Returns:
         A `faiss.IndexPreTransform`.
@@ -87,7 +87,7 @@ def mapped_index(alignment: atlas.Alignment, index: Any, normalize: bool | None 
     for transform in reversed([*before, *chain]):
         made.prepend_transform(transform)
     made.metric_arg = index.metric_arg
-    # The binding keeps what it is given alive, but not what that was taken from.
+    # The binding keeps its arguments alive, but not the arrays they were taken from.
     add_to_referenced_objects(made, index)
     return made
 
@@ -123,7 +123,7 @@ def linear_transform(alignment: atlas.Alignment) -> Any:
 
 
 def taken_apart(index: Any) -> tuple[Any, list[Any]]:
-    """Return what an index searches, and what it does to vectors before, in order."""
+    """Return the searched part of an index, and its transforms before that, in order."""
     import faiss
 
     index = faiss.downcast_index(index)
@@ -214,7 +214,7 @@ def read(path: str) -> Any:
 
 
 def warn_of_shared_lists(index: Any, path: str) -> None:
-    """Warn where an index file only names another one, which holds its lists: what is written names that one, too."""
+    """Warn where an index file only names another one, which holds its lists: the output names that one, too."""
     import faiss
 
     found = faiss.try_extract_index_ivf(index)
@@ -242,7 +242,7 @@ def no_more_than(size: int) -> Iterator[None]:
 
 
 def reason(error: Exception) -> str:
-    """Return what went wrong out of an error of faiss, which begins with the C++ function and its file."""
+    """Return the reason in an error of faiss, which begins with the C++ function and its file."""
     said = re.sub(r"^Error in .*? at \S+:\d+: (Error: )?", "", str(error), flags=re.DOTALL)
     return " ".join(said.split()) or type(error).__name__
 

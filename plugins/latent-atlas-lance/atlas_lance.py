@@ -93,7 +93,7 @@ class Lance(atlas.Store):
         n, dim = table.num_rows, self._size(table.schema)
         column = table.column(self.vector).combine_chunks()
         vectors = np.full((n, dim), np.nan, np.float32)
-        # What is null has no numbers.
+        # A null has no numbers.
         vectors[~column.is_null().to_numpy(zero_copy_only=False)] = column.flatten().to_numpy(False).reshape(-1, dim)
         marks = table.column(MARK).to_pylist() if MARK in table.schema.names else []
         others = table.drop_columns([name for name in (self.vector, MARK) if name in table.schema.names])
@@ -131,7 +131,7 @@ class Lance(atlas.Store):
         merge.execute(pa.table(columns, schema=schema))
 
     def notes(self, place: str) -> dict[str, str]:
-        """Return what is in the config of a dataset."""
+        """Return the config of a dataset."""
         text = self._dataset(place).config().get(NOTES)
         return json.loads(text) if text else {}
 

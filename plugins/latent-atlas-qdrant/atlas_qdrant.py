@@ -14,7 +14,7 @@ import numpy as np
 import atlas
 from atlas.authors import VECTORS, Batch
 
-# Of the payload of a point, and of the metadata of a collection, what is Atlas' own.
+# Atlas' own keys in the payload of a point, and in the metadata of a collection.
 MARK, NOTES = "latent_atlas_mark", "latent_atlas"
 # How many points are sent at a time.
 POINTS = 256
@@ -84,7 +84,7 @@ class Qdrant(atlas.Store):
         return now if place == VECTORS else other
 
     def _about(self, place: str) -> Any:
-        """Return what Qdrant says of the collection of a place, None if there is none."""
+        """Return Qdrant's description of the collection of a place, None if there is none."""
         name = self._collection(place)
         return self._client.get_collection(name) if self._client.collection_exists(name) else None
 
@@ -181,7 +181,7 @@ class Qdrant(atlas.Store):
         return vectors / np.where(lengths > 0, lengths, 1)
 
     def notes(self, place: str) -> dict[str, str]:
-        """Return what is in the metadata of a collection."""
+        """Return the metadata of a collection."""
         about = self._about(place)
         text = ((about and about.config.metadata) or {}).get(NOTES)
         return json.loads(text) if text else {}

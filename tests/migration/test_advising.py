@@ -144,7 +144,7 @@ def test_without_judgements_the_new_model_is_the_measure():
     found = atlas.advise(**world(queries=1.5).given(judgements=None))
     assert found.way("re-embed").figures["ndcg@10"].value == 1
     assert not found.judged
-    assert found.notes[0].startswith("There are no judgements: figures are of what the new model finds")
+    assert found.notes[0].startswith("There are no judgements: figures are against the new model's finds")
     assert found.verdict == "convert"
 
 

@@ -14,7 +14,7 @@ from atlas_bootstrap.checking import Check, hold_out
 from atlas_bootstrap.optimised import Search, optimise
 from atlas_bootstrap.rounds import Sides, self_train
 
-# So much larger than what least squares found is the map made at most.
+# The map is made at most so much larger than that of least squares.
 LARGEST = 2.0
 
 
@@ -25,7 +25,7 @@ class Bootstrapping(atlas.Aligner):
     fits_on = "seeds"
     affine = invertible = True
 
-    method: str = atlas.option("procrustes", help="What is fitted on the pairs in the end: an affine aligner")
+    method: str = atlas.option("procrustes", help="Affine aligner that is fitted on the final pairs")
     rows: int = atlas.option(4000, help="Rows of either side to look at beside the seeds, at most")
     folds: int = atlas.option(
         3, help="Parts of the seeds that are held out in turn, to warn if bootstrapping did not help; 0: none are"
@@ -66,7 +66,7 @@ class Bootstrapping(atlas.Aligner):
         sides = Sides(X[x], Y[y], len(pairs), (x, y))
         if self.folds:
             self._check = self._checked(sides, generator)
-        # Last, so that what it finds on the way is what is kept.
+        # Last, so that its own matches are kept.
         return self._bootstrapped(sides).state_dict()
 
     def _drawn(self, vectors: Tensor, side: str, known: Tensor, generator: torch.Generator) -> Tensor:
@@ -117,7 +117,7 @@ class Bootstrapping(atlas.Aligner):
         return self._affine().inverse_transform(Y)
 
     def _affine(self) -> atlas.Aligner:
-        """Return what was learned as the built-in map it is."""
+        """Return the learned state as the built-in map it is."""
         if self._map is None:
             self._map = affine(self.state)
         return self._map
@@ -129,7 +129,7 @@ def affine(state: Mapping[str, Tensor]) -> atlas.Aligner:
 
 
 def spread_like(Y: Tensor, fitted: atlas.Aligner, X: Tensor) -> atlas.Aligner:
-    """Return an affine map scaled about the mean of what it makes of X, so that this varies as much as Y does.
+    """Return an affine map scaled about the mean of its output for X, so that this varies as much as Y does.
 
     Least squares on rows that are partners only nearly makes a map that is too small. It is made at most twice as
     large: one that is far smaller has found nothing, and would blow up noise.
@@ -145,7 +145,7 @@ class Bootstrap(Bootstrapping):
     """Grow a handful of known pairs into a map, with many vectors of either side that have no known partner.
 
     Self-training: every row is matched with those most like it on the other side, a rotation is fitted on all matches,
-    and the rows are matched anew under it. What comes out is the map that `method` fits on the last matches.
+    and the rows are matched anew under it. The result is the map that `method` fits on the last matches.
     """
 
     name = "bootstrap"
@@ -188,7 +188,7 @@ class BootstrapAnchors(Bootstrapping):
 
     @property
     def found(self) -> Tensor:
-        """The anchors, (k, 2): the row of X and the row of Y, in what was fitted on, of each; the seeds first."""
+        """The anchors, (k, 2): the row of X and the row of Y, in the fitted sets, of each; the seeds first."""
         if self._found is None:
             raise self.fail("knows no anchors, which are not stored - call fit() with the vectors")
         return self._found

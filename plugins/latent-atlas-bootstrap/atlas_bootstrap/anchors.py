@@ -58,6 +58,6 @@ def parallel_anchors(
     if source.space.id == target.space.id:
         raise atlas.AtlasError(f"Anchors need spaces of two ids, got '{source.space.id}' twice - rename one of them")
     ours = source.take(rows[:, 0])
-    # The rows alone: one of the target may be what was found for several of the source.
+    # The rows alone: one of the target may be the match of several of the source.
     theirs = atlas.Vectors.of(target.data[rows[:, 1]], target.space, ids=ours.ids)
     return atlas.Anchors.of(id, ours.ids, ours, theirs, dataset=source.dataset)

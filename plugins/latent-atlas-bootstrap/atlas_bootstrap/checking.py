@@ -83,7 +83,7 @@ def without(sides: Sides, held: Tensor) -> Sides:
 def ranks_of_last(mapped: Tensor, target: Tensor) -> Tensor:
     """Return the rank of its partner for each mapped row: the partners are the last rows of the target, in order.
 
-    By cosine about the mean of the target; ties count against, so that what maps all to one point finds nothing.
+    By cosine about the mean of the target; ties count against, so that a map of all rows to one point finds nothing.
     """
     centre = target.mean(0)
     cosines = unit(mapped - centre) @ unit(target - centre).T

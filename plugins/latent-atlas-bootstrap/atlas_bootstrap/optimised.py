@@ -24,7 +24,7 @@ class Search:
 
 
 def optimise(sides: Sides, search: Search, generator: torch.Generator) -> Tensor:
-    """Return pairs of rows (k, 2) of X and Y: anchors, the seeds first, the others random rows of X and what was found.
+    """Return pairs of rows (k, 2) of X and Y: anchors, the seeds first, then random rows of X and their matches.
 
     Minimises the mean square of R_X - T R_Y over the anchors of Y on the unit sphere, where R_X and R_Y are the cosines
     of all rows with the anchors of their side, and T is Sinkhorn's matching of the rows of R_X and R_Y by Euclidean

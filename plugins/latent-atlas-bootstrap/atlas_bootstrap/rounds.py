@@ -1,4 +1,4 @@
-"""Self-training: match all rows under the map so far, fit the map on what was matched, and again."""
+"""Self-training: match all rows under the map so far, fit the map on the matches, and again."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 import atlas
 from atlas_bootstrap.matching import alike, unit
 
-# What the seeds weigh beside all matched rows, in the first round and in the last: at first the matches are poor.
+# The weight of the seeds beside all matched rows, in the first round and in the last: at first the matches are poor.
 FIRST_WEIGHT, LAST_WEIGHT = 1.0, 0.05
 # Neighbours in the last round, as a fraction of those in the first: at the end they can be told apart.
 LAST_NEIGHBOURS = 0.5
@@ -25,7 +25,7 @@ class Sides:
         X: (n, d_source) of the source.
         Y: (m, d_target) of the target.
         seeds: how many of the first rows of X and Y are of the same items.
-        numbers: the row numbers of X and of Y in what they were drawn from.
+        numbers: the row numbers of X and of Y in the sets they were drawn from.
     """
 
     X: Tensor
@@ -40,7 +40,7 @@ class Sides:
     def stand_ins(self, near: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         """Return pairs (n + m rows): every row, and the mean of the rows of the other side that are most like it.
 
-        What stands in for a seed is its partner.
+        The match of a seed is its partner.
         """
         to_y, to_x = (side[rows].mean(1) for side, rows in zip((self.Y, self.X), near, strict=True))
         to_y[: self.seeds], to_x[: self.seeds] = self.Y[: self.seeds], self.X[: self.seeds]

@@ -105,7 +105,7 @@ def reordered(B: Tensor, order: Tensor) -> Tensor:
 
 
 def gains(A: Tensor, B: Tensor) -> Tensor:
-    """Return what sum(A * B) gains if places r and s of B were exchanged, (b, k, k).
+    """Return the gain of sum(A * B) if places r and s of B were exchanged, (b, k, k).
 
     Twice the sum over all j but r and s of (A_rj - A_sj) (B_sj - B_rj), and the two diagonal places.
     """

@@ -24,7 +24,7 @@ from atlas_minivec.turning import (
 
 
 class Stage(NamedTuple):
-    """What maps are improved on, and how many go on.
+    """The rows that maps are improved on, and how many maps go on.
 
     Attributes:
         directions: of largest variance; None: all.
@@ -114,7 +114,7 @@ def margin(sides: Sides, W: Tensor, rival: Tensor | None) -> float:
     """Return how much closer one map brings both sides than another does, for certain, 0 to 1.
 
     The mean gain in the cosine of rows to their nearest of the other side, less three standard errors, as a share of
-    what could be gained: rows are then as near as those of one space. Without a rival, all that is reached is a gain.
+    the possible gain: rows are then as near as those of one space. Without a rival, all that is reached is a gain.
     """
     near = nearest(*sides.judges, W)
     other = torch.zeros_like(near) if rival is None else nearest(*sides.judges, rival)

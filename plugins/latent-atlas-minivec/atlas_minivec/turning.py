@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-# Maps that are turned at once: what they hold, (maps, rows, rows), should stay in the cache.
+# Maps that are turned at once: their numbers, (maps, rows, rows), should stay in the cache.
 TOGETHER = 8
 # Rounds in which rows and columns of the soft matching are balanced, so that no row of the target is everyone's match.
 BALANCING = 2
@@ -90,5 +90,5 @@ def nearest_of_own(X: Tensor, Y: Tensor) -> Tensor:
 
 
 def agreement(X: Tensor, maps: Tensor, W: Tensor) -> Tensor:
-    """Return the mean cosine of what several maps and one make of unit rows, 1 if they do the same."""
+    """Return the mean cosine between the outputs of several maps and of one for unit rows, 1 if they are equal."""
     return F.cosine_similarity(X @ maps, X @ W, dim=-1).mean(-1)

@@ -75,7 +75,7 @@ class Onnx(atlas.Exporter):
 
 
 def about(model: atlas.Alignment | Stitched) -> dict[str, str]:
-    """Return what the metadata of the file says; the names of classes are a list in JSON."""
+    """Return the metadata of the file; the names of classes are a list in JSON."""
     said = {"version": atlas.__version__}
     alignment = model if isinstance(model, atlas.Alignment) else model.alignment
     if not isinstance(model, atlas.Alignment):

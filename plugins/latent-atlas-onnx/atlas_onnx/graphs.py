@@ -1,4 +1,4 @@
-"""Graphs of ONNX: those made by hand, how parts become one, and what is left out of the file.
+"""Graphs of ONNX: those made by hand, how parts become one, and which parts the file leaves out.
 
 Every part is a graph of one input and one output, each of any number of rows. This module is imported when something is
 exported, and not before.
@@ -15,7 +15,7 @@ from onnx import GraphProto, ModelProto, TensorProto, helper, numpy_helper
 
 import atlas
 
-# What one protocol buffer may hold, less room for everything but the weights.
+# The size of one protocol buffer, less room for everything but the weights.
 LARGEST = 2**31 - 2**20
 ROWS = "n"
 
@@ -26,7 +26,7 @@ def value(name: str, shape: Sequence[int], dtype: str = "float32") -> Any:
 
 
 def row_shape(info: Any) -> list[int]:
-    """Return the shape of one row of what is declared."""
+    """Return the shape of one row of a declared value."""
     return [dim.dim_value for dim in info.type.tensor_type.shape.dim[1:]]
 
 
@@ -46,7 +46,7 @@ def cast(info: Any, given: str, made: str) -> GraphProto:
 
 
 def row_by_row(graph: GraphProto) -> GraphProto:
-    """Return what does to every row what a graph does to a batch of one."""
+    """Return a graph that does for every row the work of a graph for a batch of one."""
     given, made = graph.input[0], graph.output[0]
     shapes = [row_shape(info) for info in (given, made)]
     ends = [helper.make_tensor_value_info(f"a_row.{i}", TensorProto.FLOAT, shape) for i, shape in enumerate(shapes)]
@@ -97,7 +97,7 @@ def add_errors(graph: GraphProto, domain: Any, dtype: str) -> None:
     Args:
         graph: whose first input is rows of the source.
         domain: of the alignment.
-        dtype: of what goes in and comes out.
+        dtype: of input and output.
     """
     factor = np.float32(domain.error / domain.level**0.5)
     constants = {"mean": domain.mean.numpy(), "root": domain.root.numpy(), "axis": np.array([1]), "factor": factor}

@@ -1,4 +1,4 @@
-"""What a model is made of: maps from rows to rows, each of which becomes a graph."""
+"""Parts of a model: maps from rows to rows, each of which becomes a graph."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Part:
 
     Attributes:
         name: of its graph.
-        label: what messages call it.
+        label: its name in messages.
         shape: of one row that goes in.
         function: the map, for torch to trace; of rows (n, *shape), float32.
         affine: the tensors weight and bias, where these are all there is to it.
@@ -98,5 +98,5 @@ def votes(head: NearestNeighboursHead, classes: int) -> Callable[[Tensor], Tenso
 
 
 def copy(component: Any) -> Any:
-    """Return a fitted component of its own, so that what tracing leaves in it is left in no other."""
+    """Return a fitted component of its own, so that traces of tracing stay in it alone."""
     return type(component).from_config(component.config()).load_state_dict(component.state_dict())

@@ -31,7 +31,7 @@ def graph_of(part: Part, opset: int) -> Any:
 def traced(part: Part, opset: int) -> Any:
     """Return the graph of a part.
 
-    What torch cannot trace for any number of rows, such as a loop over blocks of them, is traced for one, and applied
+    A function that torch cannot trace for any number of rows, such as a loop over blocks, is traced for one and applied
     row by row: to the same effect, but slower.
 
     Raises:
@@ -40,7 +40,7 @@ def traced(part: Part, opset: int) -> Any:
     example = torch.randn(3, *part.shape, generator=torch.Generator().manual_seed(0))
     with quiet(), torch.no_grad():
         try:
-            # Done once for real: what is computed when it is first needed must not be part of the graph.
+            # Done once for real: values that are computed on first use must not be part of the graph.
             made = part.function(example)
         except (RuntimeError, ValueError, TypeError) as error:
             raise refused(part, f"does not take items of shape {part.shape}", error) from None
@@ -63,7 +63,7 @@ def refused(part: Part, why: str, error: Exception) -> atlas.AtlasError:
 
 
 def check_rows(part: Part, example: Tensor, made: Tensor) -> None:
-    """Raise `AtlasError` if what becomes of a row depends on the rows beside it."""
+    """Raise `AtlasError` if the result for a row depends on the rows beside it."""
     alone = torch.cat([part.function(row) for row in example.split(1)])
     if not torch.allclose(alone, made, rtol=1e-4, atol=1e-4 * float(made.abs().max())):
         why = "makes something else of a row where others are beside it"
@@ -94,7 +94,7 @@ class Function(nn.Module):
         self.function = function
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return what the function does, float32."""
+        """Return the function's result, float32."""
         with Distances():
             return self.function(x).float()
 
@@ -125,7 +125,7 @@ def distances(x: Tensor, y: Tensor, p: float = 2.0, compute_mode: Any = None) ->
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Let nothing be printed, logged or warned of: what goes wrong is raised."""
+    """Let nothing be printed, logged or warned of: failures are raised."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:

@@ -206,11 +206,11 @@ class Pgvector(atlas.Store):
         return (found and found[0]) or ""
 
     def notes(self, place: str) -> dict[str, str]:
-        """Return what is in the last line of a column's comment."""
+        """Return the content of the last line of a column's comment."""
         return joined(self._comment(self._there(place)))[1]
 
     def note(self, place: str, notes: Mapping[str, str]) -> None:
-        """Write a line of JSON below what a column's comment says."""
+        """Write a line of JSON below the text of a column's comment."""
         source = self._there(place)
         said, _ = joined(self._comment(source))
         line = f"latent_atlas: {json.dumps(dict(notes))}" if notes else ""

@@ -49,7 +49,7 @@ def messages(connection: Any) -> Iterator[memoryview]:
 
 
 def decoded(rows: Iterable[memoryview], dim: int) -> tuple[list[str], np.ndarray, list[str], list[str]]:
-    """Return ids, vectors, marks and labels of rows of a vector and three texts; what is NULL is NaN or ''."""
+    """Return ids, vectors, marks and labels of rows of a vector and three texts; NULL is NaN or ''."""
     ids: list[str] = []
     # Most rows end alike: in the mark of one map, or in none.
     ends: list[bytes] = []

@@ -1,4 +1,4 @@
-"""What is asked of PostgreSQL about a table, and what is written into its comments."""
+"""Queries to PostgreSQL about a table, and notes in its comments."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def split(path: str) -> tuple[str, str]:
 
 
 def joined(comment: str) -> tuple[str, dict[str, str]]:
-    """Return what others wrote in a comment, and the notes in its last line."""
+    """Return others' text in a comment, and the notes in its last line."""
     said, _, last = comment.rpartition("\n")
     try:
         found = json.loads(last.removeprefix(LINE)) if last.startswith(LINE) else None

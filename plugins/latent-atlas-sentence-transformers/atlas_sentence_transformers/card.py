@@ -1,4 +1,4 @@
-"""The model card of an exported model: what it is, before what the library writes."""
+"""The model card of an exported model: its description, before the library's own text."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from atlas.authors import dump_yaml, parse_yaml
 from atlas_sentence_transformers.source import Source
 
 _FRONT = re.compile(r"\A\ufeff?---[ \t]*\n(.*?\n)?---[ \t]*(\n|\Z)", re.DOTALL)
-# What the card of the source's model says of itself that holds for the whole as well. Its figures do not.
+# Fields on the card of the source's model that hold for the whole as well. Its figures do not.
 _KEPT = ("language", "license", "license_name", "license_link")
-_BELOW = "What follows is what sentence-transformers writes: the card of the source's model, if it had one."
+_BELOW = "The rest is written by sentence-transformers: the card of the source's model, if it had one."
 
 
 def write_card(path: Path, alignment: Alignment, source: Source) -> None:
-    """Put what an exported model is before what the library has written of it.
+    """Put the description of an exported model before the library's text.
 
     Args:
         path: the README.md that the library has written, if it has.
@@ -58,7 +58,7 @@ def _body(alignment: Alignment, source: Source) -> str:
 The {kind} `{source.name}` ({pin} `{source.revision}`),
 followed by an affine map from its vectors (`{alignment.source.id}`, {alignment.source.dim} dimensions)
 to those of `{target.id}` ({target.dim} dimensions).
-What it makes can be compared with vectors of `{target.id}`, such as those of an index that was built with it.
+Its vectors can be compared with those of `{target.id}`, such as those of an index that was built with it.
 
 ```python
 from sentence_transformers import SentenceTransformer

@@ -1,4 +1,4 @@
-"""Any model of sentence-transformers as an encoder: which model, what of it is used, and what fixes its vectors."""
+"""Any model of sentence-transformers as an encoder: the model, its part in use, and the identity of its vectors."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class SentenceTransformers(atlas.Encoder):
     revision: str = atlas.option("", help="Branch, tag or commit on the Hub; for a folder, the sha256 of its files")
     task: str | None = atlas.option(None, help="Encode as encode_query() or encode_document()", choices=tuple(PROMPTS))
     prompt_name: str = atlas.option("", help="Name of one of the model's prompts, which is put before each text")
-    prompt: str | None = atlas.option(None, help="What is put before each text, in place of the model's own prompt")
+    prompt: str | None = atlas.option(None, help="Prompt before each text, in place of the model's own")
     truncate_dim: int | None = atlas.option(None, help="Keep this many dimensions, the first; none: those of the model")
     normalize: bool = atlas.option(False, help="Scale vectors to length 1, if the model does not do so itself")
     max_seq_length: int | None = atlas.option(None, help="Tokens that are read of a text; none: as the model has it")
@@ -63,7 +63,7 @@ class SentenceTransformers(atlas.Encoder):
 
     @property
     def dim(self) -> int:
-        """The dimension of the model's vectors, or what is kept of it."""
+        """The dimension of the model's vectors, or the part of it that is kept."""
         model = self.loaded()
         return self.truncate_dim or width(model)
 
@@ -85,12 +85,12 @@ class SentenceTransformers(atlas.Encoder):
         return {**super().config(), "model": name, "revision": revision}
 
     def identity(self) -> dict[str, Any]:
-        """Return what fixes the model, and what the options change of what it does by itself."""
+        """Return the identity of the model, and the options that change its own behaviour."""
         return {**self.source().identity(), **self.changes}
 
     @property
     def changes(self) -> dict[str, Any]:
-        """The options that change what the model makes, as what they come to; all else its revision fixes."""
+        """The options that change the model's vectors, with their effective values; its revision fixes all else."""
         self.loaded()
         return dict(self._changes)
 
@@ -118,7 +118,7 @@ class SentenceTransformers(atlas.Encoder):
         """Return the model of the library, with the options set that are set on it; it is loaded when first needed.
 
         Raises:
-            AtlasError: it cannot be loaded, or does not have what the options ask for.
+            AtlasError: it cannot be loaded, or lacks something that the options need.
         """
         if "_loaded" not in vars(self):
             source = self.source()
@@ -139,7 +139,7 @@ class SentenceTransformers(atlas.Encoder):
             raise self.fail(str(error)) from None
 
     def _changed(self, model: SentenceTransformer, own: str | None) -> dict[str, Any]:
-        """Return the options that change the vectors of a model, as what they come to."""
+        """Return the options that change the vectors of a model, with their effective values."""
         found: dict[str, Any] = {}
         if (prompt := self._prompt(model)) != own_prompt(model):
             found["prompt"] = prompt
@@ -188,7 +188,7 @@ class SentenceTransformers(atlas.Encoder):
 
     def _encode(self, batch: list[str], device: str, size: int = CPU_BATCH) -> Tensor:
         changes = self.changes
-        # What is not in the identity is not passed on.
+        # Options outside the identity are not passed on.
         how: dict[str, Any] = {"task": changes["task"]} if "task" in changes else {}
         how |= {"prompt": changes.get("prompt"), "truncate_dim": changes.get("truncate_dim")}
         how |= {"normalize_embeddings": "normalize" in changes}
@@ -202,13 +202,13 @@ def is_stored(model: str) -> bool:
 
 
 def width(model: SentenceTransformer, cut: bool = True) -> int:
-    """Return the dimension of a model's vectors; without what it cuts off by itself, if not `cut`."""
+    """Return the dimension of a model's vectors; without its own cut, if not `cut`."""
     with model.truncate_embeddings(model.truncate_dim if cut else None):
         return model.get_embedding_dimension() or len(model.encode("a", show_progress_bar=False))
 
 
 def own_prompt(model: SentenceTransformer) -> str:
-    """Return what a model puts before a text if nothing else is asked for."""
+    """Return the prompt that a model puts before a text by default."""
     return model.prompts.get(model.default_prompt_name or "") or ""
 
 

@@ -31,7 +31,7 @@ class SentenceTransformersExporter(atlas.Exporter):
     affine = True
     takes = "alignments from a space of texts"
 
-    # No option 'model', which is what atlas.export() calls the alignment.
+    # No option 'model', the name of the alignment in atlas.export().
     source: str = atlas.option("", help="Model of the source: its name on the Hub, its folder, or a stored space")
     revision: str = atlas.option("", help="Branch, tag or commit of the model, if the source does not say")
     encoder: dict = atlas.option({}, help="Other options of the encoder, if the source does not say")
@@ -91,7 +91,7 @@ def followed(encoder: SentenceTransformers, weight: Tensor, bias: Tensor) -> Sen
     if "task" in changes:
         _choose_route(encoder, model)
     whole, kept = width(model, cut=False), encoder.dim
-    # What is cut off comes before the map, and the library would do it last.
+    # The cut comes before the map, and the library would do it last.
     model.truncate_dim = None
     if "normalize" in changes:
         cut = [_dense(torch.eye(whole, kept))] if kept < whole else []

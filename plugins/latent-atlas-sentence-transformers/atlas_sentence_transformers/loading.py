@@ -1,4 +1,4 @@
-"""Loading a model with the library, after a look at what its files ask for: no code, no pickles, nothing elsewhere."""
+"""Loading a model with the library, after a check of its files: no code, no pickles, nothing elsewhere."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def quietly() -> Iterator[None]:
 def check(folder: Path) -> None:
     """Raise `AtlasError` if the files of a model ask for code to be imported, for pickles, or for another repository.
 
-    The library refuses most of this by itself; what is checked here does not depend on its version.
+    The library refuses most of this by itself; these checks do not depend on its version.
     """
     if (folder / "adapter_config.json").exists():
         raise AtlasError(f"finds an adapter of another model in '{folder}' - merge the two and save the result")
@@ -92,7 +92,7 @@ def check(folder: Path) -> None:
 
 
 def read_json(path: Path, default: Any = None) -> Any:
-    """Return what is in a JSON file; the default where there is none."""
+    """Return the content of a JSON file; the default where there is none."""
     if default is not None and not path.exists():
         return default
     try:

@@ -23,7 +23,7 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 HASH = re.compile(r"[0-9a-f]{64}")
 # A stored space keeps the files of a local model as tensors of their bytes, under these names.
 FILE = "file:"
-# What no vector depends on: neither downloaded nor hashed. Code and pickles are among it, since they are never loaded.
+# Files that no vector depends on: neither downloaded nor hashed. Code and pickles are among them, never loaded.
 _PICKLES = "*.bin *.pt *.pth *.ckpt *.pkl *.pickle *.joblib *.npy *.npz *.py"
 _OTHERS = "*.h5 *.msgpack *.ot *.onnx *.onnx_data *.gguf *.tflite *.mlmodel onnx/* openvino/* coreml/* checkpoint-*/*"
 _BESIDE = "*.pdf *.ipynb *.png *.jpg *.jpeg *.gif *.svg *.webp *.csv *.tsv *.parquet LICENSE* .* */.*"
@@ -38,7 +38,7 @@ class Source:
     Attributes:
         name: owner/name on the Hub, or the name of a local folder.
         revision: the commit of a repository, 40 hexadecimal digits, or the sha256 of a local model's files, 64.
-        place: the local folder; None for a repository, and for what a stored space keeps.
+        place: the local folder; None for a repository, and for a model kept in a stored space.
         files: the files that a stored space keeps, as bytes, by name.
     """
 
@@ -53,16 +53,16 @@ class Source:
         return bool(HASH.fullmatch(self.revision))
 
     def identity(self) -> dict[str, str]:
-        """Return what fixes the model: of a local one the hash alone, wherever it lies and whatever it is called."""
+        """Return the model's identity: of a local one the hash alone, wherever it lies and whatever it is called."""
         return {"revision": self.revision} if self.local else {"model": self.name, "revision": self.revision}
 
     @contextlib.contextmanager
     def folder(self) -> Iterator[Path]:
-        """Yield a folder that holds the model; what is not in the Hub's cache yet is downloaded into it."""
+        """Yield a folder that holds the model; files that are not in the Hub's cache yet are downloaded into it."""
         if self.place:
             yield self.place
         elif self.files:
-            # What was loaded from them may still be mapped when they are removed.
+            # Tensors loaded from them may still be mapped when they are removed.
             with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary:
                 write_files(self.files, Path(temporary))
                 yield Path(temporary)
@@ -170,7 +170,7 @@ def _repository(model: str, revision: str) -> Source:
 
 
 def _cache() -> str | None:
-    """Return where the library keeps what it downloads; None: in the Hub's own cache, which HF_HOME moves."""
+    """Return the library's folder for downloads; None: in the Hub's own cache, which HF_HOME moves."""
     return os.environ.get("SENTENCE_TRANSFORMERS_HOME") or None
 
 
@@ -194,7 +194,7 @@ def hash_of_folder(folder: Path) -> str:
 
 
 def _stamp(path: Path) -> tuple[Path, int, int, int]:
-    """Return a path, and what changes whenever its file does."""
+    """Return a path, and values that change whenever its file does."""
     stat = path.stat()
     return path.resolve(), stat.st_ino, stat.st_size, stat.st_mtime_ns
 

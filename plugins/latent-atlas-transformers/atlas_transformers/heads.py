@@ -1,6 +1,6 @@
 """Classifiers of checkpoints, as the heads of Atlas: a list of layers, and numbers.
 
-Where the classifier lies in a model, and what is done on the way to it, differs between architectures, and is code. So
+The place of the classifier in a model, and the work before it, differ between architectures, and are code. So
 the ways that are known are tried, and the one that gives the very scores of the checkpoint is taken.
 """
 
@@ -47,7 +47,7 @@ TOLERANCES = {"float32": 1e-4, "float16": 0.03, "bfloat16": 0.1}
 
 
 def has_head(architecture: str, takes: str) -> bool:
-    """Whether a checkpoint of this architecture carries a classifier of what an encoder takes."""
+    """Whether a checkpoint of this architecture carries a classifier of an encoder's items."""
     return KINDS[takes][0] in architecture
 
 
@@ -58,10 +58,10 @@ def head_of(
 
     Args:
         checkpoint: of an architecture with a classifier.
-        reader: what makes the vectors that the classifier is to read.
-        examples: batches of what the model reads, on which both are compared.
+        reader: the network whose vectors the classifier is to read.
+        examples: batches of the model's input, on which both are compared.
         takes: "text" or "images".
-        dtype: what the model computes with.
+        dtype: the dtype the model computes in.
 
     Raises:
         UnfitError: it reads other vectors, or is none that the layers of Atlas can express.
@@ -79,12 +79,12 @@ def head_of(
 
 
 def vectors_of(reader: Reader, examples: Sequence[Mapping[str, Tensor]]) -> Tensor:
-    """Return the vectors of batches, each by itself: some classifiers need to be told what padding is."""
+    """Return the vectors of batches, each by itself: some classifiers need the mask of padding."""
     return torch.cat([reader.read(one) for one in examples])
 
 
 def candidates(model: Any) -> Iterator[HeadModel]:
-    """Yield what may be the classifier of a model."""
+    """Yield candidates for the classifier of a model."""
     base, modules = model.base_model_prefix, dict(model.named_modules())
     bases = {
         name for name, child in model.named_children() if name == base or isinstance(child, type(model).__mro__[1])

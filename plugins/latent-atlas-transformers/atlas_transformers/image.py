@@ -34,8 +34,8 @@ class TransformersImage(Transformer):
 
     pooling: str = atlas.option(
         "mean",
-        help="The vector of an image: mean or max over places, the class token (cls), both (cls-mean), what the "
-        "model's own pooler makes, or its projection where a model such as CLIP has one space for texts and images",
+        help="The vector of an image: mean or max over places, the class token (cls), both (cls-mean), the output "
+        "of the model's own pooler, or its projection where a model such as CLIP has one space for texts and images",
         choices=POOLINGS,
     )
 

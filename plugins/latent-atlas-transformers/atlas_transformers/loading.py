@@ -39,7 +39,7 @@ def quietly() -> Iterator[None]:
 
 
 def explained(what: str, make: Callable[[], T]) -> T:
-    """Return what a call of the library returns, or raise `UnfitError` saying in one sentence why it does not."""
+    """Return the result of a call of the library, or raise `UnfitError` with its failure in one sentence."""
     try:
         with quietly():
             return make()
@@ -69,7 +69,7 @@ def network(checkpoint: Checkpoint, mapping: str, dtype: str) -> tuple[Any, set[
 
         settings = checkpoint.config
         config = transformers.CONFIG_MAPPING[settings["model_type"]].from_dict(settings)
-        # What a model remembers for the next token is of no use here.
+        # A model's memory for the next token is of no use here.
         if hasattr(config, "use_cache"):
             config.use_cache = False
         cls = _class_of(getattr(transformers, mapping), config, checkpoint.architecture)
@@ -142,7 +142,7 @@ def check_complete(model: nn.Module, part: nn.Module, missing: set[str], pooler:
 
     Args:
         model: all of it.
-        part: what makes the vectors.
+        part: the part that makes the vectors.
         missing: names of weights in `model`.
         pooler: whether the pooler is used, too.
     """

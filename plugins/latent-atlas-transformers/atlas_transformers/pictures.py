@@ -19,7 +19,7 @@ _MODES = {0: "nearest", 2: "bilinear", 3: "bicubic"}
 
 @dataclass(frozen=True)
 class Picture:
-    """What the image processor of a model does to images.
+    """The image processor of a model.
 
     Attributes:
         size: height and width to resize to; (n, 0) makes the shorter side n and keeps the proportions; None: as it is.
@@ -80,7 +80,7 @@ class Picture:
         if self.crop is None or images.shape[2:] == self.crop:
             return images
         (height, width), (tall, wide) = images.shape[2:], self.crop
-        # What is smaller than the piece to cut gets a black frame, the larger half of it above and on the left.
+        # An image smaller than the piece to cut gets a black frame, the larger half of it above and on the left.
         rows, columns = max(tall - height, 0), max(wide - width, 0)
         padded = F.pad(images, (columns - columns // 2, columns // 2, rows - rows // 2, rows // 2))
         top, left = (padded.shape[2] - tall) // 2, (padded.shape[3] - wide) // 2
@@ -94,7 +94,7 @@ def _nearest(to: int, of: int) -> list[int]:
 
 
 def picture_of(processor: Any) -> Picture:
-    """Return what an image processor of `transformers` does.
+    """Return the work of an image processor of `transformers`.
 
     Raises:
         UnfitError: it does something else than resize, cut and standardise.
@@ -107,12 +107,12 @@ def picture_of(processor: Any) -> Picture:
     except (KeyError, TypeError, ValueError, RuntimeError, IndexError, ZeroDivisionError):
         worst = torch.inf
     if worst > 2.5:
-        raise UnfitError(f"cannot do what the image processor {name} does - give a model with a plainer one")
+        raise UnfitError(f"cannot do the work of the image processor {name} - give a model with a plainer one")
     return made
 
 
 def _read(settings: Mapping[str, Any], name: str) -> Picture:
-    """Return what the settings of an image processor say; `picture_of` checks that it is so."""
+    """Return the picture by the settings of an image processor; `picture_of` checks that it is so."""
     size = _pair(settings["size"]) if settings.get("do_resize") else None
     crop = _pair(settings["crop_size"]) if settings.get("do_center_crop") else None
     if size and not size[1] and settings.get("crop_pct"):
@@ -130,7 +130,7 @@ def _read(settings: Mapping[str, Any], name: str) -> Picture:
 
 
 def _statistics(settings: Mapping[str, Any]) -> tuple[list[float], list[float]]:
-    """Return what is subtracted from each channel, and what it is divided by, in the units of the processor."""
+    """Return the mean and the divisor of each channel, in the units of the processor."""
     mean, std = [0.0] * 3, [1.0] * 3
     if settings.get("do_normalize"):
         mean, std = list(settings["image_mean"]), list(settings["image_std"])

@@ -11,7 +11,7 @@ from atlas_transformers.checkpoint import UnfitError
 
 
 def hidden_states(out: Any, layer: int) -> Tensor:
-    """Return what a layer made: the output of the model for -1, of layer 0, 1... or from the end -2, -3... otherwise.
+    """Return the output of a layer: that of the model for -1, of layer 0, 1... or from the end -2, -3... otherwise.
 
     Raises:
         UnfitError: there is no such layer.
@@ -28,7 +28,7 @@ def hidden_states(out: Any, layer: int) -> Tensor:
 
 
 def pooler_output(out: Any) -> Tensor:
-    """Return what the model's own pooler made, (b, d), or raise `UnfitError` if it has none."""
+    """Return the output of the model's own pooler, (b, d), or raise `UnfitError` if it has none."""
     made = getattr(out, "pooler_output", None)
     if made is None:
         raise UnfitError("finds no pooler in this model - choose another pooling")

@@ -1,4 +1,4 @@
-"""A model, a layer and a pooling as one network, from what the model reads to vectors."""
+"""A model, a layer and a pooling as one network, from the model's input to vectors."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from atlas_transformers.pictures import Picture
 
 
 class Reader(nn.Module):
-    """What reads one layer of a model.
+    """A network that ends in one layer of a model.
 
     Attributes:
         poolings: those that a classifier may read, the likeliest first.
         model: all of the model, or no more of it than is used.
-        part: what reads texts, or images.
+        part: the part for texts, or images.
     """
 
     poolings: ClassVar[tuple[str, ...]] = ()
@@ -30,7 +30,7 @@ class Reader(nn.Module):
         self.layer, self.pooling, self.normalize = layer, pooling, normalize
 
     def outputs(self, features: Mapping[str, Tensor], layers: bool) -> Any:
-        """Return what the model says, with that of all layers if asked for."""
+        """Return the model's output, with that of all layers if asked for."""
         return self.part(**self.readable(features), output_hidden_states=layers, return_dict=True)
 
     def readable(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -42,7 +42,7 @@ class Reader(nn.Module):
         return len(self.outputs(features, True).hidden_states or ())
 
     def read(self, features: Mapping[str, Tensor]) -> Tensor:
-        """Return vectors (b, dim), float32, of what the model takes."""
+        """Return vectors (b, dim), float32, of the model's input."""
         if self.pooling == "projection":
             made = self.projected(features)
         else:
@@ -62,7 +62,7 @@ class Reader(nn.Module):
         return made if isinstance(made, Tensor) else made.pooler_output
 
     def pooled(self, hidden: Tensor, features: Mapping[str, Tensor]) -> Tensor:
-        """Return vectors (b, d) of what a layer made."""
+        """Return vectors (b, d) of a layer's output."""
         raise NotImplementedError
 
 
@@ -77,7 +77,7 @@ class TextReader(Reader):
     masked = True
 
     def readable(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return what the model reads of token numbers, their types and their mask."""
+        """Return the model's input for token numbers, their types and their mask."""
         names = {"attention_mask"} if not self.masked else set()
         # Some tokenizers tell types of tokens that the model does not know.
         names |= {"token_type_ids"} - set(inspect.signature(self.part.forward).parameters)
@@ -107,7 +107,7 @@ class ImageReader(Reader):
         self.special = pools.special_tokens(self.part)
 
     def features(self, sized: Tensor) -> dict[str, Tensor]:
-        """Return what the model reads of images (b, 3, height, width), RGB in [0, 1], already resized and cut."""
+        """Return the model's input for images (b, 3, height, width), RGB in [0, 1], already resized and cut."""
         return {"pixel_values": self.picture.scaled(sized).to(next(self.part.parameters()).dtype)}
 
     def pooled(self, hidden: Tensor, features: Mapping[str, Tensor]) -> Tensor:

@@ -36,7 +36,7 @@ class Source:
         name: of a repository on the Hub, or of a local folder.
         revision: the commit of a repository, 40 hexadecimal digits, or the sha256 of a local model's files, 64.
         known: names of the files that are read, besides those of the weights.
-        place: the local folder; None for a repository, and for what a stored space keeps.
+        place: the local folder; None for a repository, and for a model kept in a stored space.
         kept: the files that a stored space keeps, as bytes, by name.
     """
 
@@ -52,11 +52,11 @@ class Source:
         return bool(HASH.fullmatch(self.revision))
 
     def identity(self) -> dict[str, str]:
-        """Return what fixes the model: of a local one the hash alone, wherever it lies and whatever it is called."""
+        """Return the model's identity: of a local one the hash alone, wherever it lies and whatever it is called."""
         return {"revision": self.revision} if self.local else {"model": self.name, "revision": self.revision}
 
     def checkpoint(self) -> Checkpoint:
-        """Return what the files say; those of a repository are downloaded, if they have not been."""
+        """Return the contents of the files; those of a repository are downloaded, if they have not been."""
         if self.kept:
             raw = {name: data.numpy().tobytes() for name, data in self.kept.items()}
             small = {name: contents(Path(name), data) for name, data in raw.items() if not is_weights(name)}
@@ -127,7 +127,7 @@ def hash_of_folder(folder: Path, known: tuple[str, ...]) -> str:
 
 
 def _stamp(path: Path) -> tuple[Path, int, int, int]:
-    """Return a path, and what changes whenever its file does."""
+    """Return a path, and values that change whenever its file does."""
     stat = path.stat()
     return path, stat.st_ino, stat.st_size, stat.st_mtime_ns
 
@@ -176,7 +176,7 @@ def _tensors(files: Mapping[Path, bytes]) -> dict[str, Tensor]:
 
 
 def _resolved(model: str, revision: str) -> str:
-    """Return the commit that a revision of a repository means; what was resolved once is known offline, too."""
+    """Return the commit of a revision of a repository; one that was resolved once is known offline, too."""
     from huggingface_hub import resolve_revision
     from huggingface_hub.errors import RevisionResolutionError
 

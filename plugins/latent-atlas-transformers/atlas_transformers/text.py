@@ -22,9 +22,9 @@ TOGETHER = 16
 # Tokens in one batch, padding included: more would not compute faster, only need more memory.
 TOKENS = {"cpu": 2**10}
 MORE_TOKENS = 2**16
-# What a tokenizer says where it knows no limit.
+# A tokenizer's length limit where it knows none.
 _NO_LIMIT = 10**6
-# Texts of different lengths, on which a model shows what it does.
+# Texts of different lengths, on which a model is tried.
 _EXAMPLES = ("The quick brown fox jumps over a lazy dog, twice: 3 + 4 = 7.", "Why?")
 
 
@@ -38,8 +38,8 @@ class TransformersText(Transformer):
 
     pooling: str = atlas.option(
         "mean",
-        help="The vector of a text: mean or max over its tokens, its first (cls) or last token, what the model's own "
-        "pooler makes, or its projection where a model such as CLIP has one space for texts and images",
+        help="The vector of a text: mean or max over its tokens, its first (cls) or last token, the output of the "
+        "model's own pooler, or its projection where a model such as CLIP has one space for texts and images",
         choices=POOLINGS,
     )
     max_length: int | None = atlas.option(None, help="Tokens of a text that are read; none: as many as the model can")
@@ -50,7 +50,7 @@ class TransformersText(Transformer):
             raise self.fail(f"needs a max_length of at least 3 tokens, got {self.max_length}")
 
     def identity(self) -> dict[str, Any]:
-        """Return what fixes the model, the layer and the pooling, and what else is not as it is by default."""
+        """Return the model, the layer, the pooling and all options that are not at their defaults."""
         cut = {"max_length": self._limit} if self._limit != self._most else {}
         return {**super().identity(), **cut}
 
@@ -140,7 +140,7 @@ class TransformersText(Transformer):
         return found[0]
 
     def _features(self, tokens: dict[str, list[list[int]]], rows: Sequence[int], device: str) -> dict[str, Tensor]:
-        """Return some of the texts as tensors (b, tokens), padded on the right, with the mask of what is no padding."""
+        """Return some of the texts as tensors (b, tokens), padded on the right, with the mask of real tokens."""
         lengths = torch.tensor([len(tokens["input_ids"][i]) for i in rows])
         # A model that reads no mask has learned from texts that were padded to one length, and counts on it.
         longest = self._limit if not self._reader.masked and self._limit else int(lengths.max())

@@ -1,4 +1,4 @@
-"""What encoding through Atlas costs over calling transformers directly, with batches sorted by length as one would.
+"""The cost of encoding through Atlas over calling transformers directly, with batches sorted by length as one would.
 
     python benchmarks/bench_encoding.py [--n 1000] [--model FOLDER_OR_NAME] [--texts FILE.csv] [--threads 1]
 

@@ -189,7 +189,7 @@ def test_a_processor_that_does_something_else_is_refused():
         shortest_and_longest = checkpoints.processor(size={"shortest_edge": 32, "longest_edge": 40})
     for processor in (lanczos, shortest_and_longest):
         with pytest.raises(
-            UnfitError, match="cannot do what the image processor ViTImageProcessor does - give a model"
+            UnfitError, match="cannot do the work of the image processor ViTImageProcessor - give a model"
         ):
             picture_of(processor)
 
@@ -199,7 +199,7 @@ def test_a_processor_that_does_more_than_its_settings_say_is_refused():
         def normalize(self, image, mean, std, **how):
             return 2 * super().normalize(image, mean, std, **how)
 
-    with quietly(), pytest.raises(UnfitError, match="cannot do what the image processor"):
+    with quietly(), pytest.raises(UnfitError, match="cannot do the work of the image processor"):
         picture_of(Shouting(size={"height": 32, "width": 32}))
 
 
