@@ -149,9 +149,7 @@ def test_precomputed_vectors_need_a_model_and_two_dimensions() -> None:
         AtlasError, match=r"^Option 'model' of encoder 'precomputed' is missing - What made the vectors"
     ):
         create(Encoder, "precomputed")
-    with pytest.raises(
-        AtlasError, match=r"^Encoder 'precomputed' needs the name of the model that made the vectors, got ''$"
-    ):
+    with pytest.raises(AtlasError, match=r"^Encoder 'precomputed' needs the name of the model that made .*, got ''$"):
         create(Encoder, "precomputed", model=" ")
     with pytest.raises(AtlasError, match=r"^Encoder 'precomputed' takes vectors \(n, d\), got shape \(1, 2, 3\)$"):
         create(Encoder, "precomputed", model="m").encode(torch.zeros(1, 2, 3))
