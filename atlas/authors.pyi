@@ -11,6 +11,7 @@ from atlas.components.store import SHADOW as SHADOW
 from atlas.components.store import VECTORS as VECTORS
 from atlas.components.store import Address as Address
 from atlas.components.store import Batch as Batch
+from atlas.errors import in_a_line as in_a_line
 from atlas.hub.cache import Ref as Ref
 from atlas.hub.client import patiently as patiently
 from atlas.items.batches import ImageItems as ImageItems
@@ -29,6 +30,7 @@ from atlas.numerics.arrays import lengths as lengths
 from atlas.numerics.arrays import unit as unit
 from atlas.numerics.moments import Moments as Moments
 from atlas.numerics.moments import row_hashes as row_hashes
+from atlas.progress import note as note
 from atlas.storage.files import explained as explained
 from atlas.storage.tensors import load_tensors as load_tensors
 from atlas.verbs.stitch import Stitched as Stitched

@@ -48,6 +48,12 @@ def _hidden() -> bool | None:
     return not sys.stderr or (any(said) if said else None)
 
 
+def note(text: str) -> None:
+    """Show a few words after the bars that are open, such as what the work has cost so far."""
+    for shown in _open.values():
+        shown.set_postfix_str(text)
+
+
 def clear_bars() -> None:
     """Make room for a line of text; the bars appear again when they next move."""
     for shown in _open.values():

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from atlas.cli.output import put, say
-from atlas.progress import bar
+from atlas.progress import bar, note
 
 
 class Terminal(io.StringIO):
@@ -45,6 +45,14 @@ def test_a_bar_is_shown_on_a_terminal_and_cleared(on_terminal):
     said = terminal.getvalue()
     assert "\rApplying:  50%" in said and "2/4" in said
     assert said.endswith("\r") and not said.rsplit("\r", 2)[1].strip()
+
+
+def test_a_note_stands_beside_the_bar_and_nowhere_else(on_terminal):
+    terminal = on_terminal()
+    note("before")
+    for _ in bar("abcd", 4, "Encoding"):
+        note("12 tokens")
+    assert "12 tokens" in terminal.getvalue() and "before" not in terminal.getvalue()
 
 
 @pytest.mark.parametrize("name", ["HF_HUB_DISABLE_PROGRESS_BARS", "TQDM_DISABLE"])
