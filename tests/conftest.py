@@ -7,7 +7,7 @@ import tempfile
 
 # huggingface_hub reads these once, when it is imported.
 os.environ["HF_HUB_OFFLINE"] = "1"
-os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="atlas-test-")
+os.environ["HF_HOME"] = os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="atlas-test-")
 for _name in ("ATLAS_REGISTRY", "ATLAS_PLUGINS", "ATLAS_DISABLE_PLUGINS", "ATLAS_DEBUG"):
     os.environ.pop(_name, None)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -11,10 +11,8 @@ from atlas.cli import params
 from atlas.cli.output import put, put_json, put_table
 from atlas.errors import AtlasError, unknown
 
-if TYPE_CHECKING:
-    from atlas.components.options import Component
-
-Found = Callable[[], Mapping[str, "type[Component]"]]
+# Descriptions of components by name.
+Found = Callable[[], Mapping[str, dict[str, Any]]]
 
 
 def listing(kind: str, find: Found) -> click.Group:
@@ -25,11 +23,11 @@ def listing(kind: str, find: Found) -> click.Group:
     @click.pass_context
     def group(ctx: click.Context, as_json: bool) -> None:
         if ctx.invoked_subcommand is None:
-            described = describe(find())
+            described = find()
             if as_json:
-                put_json(described)
+                put_json([*described.values()])
             else:
-                rows = [[one["name"], one["summary"], one["plugin"]] for one in described]
+                rows = [[one["name"], one["summary"], one["plugin"]] for one in described.values()]
                 put_table(["name", "what it does", "from"], rows, f"No {kind} is installed")
 
     @group.command("show", help=f"Describe a {kind} and its options.")
@@ -39,7 +37,7 @@ def listing(kind: str, find: Found) -> click.Group:
         found = find()
         if name not in found:
             raise AtlasError(unknown(kind, name, found))
-        [one] = describe({name: found[name]})
+        one = found[name]
         if as_json:
             put_json(one)
         else:
@@ -47,13 +45,6 @@ def listing(kind: str, find: Found) -> click.Group:
             put_options(one["options"])
 
     return group
-
-
-def describe(found: Mapping[str, type[Component]]) -> list[dict[str, Any]]:
-    """Return name, sentence, provider and options of components."""
-    from atlas.plugins.catalogue import describe as described
-
-    return described(found.values())
 
 
 def put_options(options: list[dict[str, Any]]) -> None:
@@ -74,38 +65,65 @@ def put_options(options: list[dict[str, Any]]) -> None:
 
 
 def installed(kind: str) -> Found:
-    """Return a function that finds the components of a kind; of a name that two plugins claim, the first is shown."""
+    """Return a function that describes the components of a kind; of a name that two plugins claim, the first."""
 
-    def find() -> Mapping[str, type[Component]]:
-        from atlas.components.kinds import KINDS
-        from atlas.plugins.catalogue import components
+    def find() -> Mapping[str, dict[str, Any]]:
+        from atlas.plugins.remembered import remembered
 
-        return {name: classes[0] for name, classes in components(KINDS[kind]).items()}
+        return remembered("components", found_components)[kind]
 
     return find
 
 
-def heads() -> Any:
-    """Return the heads by name."""
-    from atlas.models.heads import HEADS
+def found_components() -> tuple[Any, bool]:
+    """Describe the components of every kind, and say whether no plugin has faults, which would have to be told."""
+    from atlas.components.kinds import KINDS
+    from atlas.plugins.catalogue import components, describe, faults
 
-    return HEADS
+    found = {name: [classes[0] for classes in components(kind).values()] for name, kind in KINDS.items()}
+    return {name: by_name(describe(classes)) for name, classes in found.items()}, not faults()
+
+
+def by_name(described: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return descriptions by name."""
+    return {one["name"]: one for one in described}
+
+
+def heads() -> Mapping[str, dict[str, Any]]:
+    """Describe the heads by name."""
+    from atlas.plugins.remembered import remembered
+
+    return remembered("heads", found_heads)
+
+
+def found_heads() -> tuple[Any, bool]:
+    """Describe the heads, which are the same always."""
+    from atlas.models.heads import HEADS
+    from atlas.plugins.catalogue import describe
+
+    return by_name(describe(HEADS.values())), True
 
 
 @click.command("metrics")
 @params.as_json
 def metrics_command(as_json: bool) -> None:
     """List the metrics of `atlas evaluate` and `atlas compare`."""
-    from atlas.metrics import METRICS
+    from atlas.plugins.remembered import remembered
 
     header = ["name", "of", "better", "what_it_measures"]
-    rows = [
-        [one.name, one.takes, "higher" if one.higher_is_better else "lower", one.summary] for one in METRICS.values()
-    ]
+    rows = remembered("metrics", found_metrics)
     if as_json:
         put_json([dict(zip(header, row, strict=True)) for row in rows])
     else:
         put_table([name.replace("_", " ") for name in header], rows)
+
+
+def found_metrics() -> tuple[Any, bool]:
+    """Describe the metrics, which are the same always."""
+    from atlas.metrics import METRICS
+
+    better = {True: "higher", False: "lower"}
+    return [[one.name, one.takes, better[one.higher_is_better], one.summary] for one in METRICS.values()], True
 
 
 encoders_command = listing("encoder", installed("encoder"))

@@ -41,14 +41,21 @@ def plugins_command(ctx: click.Context, as_json: bool) -> None:
 @params.as_json
 def list_plugins(as_json: bool) -> None:
     """List plugins, their components, and their faults."""
-    from atlas.plugins.catalogue import plugins
+    from atlas.plugins.remembered import remembered
 
-    found = plugins()
+    found = remembered("plugins", found_plugins)
     if as_json:
-        put_json([described(plugin) for plugin in found])
+        put_json(found)
     else:
-        rows = [[p.name, p.version, p.distribution, provided(p), state(p)] for p in found]
+        rows = [[one["name"], one["version"], one["distribution"], provided(one), state(one)] for one in found]
         put_table(["name", "version", "distribution", "provides", "problem"], rows, "No plugin is installed")
+
+
+def found_plugins() -> tuple[list[dict[str, Any]], bool]:
+    """Describe the plugins, and say whether none has a fault."""
+    from atlas.plugins.catalogue import faults, plugins
+
+    return [described(plugin) for plugin in plugins()], not faults()
 
 
 def described(plugin: Plugin) -> dict[str, Any]:
@@ -59,20 +66,20 @@ def described(plugin: Plugin) -> dict[str, Any]:
     return {"name": plugin.name, "module": plugin.entry.value, **known, "provides": provides, "seconds": seconds}
 
 
-def provided(plugin: Plugin) -> str:
+def provided(plugin: dict[str, Any]) -> str:
     """Return a plugin's components in a few words: names, or how many if there are more than a few."""
-    total = sum(len(classes) for classes in plugin.classes.values())
+    kinds = {kind.removesuffix("s"): names for kind, names in plugin["provides"].items()}
+    many = sum(map(len, kinds.values())) > 4
     return ", ".join(
-        params.count(len(plugin.names(kind)), kind) if total > 4 else f"{kind} {' and '.join(plugin.names(kind))}"
-        for kind in plugin.classes
+        params.count(len(names), kind) if many else f"{kind} {' and '.join(names)}" for kind, names in kinds.items()
     )
 
 
-def state(plugin: Plugin) -> str:
+def state(plugin: dict[str, Any]) -> str:
     """Return the fault of a plugin; '' if it has none."""
-    if plugin.broken:
-        return f"not loaded: {plugin.broken}"
-    return f"left out: {plugin.disabled}" if plugin.disabled else "; ".join(plugin.notes)
+    if plugin["broken"]:
+        return f"not loaded: {plugin['broken']}"
+    return f"left out: {plugin['disabled']}" if plugin["disabled"] else "; ".join(plugin["notes"])
 
 
 @plugins_command.command("install")

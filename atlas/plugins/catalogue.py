@@ -78,15 +78,20 @@ def _tell_clashes(found: Iterable[Plugin]) -> None:
             ]
 
 
-@functools.cache
-def _report() -> None:
-    """Report on stderr, once, the faults of the installed plugins."""
+def faults() -> list[str]:
+    """Return the faults of the installed plugins, a sentence each."""
     said = [misspelt(plugins())]
     for plugin in plugins():
         if plugin.broken:
             said.append(f"plugin '{plugin.name}' was not loaded: {plugin.broken}")
         said += [f"plugin '{plugin.name}': {note}" for note in plugin.notes]
-    for text in filter(None, said):
+    return [text for text in said if text]
+
+
+@functools.cache
+def _report() -> None:
+    """Report on stderr, once, the faults of the installed plugins."""
+    for text in faults():
         print(f"Warning: {text}", file=sys.stderr)
 
 

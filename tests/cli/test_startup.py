@@ -79,3 +79,10 @@ def test_a_listing_of_components_imports_nothing_of_the_hub():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "numpy" in done.stdout and done.stderr.splitlines()[-1] == "set()"
+
+
+@pytest.mark.parametrize("name", ["aligners", "plugins", "heads", "metrics"])
+def test_a_listing_needs_no_heavy_import_after_the_first(name):
+    code = f"from atlas.plugins import remembered; remembered.MARGIN = -3600\n{command(name)}"
+    modules(code)
+    assert not modules(code) & set(HEAVY)

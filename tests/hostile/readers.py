@@ -22,6 +22,7 @@ from atlas.recipes.locking import read_lock
 from atlas.recipes.reading import read_recipe
 from atlas.recipes.running import Runner
 from atlas.storage import hashes
+from atlas.storage import notes as notes_of
 from atlas.storage.files import sha256_file
 from atlas.storage.header import read_header
 
@@ -102,12 +103,12 @@ def recipe(path: Path) -> None:
 
 def notes(path: Path) -> None:
     """Read what is known of hashes."""
-    hashes.notes, before = lambda: path, hashes.notes
+    before, notes_of.notes_file = notes_of.notes_file, lambda name: path
     try:
-        hashes._noted()
+        notes_of.read_notes("any")
         hashes.known_sha256(path)
     finally:
-        hashes.notes = before
+        notes_of.notes_file = before
 
 
 def changed_card(path: Path, origin: Path) -> None:

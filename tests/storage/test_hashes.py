@@ -15,7 +15,8 @@ from atlas.errors import CardError
 from atlas.storage import hashes
 from atlas.storage.checks import problems
 from atlas.storage.files import sha256_file
-from atlas.storage.hashes import MOST, fresh_sha256, known_sha256, note_sha256, notes
+from atlas.storage.hashes import MOST, NOTES, fresh_sha256, known_sha256, note_sha256
+from atlas.storage.notes import notes_file
 from atlas.verbs.apply import apply
 from atlas.verbs.encode import encode
 from atlas.verbs.fit import fit
@@ -78,7 +79,7 @@ def test_a_link_to_a_file_is_the_file(file):
 def test_a_small_file_is_not_noted(file):
     file.write_bytes(b"x" * 99)
     fresh_sha256(file)
-    assert known_sha256(file) == "" and not notes().exists()
+    assert known_sha256(file) == "" and not notes_file(NOTES).exists()
 
 
 def rewritten(path: Path) -> None:
@@ -133,7 +134,7 @@ def test_a_file_that_changes_while_it_is_hashed_is_not_noted(file, monkeypatch):
 )
 def test_damaged_notes_mean_hashing_again(file, text):
     fresh_sha256(file)
-    notes().write_text(text.replace("PATH", str(file)), encoding="latin-1")
+    notes_file(NOTES).write_text(text.replace("PATH", str(file)), encoding="latin-1")
     assert known_sha256(file) == ""
     assert fresh_sha256(file) == known_sha256(file) == sha256_file(file)
 
@@ -141,8 +142,8 @@ def test_damaged_notes_mean_hashing_again(file, text):
 @pytest.mark.parametrize("mode", [0o666, 0o620])
 def test_notes_that_others_may_write_are_not_trusted(file, mode):
     fresh_sha256(file)
-    assert notes().stat().st_mode & 0o777 == 0o600
-    notes().chmod(mode)
+    assert notes_file(NOTES).stat().st_mode & 0o777 == 0o600
+    notes_file(NOTES).chmod(mode)
     assert known_sha256(file) == ""
 
 
@@ -154,10 +155,10 @@ def test_notes_of_somebody_else_are_not_trusted(file, monkeypatch):
 
 def test_notes_are_bounded_and_the_newest_stay(file):
     note_sha256(file, "0" * 64)
-    [noted] = json.loads(notes().read_text()).values()
-    notes().write_text(json.dumps({f"/{i}": noted for i in range(MOST)}))
+    [noted] = json.loads(notes_file(NOTES).read_text()).values()
+    notes_file(NOTES).write_text(json.dumps({f"/{i}": noted for i in range(MOST)}))
     note_sha256(file, "1" * 64)
-    kept = json.loads(notes().read_text())
+    kept = json.loads(notes_file(NOTES).read_text())
     assert len(kept) == MOST and [*kept][-1] == str(file) and "/0" not in kept
 
 
@@ -180,7 +181,7 @@ def test_what_atlas_wrote_is_loaded_without_being_hashed(tmp_path, pair, monkeyp
 
 def test_what_somebody_else_wrote_is_hashed_when_it_is_first_loaded(tmp_path, pair, monkeypatch):
     pair.source.save_pretrained(tmp_path / "v")
-    notes().unlink()
+    notes_file(NOTES).unlink()
     found = hashed(monkeypatch)
     for _ in range(3):
         load(tmp_path / "v")
