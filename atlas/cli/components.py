@@ -28,7 +28,7 @@ def listing(kind: str, find: Found) -> click.Group:
                 put_json([*described.values()])
             else:
                 rows = [[one["name"], one["summary"], one["plugin"]] for one in described.values()]
-                put_table(["name", "what it does", "from"], rows, f"No {kind} is installed")
+                put_table(["name", "description", "from"], rows, f"No {kind} is installed")
 
     @group.command("show", help=f"Describe a {kind} and its options.")
     @click.argument("name")
@@ -59,7 +59,7 @@ def put_options(options: list[dict[str, Any]]) -> None:
         for opt in options
     ]
     if rows:
-        put_table(["option", "type", "default", "what it does"], [[str(value) for value in row] for row in rows])
+        put_table(["option", "type", "default", "description"], [[str(value) for value in row] for row in rows])
     else:
         put("It has no options.")
 

@@ -40,9 +40,9 @@ def print_tables(results: Any) -> None:
     put_table(["encoder", "head of", *METHODS], rows)
     put("\nOver all pairs:\n")
     means = [[m, percent(results.mean(m)), percent(results.least(m)), text] for m, text in METHODS.items()]
-    put_table(["method", "mean", "lowest", "what it is"], means)
+    put_table(["method", "mean", "lowest", "description"], means)
     put("\nAn atlas of two networks that have each seen some of the digits, scored on all ten:\n")
-    put_table(["accuracy", "what"], [[percent(row["accuracy"]), row["what"]] for row in results.atlas])
+    put_table(["accuracy", "model"], [[percent(row["accuracy"]), row["what"]] for row in results.atlas])
 
 
 def percent(share: float) -> str:

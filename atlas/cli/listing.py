@@ -76,7 +76,7 @@ def list_command(
     if as_json:
         put_json([{**entry.card.to_dict(), "folder": str(entry.folder)} for entry in entries])
     else:
-        header = ["kind", "id", "from", "to", "method", "dim", "n", sort, "of", "what it does"]
+        header = ["kind", "id", "from", "to", "method", "dim", "n", sort, "of", "use"]
         put_table(header, [[*row(entry, sort), uses.get(entry.folder, "")] for entry in entries])
 
 

@@ -196,7 +196,7 @@ def check_plugin(package: str, options: tuple[tuple[str, str], ...], as_json: bo
     if as_json:
         put_json([dataclasses.asdict(one) for one in found])
     else:
-        put_table(["", "what", "promise"], [[verdict(one), one.what, one.broken or one.promise] for one in found])
+        put_table(["", "subject", "promise"], [[verdict(one), one.what, one.broken or one.promise] for one in found])
         for one in found:
             if one.skipped:
                 say(f"Note: {one.what} was not checked: {one.skipped}")

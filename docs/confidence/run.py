@@ -65,7 +65,7 @@ def measured(method: str, source: dict[str, atlas.Vectors], target: dict[str, at
 
 
 def of_set(made: atlas.Alignment, X: atlas.Vectors, Y: atlas.Vectors, told: Tensor, errors: Tensor) -> dict[str, float]:
-    """Return the figures of one set: how far out it lies, what is predicted, what is true, and how the two go along."""
+    """Return the figures of one set: how far out it lies, predicted and true errors, and their correlation."""
     assert made.domain is not None
     return {
         "leverage": float(made.domain.leverage(X.data).mean()),

@@ -1,4 +1,4 @@
-"""The table of docs/confidence.md, from what `run.py` measured."""
+"""The table of docs/confidence.md, from the results of `run.py`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the maps of the shipped zoo keep, told before and measured: every route of up to three of them.
+"""Predicted and measured figures of the maps of the shipped zoo: every route of up to three of them.
 
     python docs/zoo/measure.py VECTORS
 
@@ -19,7 +19,7 @@ sys.path.insert(0, str(ROOT / "registry"))
 
 
 def measure(folder: Path) -> dict[str, Any]:
-    """Return for every route what is told of it and what is measured on held-out questions."""
+    """Return the prediction and the measurement on held-out questions for every route."""
     import text
 
     import atlas
@@ -69,7 +69,7 @@ def correlation(a: list[float], b: list[float]) -> float:
 
 
 def summary() -> str:
-    """Return how well what is told agrees with what is measured, as a Markdown table."""
+    """Return the agreement of predictions and measurements, as a Markdown table."""
     rows = json.loads(RESULTS.read_text(encoding="utf-8"))["rows"]
     lines = [
         "| figure | told by | routes | rank correlation | mean error | largest error |",

@@ -146,7 +146,7 @@ def test_a_precomputed_space_is_its_model_revision_and_dimension() -> None:
 
 def test_precomputed_vectors_need_a_model_and_two_dimensions() -> None:
     with pytest.raises(
-        AtlasError, match=r"^Option 'model' of encoder 'precomputed' is missing - What made the vectors"
+        AtlasError, match=r"^Option 'model' of encoder 'precomputed' is missing - Model that made the vectors"
     ):
         create(Encoder, "precomputed")
     with pytest.raises(AtlasError, match=r"^Encoder 'precomputed' needs the name of the model that made .*, got ''$"):
