@@ -173,7 +173,7 @@ def findings() -> str:
         [
             f"- The advice was right in {right} of {len(rows)} changes.",
             f"- In {len(gains)} of {len(known)} changes with pairs of the index's own kind the new model is the better "
-            f"one. In {len(enough)} of these, re-ordering at most 200 candidates keeps 95 % of what it finds.",
+            f"one. In {len(enough)} of these, re-ordering at most 200 candidates keeps 95 % of its figure.",
             f"- In these {len(gains)}, the converted index beats the old one in {beaten('convert', gains)}, "
             f"and the bridge in {beaten('bridge', gains)}; re-ordering in {beaten('re-order', gains)}.",
             f"- Of {len(strange)} changes with pairs of another domain, maps were advised in "

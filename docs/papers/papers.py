@@ -1,4 +1,4 @@
-"""What the reproductions of the papers share: their command, and parts that are measured once, whose figures are kept.
+"""Shared by the reproductions of the papers: their command, and parts that are measured once, whose figures are kept.
 
 Each paper has a folder with a `run.py`, which measures everything its page tells, and the `results.json` that it wrote.
 Without data it runs small, on the digits that ship with Atlas; `--data` and `--models` name real images and networks.
