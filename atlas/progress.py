@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
 
-# The bars that are open, by the id of each: whoever prints a line clears them first.
+# The bars that are open, by the id of each: printing a line clears them first.
 _open: dict[int, Any] = {}
 
 

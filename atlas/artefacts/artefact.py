@@ -258,7 +258,7 @@ def _told(value: Any) -> Any:
 
 
 def reference(ref: str | Path, revision: str | None = None) -> str | Path:
-    """Return what `from_pretrained` is given: 'owner/name' is on the Hub, unless there is such a folder."""
+    """Return the reference for `from_pretrained`: 'owner/name' is on the Hub, unless there is such a folder."""
     on_hub = not str(ref).startswith(SCHEME) and (revision or _like_a_repository(ref))
     return str(Ref.parse(str(ref), revision)) if on_hub else ref
 

@@ -131,7 +131,7 @@ def _merged(steps: list[Step]) -> list[Step]:
 
 
 def restored(name: str, config: Mapping[str, Any], state: Mapping[str, Tensor], plugin: str = "") -> Aligner:
-    """Return a fitted aligner from what was stored of it.
+    """Return a fitted aligner from its stored state.
 
     A map that is only weight and bias needs no plugin: where the plugin is missing, it is loaded as an affine map.
 
@@ -148,7 +148,7 @@ def restored(name: str, config: Mapping[str, Any], state: Mapping[str, Tensor], 
     try:
         with made_by(Aligner, name, plugin):
             aligner = create(Aligner, name, config).load_state_dict(state)
-            # What it cannot tell of a state that another version made, it cannot map with either.
+            # A state of another version that it cannot describe, it cannot map with either.
             _ = aligner.d_source, aligner.d_target
     except AtlasError:
         if set(state) == {"weight", "bias"}:

@@ -190,7 +190,7 @@ def verify_command(
         put_json([dataclasses.asdict(check) for check in checks])
     else:
         verdicts = {True: "ok", False: "WRONG", None: "-"}
-        put_table(["", "check", "what was found"], [[verdicts[c.ok], c.name, c.said] for c in checks])
+        put_table(["", "check", "finding"], [[verdicts[c.ok], c.name, c.said] for c in checks])
     ctx.exit(1 if any(check.ok is False for check in checks) else 0)
 
 

@@ -55,7 +55,7 @@ def migrate_command() -> None:
 @click.option("--rate", type=click.FloatRange(0), default=0.0, help="Texts embedded in a second, for hours.")
 @click.option("--tokens", type=click.FloatRange(0), default=0.0, help="Tokens of a text, for how many it takes.")
 @click.option(
-    "--plan", metavar="FILE", type=click.Path(path_type=Path), help="Write what is advised as a recipe for 'atlas run'."
+    "--plan", metavar="FILE", type=click.Path(path_type=Path), help="Write the advice as a recipe for 'atlas run'."
 )
 @params.as_json
 @params.registry
@@ -106,7 +106,7 @@ def _line(way: Way) -> list[Any]:
 
 
 def write_plan(found: Advice, path: Path, given: dict[str, Any]) -> None:
-    """Write a recipe of what is advised, or say why there is none."""
+    """Write a recipe of the advice, or say why there is none."""
     from atlas.cards.yaml import dump_yaml
     from atlas.migration.planning import recipe
     from atlas.storage.files import whole_file

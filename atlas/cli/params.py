@@ -109,7 +109,7 @@ def option(decorator: Callable[[F], F]) -> click.Parameter:
 
 
 def read_all(*refs: str, **columns: str) -> list[Vectors]:
-    """Read vectors, with a note if any are bare files, of whose space only the dimension is known, or have no ids."""
+    """Read vectors, with a note if any are bare files, whose spaces are known by dimension alone, or have no ids."""
     from atlas.artefacts.loading import read_vectors
 
     found = [read_vectors(ref, **columns) for ref in refs]

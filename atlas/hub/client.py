@@ -183,7 +183,7 @@ def complaint(error: Exception, what: object, token: str | bool | None = None, l
         return f"'{what}' cannot be stored: {error.strerror} - free some space, or set HF_HOME"  # type: ignore[attr-defined]
     if _pause(error, 0.0) is None:
         return f"'{what}' failed: {clean(error, token)}"
-    advice = lost or " - try again; what was pulled before works with HF_HUB_OFFLINE=1"
+    advice = lost or " - try again; earlier pulls work with HF_HUB_OFFLINE=1"
     return f"'{what}': the connection to {host()} failed ({clean(type(error).__name__)}){advice}"
 
 

@@ -31,8 +31,8 @@ PROMPTS = {"query": ("query",), "document": ("document", "passage", "corpus")}
 class SentenceTransformers(atlas.Encoder):
     """Any text model of sentence-transformers, from the Hub or a folder.
 
-    The space is fixed by the commit of the model, or by the hash of its files, and by the options that change what it
-    makes. Texts that are longer than the model reads are cut, as the library does. No code that comes with a model is
+    The space is fixed by the commit of the model, or by the hash of its files, and by the options that change its
+    vectors. Texts that are longer than the model reads are cut, as the library does. No code that comes with a model is
     run, and no pickle is read.
     """
 

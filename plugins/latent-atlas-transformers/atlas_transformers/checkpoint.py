@@ -1,7 +1,7 @@
 """Checkpoints in the format of `transformers`, as plain data: settings, the files of a tokenizer, and tensors.
 
-Nothing that is read is run: files of known names alone are opened, weights are read from safetensors alone, and what
-settings could make the library fetch or run is taken out before the library sees them.
+Nothing that is read is run: files of known names alone are opened, weights are read from safetensors alone, and
+settings that could make the library fetch or run anything are taken out before the library sees them.
 """
 
 from __future__ import annotations
