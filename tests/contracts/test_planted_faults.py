@@ -82,7 +82,7 @@ FOUND = [
     (stores.CountsAll, "rows_come_once", "must return the rows that it holds, counts 41 rows for 40"),
     (stores.MakesUpWhatIsMissing, "rows_are_fetched", "must fetch the rows of ids, those that are there"),
     (stores.WritesToTheVectors, "shadow_is_apart", "must leave the vectors as they are, marks row"),
-    (stores.NoMarks, "shadow_is_apart", "must hold in the shadow what was put there, marks row '007' with ''"),
+    (stores.NoMarks, "shadow_is_apart", "must hold in the shadow the rows put there, marks row '007' with ''"),
     (stores.KeepsTheFirst, "writing_twice_is_once", "must replace rows that are put again"),
     (stores.NotesInMemory, "notes_are_kept", "must keep notes as they were written"),
     (stores.NotesStay, "switch_is_exact", "must take the notes of a place with it"),

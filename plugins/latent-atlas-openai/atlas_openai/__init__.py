@@ -45,7 +45,7 @@ class OpenAI(atlas.Encoder):
     provider: str = atlas.option("", help="Who serves the model, part of the identity; '': the host of the endpoint")
     revision: str = atlas.option("", help="A name for a state of the model, if it changed under its name")
     dimensions: int | None = atlas.option(None, help="Dimensions to ask for; none: as the model has it")
-    prefix: str = atlas.option("", help="What is put before each text, such as 'query: '")
+    prefix: str = atlas.option("", help="Prompt before each text, such as 'query: '")
     extra: dict = atlas.option({}, help="Further fields of each request, such as {input_type: passage}")
     batch_tokens: int = atlas.option(50_000, help="Tokens in a request at most, as far as they can be told before")
     price: float = atlas.option(0.0, help="Price of a million tokens, to show what the work has cost")
