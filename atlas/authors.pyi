@@ -1,8 +1,10 @@
 """What the author of a plugin may use beside the public names; `docs/authors.md` says what each is for."""
 
 from atlas.artefacts.composed import Composed as Composed
+from atlas.artefacts.sources.vector_files import parquet_columns as parquet_columns
 from atlas.cards.names import sha256_of as sha256_of
 from atlas.cards.names import slug as slug
+from atlas.cards.space import SPACE_KEY as SPACE_KEY
 from atlas.cards.yaml import dump_yaml as dump_yaml
 from atlas.cards.yaml import parse_yaml as parse_yaml
 from atlas.components.choosing import chosen as chosen
@@ -32,5 +34,7 @@ from atlas.numerics.moments import Moments as Moments
 from atlas.numerics.moments import row_hashes as row_hashes
 from atlas.progress import note as note
 from atlas.storage.files import explained as explained
+from atlas.storage.files import whole_file as whole_file
+from atlas.storage.places import exchange as exchange
 from atlas.storage.tensors import load_tensors as load_tensors
 from atlas.verbs.stitch import Stitched as Stitched

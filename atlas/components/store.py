@@ -126,6 +126,8 @@ class Store(Component):
 
     kind = "store"
     name: ClassVar[str] = ""
+    # How many rows are best read and written at a time.
+    rows: ClassVar[int] = 5000
     address = Address()
 
     def __init_subclass__(cls, **about: Any) -> None:
@@ -199,7 +201,9 @@ class Store(Component):
         Raises:
             AtlasError: another run is writing to it.
         """
-        name = hashlib.sha256(str(self.address).encode()).hexdigest()[:16]
+        # One lock, however the path of a folder is spelled.
+        where = self.address.file.resolve() if self.address.file else self.address
+        name = hashlib.sha256(str(where).encode()).hexdigest()[:16]
         path = Path(tempfile.gettempdir()) / f"atlas-store-{name}.lock"
         opened = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
         try:

@@ -163,7 +163,7 @@ class ParquetRows(Pieces):
         """Yield the rows of a row group in order, at most `size` at a time, all or those of an index that rises."""
         start, begin = 0, int(self.ends[piece - 1]) if piece else 0
         for batch in self.table.batches(self.columns, size, [piece]):
-            X = self._matrix(batch, begin + start)
+            X = self.matrix(batch, begin + start)
             if index is not None:
                 first, last = np.searchsorted(index.numpy(), [start, start + len(X)])
                 if first < last:
@@ -188,8 +188,13 @@ class ParquetRows(Pieces):
                     write_all(file, bytes_of(batch))
             return Rows.map(path, 0, TensorInfo(NAMES[self.dtype], (len(self), self.dim)))
 
-    def _matrix(self, batch: Any, first: int) -> Tensor:
-        """Return rows of the file as a matrix, or raise `CardError` naming the row that does not fit."""
+    def matrix(self, batch: Any, first: int) -> Tensor:
+        """Return rows of a batch of the vectors' columns; raise `CardError` where one does not fit.
+
+        Args:
+            batch: of the file.
+            first: the number in the file of its first row.
+        """
         if not is_list(self.table.schema.field(self.columns[0]).type):
             parts = [batch.column(name).to_numpy(zero_copy_only=False) for name in self.columns]
             return torch.from_numpy(np.stack(parts, 1)).to(self.dtype)

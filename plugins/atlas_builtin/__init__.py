@@ -43,3 +43,11 @@ def register_exporters():
     from atlas_builtin import exporters
 
     return exporters.ALL
+
+
+@hookimpl
+def register_stores():
+    """Return the built-in store."""
+    from atlas_builtin import parquet
+
+    return parquet.ALL

@@ -1,8 +1,9 @@
-"""The vectors of a store through an alignment, into the shadow of a store, which is then switched to or dropped."""
+"""The vectors of a store, mapped or as they are, into the shadow of a store, which is then switched to or dropped."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import math
@@ -12,9 +13,11 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 
 from atlas.artefacts.alignment import Alignment
-from atlas.artefacts.sources.stores import ROWS, batches, opened, present, space_of, warn_of_missing
+from atlas.artefacts.sources.stores import batches, opened, present, space_of, warn_of_missing
+from atlas.artefacts.vectors import Vectors
 from atlas.cards.names import sha256_of
 from atlas.cards.space import SPACE_KEY, Space
 from atlas.components.store import SHADOW, VECTORS, Batch, Store
@@ -33,12 +36,14 @@ class Tally:
     Attributes:
         rows: how many there are.
         ids: the sum of the hashes of their ids, modulo 2**64.
+        native: how many are native.
         total: the sum over rows of h(id) * (vector @ r), where h and r are fixed and between -1 and 1.
         size: the same sum of absolute values, which `total` is measured against.
     """
 
     rows: int = 0
     ids: int = 0
+    native: int = 0
     total: float = 0.0
     size: float = 0.0
 
@@ -50,12 +55,13 @@ class Tally:
         terms = (hashes / 2.0**63 - 1) * (batch.vectors @ fixed.astype(np.float32)).astype(np.float64)
         ids = (self.ids + int(hashes.sum(dtype=np.uint64))) % 2**64
         size = self.size + float(np.abs(terms).sum())
-        return Tally(self.rows + len(batch), ids, self.total + float(terms.sum()), size)
+        native = self.native + sum(not mark for mark in batch.marks or [""] * len(batch))
+        return Tally(self.rows + len(batch), ids, native, self.total + float(terms.sum()), size)
 
     def agrees(self, other: Tally) -> bool:
         """Whether both are of the same rows, but for rounding of vectors to half precision."""
         near = math.isclose(self.total, other.total, abs_tol=1e-4 * max(self.size, other.size))
-        return near and (self.rows, self.ids) == (other.rows, other.ids)
+        return near and (self.rows, self.ids, self.native) == (other.rows, other.ids, other.native)
 
     @property
     def digest(self) -> str:
@@ -69,7 +75,7 @@ class State:
 
     Attributes:
         map: id of the alignment.
-        digest: of the alignment.
+        digest: of the work.
         source: where the vectors come from.
         cursor: the place to read on from.
         tally: of the rows that were written.
@@ -87,11 +93,6 @@ class State:
     again: bool = False
     done: bool = False
 
-    @property
-    def mark(self) -> str:
-        """The mark of a row that this map made."""
-        return f"mapped by {self.map} {self.digest[:12]}"
-
     @classmethod
     def of(cls, store: Store, place: str) -> State | None:
         """Return the state that is noted with a place, None if none is."""
@@ -105,6 +106,65 @@ class State:
     def save(self, store: Store, space: Space) -> None:
         """Note the state with the shadow, and the space of its vectors."""
         store.note(SHADOW, {SPACE_KEY: space.to_json(), STATE_KEY: json.dumps(asdict(self))})
+
+
+@dataclass(frozen=True)
+class Work:
+    """The treatment of rows on their way.
+
+    Attributes:
+        alignment: which maps them; None: they stay as they are.
+        natives: vectors of the space that is written, which take the place of those made of the rows of their ids.
+    """
+
+    alignment: Alignment | None
+    natives: Vectors | None = None
+
+    @functools.cached_property
+    def map_digest(self) -> str:
+        """A fingerprint of the map."""
+        one = self.alignment
+        return sha256_of([one.method, one.aligner.config(), hash_of(one.tensors())]) if one else ""
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """A fingerprint of the work."""
+        new = self.natives and [sha256_of(list(self.natives.ids)), hash_of({"vectors": self.natives.data})]
+        return sha256_of([self.map_digest, new]) if new else self.map_digest
+
+    @property
+    def mark(self) -> str:
+        """The mark of a row that the map made."""
+        return f"mapped by {self.alignment.id} {self.map_digest[:12]}" if self.alignment else ""
+
+    @functools.cached_property
+    def _numbers(self) -> dict[str, int]:
+        return {one: row for row, one in enumerate(self.natives.ids)} if self.natives else {}
+
+    def space(self, read: Store) -> Space:
+        """Return the space of the rows that are written, or raise `AtlasError` for rows of another source."""
+        space = space_of(read)
+        if self.alignment:
+            try:
+                self.alignment.check_source(space)
+            except AtlasError as error:
+                raise type(error)(f"Store '{read.address}': {error}") from None
+            space = self.alignment.target
+        if self.natives:
+            space.require(self.natives.space, "What is written is of", "the native vectors")
+        return space
+
+    def made(self, store: Store, batch: Batch) -> Batch:
+        """Return the rows to write for rows that have a vector each."""
+        vectors, marks = batch.vectors, list(batch.marks) or [""] * len(batch)
+        if self.alignment:
+            vectors, marks = _mapped(self.alignment, store, batch), [self.mark] * len(batch)
+        new = [row for row, one in enumerate(batch.ids) if one in self._numbers]
+        if new and self.natives:
+            vectors = vectors.copy()
+            vectors[new] = self.natives.rows.take(torch.tensor([self._numbers[batch.ids[row]] for row in new])).float()
+            marks = ["" if row in {*new} else mark for row, mark in enumerate(marks)]
+        return replace(batch, vectors=vectors, marks=marks)
 
 
 @dataclass(frozen=True)
@@ -132,32 +192,42 @@ class Transfer:
         return self.rows
 
 
-def transfer(alignment: Alignment, source: str, out: str, *, size: int = ROWS, progress: Progress = silent) -> Transfer:
+def transfer(
+    alignment: Alignment | None,
+    source: str,
+    out: str,
+    *,
+    natives: Vectors | None = None,
+    size: int = 0,
+    progress: Progress = silent,
+) -> Transfer:
     """Map the vectors of one store into the shadow of the same or another one, and verify the result.
 
     A run that was cut off is taken up where it was. The vectors in use stay as they are.
 
     Args:
-        alignment: which maps them.
+        alignment: which maps them; None: they are copied.
         source: URL of the store that is read.
         out: URL of the store that is written to; often the same.
-        size: how many rows are mapped at a time.
+        natives: vectors of the new space that some rows get instead, by their ids; these rows are not marked as mapped.
+        size: how many rows are mapped at a time; 0: as many as the store likes.
         progress: shows how far it is.
 
     Raises:
         AtlasError: a store refuses, or another shadow is there, or the rows changed while they were read.
     """
+    work = Work(alignment, natives)
     with _both(source, out) as (read, written), written.hold():
-        _check_source(alignment, read)
-        state = _begun(alignment, read, written)
+        space = work.space(read)
+        state, size = _begun(work, space, read, written), size or written.rows
         total = -(-read.count(VECTORS) // size)
         for found in progress(batches(read, VECTORS, state.cursor, size), total, "Mapping"):
-            state = _put(alignment, read, written, found, state)
-        _check_unchanged(alignment, read, written, state)
-        _verify(alignment, read, written, state)
-        replace(state, done=True).save(written, alignment.target)
+            state = _put(work, space, read, written, found, state)
+        _check_unchanged(space, read, written, state)
+        _verify(work, read, written, state)
+        replace(state, done=True).save(written, space)
         warn_of_missing(read, *state.missing)
-        return Transfer(str(written.address), alignment.target, state.tally.rows, alignment.id, state.tally.digest)
+        return Transfer(str(written.address), space, state.tally.rows, state.map, state.tally.digest)
 
 
 @contextlib.contextmanager
@@ -171,19 +241,11 @@ def _both(source: str, out: str) -> Iterator[tuple[Store, Store]]:
                 yield read, written
 
 
-def _check_source(alignment: Alignment, store: Store) -> None:
-    """Raise `AtlasError` unless a store has vectors that the alignment maps."""
-    space = space_of(store)
-    try:
-        alignment.check_source(space)
-    except AtlasError as error:
-        raise type(error)(f"Store '{store.address}': {error}") from None
-
-
-def _begun(alignment: Alignment, read: Store, written: Store) -> State:
+def _begun(work: Work, space: Space, read: Store, written: Store) -> State:
     """Return where to go on, and make the shadow if there is none."""
-    digest = sha256_of([alignment.method, alignment.aligner.config(), hash_of(alignment.tensors())])
-    new = State(alignment.id, digest, str(read.address))
+    before = None if work.alignment else State.of(read, VECTORS)
+    name = work.alignment.id if work.alignment else before.map if before else ""
+    new = State(name, work.digest, str(read.address))
     if written.dim(SHADOW):
         state = State.of(written, SHADOW)
         if state is None and written.count(SHADOW):
@@ -194,16 +256,16 @@ def _begun(alignment: Alignment, read: Store, written: Store) -> State:
         if state:
             return replace(state, done=False)
     else:
-        written.begin(alignment.target.dim)
-    new.save(written, alignment.target)
+        written.begin(space.dim)
+    new.save(written, space)
     return new
 
 
-def _put(alignment: Alignment, read: Store, written: Store, found: Batch, state: State) -> State:
-    """Map and write some rows, and return the state after them."""
+def _put(work: Work, space: Space, read: Store, written: Store, found: Batch, state: State) -> State:
+    """Make and write some rows, and return the state after them."""
     batch, without = present(read, found)
     marked = next((i for i, mark in enumerate(batch.marks) if mark), None)
-    if marked is not None:
+    if work.alignment and marked is not None:
         was = f"row '{batch.ids[marked]}' is {batch.marks[marked]} already"
         raise read.fail(f"is not native: {was} - map the native vectors, with a map composed of both")
     count, first = state.missing
@@ -212,10 +274,10 @@ def _put(alignment: Alignment, read: Store, written: Store, found: Batch, state:
         there = set(written.fetch(SHADOW, batch.ids).ids)
         batch = batch.take([i for i, one in enumerate(batch.ids) if one not in there])
     if len(batch):
-        made = _mapped(alignment, read, batch)
-        written.put(replace(batch, vectors=made, marks=[state.mark] * len(batch)))
-        state = replace(state, tally=state.tally.add(replace(batch, vectors=written.kept(made))))
-    state.save(written, alignment.target)
+        made = work.made(read, batch)
+        written.put(made)
+        state = replace(state, tally=state.tally.add(replace(made, vectors=written.kept(made.vectors))))
+    state.save(written, space)
     return state
 
 
@@ -228,7 +290,7 @@ def _mapped(alignment: Alignment, store: Store, batch: Batch) -> np.ndarray:
     return made
 
 
-def _check_unchanged(alignment: Alignment, read: Store, written: Store, state: State) -> None:
+def _check_unchanged(space: Space, read: Store, written: Store, state: State) -> None:
     """Raise `AtlasError` if rows have come or gone meanwhile; the next run then maps those that came."""
     now = read.count(VECTORS)
     if now == state.tally.rows:
@@ -236,31 +298,32 @@ def _check_unchanged(alignment: Alignment, read: Store, written: Store, state: S
     changed = f"changed while it was read: {state.tally.rows} rows were mapped, and there are {now} now"
     if now < state.tally.rows:
         raise read.fail(f"{changed} - drop the shadow, and run it again")
-    replace(state, cursor="", missing=(0, ""), again=True).save(written, alignment.target)
+    replace(state, cursor="", missing=(0, ""), again=True).save(written, space)
     raise read.fail(f"{changed} - run it again, which maps those that came")
 
 
-def _verify(alignment: Alignment, read: Store, written: Store, state: State) -> None:
-    """Read the shadow back, and map some of its rows again; raise `AtlasError` if anything is not as it was written."""
+def _verify(work: Work, read: Store, written: Store, state: State) -> None:
+    """Read the shadow back, and make some of its rows again; raise `AtlasError` if anything is otherwise."""
     tally, sample = Tally(), []
     step = max(state.tally.rows // SAMPLE, 1)
-    for batch in batches(written, SHADOW):
+    for batch in batches(written, SHADOW, size=written.rows):
         sample += [one for row, one in enumerate(batch.ids, tally.rows) if row % step == 0]
         tally = tally.add(batch)
-        unlike = next((i for i, mark in enumerate(batch.marks) if mark != state.mark), None)
-        if unlike is not None or len(batch.marks) != len(batch):
-            which = batch.ids[unlike or 0]
-            raise written.fail(f"has a row '{which}' in its shadow that is not {state.mark} - drop the shadow")
+        unlike = next((i for i, mark in enumerate(batch.marks) if mark not in (work.mark, "")), None)
+        if work.alignment and unlike is not None:
+            raise written.fail(
+                f"has a row '{batch.ids[unlike]}' in its shadow that is not {work.mark} - drop the shadow"
+            )
     if not tally.agrees(state.tally):
-        told = f"{tally.rows} rows with digest {tally.digest}"
-        wanted = f"{state.tally.rows} with {state.tally.digest} were written"
+        told = f"{tally.rows} rows ({tally.native} native) with digest {tally.digest}"
+        wanted = f"{state.tally.rows} ({state.tally.native}) with {state.tally.digest} were written"
         raise written.fail(f"holds {told} in its shadow, but {wanted} - drop the shadow, and run it again")
     before, after = read.fetch(VECTORS, sample), written.fetch(SHADOW, sample)
-    due = written.kept(_mapped(alignment, read, before)) if len(before) else before.vectors
+    due = work.made(read, before) if len(before) else before
     where = {one: i for i, one in enumerate(after.ids)}
-    for one, vector in zip(before.ids, due, strict=True):
-        there = after.vectors[where[one]]
-        if not np.allclose(there, vector, rtol=0, atol=1e-3 * max(float(np.abs(vector).max()), 1e-30)):
+    for one, vector, mark in zip(due.ids, written.kept(due.vectors), due.marks or [""] * len(due), strict=True):
+        there, near = after.vectors[where[one]], 1e-3 * max(float(np.abs(vector).max()), 1e-30)
+        if not np.allclose(there, vector, rtol=0, atol=near) or after.marks[where[one]] != mark:
             raise written.fail(f"has another vector in row '{one}' than was mapped - drop the shadow, and run it again")
 
 

@@ -83,14 +83,28 @@ def read_parquet(
         label_column: the column of labels, if it is there and holds texts or whole numbers; '': none.
     """
     with named(path):
-        file = ParquetFile(path)
-        table = tables.arrow_table(file.schema, file.column)
-        columns = table.vector_columns(vector_column, id_column)
-        rows = ParquetRows(file, columns)
-        key = tables.find_column(table.names, id_column, tables.ID, "id")
+        rows, key, carried = parquet_columns(path, vector_column, id_column)
+        file = rows.table
         ids = None if key is None else StoredIds(len(file), functools.partial(_ids, file, key), str(path))
-        found = None if label_column not in table.names else _labels(file, label_column)
-    return rows, ids, found, table.space(columns[0])
+        found = None if label_column not in file.schema.names else _labels(file, label_column)
+    return rows, ids, found, carried
+
+
+def parquet_columns(
+    path: str | Path, vector_column: str | None = None, id_column: str | None = None
+) -> tuple[ParquetRows, str | None, str]:
+    """Return the vectors of a .parquet file, the name of its column of ids or None, and the text of their space or ''.
+
+    Args:
+        path: a path or URL.
+        vector_column: as for `read_parquet`.
+        id_column: as for `read_parquet`.
+    """
+    file = ParquetFile(path)
+    table = tables.arrow_table(file.schema, file.column)
+    columns = table.vector_columns(vector_column, id_column)
+    key = tables.find_column(table.names, id_column, tables.ID, "id")
+    return ParquetRows(file, columns), key, table.space(columns[0])
 
 
 def _ids(table: ParquetFile, column: str) -> Iterator[list[str]]:
