@@ -144,7 +144,7 @@ def test_a_file_that_comes_meanwhile_is_mapped_by_the_next_run(fill, alignment):
         (lambda f: f"parquet://{f}x", "is not there - check the path"),
         (lambda f: f"parquet://{f}/part-0.parquet", "is a file - move it into a folder"),
         (lambda f: f"parquet://{f}?id=", "has more than one row 'a'"),
-        (lambda f: f"parquet://{f}?id=yaer", "did you mean 'year'"),
+        (lambda f: f"parquet://{f}?id=years", "did you mean 'year'"),
         (lambda f: f"parquet://{f}?vector=year", "Column 'year' must hold a list or an array of numbers"),
         (lambda f: f"parquet://elsewhere{f}", "is not on this machine"),
     ],
