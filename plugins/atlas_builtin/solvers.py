@@ -17,6 +17,8 @@ UNEQUAL = 8
 # Each round of the search for a penalty looks at so many, and the next between the neighbours of the best.
 CANDIDATES = 64
 ROUNDS = 6
+# Shares of the degrees of freedom that rows almost alike may take, and how far a penalty without them must differ.
+SHORT, FAR_LARGER = (0.1, 0.2, 0.3, 0.4), 100.0
 # The part of the variance that may be the rounding of vectors: repeats of a row differ by no more.
 REPEATED = 1e-7
 
@@ -138,6 +140,11 @@ def best_penalty(values: Tensor, explained: Tensor, residual: float, spare: int)
 
     Minimises ||Y - Yhat||^2 / (n - tr H)^2, where Yhat = H Y: an estimate of the error on rows that were left out.
 
+    Two rows that are almost alike, noise and all, show no noise in the short direction between them, and where hardly
+    any degree of freedom is spare, a few of these tell by themselves that there is no noise anywhere. Where the
+    directions without the shortest ones call for a far larger penalty, they are believed, unless all rows are fitted
+    exactly with degrees of freedom to spare.
+
     Args:
         values: (r,) eigenvalues of xx that are not zero.
         explained: (r,) the part of ||Y||^2 that least squares explains along each eigenvector.
@@ -147,6 +154,16 @@ def best_penalty(values: Tensor, explained: Tensor, residual: float, spare: int)
     Source: G. H. Golub, M. Heath and G. Wahba, Generalized cross-validation as a method for choosing a good ridge
     parameter, Technometrics 21, 1979.
     """
+    penalty = _least_error(values, explained, residual, spare)
+    if spare and residual <= REPEATED * float(explained.sum()):
+        return penalty
+    fewer = [max(int(share * (len(values) + spare)) - spare, 0) for share in SHORT]
+    others = [_least_error(values[k:], explained[k:], 0.0, 0) for k in fewer if k]
+    return max([penalty, *(other for other in others if other > FAR_LARGER * penalty)])
+
+
+def _least_error(values: Tensor, explained: Tensor, residual: float, spare: int) -> float:
+    """Return the penalty of least generalised cross-validation error over the directions that are given."""
     high = float(values[-1].log())
     low, high = min(high + math.log(ROUNDINGS * torch.finfo(torch.float64).eps), float(values[0].log()) - 7), high + 10
     for _ in range(ROUNDS):

@@ -165,6 +165,19 @@ def test_repeated_rows_fit_as_well_as_the_leave_one_out_ridge_of_distinct_ones(n
         assert unexplained(create("linear").fit(*repeated(X, Y, "all")), *test) < 1.05 * expected
 
 
+@pytest.mark.parametrize("n", [60, 110, 125])
+@pytest.mark.parametrize("share", [0.02, 0.1, 0.3])
+@pytest.mark.parametrize("apart", [1e-3, 0.02, 0.1])
+def test_rows_that_are_almost_alike_fit_about_as_well_as_the_leave_one_out_ridge(n, share, apart):
+    fit, test = noisy(n, d=128, noise=5.0)
+    few = torch.arange(max(1, int(share * n)))
+    X, Y = (torch.cat([t, t[few] + apart * (other[few] - t[few])]) for t, other in zip(fit, test, strict=True))
+    alphas = torch.logspace(-3, 5, 60).numpy()
+    oracle = torch.as_tensor(RidgeCV(alphas).fit(X.numpy(), Y.numpy()).predict(test[0].numpy()))
+    expected = float((oracle - test[1]).square().sum() / (test[1] - test[1].mean(0)).square().sum())
+    assert unexplained(create("linear").fit(X, Y), *test) < 1.1 * expected
+
+
 def test_all_rows_repeated_are_the_same_map():
     (X, Y), _ = noisy(44)
     close(create("linear").fit(X.repeat(3, 1), Y.repeat(3, 1)).transform(X), create("linear").fit(X, Y).transform(X))
