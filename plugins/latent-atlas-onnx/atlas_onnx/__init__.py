@@ -1,4 +1,4 @@
-"""Alignments and stitched models as .onnx files, for any runtime that reads them."""
+"""Alignments and stitched models as .onnx files, for any runtime that reads them; and .onnx files as encoders."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import atlas
+from atlas_onnx.encoders import OnnxArrays, OnnxText
 
 if TYPE_CHECKING:
     from atlas.authors import Stitched
@@ -95,3 +96,9 @@ def about(model: atlas.Alignment | Stitched) -> dict[str, str]:
 def register_exporters():
     """Return the exporters of this plugin."""
     return [Onnx]
+
+
+@atlas.hookimpl
+def register_encoders():
+    """Return the encoders of this plugin."""
+    return [OnnxArrays, OnnxText]
