@@ -118,7 +118,7 @@ class OnnxText(OnnxEncoder):
     )
     normalize: bool = atlas.option(False, help="Scale vectors to length 1")
     max_tokens: int = atlas.option(256, help="Tokens that are read of a text, if it is cut into tokens here")
-    prefix: str = atlas.option("", help="What is put before each text, such as 'query: '")
+    prefix: str = atlas.option("", help="Text put before each text, such as 'query: '")
 
     def __post_init__(self) -> None:
         super().__post_init__()

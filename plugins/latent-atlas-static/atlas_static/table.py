@@ -19,7 +19,7 @@ TABLE, WEIGHTS, MAPPING, TOKENIZER = "vectors", "weights", "mapping", "tokenizer
 
 @dataclass
 class Table:
-    """What makes vectors of texts.
+    """A table and its tokenizer, which make vectors of texts.
 
     Attributes:
         vectors: one row for each token, float32, any weight multiplied in.
