@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from atlas.artefacts.artefact import Artefact, OnCard, finite_tensors
@@ -136,10 +135,9 @@ class Alignment(Artefact):
 
     def check_domain(self, rows: Rows) -> None:
         """Warn if most rows lie outside the domain of the fit, as far as a sample of them can tell."""
-        if self.domain is None or not len(rows) or rows.tensor.shape[1] != self.source.dim:
+        if self.domain is None or not len(rows) or rows.dim != self.source.dim:
             return
-        some = torch.linspace(0, len(rows) - 1, min(len(rows), SAMPLE), dtype=torch.float64).long()
-        share = float(self.domain.outside(rows.take(some)).double().mean())
+        share = float(self.domain.outside(rows.some(SAMPLE)).double().mean())
         if share > MOST:
             warnings.warn(
                 f"{share:.0%} of the vectors lie outside the domain that alignment '{self.id}' was fitted on, where it "

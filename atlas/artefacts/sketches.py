@@ -5,25 +5,45 @@ from __future__ import annotations
 import functools
 import hashlib
 import heapq
+import itertools
 import operator
+from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from atlas.artefacts.vectors import Vectors
 from atlas.cards.sketch import BYTES, MOST, Sketch
+from atlas.storage.item_ids import packed
+from atlas.storage.rows import Lazy, Noted
 
 
 def sketch_of(*views: Vectors) -> str:
     """Return the sketch of the items of vectors, as a card holds it."""
-    return functools.reduce(operator.or_, map(_sketch, views)).text()
+    return functools.reduce(operator.or_, (Sketching(view).sketch() for view in views)).text()
 
 
-def _sketch(view: Vectors) -> Sketch:
-    items = item_hashes(view)
-    # Items alone are hashed, and the vectors of those few that are kept.
-    first = heapq.nsmallest(MOST + 1, range(len(items)), key=items.__getitem__)
-    rows = row_hashes(view.take(torch.tensor(first, dtype=torch.int64)))
-    return Sketch.of((items[i], row) for i, row in zip(first, rows, strict=True))
+class Sketching:
+    """A sketch that is made while vectors are read for something else.
+
+    Attributes:
+        view: the vectors, to be read in place of those given.
+    """
+
+    def __init__(self, view: Vectors) -> None:
+        # Items alone are hashed, and the vectors of those few that are kept.
+        first = heapq.nsmallest(MOST + 1, zip(item_hashes(view), itertools.count()))
+        self._chosen = sorted(first, key=operator.itemgetter(1))
+        index = torch.tensor([row for _, row in self._chosen], dtype=torch.int64)
+        self._rows = Noted(view.rows, index)
+        # Those that are in memory, or mapped to it, are read where they are.
+        self.view = replace(view, rows=self._rows) if isinstance(view.rows, Lazy) else view
+
+    def sketch(self) -> Sketch:
+        """Return the sketch."""
+        hashes = _hashes(self._rows.noted)
+        return Sketch.of((item, row) for (item, _), row in zip(self._chosen, hashes, strict=True))
 
 
 def count_fitted(fitted_on: str, *views: Vectors) -> int | None:
@@ -42,18 +62,23 @@ def fitted_rows(fitted_on: str, view: Vectors) -> list[bool]:
     return [known or row in rows for known, row in hashed]
 
 
-def item_hashes(view: Vectors) -> list[int]:
-    """Return a hash of each item: of its id and the data set.
+def item_hashes(view: Vectors) -> Iterator[int]:
+    """Yield a hash of each item: of its id and the data set.
 
     Ids of no data set may be row numbers, which others have, too: the first vector tells which rows they are of.
     """
-    name = view.dataset or str(row_hashes(view.take(torch.arange(min(1, len(view)))))[:1])
-    return [_hash(f"{name}\0{item}".encode(errors="surrogatepass")) for item in view.ids]
+    name = view.dataset or str(_hashes(view.rows.some(1)))
+    begin = f"{name}\0".encode(errors="surrogatepass")
+    return (_hash(begin + raw) for texts in packed(view.ids) for raw in texts.raw())
 
 
-def row_hashes(view: Vectors) -> list[int]:
-    """Return a hash of each vector, the same whether it is kept in half, single or double precision."""
-    return [_hash(row.tobytes()) for batch in view.rows.batches() for row in batch.float().numpy().astype("<f4")]
+def row_hashes(view: Vectors) -> Iterator[int]:
+    """Yield a hash of each vector, the same whether it is kept in half, single or double precision."""
+    return itertools.chain.from_iterable(map(_hashes, view.rows.batches()))
+
+
+def _hashes(rows: Tensor) -> list[int]:
+    return [_hash(row.tobytes()) for row in rows.float().numpy().astype("<f4")]
 
 
 def _hash(data: bytes) -> int:

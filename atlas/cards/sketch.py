@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from atlas.errors import CardError
@@ -40,25 +40,29 @@ class Sketch:
         """Whether all items are in it."""
         return self.limit == END
 
-    def has(self, items: Sequence[int]) -> list[bool]:
+    def has(self, items: Iterable[int]) -> list[bool]:
         """Return for each hash of an item whether it is in the sketch."""
         known = {item for item, _ in self.pairs}
         return [item in known for item in items]
 
-    def count(self, items: Sequence[int], rows: Sequence[int]) -> int:
+    def count(self, items: Iterable[int], rows: Iterable[int]) -> int:
         """Return how many of some items were fitted on: counted where the sketch is exact, else estimated.
 
         Args:
             items: a hash for each item.
             rows: the hash of a vector for each item, which is known also under another id.
         """
-        comparable = sum(item < self.limit for item in items)
-        by_item = len(items) * sum(self.has(items)) / max(1, comparable)
-        known = {row for _, row in self.pairs}
-        hits = sum(row in known for row in rows)
+        known = {item for item, _ in self.pairs}, {row for _, row in self.pairs}
+        n = comparable = common = 0
+        for item in items:
+            n += 1
+            comparable += item < self.limit
+            common += item in known[0]
+        by_item = n * common / max(1, comparable)
+        hits = sum(row in known[1] for row in rows)
         # Data sets repeat themselves: of a sample, one or two equal vectors are taken for that.
         by_row = hits * END / max(1, self.limit) if self.exact or hits > 2 else 0
-        return min(len(items), round(max(by_item, by_row)))
+        return min(n, round(max(by_item, by_row)))
 
     def text(self) -> str:
         """Return the sketch as a card holds it."""

@@ -24,7 +24,8 @@ from atlas.items.tables import Table, find_column, lines_of, read_csv, read_json
 from atlas.storage.files import as_path, refuse_device
 from atlas.storage.header import read_header, size_of
 from atlas.storage.item_ids import unpack_ids
-from atlas.storage.rows import Rows, open_npy
+from atlas.storage.rows import Rows
+from atlas.storage.tensors import open_npy
 
 __all__ = ["Items", "as_items", "read_items"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from typing import Any, Protocol
 
 import torch
@@ -43,17 +44,18 @@ class RowByRow:
 
     def __init__(self, measure: Measure) -> None:
         self.measure = measure
-        self.kept: list[Tensor] = []
+        # Not small tensors, which would lie among the batches and keep the system from getting their memory back.
+        self.kept = array("d")
 
     def add(self, X: Any, Y: Any) -> None:
         """Add a batch."""
         values = self.measure.per_row(X, Y)
         assert values is not None
-        self.kept.append(values)
+        self.kept.frombytes(values.double().numpy().tobytes())
 
     def figure(self) -> tuple[float, Tensor | None]:
         """Return the mean, and the values."""
-        values = torch.cat(self.kept)
+        values = torch.frombuffer(self.kept, dtype=torch.float64)
         return float(values.mean()), values
 
 

@@ -6,6 +6,7 @@ import functools
 import itertools
 import operator
 import re
+import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,8 @@ from torch import Tensor
 from atlas.cards.names import sha256_of
 from atlas.errors import AtlasError, CardError
 
+# Of the numbers that ids are hashed by.
+_SEED = secrets.randbits(128)
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")
 
 
@@ -48,10 +51,92 @@ class SomeRows(list[str]):
     """The ids of some of the rows that have none of their own: numbers that mean nothing beside ids that were given."""
 
 
+class Texts(Sequence[str]):
+    """Texts as they lie in files: one after another as UTF-8, and where each ends."""
+
+    def __init__(self, ends: np.ndarray, text: np.ndarray) -> None:
+        """Take texts.
+
+        Args:
+            ends: (n + 1,) int64, where the first begins, and where each ends.
+            text: the bytes of all.
+        """
+        self.ends, self.text = ends, text
+
+    @classmethod
+    def of(cls, texts: Sequence[str]) -> Texts:
+        """Pack texts."""
+        lengths, whole = map(len, texts), "".join(texts)
+        if whole.isascii():
+            raw = whole.encode()
+        else:
+            encoded = [text.encode("utf-8", "surrogatepass") for text in texts]
+            lengths, raw = map(len, encoded), b"".join(encoded)
+        ends = np.zeros(len(texts) + 1, np.int64)
+        np.cumsum(np.fromiter(lengths, np.int64, len(texts)), out=ends[1:])
+        return cls(ends, np.frombuffer(raw, np.uint8))
+
+    def __len__(self) -> int:
+        return len(self.ends) - 1
+
+    def __iter__(self) -> Iterator[str]:
+        return (raw.decode("utf-8", "surrogatepass") for raw in self.raw())
+
+    def __getitem__(self, index):  # type: ignore[no-untyped-def]
+        if isinstance(index, slice):
+            return [self[i] for i in range(len(self))[index]]
+        return self.text[self.ends[index] : self.ends[index + 1]].tobytes().decode("utf-8", "surrogatepass")
+
+    def raw(self) -> Iterator[bytes]:
+        """Yield the bytes of each."""
+        first, last = self.ends[[0, -1]]
+        whole = self.text[first:last].tobytes()
+        return (whole[a:b] for a, b in itertools.pairwise((self.ends - first).tolist()))
+
+    def hashes(self) -> np.ndarray:
+        """Return two hashes of each, (n, 2) int64, the same within one process.
+
+        Sums of bytes times random numbers, by the place in the text: that two texts share both hashes is as likely as
+        that two random numbers of 114 bits are equal, and nobody can make such texts who does not know the numbers.
+        """
+        first, last = self.ends[[0, -1]]
+        ends = self.ends - first
+        place = np.arange(last - first) - np.repeat(ends[:-1], np.diff(ends))
+        values = self.text[first:last].astype(np.uint64) + np.uint64(1)
+        found = np.empty((len(self), 2), np.uint64)
+        sums = np.zeros(len(values) + 1, np.uint64)
+        for i, factors in enumerate(_factors(int(place.max(initial=0)).bit_length())):
+            np.cumsum(values * factors[place], out=sums[1:])
+            found[:, i] = sums[ends[1:]] - sums[ends[:-1]]
+        return found.view(np.int64)
+
+
+@functools.lru_cache(maxsize=1)
+def _factors(bits: int) -> np.ndarray:
+    """Return random numbers for 2 ** bits places, (2, 2 ** bits), others in each process."""
+    return np.random.default_rng(_SEED).integers(0, 2**64 - 1, (2**bits, 2), np.uint64, endpoint=True).T.copy()
+
+
+def packed(ids: Sequence[str], size: int = 8192) -> Iterator[Texts]:
+    """Yield ids as packed texts, at most some thousands at a time."""
+    lists = ids.lists() if isinstance(ids, StoredIds) else (ids[i : i + size] for i in range(0, len(ids), size))
+    return (some if isinstance(some, Texts) else Texts.of(some) for some in lists)
+
+
+def hashed(ids: Sequence[str]) -> np.ndarray:
+    """Return two hashes of each id, (n, 2) int64, the same within one process."""
+    found = np.empty((len(ids), 2), np.int64)
+    done = 0
+    for some in packed(ids):
+        found[done : done + len(some)] = some.hashes()
+        done += len(some)
+    return found
+
+
 class StoredIds(Sequence[str]):
     """Ids that lie in files: read in lists of some thousands, and kept as packed text once one is asked for by its row.
 
-    They are known to be distinct once they have been kept.
+    They are known to be distinct once they have been kept, or matched with others.
     """
 
     def __init__(self, n: int, lists: Callable[[], Iterable[Sequence[str]]], what: str) -> None:
@@ -71,10 +156,7 @@ class StoredIds(Sequence[str]):
         return itertools.chain.from_iterable(self.lists())
 
     def __getitem__(self, index):  # type: ignore[no-untyped-def]
-        ends, text = self._packed
-        picked = range(self.n)[index]
-        found = [text[ends[i] : ends[i + 1]].decode() for i in ([picked] if isinstance(picked, int) else picked)]
-        return found if isinstance(index, slice) else found[0]
+        return self._packed[index]
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and len(other) == self.n and all(map(operator.eq, iter(self), iter(other)))
@@ -88,28 +170,23 @@ class StoredIds(Sequence[str]):
         """Return those of some rows."""
         return StoredIds(len(index), functools.partial(_picked, self, index), self.what)
 
-    @functools.cached_property
-    def _packed(self) -> tuple[np.ndarray, bytes]:
-        """Where each begins, and where the last ends, in the text of all."""
-        hashes = hashed(self)
-        hashes.sort()
+    def check_distinct(self, hashes: np.ndarray) -> None:
+        """Raise `AtlasError` if any occurs twice, by hashes of which each is other than the last in its order."""
         if bool((hashes[1:] == hashes[:-1]).any()):
             check_ids(list(self), self.n, self.what)
-        lengths, texts = [np.zeros(1, dtype=np.int64)], []
-        for some in self.lists():
-            encoded = [item.encode("utf-8", "surrogatepass") for item in some]
-            lengths.append(np.fromiter(map(len, encoded), np.int64, len(encoded)))
-            texts.append(b"".join(encoded))
-        return np.cumsum(np.concatenate(lengths)), b"".join(texts)
+
+    @functools.cached_property
+    def _packed(self) -> Texts:
+        hashes = hashed(self)[:, 0]
+        hashes.sort()
+        self.check_distinct(hashes)
+        some = list(packed(self))
+        lengths = np.concatenate([np.zeros(1, np.int64), *(np.diff(texts.ends) for texts in some)])
+        return Texts(np.cumsum(lengths), np.concatenate([t.text[t.ends[0] : t.ends[-1]] for t in some]))
 
 
-def _picked(ids: StoredIds, index: Tensor) -> Iterator[list[str]]:
+def _picked(ids: StoredIds, index: Tensor) -> Iterator[Sequence[str]]:
     return ([ids[i] for i in some.tolist()] for some in index.split(65536))
-
-
-def hashed(ids: Sequence[str]) -> np.ndarray:
-    """Return a hash of each id, (n,) int64, the same within one process."""
-    return np.fromiter(map(hash, ids), np.int64, len(ids))
 
 
 def check_ids(ids: Sequence[str], n: int, what: str) -> Sequence[str]:
@@ -132,28 +209,34 @@ def hash_ids(ids: Sequence[str]) -> str:
 
 
 def match(left: Sequence[str], right: Sequence[str]) -> tuple[Tensor, Tensor] | None:
-    """Return the rows of the ids that both have, in the order of the left; None if both are the same, row by row."""
-    if left == right:
+    """Return the rows of the ids that both have, in the order of the left; None if both are the same, row by row.
+
+    By their hashes, in 50 bytes a row, however long the ids are.
+    """
+    if not (isinstance(left, StoredIds) or isinstance(right, StoredIds)) and left == right:
         return None
-    if isinstance(left, StoredIds) or isinstance(right, StoredIds):
-        found = _match_hashes(left, right)
-        # Of a 64-bit hash, two ids share one about once in a million sets of ten million.
-        if all(left[i] == right[j] for i, j in zip(found[0].tolist(), found[1].tolist(), strict=True)):
-            return found
-    where = {item: row for row, item in enumerate(right)}
-    pairs = [(row, where[item]) for row, item in enumerate(left) if item in where]
-    index = torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2)
-    return index[:, 0].contiguous(), index[:, 1].contiguous()
+    a, b = hashed(left), hashed(right)
+    if np.array_equal(a, b):
+        return None
+    if not len(b):
+        return torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int64)
+    (order_a, sorted_a), (order_b, sorted_b) = _ordered(left, a[:, 0]), _ordered(right, b[:, 0])
+    at = np.minimum(np.searchsorted(sorted_b, sorted_a), len(b) - 1)
+    same = np.flatnonzero(sorted_b[at] == sorted_a)
+    partner = np.full(len(a), -1)
+    partner[order_a[same]] = order_b[at[same]]
+    rows = np.flatnonzero(partner >= 0)
+    rows = rows[a[rows, 1] == b[partner[rows], 1]]
+    return torch.from_numpy(rows), torch.from_numpy(partner[rows])
 
 
-def _match_hashes(left: Sequence[str], right: Sequence[str]) -> tuple[Tensor, Tensor]:
-    """Return `match`'s result for ids whose hashes are distinct, in 50 bytes a row, however long the ids are."""
-    wanted, hashes = hashed(left), hashed(right)
-    order = np.argsort(hashes, kind="stable")
+def _ordered(ids: Sequence[str], hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the order of hashes, and the hashes in it; ids that nobody has looked at yet must be distinct."""
+    order = np.argsort(hashes)
     hashes = hashes[order]
-    at = np.minimum(np.searchsorted(hashes, wanted), len(hashes) - 1)
-    rows = np.flatnonzero(hashes[at] == wanted)
-    return torch.from_numpy(rows), torch.from_numpy(order[at[rows]])
+    if isinstance(ids, StoredIds):
+        ids.check_distinct(hashes)
+    return order, hashes
 
 
 def pack_ids(ids: Sequence[str]) -> dict[str, Tensor]:

@@ -25,6 +25,8 @@ from atlas.storage.tensors import NAMES, bytes_of
 MOST, TIMES = 2**28, 100
 # Rows of other columns that are read at a time: nobody knows how large they are.
 FEW = 1024
+# Bytes of vectors that are read at a time.
+READ = 2**19
 _LISTS = ("list", "large_list", "fixed_size_list", "list_view", "large_list_view")
 
 
@@ -162,6 +164,8 @@ class ParquetRows(Pieces):
     def read(self, piece: int, size: int, index: Tensor | None = None) -> Iterator[Tensor]:
         """Yield the rows of a row group in order, at most `size` at a time, all or those of an index that rises."""
         start, begin = 0, int(self.ends[piece - 1]) if piece else 0
+        # What is read at once is small enough for its memory to be used again for the next.
+        size = min(size, max(256, READ // (self.dim * self.dtype.itemsize)))
         for batch in self.table.batches(self.columns, size, [piece]):
             X = self.matrix(batch, begin + start)
             if index is not None:

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 
 from atlas.cards.kinds import TensorInfo
-from atlas.errors import AtlasError, CardError, NotFoundError, first_line
+from atlas.errors import AtlasError, CardError
 from atlas.numerics.arrays import tensor_of
 from atlas.storage.files import explained
 from atlas.storage.header import size_of
-from atlas.storage.tensors import DTYPES
+from atlas.storage.tensors import DTYPES, open_npy
 
 BATCH_BYTES = 32 * 2**20
 
@@ -86,6 +86,10 @@ class Rows:
     def take(self, index: Tensor | slice) -> Tensor:
         """Return some rows; a slice is not copied."""
         return self.tensor[index]
+
+    def some(self, n: int) -> Tensor:
+        """Return at most n rows from all over the matrix, as a sample for which little else is read."""
+        return self.take(_spread(len(self), n))
 
     def batches(self, size: int | None = None, index: Tensor | None = None) -> Iterator[Tensor]:
         """Yield batches of rows, all in order or those of an index."""
@@ -174,9 +178,57 @@ class Picked(Lazy):
         """Yield batches of rows, all in order or those of an index."""
         return self.rows.batches(size, self.index if index is None else self.index[index])
 
+    def some(self, n: int) -> Tensor:
+        """Return at most n rows from all over the matrix."""
+        return self.rows.take(self.index[_spread(len(self), n)].sort().values)
+
     def place(self, row: int) -> str:
         """Return how a person finds a row."""
         return self.rows.place(int(self.index[row]))
+
+
+class Noted(Lazy):
+    """Other rows, some of which are noted when all are read, so that nobody reads them again for these.
+
+    Attributes:
+        noted: the rows of an index that rises, once all have been read.
+    """
+
+    def __init__(self, rows: Rows, index: Tensor) -> None:
+        self.rows, self.index, self.file = rows, index, rows.file
+        self.dim, self.dtype = rows.dim, rows.dtype
+        self._noted: Tensor | None = None
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.rows)
+
+    def batches(self, size: int | None = None, index: Tensor | None = None) -> Iterator[Tensor]:
+        """Yield batches of rows, all in order or those of an index."""
+        if index is not None:
+            yield from self.rows.batches(size, index)
+            return
+        # One piece of memory: small ones, between batches, would keep the system from getting those back.
+        noted, done = torch.empty(len(self.index), self.dim, dtype=self.dtype), 0
+        for batch in self.rows.batches(size):
+            first, last = np.searchsorted(self.index.numpy(), [done, done + len(batch)])
+            noted[first:last] = batch[self.index[first:last] - done]
+            done += len(batch)
+            yield batch
+        self._noted = noted
+
+    def some(self, n: int) -> Tensor:
+        """Return at most n rows from all over the matrix."""
+        return self.rows.some(n)
+
+    @property
+    def noted(self) -> Tensor:
+        """The rows of the index, read now if not all have been read."""
+        return self.rows.take(self.index) if self._noted is None else self._noted
+
+    def place(self, row: int) -> str:
+        """Return how a person finds a row."""
+        return self.rows.place(row)
 
 
 class Pieces(Lazy):
@@ -198,13 +250,17 @@ class Pieces(Lazy):
         """Yield the rows of a piece in order, at most `size` at a time, all or those of an index that rises."""
         raise NotImplementedError
 
+    def chunks(self, size: int, index: Tensor | None = None) -> Iterator[Tensor]:
+        """Yield rows as they are read, at most `size` at a time, all in order or those of an index that rises."""
+        if index is None:
+            return (chunk for i in range(len(self.ends)) for chunk in self.read(i, size))
+        return self._picked(index, size)
+
     def batches(self, size: int | None = None, index: Tensor | None = None) -> Iterator[Tensor]:
         """Yield batches of rows, all in order or those of an index; only one that rises is read without detours."""
         size = size or self.batch_rows()
-        if index is None:
-            return regrouped((c for i in range(len(self.ends)) for c in self.read(i, size)), size)
-        if bool((index[1:] >= index[:-1]).all()):
-            return regrouped(self._picked(index, size), size)
+        if index is None or bool((index[1:] >= index[:-1]).all()):
+            return regrouped(self.chunks(size, index), size)
         anywhere = self.at_random()
         return (anywhere.take(index[start : start + size]) for start in range(0, len(index), size))
 
@@ -214,6 +270,12 @@ class Pieces(Lazy):
         for i, (first, last) in enumerate(itertools.pairwise(bounds.tolist())):
             if first < last:
                 yield from self.read(i, size, index[first:last] - int(begins[i]))
+
+    def some(self, n: int) -> Tensor:
+        """Return at most n rows: the first of some pieces, from all over them."""
+        full = np.flatnonzero(np.diff(self.ends, prepend=0))
+        pieces = full[_spread(len(full), min(n, 8)).numpy()].tolist()
+        return torch.cat([next(self.read(i, -(-n // len(pieces)))) for i in pieces])[:n]
 
 
 class Parts(Pieces):
@@ -238,7 +300,9 @@ class Parts(Pieces):
 
     def read(self, piece: int, size: int, index: Tensor | None = None) -> Iterator[Tensor]:
         """Yield the rows of a part in order, at most `size` at a time, all or those of an index that rises."""
-        return (batch.to(self.dtype) for batch in self.parts[piece].batches(size, index))
+        part = self.parts[piece]
+        chunks = part.chunks(size, index) if isinstance(part, Pieces) else part.batches(size, index)
+        return (chunk.to(self.dtype) for chunk in chunks)
 
     def at_random(self) -> Rows:
         """Return the same rows where any can be read at any time."""
@@ -265,20 +329,39 @@ class Scattered(Parts):
         return found
 
 
+def _spread(length: int, n: int) -> Tensor:
+    """Return at most n numbers from 0 to below a length, as far apart as can be."""
+    return torch.linspace(0, length - 1, min(length, n), dtype=torch.float64).long()
+
+
 def regrouped(chunks: Iterable[Tensor], size: int) -> Iterator[Tensor]:
     """Yield rows that come in chunks of any length in batches of `size`, the last one shorter."""
-    held: list[Tensor] = []
-    n = 0
+    held, n = torch.empty(0), 0
     for chunk in chunks:
-        while n + len(chunk) >= size:
-            held.append(chunk[: size - n])
-            yield held[0] if len(held) == 1 else torch.cat(held)
-            chunk, held, n = chunk[size - n :], [], 0
-        if len(chunk):
-            held.append(chunk)
-            n += len(chunk)
-    if held:
-        yield held[0] if len(held) == 1 else torch.cat(held)
+        while len(chunk):
+            some = chunk[: size - n]
+            chunk = chunk[size - n :]
+            if not n and len(some) == size:
+                yield some
+                continue
+            # Copied at once, so that the memory of a chunk serves for the next.
+            held = held if n else _room(size, some)
+            held[n : n + len(some)] = some
+            n += len(some)
+            if n == size:
+                yield held
+                n = 0
+    if n:
+        yield held[:n]
+
+
+def _room(n: int, like: Tensor) -> Tensor:
+    """Return room for n rows (n, d) like others, which the system gets back at once when it is not used any more.
+
+    An allocator keeps what it has once given out, in pieces too small for the next batch.
+    """
+    width = like.shape[1]
+    return torch.frombuffer(mmap.mmap(-1, n * width * like.itemsize), dtype=like.dtype).reshape(n, width)
 
 
 def mapped_again(path: Path, start: int, info: TensorInfo, state: tuple[int, int]) -> Rows:
@@ -288,24 +371,6 @@ def mapped_again(path: Path, start: int, info: TensorInfo, state: tuple[int, int
     if (now.st_size, now.st_mtime_ns) != state:
         raise CardError(f"{path}: the file has changed since these vectors were pickled - read it again")
     return Rows.map(path, start, info)
-
-
-def open_npy(path: Path) -> np.memmap:
-    """Return the array of numbers of a .npy file, which is read as it is used.
-
-    Raises:
-        CardError: truncated, not a .npy file, or of objects (which would need pickle).
-    """
-    if not path.exists():
-        raise NotFoundError(f"There is no file '{path}'")
-    try:
-        with path.open("rb") as file:
-            if file.read(6) != np.lib.format.MAGIC_PREFIX:
-                raise ValueError("It does not begin as one")
-        return np.lib.format.open_memmap(path, mode="r")
-    # The header is Python's, and reading a damaged one raises almost anything.
-    except Exception as error:
-        raise CardError(f"{path}: truncated or not a .npy file of numbers: {first_line(error)}") from None
 
 
 def map_npy(path: Path) -> Rows:

@@ -1,4 +1,4 @@
-"""Tensors in safetensors files."""
+"""Tensors in safetensors files, and arrays in .npy files."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from atlas.cards.kinds import TensorInfo
+from atlas.errors import CardError, NotFoundError, first_line
 from atlas.storage.files import explained, write_all
 from atlas.storage.header import TensorFile, header_of, size_of
 
@@ -70,3 +72,21 @@ def load_tensors(file: Path | TensorFile) -> dict[str, Tensor]:
             flat = torch.frombuffer(raw, dtype=DTYPES[info.dtype]) if raw else torch.empty(0, dtype=DTYPES[info.dtype])
             result[name] = flat.reshape(info.shape)
     return result
+
+
+def open_npy(path: Path) -> np.memmap:
+    """Return the array of numbers of a .npy file, which is read as it is used.
+
+    Raises:
+        CardError: truncated, not a .npy file, or of objects (which would need pickle).
+    """
+    if not path.exists():
+        raise NotFoundError(f"There is no file '{path}'")
+    try:
+        with path.open("rb") as file:
+            if file.read(6) != np.lib.format.MAGIC_PREFIX:
+                raise ValueError("It does not begin as one")
+        return np.lib.format.open_memmap(path, mode="r")
+    # The header is Python's, and reading a damaged one raises almost anything.
+    except Exception as error:
+        raise CardError(f"{path}: truncated or not a .npy file of numbers: {first_line(error)}") from None

@@ -23,6 +23,7 @@ from atlas.artefacts.vectors import Vectors, paired
 from atlas.cards.kinds import Metric
 from atlas.errors import AtlasError
 from atlas.metrics import Measure, Running, agreement, find, interval, running, wilson
+from atlas.numerics.arrays import is_finite
 from atlas.verbs.fit import check_rows
 from atlas.verbs.parameters.arguments import (
     HeadLike,
@@ -141,16 +142,19 @@ def _of_alignment(
     if head is not None:
         head.space.require(alignment.target, f"Head '{head.id}' reads", f"the vectors alignment '{alignment.id}' makes")
     source, target = paired(source, target)
-    check_rows(source, "The source")
     alignment.check_domain(source.rows)
     measures = [find(name) for name in metrics or _default_metrics(head, len(source))]
     labelled = target if target.labels is not None else source
     readers = {measure.name: _reader(measure, head, labelled) for measure in measures}
     large = source.rows.batch_rows() < len(source)
     found = _by_batches(alignment, source, target, measures if large else [], readers)
-    views = _views(alignment, source.data, target.data) if len(found) < len(measures) else {}
+    if len(found) < len(measures):
+        check_rows(source, "The source")
+        views = _views(alignment, source.data, target.data)
+    else:
+        views = {}
     fitted = _fitted([alignment], len(source), source, target)
-    with_head = _fitted([alignment, head], len(source), source, target)
+    with_head = fitted if head is None else _fitted([alignment, head], len(source), source, target)
     figures = []
     for measure in measures:
         read = readers[measure.name]
@@ -188,9 +192,12 @@ def _by_batches(
     for measure in measures:
         each = {view: one for view in ("value", "native", "floor") if (one := running(measure))}
         figures |= {measure.name: each} if each else {}
-    size, done = min(source.rows.batch_rows(), target.rows.batch_rows()), 0
+    # A metric makes several copies of a batch, in float64.
+    size, done = max(256, min(source.rows.batch_rows(), target.rows.batch_rows()) // 4), 0
     pairs = zip(source.rows.batches(size), target.rows.batches(size), strict=True) if figures else ()
     for x, y in pairs:
+        if not is_finite(x):
+            check_rows(source, "The source")
         views = _views(alignment, x, y)
         for name, each in figures.items():
             for view, figure in each.items():

@@ -7,7 +7,7 @@ from typing import Any
 
 from atlas.artefacts.alignment import Alignment
 from atlas.artefacts.moments import Moments, are_many
-from atlas.artefacts.sketches import sketch_of
+from atlas.artefacts.sketches import Sketching, sketch_of
 from atlas.artefacts.vectors import Vectors, paired, seeds
 from atlas.cards.names import slug
 from atlas.cards.space import Space
@@ -148,7 +148,7 @@ def _fit_both(
     confidence: bool = False,
 ) -> dict[str, Any]:
     """Fit an aligner that needs the vectors of both spaces, and return the fields of its card about those it saw."""
-    unpaired = len(source) + len(target)
+    unpaired, sketching = len(source) + len(target), None
     if model.fits_on == "seeds":
         known = seeds(source, target, only)
         model.fit(source.data, target.data, known)
@@ -156,6 +156,9 @@ def _fit_both(
     else:
         if model.fits_on == "pairs" or only is not None:
             source, target = paired(source, target, only)
+        if model.fits_on == "pairs":
+            sketching = Sketching(source)
+            source = sketching.view
         if confidence and isinstance(model, LinearAligner) and model.streaming:
             needs = {*model.needed(source.space.dim, target.space.dim), "xy", "xx"}
             model.fit_moments(summed(source, target, needs, progress)).state_dict()
@@ -164,7 +167,7 @@ def _fit_both(
         pairs = len(source) if model.fits_on == "pairs" else 0
         # Those that are no anchors were not asked for.
         unpaired = unpaired if only is None else len(source) + len(target)
-    fitted_on = sketch_of(source) if model.fits_on == "pairs" else sketch_of(source, target)
+    fitted_on = sketching.sketch().text() if sketching else sketch_of(source, target)
     return {"n_pairs": pairs, "n_unpaired": unpaired - 2 * pairs, "fitted_on": fitted_on}
 
 

@@ -228,6 +228,7 @@ def test_a_fit_on_shards_is_the_fit_on_the_same_pairs_in_memory(tmp_path, order)
     same = [atlas.Vectors.of(X[kept], ids=[ids()[i] for i in kept.tolist()]) for X in (data(), noisy)]
     expected = atlas.fit("linear", source=same[0], target=same[1])
     assert fitted.n_pairs == len(kept)
+    assert fitted.card.fitted_on == expected.card.fitted_on != ""
     torch.testing.assert_close(fitted.tensors(), expected.tensors(), rtol=1e-5, atol=1e-6)
 
 
@@ -248,6 +249,17 @@ def test_figures_of_shards_are_those_of_the_rows_in_memory(mapped, monkeypatch):
         assert (one.value, one.native, one.floor) == pytest.approx((other.value, other.native, other.floor), rel=1e-6)
     for one, other in zip(atlas.compare(source, target, metrics=["cka", "mutual-knn"]), alike, strict=True):
         assert one.value == pytest.approx(other.value, rel=1e-5)
+
+
+def test_few_rows_tell_whether_shards_lie_in_the_domain_of_a_fit(mapped):
+    _, source, _ = mapped
+    known = atlas.fit("linear", source=source, target=source)
+    inside, outside = atlas.read_vectors(source), atlas.Vectors.of(100 * data())
+    assert known.domain is not None
+    known.check_domain(inside.rows)
+    assert "tensor" not in vars(inside.rows)
+    with pytest.warns(atlas.AtlasWarning, match="of the vectors lie outside the domain"):
+        known.check_domain(outside.rows)
 
 
 def test_a_set_is_taken_apart_by_items(tmp_path):

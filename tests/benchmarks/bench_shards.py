@@ -26,7 +26,7 @@ import atlas
 QUICK = "--quick" in sys.argv
 N, D = (10_000, 256) if QUICK else (10_000, 384)
 FEW, MANY = 5, 50
-WORK = ("fit", "fit, other order", "apply", "evaluate", "compare")
+WORK = ("fit", "fit, other order", "moments", "apply", "evaluate", "compare")
 
 
 def write(folder: Path, shards: int, seed: int, flip: bool = False) -> None:
@@ -54,6 +54,8 @@ def work(folder: Path, what: str) -> None:
         atlas.fit("linear", source=source, target=target).save_pretrained(folder / "map", overwrite=True)
     elif what == "fit, other order":
         atlas.fit("linear", source=source, target=folder / "flipped")
+    elif what == "moments":
+        atlas.moments(source=source, target=target)
     elif what == "apply":
         atlas.apply(folder / "map", source, out=folder / "out")
     elif what == "evaluate":

@@ -1,10 +1,22 @@
 from __future__ import annotations
 
+import random
+
 import pytest
 import torch
 
 from atlas.errors import AtlasError, CardError
-from atlas.storage.item_ids import RowNumbers, check_ids, hash_ids, match, pack_ids, unpack_ids
+from atlas.storage.item_ids import (
+    RowNumbers,
+    StoredIds,
+    Texts,
+    check_ids,
+    hash_ids,
+    hashed,
+    match,
+    pack_ids,
+    unpack_ids,
+)
 
 
 def test_row_numbers_are_a_sequence_of_texts():
@@ -66,6 +78,49 @@ def test_match_of_row_numbers_of_different_length():
 def test_match_of_nothing_in_common_is_empty():
     left, right = match(["a"], ["b"])
     assert len(left) == len(right) == 0
+
+
+MANY = ["", "é/ü.png", "\ud800", "0", "00", *(f"item-{i}" * (i % 7 + 1) for i in range(3000))]
+
+
+def stored(ids, size=700):
+    return StoredIds(len(ids), lambda: (Texts.of(ids[i : i + size]) for i in range(0, len(ids), size)), "These")
+
+
+@pytest.mark.parametrize("left", [list, stored])
+@pytest.mark.parametrize("right", [list, stored])
+def test_match_of_many_ids_is_that_of_a_dictionary(left, right):
+    a, b = MANY[:], [*MANY[::2], *(f"other-{i}" for i in range(500))]
+    random.Random(0).shuffle(a)
+    random.Random(1).shuffle(b)
+    where = {item: row for row, item in enumerate(b)}
+    rows, partners = match(left(a), right(b))
+    assert rows.tolist() == [row for row, item in enumerate(a) if item in where]
+    assert partners.tolist() == [where[a[row]] for row in rows.tolist()]
+    assert match(left(a), right(a[:])) is None
+
+
+@pytest.mark.parametrize(("left", "right"), [([], ["a"]), (["a"], [])])
+def test_match_with_no_ids_is_empty(left, right):
+    assert [len(rows) for rows in match(left, right)] == [0, 0]
+
+
+def test_packed_texts_are_those_they_were_made_of():
+    some = Texts.of(MANY)
+    part = Texts(some.ends[3:9], some.text)
+    assert list(some) == MANY and some[1] == MANY[1] and some[2:4] == MANY[2:4]
+    assert list(part) == MANY[3:8] and list(part.raw()) == [item.encode() for item in MANY[3:8]]
+    assert (part.hashes() == some.hashes()[3:8]).all()
+
+
+def test_texts_that_differ_in_a_byte_or_its_place_have_other_hashes():
+    alike = ["ab", "ba", "a", "b", "aa", "", "abc", "bca"]
+    assert len({tuple(pair) for pair in hashed(alike).tolist()}) == len(alike)
+
+
+def test_stored_ids_that_repeat_are_refused_when_they_are_matched():
+    with pytest.raises(AtlasError, match="These has 1 duplicate id, 'b'"):
+        match(stored(["a", "b", "c", "b"]), ["c", "a"])
 
 
 def test_duplicate_ids_are_counted_and_the_first_named():

@@ -9,7 +9,7 @@ import torch
 
 from atlas.errors import AtlasError
 from atlas.storage.parquet import ParquetFile, ParquetRows
-from atlas.storage.rows import Parts, Rows, regrouped
+from atlas.storage.rows import Noted, Parts, Rows, regrouped
 
 pa = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")
@@ -119,3 +119,25 @@ def test_a_row_is_told_of_by_its_part_and_its_number_there(tmp_path):
 def test_chunks_that_fit_are_not_copied():
     chunk = matrix()
     assert next(regrouped([chunk], N)).data_ptr() == chunk.data_ptr()
+
+
+def test_a_sample_is_of_rows_that_are_there(rows):
+    for n in (1, 5, 20, 1000):
+        some = rows.some(n)
+        assert 0 < len(some) <= n
+        assert all((matrix() == row).all(1).any() for row in some)
+
+
+def test_rows_are_noted_while_all_are_read(rows):
+    index = torch.tensor([0, 8, 9, 30, 49])
+    noted = Noted(rows, index)
+    early = noted.noted
+    assert torch.equal(torch.cat(list(noted.batches(7))), matrix())
+    assert torch.equal(noted.noted, matrix()[index]) and torch.equal(early, matrix()[index])
+    assert torch.equal(torch.cat(list(noted.batches(7, index))), matrix()[index])
+    assert torch.equal(noted.some(3), rows.some(3))
+
+
+def test_batches_do_not_share_memory_with_each_other(rows):
+    kept = list(rows.batches(9))
+    assert torch.equal(torch.cat(kept), matrix())

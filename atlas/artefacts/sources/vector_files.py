@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,7 +20,7 @@ from atlas.items import tables
 from atlas.items.files import named
 from atlas.storage import parquet as storage
 from atlas.storage.header import TensorFile
-from atlas.storage.item_ids import RowNumbers, StoredIds, unpack_ids
+from atlas.storage.item_ids import RowNumbers, StoredIds, Texts, unpack_ids
 from atlas.storage.parquet import ParquetFile, ParquetRows, arrow, is_list
 from atlas.storage.rows import Parts, Rows
 
@@ -107,20 +108,24 @@ def parquet_columns(
     return ParquetRows(file, columns), key, table.space(columns[0])
 
 
-def _ids(table: ParquetFile, column: str) -> Iterator[list[str]]:
-    """Yield the ids of a table in lists."""
+def _ids(table: ParquetFile, column: str) -> Iterator[Texts]:
+    """Yield the ids of a table in packed lists."""
+    pa, _ = arrow()
     done, kind = 0, table.schema.field(column).type
     fits = not is_list(kind) and re.search("string|int", str(kind))
     for values in table.column(column):
-        found = values.to_pylist()
-        if not fits or None in found or "" in found:
-            row = next(i for i, value in enumerate(found) if not fits or value in (None, ""))
-            problem = "empty" if found[row] in (None, "") else type(found[row]).__name__
+        # As texts, whole numbers and what a dictionary numbers, too; views of texts have no ends.
+        found = values.cast(pa.large_string()) if fits else values
+        ends = np.frombuffer(found.buffers()[1], np.int64)[found.offset :][: len(found) + 1] if fits else np.empty(0)
+        if not fits or found.null_count or bool((ends[1:] == ends[:-1]).any()):
+            texts = values.to_pylist()
+            row = next(i for i, value in enumerate(texts) if not fits or value in (None, ""))
+            problem = "empty" if texts[row] in (None, "") else type(texts[row]).__name__
             raise CardError(
                 f"{table.where}: '{column}' in row {done + row} is not an id, but {problem} - mend it, or number the "
                 "rows: --id-column '' (id_column='')"
             )
-        yield [str(value) for value in found] if type(found[0]) is int else found
+        yield Texts(ends, np.frombuffer(found.buffers()[2], np.uint8))
         done += len(found)
 
 
