@@ -164,7 +164,7 @@ class ParquetRows(Pieces):
     def read(self, piece: int, size: int, index: Tensor | None = None) -> Iterator[Tensor]:
         """Yield the rows of a row group in order, at most `size` at a time, all or those of an index that rises."""
         start, begin = 0, int(self.ends[piece - 1]) if piece else 0
-        # What is read at once is small enough for its memory to be used again for the next.
+        # Pieces so small that the memory of one serves for the next.
         size = min(size, max(256, READ // (self.dim * self.dtype.itemsize)))
         for batch in self.table.batches(self.columns, size, [piece]):
             X = self.matrix(batch, begin + start)
