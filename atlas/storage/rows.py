@@ -358,7 +358,7 @@ def regrouped(chunks: Iterable[Tensor], size: int) -> Iterator[Tensor]:
 def _room(n: int, like: Tensor) -> Tensor:
     """Return room for n rows (n, d) like others, which the system gets back at once when it is not used any more.
 
-    An allocator keeps what it has once given out, in pieces too small for the next batch.
+    An allocator keeps memory that it gave out once, in pieces too small for the next batch.
     """
     width = like.shape[1]
     return torch.frombuffer(mmap.mmap(-1, n * width * like.itemsize), dtype=like.dtype).reshape(n, width)

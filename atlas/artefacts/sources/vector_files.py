@@ -114,7 +114,7 @@ def _ids(table: ParquetFile, column: str) -> Iterator[Texts]:
     done, kind = 0, table.schema.field(column).type
     fits = not is_list(kind) and re.search("string|int", str(kind))
     for values in table.column(column):
-        # As texts, whole numbers and what a dictionary numbers, too; views of texts have no ends.
+        # As texts: whole numbers, dictionaries and views, which have no ends, become such.
         found = values.cast(pa.large_string()) if fits else values
         ends = np.frombuffer(found.buffers()[1], np.int64)[found.offset :][: len(found) + 1] if fits else np.empty(0)
         if not fits or found.null_count or bool((ends[1:] == ends[:-1]).any()):
