@@ -16,20 +16,21 @@ _KEPT = ("language", "license", "license_name", "license_link")
 _BELOW = "The rest is written by sentence-transformers: the card of the source's model, if it had one."
 
 
-def write_card(path: Path, alignment: Alignment, source: Source) -> None:
+def write_card(path: Path, alignment: Alignment, source: Source, documents: Source | None = None) -> None:
     """Put the description of an exported model before the library's text.
 
     Args:
         path: the README.md that the library has written, if it has.
         alignment: the map.
         source: the model it maps from.
+        documents: the model of the target, if it encodes documents.
     """
     old = path.read_text(encoding="utf-8") if path.exists() else ""
     match = _FRONT.match(old)
     metadata = _metadata(match[1] or "" if match else "", source)
     rest = old[match.end() :].strip() if match else old.strip()
     below = f"\n\n---\n\n{_BELOW}\n\n{rest}" if rest else ""
-    path.write_text(f"---\n{dump_yaml(metadata)}---\n\n{_body(alignment, source)}{below}\n", encoding="utf-8")
+    path.write_text(f"---\n{dump_yaml(metadata)}---\n\n{_body(alignment, source, documents)}{below}\n", encoding="utf-8")
 
 
 def _metadata(block: str, source: Source) -> dict[str, Any]:
@@ -47,28 +48,36 @@ def _metadata(block: str, source: Source) -> dict[str, Any]:
     }
 
 
-def _body(alignment: Alignment, source: Source) -> str:
-    kind, pin = ("local model", "sha256 of its files") if source.local else ("model", "commit")
+def _body(alignment: Alignment, source: Source, documents: Source | None) -> str:
     target = alignment.target
     fitted = f"fitted with `{alignment.method}`" + (f" on {alignment.n_pairs} pairs" if alignment.n_pairs else "")
     terms = f" under the licence {alignment.license}" if alignment.license else ""
+    route = " of the route for queries" if documents else ""
+    both = f"Queries only: {_named(documents)} encodes documents, as they are.\n" if documents else ""
+    call = "encode_query" if documents else "encode"
+    more = '\nindex = model.encode_document(["a text"])' if documents else ""
     return f"""\
 # Vectors of {target.id}, made by {source.name}
 
-The {kind} `{source.name}` ({pin} `{source.revision}`),
+{_named(source)[0].upper()}{_named(source)[1:]},
 followed by an affine map from its vectors (`{alignment.source.id}`, {alignment.source.dim} dimensions)
 to those of `{target.id}` ({target.dim} dimensions).
-Its vectors can be compared with those of `{target.id}`, such as those of an index that was built with it.
+{both}Its vectors can be compared with those of `{target.id}`, such as those of an index that was built with it.
 
 ```python
 from sentence_transformers import SentenceTransformer
 
 model = SentenceTransformer("path/to/this/folder")
-vectors = model.encode(["a text"])  # shape (1, {target.dim})
+vectors = model.{call}(["a text"])  # shape (1, {target.dim}){more}
 ```
 
-The map is the alignment `{alignment.id}`, {fitted}{terms}, and its weight and bias are in the last module.
+The map is the alignment `{alignment.id}`, {fitted}{terms}, and its weight and bias are in the last module{route}.
 {_figures(alignment)}It was written by Atlas (`pip install latent-atlas`), which is not needed to use it."""
+
+
+def _named(source: Source) -> str:
+    kind, pin = ("local model", "sha256 of its files") if source.local else ("model", "commit")
+    return f"the {kind} `{source.name}` ({pin} `{source.revision}`)"
 
 
 def _figures(alignment: Alignment) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from torch import Tensor
 
 import atlas
 from atlas_sentence_transformers.card import write_card
-from atlas_sentence_transformers.encoder import SentenceTransformers, is_stored, width
+from atlas_sentence_transformers.encoder import SentenceTransformers, is_stored, own_prompt, width
 from atlas_sentence_transformers.loading import quietly
 
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 class SentenceTransformersExporter(atlas.Exporter):
     """Write a sentence-transformers model whose encode() gives vectors of the target: the source's model, then the map.
 
-    The folder is loaded by sentence-transformers alone, and runs no code but that of the library.
+    With the model of the target as `documents`, one model of two: encode_query() maps, and encode_document() is the
+    target's own. The folder is loaded by sentence-transformers alone, and runs no code but that of the library.
     """
 
     name = "sentence-transformers"
@@ -35,45 +37,57 @@ class SentenceTransformersExporter(atlas.Exporter):
     source: str = atlas.option("", help="Model of the source: its name on the Hub, its folder, or a stored space")
     revision: str = atlas.option("", help="Branch, tag or commit of the model, if the source does not say")
     encoder: dict = atlas.option({}, help="Other options of the encoder, if the source does not say")
+    documents: str = atlas.option("", help="Model of the target, which encodes documents; none: the model maps all")
 
     def _export(self, model: atlas.Alignment, path: Path) -> None:
-        encoder = self._encoder(model)
+        recorded = model.source.encoder == SentenceTransformers.name and not is_stored(self.source)
+        if recorded and (self.encoder or self.revision):
+            raise self.fail(
+                f"takes the options of the encoder from space '{model.source.id}' - leave out encoder and revision"
+            )
+        how = {**self.encoder, "revision": self.revision}
+        encoder = self._encoder(model.source, "source", f"Alignment '{model.id}' maps from", how)
         # The library draws weights for the new layer before they are set.
         with torch.random.fork_rng(devices=[]):
             whole = followed(encoder, model.tensors()["weight"], model.tensors()["bias"])
+        if self.documents:
+            documents = self._encoder(model.target, "documents", f"Alignment '{model.id}' maps to", {})
+            whole = routed(whole, settled(documents))
         with quietly():
             whole.save_pretrained(str(path))
-        write_card(path / "README.md", model, encoder.source())
+        write_card(path / "README.md", model, encoder.source(), documents.source() if self.documents else None)
 
-    def _encoder(self, alignment: atlas.Alignment) -> SentenceTransformers:
-        """Return the encoder that makes vectors of the source, or raise `AtlasError` if it is not to be had."""
-        space = alignment.source
-        if is_stored(self.source):
-            encoder = atlas.load(self.source, "space")
+    def _encoder(self, space: atlas.Space, option: str, what: str, how: Mapping[str, Any]) -> SentenceTransformers:
+        """Return the encoder that makes vectors of a space, or raise `AtlasError` if it is not to be had.
+
+        Args:
+            space: that it must make vectors of.
+            option: the one that may name the model.
+            what: begins the message about another space.
+            how: options of the encoder where the space does not say.
+        """
+        given = getattr(self, option)
+        if is_stored(given):
+            encoder = atlas.load(given, "space")
         elif space.encoder == SentenceTransformers.name:
-            encoder = self._recorded(space)
-        elif self.source:
-            how = {**self.encoder, "model": self.source, "revision": self.revision}
-            encoder = SentenceTransformers.from_config(how)
+            encoder = self._recorded(space, option, given)
+        elif given:
+            encoder = SentenceTransformers.from_config({**how, "model": given})
         else:
-            raise self.fail(f"needs the model that makes vectors of '{space.id}' - give option 'source'")
+            raise self.fail(f"needs the model that makes vectors of '{space.id}' - give option '{option}'")
         if not isinstance(encoder, SentenceTransformers):
             raise self.fail(f"needs a space of '{SentenceTransformers.name}', got one of '{encoder.name}'")
-        space.require(encoder.space(), f"Alignment '{alignment.id}' maps from", "the vectors of the model")
+        space.require(encoder.space(), what, "the vectors of the model")
         return encoder
 
-    def _recorded(self, space: atlas.Space) -> SentenceTransformers:
+    def _recorded(self, space: atlas.Space, option: str, given: str) -> SentenceTransformers:
         """Return the encoder that a space was made by, with the model that it names, or that is given."""
-        if self.encoder or self.revision:
-            raise self.fail(
-                f"takes the options of the encoder from space '{space.id}' - leave out encoder and revision"
-            )
         named = str(space.identity.get("model", ""))
-        if named and self.source not in ("", named):
-            raise self.fail(f"needs '{named}', which made space '{space.id}' - leave out option 'source'")
-        model = self.source or named
+        if named and given not in ("", named):
+            raise self.fail(f"needs '{named}', which made space '{space.id}' - leave out option '{option}'")
+        model = given or named
         if not model:
-            raise self.fail(f"needs the local model that made space '{space.id}' - give option 'source', its folder")
+            raise self.fail(f"needs the local model that made space '{space.id}' - give option '{option}', its folder")
         return SentenceTransformers.from_config({**space.identity, "model": model})
 
 
@@ -85,23 +99,50 @@ def followed(encoder: SentenceTransformers, weight: Tensor, bias: Tensor) -> Sen
         weight: (dim, d_target), acting on the right.
         bias: (d_target,).
     """
+    # What is cut off and not scaled is left out by the map itself.
+    model = settled(encoder, cut="normalize" in encoder.changes)
+    lost = width(model) - len(weight)
+    _append(model, _dense(torch.cat([weight, weight.new_zeros(lost, weight.shape[1])]), bias))
+    return model
+
+
+def settled(encoder: SentenceTransformers, cut: bool = True) -> SentenceTransformer:
+    """Return the model of an encoder, which is changed, with the encoder's options as part of it.
+
+    Args:
+        encoder: whose options are meant.
+        cut: whether dimensions that are cut off are; else that is left to what follows.
+    """
     from sentence_transformers.base.modules import Normalize
 
     model, changes = encoder.loaded(), encoder.changes
     if "task" in changes:
         _choose_route(encoder, model)
     whole, kept = width(model, cut=False), encoder.dim
-    # The cut comes before the map, and the library would do it last.
+    # The library would cut off last, after whatever follows.
     model.truncate_dim = None
+    if cut and kept < whole:
+        _append(model, _dense(torch.eye(whole, kept)))
     if "normalize" in changes:
-        cut = [_dense(torch.eye(whole, kept))] if kept < whole else []
-        _append(model, *cut, Normalize())
-    elif kept < whole:
-        weight = torch.cat([weight, weight.new_zeros(whole - kept, weight.shape[1])])
-    _append(model, _dense(weight, bias))
+        _append(model, Normalize())
     if "prompt" in changes:
         _set_prompt(model, changes["prompt"])
     return model
+
+
+def routed(queries: SentenceTransformer, documents: SentenceTransformer) -> SentenceTransformer:
+    """Return one model of two: encode_query() is encode() of the first, encode_document() that of the second."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.base.modules import Router
+
+    parts = {"query": queries, "document": documents}
+    # The first layers say how a text becomes tokens; either side keeps its own.
+    routes = {name: list(model.children()) for name, model in parts.items()}
+    router = Router(routes, default_route="query")
+    prompts = {name: own_prompt(model) for name, model in parts.items()}
+    return SentenceTransformer(
+        modules=[router], prompts=prompts, similarity_fn_name=documents.similarity_fn_name, device="cpu"
+    )
 
 
 def _choose_route(encoder: SentenceTransformers, model: SentenceTransformer) -> None:

@@ -256,3 +256,48 @@ def test_a_stored_space_of_another_encoder_is_refused(small, tmp_path):
             tmp_path / "out",
             source=str(tmp_path / "pixels"),
         )
+
+
+def two_models(small, tmp_path, **options):
+    """Return the alignment between two models, the encoders of both, and the model of two that it becomes."""
+    other = tiny(tmp_path / "other", width=24, seed=1, prompts={"document": "stored: "})
+    queries, documents = SentenceTransformers(small, task="query"), SentenceTransformers(other, **options)
+    d_source, d_target = queries.space(), documents.space()
+    alignment = atlas.Alignment.of(affine(d_source.dim, d_target.dim), d_source, d_target)
+    model = exported(alignment, tmp_path / "both", source=small, documents=other)
+    return alignment, queries, documents, model
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"task": "document"}, {"truncate_dim": 10, "normalize": True}, {"truncate_dim": 10}]
+)
+def test_one_model_maps_queries_and_encodes_documents_as_the_target_does(small, texts, tmp_path, options):
+    alignment, queries, documents, model = two_models(small, tmp_path, **options)
+    same(model.encode_query(texts), alignment(vectors(queries, texts)))
+    same(model.encode_document(texts), vectors(documents, texts), 1e-6)
+
+
+def test_one_model_of_two_is_saved_and_loaded_equal_to_the_last_bit(small, texts, tmp_path):
+    model = two_models(small, tmp_path)[-1]
+    model.save_pretrained(str(tmp_path / "again"))
+    again = library(str(tmp_path / "again"))
+    for encode in ("encode_query", "encode_document"):
+        assert torch.equal(torch.tensor(getattr(model, encode)(texts)), torch.tensor(getattr(again, encode)(texts)))
+
+
+def test_documents_need_the_model_of_the_target(small, tmp_path):
+    alignment = two_models(small, tmp_path)[0]
+    with pytest.raises(AtlasError, match=f"needs another model than that in '{small}'"):
+        atlas.export("sentence-transformers", alignment, tmp_path / "wrong", source=small, documents=small)
+    assert not (tmp_path / "wrong").exists()
+
+
+def test_of_a_target_that_is_a_file_of_vectors_documents_are_checked_by_dimension(small, texts, tmp_path):
+    queries = SentenceTransformers(small)
+    alignments = [
+        atlas.Alignment.of(affine(16, d), queries.space(), atlas.Space("index", d, "", {})) for d in (16, 24)
+    ]
+    model = exported(alignments[0], tmp_path / "fits", source=small, documents=small)
+    same(model.encode_document(texts), vectors(queries, texts))
+    with pytest.raises(AtlasError, match="maps to"):
+        atlas.export("sentence-transformers", alignments[1], tmp_path / "wrong", source=small, documents=small)
