@@ -30,7 +30,8 @@ def write_card(path: Path, alignment: Alignment, source: Source, documents: Sour
     metadata = _metadata(match[1] or "" if match else "", source)
     rest = old[match.end() :].strip() if match else old.strip()
     below = f"\n\n---\n\n{_BELOW}\n\n{rest}" if rest else ""
-    path.write_text(f"---\n{dump_yaml(metadata)}---\n\n{_body(alignment, source, documents)}{below}\n", encoding="utf-8")
+    body = _body(alignment, source, documents)
+    path.write_text(f"---\n{dump_yaml(metadata)}---\n\n{body}{below}\n", encoding="utf-8")
 
 
 def _metadata(block: str, source: Source) -> dict[str, Any]:

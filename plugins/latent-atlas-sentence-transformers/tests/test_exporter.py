@@ -294,9 +294,7 @@ def test_documents_need_the_model_of_the_target(small, tmp_path):
 
 def test_of_a_target_that_is_a_file_of_vectors_documents_are_checked_by_dimension(small, texts, tmp_path):
     queries = SentenceTransformers(small)
-    alignments = [
-        atlas.Alignment.of(affine(16, d), queries.space(), atlas.Space("index", d, "", {})) for d in (16, 24)
-    ]
+    alignments = [atlas.Alignment.of(affine(16, d), queries.space(), atlas.Space("index", d, "", {})) for d in (16, 24)]
     model = exported(alignments[0], tmp_path / "fits", source=small, documents=small)
     same(model.encode_document(texts), vectors(queries, texts))
     with pytest.raises(AtlasError, match="maps to"):
