@@ -99,7 +99,7 @@ def followed(encoder: SentenceTransformers, weight: Tensor, bias: Tensor) -> Sen
         weight: (dim, d_target), acting on the right.
         bias: (d_target,).
     """
-    # What is cut off and not scaled is left out by the map itself.
+    # The map itself leaves out dimensions that are cut off and not scaled.
     model = settled(encoder, cut="normalize" in encoder.changes)
     lost = width(model) - len(weight)
     _append(model, _dense(torch.cat([weight, weight.new_zeros(lost, weight.shape[1])]), bias))
