@@ -57,13 +57,13 @@ class SentenceTransformersExporter(atlas.Exporter):
             whole.save_pretrained(str(path))
         write_card(path / "README.md", model, encoder.source(), documents.source() if self.documents else None)
 
-    def _encoder(self, space: atlas.Space, option: str, what: str, how: Mapping[str, Any]) -> SentenceTransformers:
+    def _encoder(self, space: atlas.Space, option: str, subject: str, how: Mapping[str, Any]) -> SentenceTransformers:
         """Return the encoder that makes vectors of a space, or raise `AtlasError` if it is not to be had.
 
         Args:
             space: that it must make vectors of.
             option: the one that may name the model.
-            what: begins the message about another space.
+            subject: of the message about another space.
             how: options of the encoder where the space does not say.
         """
         given = getattr(self, option)
@@ -77,7 +77,7 @@ class SentenceTransformersExporter(atlas.Exporter):
             raise self.fail(f"needs the model that makes vectors of '{space.id}' - give option '{option}'")
         if not isinstance(encoder, SentenceTransformers):
             raise self.fail(f"needs a space of '{SentenceTransformers.name}', got one of '{encoder.name}'")
-        space.require(encoder.space(), what, "the vectors of the model")
+        space.require(encoder.space(), subject, "the vectors of the model")
         return encoder
 
     def _recorded(self, space: atlas.Space, option: str, given: str) -> SentenceTransformers:
@@ -111,7 +111,7 @@ def settled(encoder: SentenceTransformers, cut: bool = True) -> SentenceTransfor
 
     Args:
         encoder: whose options are meant.
-        cut: whether dimensions that are cut off are; else that is left to what follows.
+        cut: whether dimensions that are cut off are; else the map that follows does it.
     """
     from sentence_transformers.base.modules import Normalize
 
