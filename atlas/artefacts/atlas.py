@@ -77,7 +77,7 @@ class Atlas(Artefact):
         # A chart reaches the shared space itself only where combining keeps the coordinates.
         shared = (
             self.space
-            if aligner.d_target == self.space.dim
+            if aligner.d_target == self.space.dim and not self.aggregator.moves
             else replace(self.space, id=slug(f"{self.space.id}-{space}"), dim=aligner.d_target)
         )
         fields = {name: getattr(self.card, name) for name in ("anchors", "dataset", "license", "fitted_on")}

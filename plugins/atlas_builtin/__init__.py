@@ -24,17 +24,17 @@ def register_samplers():
 @hookimpl
 def register_aligners():
     """Return the built-in aligners."""
-    from atlas_builtin import aligners, auto
+    from atlas_builtin import aligners, auto, canonical
 
-    return [*aligners.ALL, auto.Auto]
+    return [*aligners.ALL, auto.Auto, canonical.TwoWay]
 
 
 @hookimpl
 def register_aggregators():
     """Return the built-in aggregators."""
-    from atlas_builtin import aggregators
+    from atlas_builtin import aggregators, canonical, corrected
 
-    return aggregators.ALL
+    return [*aggregators.ALL, canonical.GeneralizedCCA, corrected.CorrectedProcrustes]
 
 
 @hookimpl

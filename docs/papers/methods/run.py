@@ -25,6 +25,7 @@ import papers
 from papers import Report
 
 import atlas
+from atlas import metrics
 from atlas.models.heads import HEADS, HeadModel
 
 Figures = Iterator[dict[str, Any]]
@@ -38,6 +39,7 @@ METHODS: list[tuple[str, bool, str, dict[str, Any]]] = [
     ("halves, whitened", False, "relative", {"similarity": "whitened"}),
     ("halves, cosine", False, "relative", {"centre": True}),
 ]
+ATLASES = ("generalized-procrustes", "corrected-procrustes", "generalized-cca")
 READ: dict[str, dict[str, Any]] = {
     "cosine": {},
     "cosine, centred": {"centre": True},
@@ -58,6 +60,8 @@ def main(report: Report, data: Path, models: Path) -> None:
     if not report.small:
         for n in (100, 1000):
             report.part("retrieval", retrieval, data, n=n)
+    for n in (100, 1000) if report.small else (100, 1000, 10_000):
+        report.part("atlases", atlases, views, labels, heads, None if report.small or n > 1000 else data, n=n)
     for kind in READ:
         report.part("read", read, views, labels, kind=kind, n=256 if report.small else 2000)
 
@@ -129,8 +133,8 @@ def classes(views: Views, labels: Mapping[str, Tensor], heads: Mapping[str, Head
             yield {**about, "metric": "seconds", "value": seconds}
 
 
-def retrieval(data: Path, n: int) -> Figures:
-    """Yield nDCG@10 of queries of one encoder, mapped, in an index of another's, Cranfield; fitted on its abstracts."""
+def cranfield(data: Path) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
+    """Return vectors of the abstracts of Cranfield by encoder, of its queries, and which are relevant to which."""
     documents, queries = (
         {name: vectors(data, f"cran-{what}", name) for name in ENCODERS} for what in ("docs", "queries")
     )
@@ -138,6 +142,12 @@ def retrieval(data: Path, n: int) -> Figures:
     for line in (data / "cranfield" / "cranqrel.trec.txt").read_text().splitlines():
         query, _, document, grade = map(int, line.split())
         relevant[query - 1, document - 1] = grade > 0
+    return documents, queries, relevant
+
+
+def retrieval(data: Path, n: int) -> Figures:
+    """Yield nDCG@10 of queries of one encoder, mapped, in an index of another's, Cranfield; fitted on its abstracts."""
+    documents, queries, relevant = cranfield(data)
     for name in ENCODERS:
         yield {
             "target": name,
@@ -150,6 +160,58 @@ def retrieval(data: Path, n: int) -> Figures:
         for method, _, made in maps(documents[source][rows], documents[target][rows]):
             value = ndcg(mapped(made, queries[source]), documents[target], relevant)
             yield {"source": source, "target": target, "method": method, "metric": "ndcg@10", "value": value}
+
+
+def atlases(
+    views: Views, labels: Mapping[str, Tensor], heads: Mapping[str, HeadModel], data: Path | None, n: int
+) -> Figures:
+    """Yield what aggregators make of all encoders at once: what they translate, and what is near in the shared space.
+
+    With data, of Cranfield too: queries in the shared space among documents of another encoder, and translated.
+    """
+    rows = chosen(n, len(labels["train"]))
+    tested = {name: view["test"] for name, view in views.items()}
+    for method in ATLASES:
+        made, seconds = together(method, {name: view["train"][rows] for name, view in views.items()})
+        yield {"method": method, "metric": "seconds", "value": seconds}
+        for source, target, Z in translated(made, tested):
+            value = papers.accuracy(heads[target], Z, labels["test"])
+            yield {"source": source, "target": target, "method": method, "metric": "accuracy", "value": value}
+        shared = {name: alone(made, name, X) for name, X in tested.items()}
+        for source, target in itertools.permutations(views, 2):
+            value = metrics.recall_at_k(shared[source], shared[target], k=1)
+            yield {"source": source, "target": target, "method": method, "metric": "found", "value": value}
+    if data:
+        documents, queries, relevant = cranfield(data)
+        for method in ATLASES:
+            made, _ = together(method, {name: X[chosen(n, len(X))] for name, X in documents.items()})
+            placed = {name: alone(made, name, X) for name, X in documents.items()}
+            for source, target, Z in translated(made, queries):
+                about = {"source": source, "target": target, "method": method, "metric": "ndcg@10"}
+                yield {**about, "where": "target", "value": ndcg(Z, documents[target], relevant)}
+                value = ndcg(alone(made, source, queries[source]), placed[target], relevant)
+                yield {**about, "where": "shared", "value": value}
+
+
+def together(method: str, views: Mapping[str, Tensor]) -> tuple[atlas.Aggregator, float]:
+    """Return an aggregator fitted on views, and the seconds of processor time that took."""
+    begin = time.process_time()
+    made = atlas.create(atlas.Aggregator, method).fit(views)
+    return made, time.process_time() - begin
+
+
+def translated(made: atlas.Aggregator, views: Mapping[str, Tensor]) -> Iterator[tuple[str, str, Tensor]]:
+    """Yield source, target, and the vectors of the source that go through the shared space to the target."""
+    for source, target in itertools.permutations(views, 2):
+        yield source, target, made.chart(target).inverse_transform(made.chart(source).transform(views[source]))
+
+
+def alone(made: atlas.Aggregator, space: str, X: Tensor) -> Tensor:
+    """Return vectors of one space in the shared one."""
+    k = list(made.charts).index(space)
+    rows = torch.zeros(len(X), len(made.charts), made.dim)
+    rows[:, k] = made.chart(space).transform(X)
+    return made.combine(rows, (torch.arange(len(made.charts)) == k).expand(len(X), -1))
 
 
 def ndcg(queries: Tensor, documents: Tensor, relevant: Tensor, k: int = 10) -> float:
