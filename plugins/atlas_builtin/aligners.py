@@ -217,13 +217,13 @@ ALL: list[type[atlas.Aligner]] = [
 ]
 
 
-def check_ridge(aligner: atlas.Aligner, ridge: float | None) -> None:
+def check_ridge(aligner: atlas.Aligner | atlas.Aggregator, ridge: float | None) -> None:
     """Raise unless a penalty is None or a number from 0."""
     if ridge is not None and not 0 <= ridge < float("inf"):
         raise aligner.fail(f"needs a ridge of 0 or more, got {ridge}")
 
 
-def check_rank(aligner: atlas.Aligner, rank: int) -> None:
+def check_rank(aligner: atlas.Aligner | atlas.Aggregator, rank: int) -> None:
     """Raise unless a rank is at least 1."""
     if rank < 1:
         raise aligner.fail(f"needs a rank of at least 1, got {rank}")
