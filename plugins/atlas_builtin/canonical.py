@@ -1,4 +1,4 @@
-"""Several spaces onto what is common to them: multiway canonical correlations, with one map there and another back."""
+"""Several spaces onto their common signal: multiway canonical correlations, with one map there and another back."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class TwoWay(atlas.Aligner):
     """Fit one linear map there and another one back: running the first backwards would magnify its noise.
 
     Both are ridge regressions, Y on X and X on Y: of all affine maps those of least error in their own direction. There
-    and back is no round trip: what the other space does not tell comes back as its mean.
+    and back is no round trip: directions that the other space does not see come back as their mean.
     """
 
     name = "two-way"
@@ -56,7 +56,7 @@ class TwoWay(atlas.Aligner):
 
 @dataclass
 class GeneralizedCCA(Averaged):
-    """Find what all spaces agree on, and map each onto it: items of any space are near their like in the shared one.
+    """Find the signal common to all spaces, and map each onto it: an item is near itself from whichever encoder.
 
     Minimises the sum over spaces of ||X_s W_s + t_s - G||^2 and a penalty on W_s, over all maps and all G with
     uncorrelated columns of variance 1 (MAX-VAR). An item that some spaces lack counts in those that have it. Charts

@@ -15,7 +15,7 @@ from atlas.authors import lengths, unit
 from atlas_builtin.aggregators import GeneralizedProcrustes, mean_present
 from atlas_builtin.mlp import Adam
 
-# As the authors train: how far a direction may be turned for nothing, and what more costs; rate, decay and batch.
+# As the authors train: how far a direction may be turned for nothing, and the price of more; rate, decay and batch.
 FREE, PENALTY = 0.08, 0.7
 RATE, DECAY, BATCH = 2e-3, 1e-4, 256
 # The share of items that decide when to stop, how many of their vectors are looked at, and how often.
@@ -24,11 +24,11 @@ KEPT, LOOKED_AT, EVERY = 0.1, 1000, 20
 
 @dataclass
 class CorrectedProcrustes(GeneralizedProcrustes):
-    """Rotate all spaces onto their mean as generalized-procrustes does, and correct what directions still disagree.
+    """Rotate all spaces onto their mean as generalized-procrustes does, then correct directions that still disagree.
 
     One network for all spaces, u to u + gate(u) * change(u) on directions, is trained to turn each vector towards the
     mean direction of its item; lengths stay. It is part of combining: charts are the rotations, so that translations
-    through them bend nothing, and what is combined, of one space or of several, is corrected. Training stops where
+    through them bend nothing, and vectors that are combined, of one space or of several, are corrected. Training stops where
     items that were left out say so.
 
     Source: A. Achara et al., Multi-way representation alignment, 2026 (the authors' code).
@@ -89,7 +89,7 @@ def trained(U: Tensor, C: Tensor, item: Tensor, steps: int, generator: torch.Gen
         if step % EVERY == 0 and (error := float(loss(parameters, U[kept], C[kept]))) < least:
             best, least = parameters.clone(), error
         rows = used[torch.randint(len(used), (BATCH,), generator=generator)]
-        # Whoever calls may have turned gradients off.
+        # The caller may have turned gradients off.
         with torch.enable_grad():
             given = parameters.clone().requires_grad_()
             (slope,) = torch.autograd.grad(loss(given, U[rows], C[rows]), given)
@@ -122,7 +122,7 @@ def first_parameters(d: int, generator: torch.Generator) -> Tensor:
 
 
 def loss(parameters: Tensor, U: Tensor, C: Tensor) -> Tensor:
-    """Return the mean of 1 - cosine to the goal, and of what directions were turned beyond what is free."""
+    """Return the mean of 1 - cosine to the goal, and of the turn beyond the part that is free."""
     turned = corrected(U, named(parameters, U.shape[1]))
     drift = F.relu(1 - (turned * U).sum(1) - FREE)
     return (1 - (turned * C).sum(1)).mean() + PENALTY * drift.mean()
