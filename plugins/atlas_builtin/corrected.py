@@ -28,8 +28,8 @@ class CorrectedProcrustes(GeneralizedProcrustes):
 
     One network for all spaces, u to u + gate(u) * change(u) on directions, is trained to turn each vector towards the
     mean direction of its item; lengths stay. It is part of combining: charts are the rotations, so that translations
-    through them bend nothing, and vectors that are combined, of one space or of several, are corrected. Training stops where
-    items that were left out say so.
+    through them bend nothing, and vectors that are combined, of one space or of several, are corrected. Training stops
+    where items that were left out say so.
 
     Source: A. Achara et al., Multi-way representation alignment, 2026 (the authors' code).
     """
