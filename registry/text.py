@@ -2,7 +2,8 @@
 
 The maps are fitted on the vectors of 10,003 customer questions (banking77), measured on 3,080 others, and on 1,400
 abstracts of another kind (Cranfield). VECTORS is a folder of `<set>.<encoder>.npy`, whose row i encodes row i of
-`<set>.ids.json`, for the sets banking-train, banking-test and cran-docs. Run from a checkout:
+`<set>.ids.json`, for the sets banking-train, banking-test and cran-docs; the texts of banking-test are in
+`banking77/test.csv` beside it. Run from a checkout:
 
     python registry/text.py VECTORS [FOLDER]
 
@@ -11,6 +12,7 @@ Takes some minutes, and no encoding: the packages named below make the vectors f
 
 from __future__ import annotations
 
+import csv
 import itertools
 import json
 import sys
@@ -21,6 +23,7 @@ import numpy as np
 
 import atlas
 from atlas.artefacts.sketches import count_fitted
+from atlas.demo.text import ASKED, KNOWN, PLACE, TARGETS
 from atlas.metrics import find
 from atlas.storage.registry import FOLDERS
 from atlas.verbs.aggregate import aggregate
@@ -119,6 +122,31 @@ def main(folder: Path, root: Path) -> None:
     merged = aggregate("generalized-procrustes", *train.values(), anchors=some.ids, id="text-four")
     merged = merged.with_card(metrics=tuple(charts(merged, held_out)))
     put(root, merged, merged.id, f"One space of all four encoders. Fitted on 1,000 of {DATA}")
+    put_demo(folder, root, held_out)
+
+
+def put_demo(folder: Path, root: Path, sets: dict[str, atlas.Vectors]) -> None:
+    """Write some questions of each intent with their vectors, for `atlas demo text`: the first of banking-test."""
+    with (folder.parent / "banking77" / "test.csv").open(newline="", encoding="utf-8") as file:
+        rows = [{"id": f"test-{i}", **row} for i, row in enumerate(csv.DictReader(file))]
+    kept: dict[str, list[dict[str, str]]] = {}
+    for row in rows:
+        kept.setdefault(row["category"], []).append(row)
+    some = [row for intent in kept.values() for row in intent[: KNOWN + ASKED]]
+    with PLACE.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, ["id", "text", "category"], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(some)
+    places = [int(row["id"].removeprefix("test-")) for row in some]
+    for name in TARGETS:
+        made = atlas.Vectors.of(
+            sets[name].data[places],
+            sets[name].space,
+            ids=[row["id"] for row in some],
+            labels=[row["category"] for row in some],
+            dataset="banking77",
+        )
+        put(root, made, f"banking-{name}", f"{len(some)} questions of banking77 (PolyAI, CC BY 4.0), not fitted on")
 
 
 def charts(merged: atlas.Atlas, sets: dict[str, atlas.Vectors]) -> list[atlas.Metric]:
