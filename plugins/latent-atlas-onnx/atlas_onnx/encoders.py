@@ -20,7 +20,7 @@ _PLACES = ("model", "file")
 
 
 class OnnxEncoder(atlas.Encoder):
-    """What encoders of texts and of arrays share: a graph that is stored with the space, and its session.
+    """The common part of encoders of texts and of arrays: a graph that is stored with the space, and its session.
 
     The space is fixed by the bytes of the files and by the options that are used, wherever the files lie.
     """
@@ -67,7 +67,7 @@ class OnnxEncoder(atlas.Encoder):
         return {**super().config(), "model": name, "file": ""}
 
     def identity(self) -> dict[str, Any]:
-        """Return the hash of the files, and what is done with them."""
+        """Return the hash of the files, and the options of the encoding."""
         if "_hash" not in vars(self):
             self._hash = hash_of(self.state)
         return {**{k: v for k, v in self.config().items() if k not in _PLACES}, "state": self._hash}
@@ -101,7 +101,7 @@ class OnnxEncoder(atlas.Encoder):
 class OnnxText(OnnxEncoder):
     """Any ONNX file that makes vectors of texts: one that takes token ids, with tokenizer.json beside it, or strings.
 
-    What the graph makes of each token is pooled; what it makes of a whole text is taken as it is. A graph that
+    Vectors of tokens are pooled; the vector of a whole text is taken as it is. A graph that
     quantises a batch as a whole is given one text at a time, since a vector must not depend on those beside it.
     """
 

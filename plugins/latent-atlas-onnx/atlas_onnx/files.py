@@ -30,7 +30,7 @@ EXTRA = "pip install 'latent-atlas-onnx[encoders]'"
 
 @contextlib.contextmanager
 def telling(encoder: atlas.Encoder) -> Iterator[None]:
-    """Say which encoder met the reason of an error, and what to install where a library is missing."""
+    """Say which encoder met the reason of an error, and the package to install where one is missing."""
     try:
         yield
     except AtlasError as error:

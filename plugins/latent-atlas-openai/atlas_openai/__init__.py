@@ -1,4 +1,4 @@
-"""Models behind an OpenAI-compatible endpoint as encoders: what is asked for, kept, and checked."""
+"""Models behind an OpenAI-compatible endpoint as encoders: vectors asked for, kept and checked."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from atlas_openai.endpoint import Endpoint
 
-# A fixed text: its vector says whether an endpoint still makes what it made.
+# A fixed text: its vector says whether an endpoint still has the same model.
 PROBE = "The map is not the territory, but it has a similar structure."
 # Below this cosine, the vector of the fixed text is that of another model; rounding and hardware move it far less.
 ALIKE = 0.99
@@ -25,7 +25,7 @@ ALIKE = 0.99
 WIDEST = 16_384
 # Bytes of UTF-8 that are taken for one token, before a server has counted any: few, so that batches stay small enough.
 BYTES_PER_TOKEN = 3.0
-# What changes how vectors are asked for, not what they are.
+# Options of the requests, on which no vector depends.
 _ASIDE = ("batch_tokens", "price")
 
 
@@ -48,9 +48,9 @@ class OpenAI(atlas.Encoder):
     prefix: str = atlas.option("", help="Prompt before each text, such as 'query: '")
     extra: dict = atlas.option({}, help="Further fields of each request, such as {input_type: passage}")
     batch_tokens: int = atlas.option(50_000, help="Tokens in a request at most, as far as they can be told before")
-    price: float = atlas.option(0.0, help="Price of a million tokens, to show what the work has cost")
+    price: float = atlas.option(0.0, help="Price of a million tokens, to show the cost of the work")
 
-    # The dimension of what comes, once the fixed text has been compared; no annotation, so that it is no option.
+    # The dimension of the vectors, once the fixed text has been compared; no annotation, so that it is no option.
     _width = 0
 
     def __post_init__(self) -> None:
@@ -67,7 +67,7 @@ class OpenAI(atlas.Encoder):
 
     @property
     def endpoint(self) -> Endpoint:
-        """The endpoint, and what it has counted so far: `requests`, `tokens`.
+        """The endpoint, and its counts so far: `requests`, `tokens`.
 
         Raises:
             AtlasError: an address or a key that cannot be used.
@@ -88,7 +88,7 @@ class OpenAI(atlas.Encoder):
 
     @property
     def cost(self) -> float:
-        """What the requests of this encoder have cost so far, in the currency of `price`."""
+        """The cost of the requests of this encoder so far, in the currency of `price`."""
         return self.endpoint.tokens * self.price / 1e6
 
     def config(self) -> dict[str, Any]:
@@ -97,7 +97,7 @@ class OpenAI(atlas.Encoder):
         return {**config, "provider": self.provider or self.endpoint.host}
 
     def identity(self) -> dict[str, Any]:
-        """Return who serves the model and what is asked of it; the vector of the fixed text moves by rounding."""
+        """Return who serves the model, and the request; the vector of the fixed text moves by rounding."""
         return self.config()
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -178,7 +178,7 @@ class OpenAI(atlas.Encoder):
         """Return the vector of the fixed text that is to be kept: the first there was.
 
         Raises:
-            AtlasError: the endpoint does not make what it made then.
+            AtlasError: the endpoint has another model than then.
         """
         import numpy as np
 
@@ -195,7 +195,7 @@ class OpenAI(atlas.Encoder):
         return before
 
     def _show(self) -> None:
-        """Tell beside the bar, if there is one, what the work has cost."""
+        """Tell beside the bar, if there is one, the cost of the work so far."""
         from atlas.authors import note
 
         cost = f", {self.cost:,.4f} paid" if self.price else ""

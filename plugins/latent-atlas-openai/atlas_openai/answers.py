@@ -1,4 +1,4 @@
-"""The answer of an endpoint: JSON from elsewhere, read as what it must be or not at all."""
+"""The answer of an endpoint: JSON from elsewhere, read as n vectors or not at all."""
 
 from __future__ import annotations
 

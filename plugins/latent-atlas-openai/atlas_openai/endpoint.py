@@ -35,13 +35,13 @@ SILENCE, WHOLE = 120.0, 600.0
 # Bytes of an answer for each number it holds, at most.
 PER_NUMBER = 64
 PASSING = {408, 409, 425, 429, 500, 502, 503, 504, 529}
-# What servers say to batches that are too large: they are halved.
+# Answers to batches that are too large: these are halved.
 TOO_LARGE = {413, 422}
 
 
 @dataclass
 class Answer:
-    """What a server said: status 0 where it said nothing that could be read."""
+    """The answer of a server: status 0 where nothing came that could be read."""
 
     status: int
     body: bytes
@@ -50,7 +50,7 @@ class Answer:
 
 @dataclass
 class Endpoint:
-    """Where vectors are asked for, and what was counted.
+    """Where vectors are asked for, and the counts of that.
 
     Attributes:
         url: of the API, such as https://api.openai.com/v1.
@@ -91,7 +91,7 @@ class Endpoint:
                 raise AtlasError(f"needs an address without a password in {URL} - set {KEY}")
             if re.fullmatch(r"https?://[!-~]+", self.url) and parts.hostname:
                 if not (self.key.isascii() and self.key.isprintable()):
-                    raise AtlasError(f"cannot send what is in {KEY}, which has characters that no key has")
+                    raise AtlasError(f"cannot send the key in {KEY}, which has characters that no key has")
                 if parts.scheme == "http" and self.key and not _is_here(parts.hostname):
                     warnings.warn(f"The key goes to {self.host} unencrypted - use https", AtlasWarning, stacklevel=2)
                 return
@@ -147,7 +147,7 @@ class Endpoint:
             if attempt + 1 < TRIES:
                 self._pause(answer.wait, attempt)
         raise AtlasError(
-            f"got no vectors from {self.host} in {TRIES} tries: {reason} - run it again later; what was paid is kept"
+            f"got no vectors from {self.host} in {TRIES} tries: {reason} - run it again later; all that was paid is kept"
         )
 
     def _passing(self, answer: Answer, reason: str) -> bool:
@@ -159,13 +159,13 @@ class Endpoint:
         seconds = PAUSE * 2**attempt if asked is None else asked
         if seconds > LONGEST:
             raise AtlasError(
-                f"was asked by {self.host} to wait {seconds:,.0f} seconds - run it again then; what was paid is kept"
+                f"was asked by {self.host} to wait {seconds:,.0f} seconds - run it again then; all that was paid is kept"
             )
         note(f"waiting {seconds:.0f} s, {'as the server asks' if asked is not None else 'before trying again'}")
         time.sleep(seconds)
 
     def _post(self, payload: bytes, limit: int) -> Answer:
-        """Return one answer; what is no answer at all has status 0 and may pass, unless nothing ever came."""
+        """Return one answer; a failure without one has status 0 and may pass, unless nothing ever came."""
         headers = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": "latent-atlas"}
         if self.key:
             headers["Authorization"] = f"Bearer {self.key}"
@@ -207,7 +207,7 @@ class _Stays(urllib.request.HTTPRedirectHandler):
 
 
 _OPENER = urllib.request.build_opener(_Stays)
-# What does not pass while nothing has worked yet: no such host, nobody there, no certificate that holds.
+# Failures that do not pass while nothing has worked yet: no such host, nobody there, no certificate that holds.
 _LASTING = (socket.gaierror, ConnectionRefusedError, ssl.SSLCertVerificationError)
 
 
@@ -236,7 +236,7 @@ def _wait(headers: Any) -> float | None:
 
 
 def _advice(status: int) -> str:
-    """Return what to do about a refusal."""
+    """Return the advice on a refusal."""
     if 300 <= status < 400:
         return f" - the endpoint has moved; set {URL} to its new address"
     return {401: f" - set {KEY}", 403: f" - set {KEY} to one that may", 404: f" - look at the model and {URL}"}.get(

@@ -60,7 +60,7 @@ class Static(atlas.Encoder):
         return self._state
 
     def _meant(self) -> dict[str, bool]:
-        """Return what the model's own files say of options that were not given."""
+        """Return the values that the model's own files have for options that were not given."""
         _ = self.state
         return self._found
 
@@ -72,7 +72,7 @@ class Static(atlas.Encoder):
         return {**super().config(), **found, "model": name, "tokenizer": ""}
 
     def identity(self) -> dict[str, Any]:
-        """Return the hash of table and tokenizer, and what is done with them."""
+        """Return the hash of table and tokenizer, and the options of the mean."""
         config = self.config()
         how = {name: config[name] for name in ("normalize", "max_tokens", "drop_unknown")}
         return {**how, "state": hash_of(self.state)}
@@ -87,7 +87,7 @@ class Static(atlas.Encoder):
         return dict(self.state)
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> Self:
-        """Take what `state_dict` returned; numbers in half precision stay so."""
+        """Take the tensors of `state_dict`; numbers in half precision stay so."""
         self.forget()
         self._state = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
         self._found = {name: False for name in ("normalize", "drop_unknown") if getattr(self, name) is None}

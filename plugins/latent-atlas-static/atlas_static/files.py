@@ -14,7 +14,7 @@ from atlas import AtlasError
 from atlas.authors import Ref, explained, load_tensors, patiently
 from atlas_static.table import MAPPING, TABLE, TOKENIZER, WEIGHTS
 
-# Where the table lies in a folder, by preference, and what it may be called in the file.
+# Where the table lies in a folder, by preference, and its names in the file.
 PLACES = ("model.safetensors", "0_StaticEmbedding/model.safetensors")
 NAMES = {"embeddings": TABLE, "embedding.weight": TABLE, "weights": WEIGHTS, "mapping": MAPPING}
 WANTED = ["*.safetensors", "*/model.safetensors", "tokenizer.json", "*/tokenizer.json", "config.json", "modules.json"]
