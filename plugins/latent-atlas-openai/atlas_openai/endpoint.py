@@ -147,7 +147,7 @@ class Endpoint:
             if attempt + 1 < TRIES:
                 self._pause(answer.wait, attempt)
         raise AtlasError(
-            f"got no vectors from {self.host} in {TRIES} tries: {reason} - run it again later; all that was paid is kept"
+            f"got no vectors from {self.host} in {TRIES} tries: {reason} - run it again later; paid vectors are kept"
         )
 
     def _passing(self, answer: Answer, reason: str) -> bool:
@@ -159,7 +159,7 @@ class Endpoint:
         seconds = PAUSE * 2**attempt if asked is None else asked
         if seconds > LONGEST:
             raise AtlasError(
-                f"was asked by {self.host} to wait {seconds:,.0f} seconds - run it again then; all that was paid is kept"
+                f"was asked by {self.host} to wait {seconds:,.0f} seconds - run it again then; paid vectors are kept"
             )
         note(f"waiting {seconds:.0f} s, {'as the server asks' if asked is not None else 'before trying again'}")
         time.sleep(seconds)

@@ -62,7 +62,7 @@ def test_it_may_say_a_date(server):
 
 def test_a_wait_of_hours_is_told_and_not_begun(server):
     server.faults = [status(429, Retry_After="7200")]
-    with pytest.raises(AtlasError, match="to wait 7,200 seconds - run it again then; all that was paid is kept"):
+    with pytest.raises(AtlasError, match="to wait 7,200 seconds - run it again then; paid vectors are kept"):
         encoded()
     assert len(server.asked) == 1
 
