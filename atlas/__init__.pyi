@@ -47,5 +47,7 @@ from atlas.verbs.moments import merge as merge
 from atlas.verbs.moments import moments as moments
 from atlas.verbs.route import route as route
 from atlas.verbs.sample import sample as sample
+from atlas.verbs.serving.calibrate import calibrate as calibrate
+from atlas.verbs.serving.search import search as search
 from atlas.verbs.stitch import stitch as stitch
 from atlas.verbs.train import train as train

@@ -28,7 +28,7 @@ FLOORS = [
     ["components"],
     ["models", "plugins"],
     ["artefacts"],
-    ["pictures", "routes", "sklearn", "testing"],
+    ["langchain", "llama_index", "pictures", "routes", "sklearn", "testing"],
     ["verbs"],
     ["demo", "migration", "recipes", "sharing", "site"],
     ["cli"],
@@ -47,6 +47,8 @@ OWNERS = {
     "jinja2": {"hub", "site"},
     "pluggy": {"plugins"},
     "sklearn": {"sklearn"},
+    "langchain_core": {"langchain"},
+    "llama_index": {"llama_index"},
 }
 
 

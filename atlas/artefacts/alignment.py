@@ -17,13 +17,14 @@ from atlas.artefacts.artefact import Artefact, OnCard, finite_tensors
 from atlas.artefacts.composed import Composed, restored
 from atlas.artefacts.moments import check_many
 from atlas.artefacts.vectors import Vectors
-from atlas.cards.kinds import DOMAIN, AlignmentCard, Metric, Part
+from atlas.cards.kinds import CALIBRATION, DOMAIN, AlignmentCard, Metric, Part
 from atlas.cards.names import slug
 from atlas.cards.sketch import Sketch
 from atlas.cards.space import Space
 from atlas.components.aligner import Aligner
 from atlas.components.linear import LinearAligner
 from atlas.errors import AtlasError, AtlasWarning, CardError, SpaceMismatchError
+from atlas.numerics.calibration import Calibration
 from atlas.numerics.domain import Domain
 from atlas.plugins.catalogue import provider
 from atlas.storage.header import TensorFile
@@ -50,6 +51,8 @@ class Alignment(Artefact):
         evaluation: references to the data of its figures, by role.
         parts: the maps it was made of, if it was not fitted itself.
         domain: where the rows it was fitted on lay; None if that was not kept.
+        calibration: the worth of results found through it, where "queries" or an "index" are mapped; empty if that
+            was not learned.
     """
 
     kind = "alignment"
@@ -67,6 +70,7 @@ class Alignment(Artefact):
     card: AlignmentCard
     aligner: Aligner
     domain: Domain | None = field(default=None, compare=False)
+    calibration: Mapping[str, Calibration] = field(default_factory=dict, compare=False)
 
     @classmethod
     def of(
@@ -182,7 +186,9 @@ class Alignment(Artefact):
     def tensors(self) -> dict[str, Tensor]:
         """Return the tensors to store: those of the map, and of its domain as 'domain.<name>'."""
         domain = {} if self.domain is None else self.domain.tensors()
-        return {**self.aligner.state_dict(), **{f"{DOMAIN}{name}": t for name, t in domain.items()}}
+        beside = {f"{DOMAIN}{name}": t for name, t in domain.items()}
+        beside |= {f"{CALIBRATION}{role}": found.values for role, found in self.calibration.items()}
+        return {**self.aligner.state_dict(), **beside}
 
     def published(self, few: bool = False) -> Alignment:
         """Return a public copy: with its domain only if that does not give away the pairs it was fitted on."""
@@ -194,21 +200,22 @@ class Alignment(Artefact):
     def from_card(cls, card: AlignmentCard, file: TensorFile) -> Alignment:
         """Return the alignment of a card and its file, which has been checked."""
         tensors = finite_tensors(file)
-        named = {name: tensors.pop(name) for name in sorted(tensors) if name.startswith(DOMAIN)}
+        named, learned = (
+            {name.removeprefix(begin): tensors.pop(name) for name in sorted(tensors) if name.startswith(begin)}
+            for begin in (DOMAIN, CALIBRATION)
+        )
         aligner = restored(card.aligner, card.config, tensors, card.plugin)
         if (aligner.d_source, aligner.d_target) != (card.source.dim, card.target.dim):
             raise CardError(
                 f"{file.path.parent}: the tensors map {aligner.d_source} to {aligner.d_target} dimensions, "
                 f"the card says {card.source.dim} to {card.target.dim}"
             )
-        return cls(card, aligner, _domain(named, card.source.dim, file) if named else None)
-
-
-def _domain(named: Mapping[str, Tensor], d: int, file: TensorFile) -> Domain:
-    try:
-        return Domain.from_tensors({name.removeprefix(DOMAIN): t for name, t in named.items()}, d)
-    except AtlasError as error:
-        raise CardError(f"{file.path}: {error}") from None
+        try:
+            domain = Domain.from_tensors(named, card.source.dim) if named else None
+            calibration = {role: Calibration.of_role(role, values) for role, values in learned.items()}
+        except AtlasError as error:
+            raise CardError(f"{file.path}: {error}") from None
+        return cls(card, aligner, domain, calibration)
 
 
 def chained(parts: Sequence[Alignment], id: str = "") -> Alignment:

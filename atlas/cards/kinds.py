@@ -19,6 +19,8 @@ from atlas.errors import AtlasError, CardError, unknown
 FORMAT = 1
 # Prefix of the names of the tensors that describe where the pairs of a fit lay.
 DOMAIN = "domain."
+# And of those that tell the worth of its results.
+CALIBRATION = "calibration."
 
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*|multilingual")
 _HUB = re.compile(r"[\w.-]+/[\w.-]+@[0-9a-f]{40}")
@@ -143,7 +145,7 @@ class Card:
     @property
     def plain(self) -> bool:
         """Whether it holds a weight and a bias (its domain aside) and can be used without Atlas."""
-        return {name for name in self.tensors if not name.startswith(DOMAIN)} == {"weight", "bias"}
+        return {name for name in self.tensors if not name.startswith((DOMAIN, CALIBRATION))} == {"weight", "bias"}
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for YAML, fields with their default value left out."""

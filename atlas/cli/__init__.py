@@ -42,6 +42,8 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "export": ("derived", "Write an alignment for another program."),
         "evaluate": ("derived", "Measure an alignment, a head or an atlas."),
         "compare": ("derived", "Measure how alike spaces are."),
+        "calibrate": ("derived", "Learn how far to trust results found through an alignment."),
+        "search": ("stores", "Search indexes of several models through maps between them."),
         "migrate": ("migrate", "Advise whether and how to change an embedding model."),
         "run": ("run", "Run a recipe: these commands, composed in a file."),
     },

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 NEXT = {
     "moments": "atlas fit linear --moments {}",
     "fit": "atlas apply {} VECTORS",
+    "calibrate": "atlas search QUERIES INDEX --map {}",
     "aggregate": "atlas apply {} VECTORS...",
 }
 # Of each table, the headers of its columns and the attributes they show.

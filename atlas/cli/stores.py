@@ -1,7 +1,9 @@
-"""Stores: which are installed, and the contents of one; and the space of vectors, recorded where they lie."""
+"""Stores: which are installed, and the contents of one; the space of vectors, recorded where they lie; and search."""
 
 from __future__ import annotations
 
+import dataclasses
+from pathlib import Path
 from typing import Any
 
 import click
@@ -9,6 +11,7 @@ import click
 from atlas.cli import params
 from atlas.cli.components import installed, listing
 from atlas.cli.output import put, put_json, put_table, say
+from atlas.errors import AtlasError
 
 stores_command = listing("store", installed("store"))
 _show = stores_command.commands["show"]
@@ -59,6 +62,64 @@ def put_status(status: dict[str, Any], as_json: bool) -> None:
     names = ("rows", "dim", "space", "map", "done")
     put(f"store {status['store']}")
     put_table(header, [[place, *(found[name] for name in names)] for place, found in places], "It has no vectors")
+
+
+@click.command("search", cls=params.Spread)
+@click.argument("queries")
+@click.argument("indexes", metavar="INDEX...", nargs=-1, required=True)
+@click.option("--map", "maps", multiple=True, required=True, help="An alignment or an atlas; may be repeated.")
+@click.option("-k", default=10, show_default=True, type=click.IntRange(1), help="Results for each query.")
+@click.option("--merge", default="cosine", show_default=True, help="How several indexes come together: cosine or rank.")
+@click.option(
+    "--fallback", type=click.Path(path_type=Path), help="File for the ids of queries for the old path, one a line."
+)
+@click.option(
+    "--least",
+    default=0.5,
+    show_default=True,
+    type=click.FloatRange(0, 1),
+    help="A query goes into --fallback if the chance that its first result is the true one is lower.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace the file of --fallback.")
+@params.as_json
+@params.registry
+def search_command(
+    queries: str,
+    indexes: tuple[str, ...],
+    maps: tuple[str, ...],
+    fallback: Path | None,
+    least: float,
+    overwrite: bool,
+    as_json: bool,
+    registry: Any,
+    **how: Any,
+) -> None:
+    """Search indexes of one model or several through maps between them.
+
+    QUERIES and each INDEX are vectors. An index of the queries' own model is searched as it is. Through one map that
+    'atlas calibrate' has seen, scores are those to expect of true vectors, and each query has the chance that its first
+    result is theirs.
+    """
+    from atlas.progress import bar
+    from atlas.storage.files import check_target, whole_file
+    from atlas.verbs.serving.search import search
+
+    if fallback is not None:
+        check_target(fallback, overwrite, (".txt",))
+    asked, *views = params.read_all(queries, *indexes)
+    answers = search(list(maps), asked, views, **how, progress=bar)
+    if fallback is not None:
+        if any(answer.chance is None for answer in answers):
+            raise AtlasError("No calibrated map says how sure these results are - run 'atlas calibrate' on it first")
+        unsure = [answer.query for answer in answers if (answer.chance or 0) < least]
+        with whole_file(fallback) as temporary:
+            temporary.write_text("".join(f"{query}\n" for query in unsure), encoding="utf-8")
+        params.wrote(f"{len(unsure):,} of {len(answers):,} queries", fallback)
+    if as_json:
+        put_json([dataclasses.asdict(answer) for answer in answers])
+    else:
+        rows = ([a.query, a.chance, "  ".join(map("{} {:.3f}".format, a.ids, a.scores))] for a in answers)
+        put_table(["query", "chance", "found"], rows)
 
 
 @click.group("space")

@@ -14,6 +14,7 @@ from atlas.cards.sketch import Sketch
 from atlas.errors import AtlasError
 from atlas.hub.cache import SCHEME
 from atlas.hub.pulling import pull
+from atlas.metrics import METRICS
 from atlas.sharing.parts import figures, load_parts, parts
 from atlas.sharing.picture import png
 
@@ -65,8 +66,9 @@ def measured(
 
 
 def measurable(known: Sequence[Metric], found: Mapping[str, Any]) -> list[str]:
-    """Return the names of figures that the data allow: an accuracy needs a head."""
-    return list(dict.fromkeys(one.name for one in known if one.name != "accuracy" or "head" in found))
+    """Return the names of figures that the data allow: an accuracy needs a head, and others an index."""
+    names = [one.name for one in known if one.name.partition("@")[0] in METRICS]
+    return list(dict.fromkeys(name for name in names if name != "accuracy" or "head" in found))
 
 
 def _drawn(

@@ -21,6 +21,17 @@ class Bridge:
         near = unit(unit(X) - t["mean"]) @ t["landmarks"].T
         return np.exp(t["sharpness"] * (near - 1)) @ t["coefficients"] + t["offset"]
 
+    def worth(self, scores, mapped="queries"):
+        """Return the true cosines to expect of results' cosines (n, k), best first, and the chance (n,) of the first.
+
+        The map must have been calibrated for the side that is mapped: queries, or an index.
+        """
+        scores = np.asarray(scores, dtype=np.float32)
+        slope, offset, constant, by_margin, by_score, _ = self.tensors[f"calibration.{mapped}"]
+        margin = np.log(np.maximum(scores[:, 0] - scores[:, 1], 0) + 1e-4)
+        chance = 1 / (1 + np.exp(-(constant + by_margin * margin + by_score * scores[:, 0])))
+        return np.clip(slope * scores + offset, -1, 1), chance
+
 
 def unit(X):
     """Return vectors at length 1; zeros stay."""

@@ -13,7 +13,7 @@ from atlas_builtin.kernel import Kernel
 
 @dataclass
 class NumPy(atlas.Exporter):
-    """Write a folder that needs no Atlas: the map, and bridge.py, a class of thirty lines of numpy that applies it."""
+    """Write a folder that needs no Atlas: the map, and bridge.py, a class of numpy alone that applies it."""
 
     name = "numpy"
     takes = "affine maps, and those of 'kernel'"

@@ -9,6 +9,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 
 import atlas
 from atlas import AtlasError
@@ -52,3 +53,40 @@ def test_other_maps_are_refused(pair, tmp_path):
     with pytest.raises(AtlasError, match=r"writes affine maps, and those of 'kernel', and alignment .* is of 'mlp'"):
         atlas.export("numpy", alignment, tmp_path / "made")
     assert not (tmp_path / "made").exists()
+
+
+def test_a_calibration_goes_along(pair, tmp_path):
+    alignment = atlas.fit("procrustes", source=pair.source, target=pair.target)
+    alignment = atlas.calibrate(alignment, source=pair.source, target=pair.target)
+    atlas.export("numpy", alignment, tmp_path / "made")
+    scores = torch.rand(20, 5, generator=torch.Generator().manual_seed(0)).sort(1, descending=True).values
+    expected, chance = load(tmp_path / "made").worth(scores.numpy())
+    known = alignment.calibration["queries"]
+    np.testing.assert_allclose(expected, known.scores(scores), atol=1e-6)
+    np.testing.assert_allclose(chance, known.chance(scores), atol=1e-5)
+
+
+def found_by_hnswlib(index, queries, k):
+    hnswlib = pytest.importorskip("hnswlib")
+    made = hnswlib.Index(space="cosine", dim=index.shape[1])
+    made.init_index(max_elements=len(index), ef_construction=200, M=32, random_seed=0)
+    made.add_items(index, num_threads=1)
+    made.set_ef(len(index))
+    return made.knn_query(queries, k=k)[0]
+
+
+def found_by_usearch(index, queries, k):
+    usearch = pytest.importorskip("usearch.index")
+    made = usearch.Index(ndim=index.shape[1], metric="cos", dtype="f32")
+    made.add(np.arange(len(index)), index)
+    return made.search(queries, k, exact=True).keys
+
+
+@pytest.mark.parametrize("search", [found_by_hnswlib, found_by_usearch])
+def test_other_libraries_search_with_mapped_queries(pair, tmp_path, search):
+    alignment = atlas.fit("procrustes", source=pair.source, target=pair.target)
+    atlas.export("numpy", alignment, tmp_path / "made")
+    index, queries = pair.target.data.numpy().astype(np.float32), pair.source.data.numpy()[:20]
+    found = search(index, load(tmp_path / "made")(queries), 3)
+    answers = atlas.search(alignment, queries.astype(np.float32), index, k=3)
+    assert [[str(row) for row in rows] for rows in found.tolist()] == [list(one.ids) for one in answers]

@@ -22,8 +22,12 @@ _ELSEWHERE = {
     "chart": ("aggregate", "chart"),
     "stitch": ("stitch", "predict"),
     "merge": ("moments", "merge"),
+    "calibrate": ("serving.calibrate", "calibrate"),
 }
-_NAMES = "encode sample moments merge fit train compose aggregate extend chart apply stitch export evaluate compare"
+_NAMES = (
+    "encode sample moments merge fit train compose aggregate extend chart apply "
+    "stitch calibrate export evaluate compare"
+)
 VERBS = {name: _ELSEWHERE.get(name, (name, name)) for name in _NAMES.split()}
 _NOUNS = (
     "Aligner",
@@ -147,7 +151,7 @@ class Verb:
 def verb(name: str) -> Verb:
     """Return the signature of a verb."""
     module, function = VERBS[name]
-    tree = ast.parse((Path(__file__).parents[1] / f"{module}.py").read_text(encoding="utf-8"))
+    tree = ast.parse((Path(__file__).parents[1] / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8"))
     # Before the function itself there may be overloads of it.
     node = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == function][-1]
     text, _, rest = (ast.get_docstring(node) or "").partition("\n\nArgs:\n")

@@ -1,0 +1,1 @@
+"""Search through maps, and how far to trust the results."""

@@ -1,0 +1,154 @@
+"""The worth of a map's results, learned from queries whose true vectors are known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from atlas.artefacts.alignment import Alignment
+from atlas.artefacts.sketches import count_fitted
+from atlas.artefacts.vectors import Vectors, paired
+from atlas.cards.kinds import Metric, merged
+from atlas.components.choosing import cross_fit, left_out
+from atlas.errors import AtlasError
+from atlas.metrics import wilson
+from atlas.metrics.nearest import nearest
+from atlas.numerics.arrays import unit
+from atlas.numerics.calibration import Calibration, chance, learned
+from atlas.storage.item_ids import match
+from atlas.verbs.fit import check_rows
+from atlas.verbs.parameters.arguments import AlignmentLike, VectorsLike, artefact_of, vectors_of
+
+# Results of each query that scores are learned from, and the most items.
+DEEP, MOST = 10, 2000
+FOLDS = 5
+# True scores that differ by less are those of the same document twice.
+SAME = 1e-6
+FIGURE = "first-result"
+THIRDS = ("surest third", "middle third", "least sure third")
+
+
+def calibrate(
+    alignment: AlignmentLike,
+    *,
+    source: VectorsLike,
+    target: VectorsLike,
+    index: VectorsLike | None = None,
+    queries: VectorsLike | None = None,
+    vector_column: str | None = None,
+    id_column: str | None = None,
+) -> Alignment:
+    """Learn how far to trust results found through an alignment.
+
+    Items that are known in both spaces show it: queries, which are mapped to search an index of the target; or, with
+    `queries`, documents, which are mapped and searched by queries of the target. Their results are compared with those
+    of the true vectors, and the calibration is kept with the map. Items that the map was fitted on are mapped by fits
+    that leave them out.
+
+    Args:
+        alignment: the map.
+        source: vectors of its source; at best queries like those to come, 50 or more.
+        target: the true vectors of the same items, of its target.
+        index: vectors of the target that are searched; by default those of `target`, each without itself.
+        queries: vectors of the target that search documents, whose vectors `source` and `target` are.
+        vector_column: column of a table that holds the vectors; the only one that holds arrays unless given.
+        id_column: column of a table that holds the ids; the one with a common name unless given, '' for none.
+
+    Returns:
+        The alignment with its calibration for mapped queries, or for a mapped index, and with figures on its card: in
+        thirds by confidence, how often the first result is that of the true vectors.
+
+    Raises:
+        SpaceMismatchError: vectors of another space.
+        AtlasError: too few queries or documents, or a map that must be fitted again and cannot.
+    """
+    made = artefact_of(alignment, Alignment)
+    if index is not None and queries is not None:
+        raise AtlasError("Either queries or the index is mapped - give index or queries, not both")
+    columns = (vector_column, id_column)
+    X, Y = paired(vectors_of(source, *columns, name="source"), vectors_of(target, *columns, name="target"))
+    other = index if queries is None else queries
+    third = Y if other is None else vectors_of(other, *columns, name="target")
+    made.source.require(X.space, f"Alignment '{made.id}' maps from", "the source vectors")
+    for view, whose in ((Y, "the target vectors"), (third, "the index" if queries is None else "the queries")):
+        made.target.require(view.space, f"Alignment '{made.id}' maps to", whose)
+    for view, name in (
+        (X, "The source"),
+        (Y, "The target"),
+        (third, "The index" if queries is None else "The queries"),
+    ):
+        check_rows(view, name)
+    role = "queries" if queries is None else "index"
+    some = torch.linspace(0, len(X) - 1, min(len(X), MOST)).long().unique()
+    X, Y = X.take(some), Y.take(some)
+    mapped = _mapped(made, X, Y)
+    scores, true, right = _mapped_queries(mapped, Y, third) if queries is None else _mapped_index(mapped, Y, third)
+    found = Calibration.of(scores, true, right)
+    figures = _thirds(scores, right, f"{role} mapped", X.dataset)
+    card = replace(made.card, metrics=merged(made.metrics, figures))
+    return replace(made, card=card, calibration={**made.calibration, role: found})
+
+
+def _mapped(made: Alignment, X: Vectors, Y: Vectors) -> Tensor:
+    """Return rows of the source mapped, by fits that leave them out where the map was fitted on them."""
+    seen = count_fitted(made.card.fitted_on, X, Y)
+    if not seen or seen <= len(X) / 100:
+        return made.aligner.transform(X.data.float())
+    if made.aligner.fits_on != "pairs" or made.parts:
+        raise AtlasError(
+            f"Alignment '{made.id}' was fitted on {seen:,} of these {len(X):,} items and cannot be fitted without them "
+            "- give others"
+        )
+    x, y = X.data.float(), Y.data.float()
+    return left_out(cross_fit(made.aligner, x, y, min(FOLDS, len(x))), x)
+
+
+def _mapped_queries(mapped: Tensor, true: Vectors, index: Vectors) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the scores of mapped queries' results (n, k), their true ones, and whether the first is right (n,)."""
+    skip = torch.full((len(true),), -1)
+    if index is true or (not index.numbered and not true.numbered):
+        both = match(true.ids, index.ids)
+        rows, numbers = (torch.arange(len(true)),) * 2 if both is None else both
+        skip[rows] = numbers
+    _check_many(index, "The index", int((skip >= 0).any()))
+    scores, rows = nearest(mapped, index.rows.batches(), min(DEEP, len(index) - 1), skip)
+    best, _ = nearest(true.data, index.rows.batches(), 1, skip)
+    return scores, *_compared(true.data, index.rows.take(rows.flatten()), rows, best)
+
+
+def _mapped_index(mapped: Tensor, true: Vectors, queries: Vectors) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the same of queries that search mapped documents."""
+    _check_many(true, "The documents")
+    scores, rows = nearest(queries.data, [mapped], min(DEEP, len(true)))
+    best, _ = nearest(queries.data, [true.data], 1)
+    return scores, *_compared(queries.data, true.rows.take(rows.flatten()), rows, best)
+
+
+def _check_many(index: Vectors, name: str, left: int = 0) -> None:
+    if len(index) - left < 2:
+        raise AtlasError(f"{name} must hold at least {2 + left} vectors, got {len(index)}")
+
+
+def _compared(queries: Tensor, documents: Tensor, rows: Tensor, best: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the true scores of results (n, k), and whether the first is as good as the best there is."""
+    D = unit(documents.float()).reshape(*rows.shape, -1)
+    true = (D @ unit(queries.float())[:, :, None])[:, :, 0]
+    return true, true[:, 0] >= best[:, 0] - SAME
+
+
+def _thirds(scores: Tensor, right: Tensor, mapped: str, dataset: str) -> list[Metric]:
+    """Return how often the first result is right, in thirds by a chance that was learned from other queries."""
+    told = torch.empty(len(scores), dtype=torch.float64)
+    for half in (0, 1):
+        told[half::2] = chance(scores[half::2], learned(scores[1 - half :: 2], right[1 - half :: 2]))
+    order = told.argsort(descending=True, stable=True)
+    figures = []
+    for name, rows in zip(THIRDS, order.tensor_split(3), strict=True):
+        low, high = wilson(right[rows].double())
+        share = float(right[rows].double().mean())
+        figures.append(
+            Metric(FIGURE, share, low=low, high=high, dataset=dataset, split=f"{mapped}, {name}", n=len(rows))
+        )
+    return figures
