@@ -65,11 +65,14 @@ class Aligner(Component):
         Raises:
             AtlasError: NaN or infinity, fewer than two rows, unequal lengths, or a fit the method cannot do.
         """
+        from atlas.numerics.sums import full_precision
+
         X, Y = self.check_fit(X, Y)
         x, y = X.double(), None if Y is None else Y.double()
         known = self.check_pairs(pairs, len(x), 0 if y is None else len(y))
         self.forget()
-        learned = self._fit(x, y) if known is None or y is None else self._fit_seeds(x, y, known)
+        with full_precision():
+            learned = self._fit(x, y) if known is None or y is None else self._fit_seeds(x, y, known)
         # Where the plugin is missing, these two tensors alone are taken for the map.
         if not self.affine and set(learned) == {"weight", "bias"}:
             raise self.fail("learns weight and bias, as affine maps do, and is not affine - give one another name")

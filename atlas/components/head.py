@@ -12,6 +12,7 @@ from torch import Tensor
 from atlas.components.options import Component
 from atlas.errors import AtlasError
 from atlas.numerics.arrays import as_matrix, frozen
+from atlas.numerics.sums import full_precision
 
 T = TypeVar("T")
 
@@ -67,7 +68,8 @@ class HeadModel(Component):
         if X.dtype == torch.float64:
             self.check_rounding(float((X - X.float()).square().sum()), float((X - X.mean(0)).square().sum()))
         y = self._targets(y) if y.is_floating_point() else self._labels(y, classes)
-        self._take(self._fit(X, y, y.shape[1] if y.ndim == 2 else int(y.max()) + 1, seed))
+        with full_precision():
+            self._take(self._fit(X, y, y.shape[1] if y.ndim == 2 else int(y.max()) + 1, seed))
         return self
 
     def _targets(self, y: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 import sys
 import types as pytypes
@@ -138,6 +139,7 @@ class Component:
             warnings.warn(str(told), AtlasWarning, stacklevel=2)
 
 
+@functools.cache
 def _hint(cls: type, f: dataclasses.Field) -> Any:
     """Return the type of an option; other annotations may name imports of type checkers alone."""
     owner = next(base for base in cls.__mro__ if f.name in inspect.get_annotations(base))

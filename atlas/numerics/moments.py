@@ -1,13 +1,14 @@
 """Moments of paired rows: all a linear aligner may know about the data.
 
-Sums of raw products are not kept: with data offset by 100 their centred form loses all digits in float32. Instead each
-chunk of rows is centred on its own mean, and chunks are merged in float64.
+Sums of raw products are not kept: with data offset by 100 their centred form loses all digits in float32. Instead a
+shift near the means is taken from all rows, and what it leaves is corrected in float64.
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import functools
+import operator
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from atlas.errors import AtlasError
 from atlas.numerics.arrays import as_matrix, check_finite
+from atlas.numerics.sums import ROUGH, Sums, full_precision
 
 # Large enough for a matrix product to run at full rate, small enough for a chunk to stay in the processor's cache.
 CHUNK = 2048
@@ -103,13 +105,13 @@ class Moments:
         fine, sides = torch.float64 in (X.dtype, Y.dtype), {"x": X, "y": Y}
         wide = not fine and (exact or not all(float32_tells(sides[side]) for side in set("".join(products))))
         kind = torch.float64 if fine or wide else torch.float32
-        total: Moments | None = None
-        for start in range(0, len(X), CHUNK):
-            rows = slice(start, start + CHUNK)
-            with full_precision():
-                part = _of_chunk(X[rows], Y[rows], products, kind, first_row + start)
-            total = part if total is None else total + part
-        assert total is not None
+        total = _summed(X, Y, products, kind)
+        # Squares bound all products, so what is not finite shows here: a bad value, or an overflow of float32.
+        if not bool(torch.isfinite(total.ssx.sum() + total.ssy.sum())):
+            for start in range(0, len(X), CHUNK):
+                check_finite(X[start : start + CHUNK], "X", first_row + start)
+                check_finite(Y[start : start + CHUNK], "Y", first_row + start)
+            total = _summed(X, Y, products, torch.float64)
         # Differences of float32 rows in a direction are good to their own rounding, however fine the sums are.
         coarse = wide or (fine and X.dtype != torch.float64)
         eps = max(total.eps, torch.finfo(torch.float32).eps ** 2) if coarse else total.eps
@@ -248,20 +250,6 @@ class Moments:
         )
 
 
-@contextlib.contextmanager
-def full_precision() -> Iterator[None]:
-    """Multiply float32 as float32, even where `torch.set_float32_matmul_precision` allows less for the process."""
-    before = torch.get_float32_matmul_precision()
-    if before == "highest":
-        yield
-        return
-    torch.set_float32_matmul_precision("highest")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
-
-
 def distinct(X: Tensor, Y: Tensor) -> Tensor | None:
     """Return the hashes of distinct pairs of rows, in order, or None if they are more than `most_distinct`."""
     most = most_distinct(X.shape[1])
@@ -343,42 +331,17 @@ def _resolution(parts: Sequence[Moments], ssx: Tensor, ssy: Tensor) -> float:
     return max([FINE, *errors])
 
 
-def _of_chunk(X: Tensor, Y: Tensor, needs: Collection[str], kind: torch.dtype, first_row: int) -> Moments:
-    part = _of_rows(X.to(kind), Y.to(kind), needs)
-    # Squares bound all products, so anything not finite shows here: a bad value, or an overflow of float32.
-    if not bool(torch.isfinite(part.ssx.sum() + part.ssy.sum())):
-        check_finite(X, "X", first_row)
-        check_finite(Y, "Y", first_row)
-        part = _of_rows(X.double(), Y.double(), needs)
-    return part
-
-
-def _of_rows(X: Tensor, Y: Tensor, needs: Collection[str]) -> Moments:
-    Xc, mean_x, rest_x = _centred(X)
-    Yc, mean_y, rest_y = _centred(Y)
-    pairs = {"xy": (Xc, rest_x, Yc, rest_y), "xx": (Xc, rest_x, Xc, rest_x), "yy": (Yc, rest_y, Yc, rest_y)}
-    products: dict[str, Any] = {name: _product(*pairs[name]) for name in needs}
-    ssx = products["xx"].diagonal().clone() if "xx" in products else _squares(Xc, rest_x)
-    ssy = products["yy"].diagonal().clone() if "yy" in products else _squares(Yc, rest_y)
-    return Moments(len(X), mean_x, mean_y, ssx, ssy, **products, eps=torch.finfo(X.dtype).eps)
-
-
-def _centred(X: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the rows less their mean as X's dtype has it, the true mean, and the mean that the rows are left with.
-
-    The last is as small as the rounding of the first. With it, products are centred exactly without another pass.
-    """
-    mean = X.mean(0)
-    Xc = X - mean
-    rest = Xc.mean(0).double()
-    return Xc, (mean.double() + rest).cpu(), rest.cpu()
-
-
-def _product(A: Tensor, rest_a: Tensor, B: Tensor, rest_b: Tensor) -> Tensor:
-    return (A.T @ B).cpu().double().addr_(rest_a, rest_b, alpha=-len(A))
-
-
-def _squares(A: Tensor, rest: Tensor) -> Tensor:
-    """Return the diagonal of the product of A with itself; A is overwritten."""
-    squares = A.square_().sum(0).cpu().double()
-    return (squares - len(A) * rest.square()).clamp_(min=0)
+def _summed(X: Tensor, Y: Tensor, needs: Collection[str], kind: torch.dtype) -> Moments:
+    """Return the moments of rows; chunks whose means are far apart are merged, others added up."""
+    if kind == torch.float64 and X.device.type == "mps":
+        X, Y = X.cpu(), Y.cpu()
+    size = CHUNK if X.device.type == "cpu" else ROUGH
+    done: list[Sums] = []
+    with full_precision():
+        for start in range(0, len(X), size):
+            x, y = (t[start : start + size].to(kind) for t in (X, Y))
+            if not done or not done[-1].add(x, y):
+                done.append(Sums(x, y, needs))
+                done[-1].add(x, y)
+    eps = torch.finfo(kind).eps
+    return functools.reduce(operator.add, (Moments(part.n, **part.centred(), eps=eps) for part in done))

@@ -14,25 +14,6 @@ ALL = ("xy", "xx", "yy")
 SECOND = (*ALL, "ssx", "ssy")
 
 
-@pytest.mark.parametrize("allowed", ["medium", "high", "highest"])
-def test_products_are_of_full_precision_whatever_the_process_allows(allowed, monkeypatch):
-    seen = []
-    product = moments._product
-
-    def watched(*given):
-        seen.append(torch.get_float32_matmul_precision())
-        return product(*given)
-
-    monkeypatch.setattr(moments, "_product", watched)
-    torch.set_float32_matmul_precision(allowed)
-    try:
-        Moments.of(torch.randn(20, 3), torch.randn(20, 2))
-        assert torch.get_float32_matmul_precision() == allowed
-    finally:
-        torch.set_float32_matmul_precision("highest")
-    assert set(seen) == {"highest"}
-
-
 def slow(X, Y):
     """Return the centred second moments as they are defined, in float64."""
     X, Y = X.double(), Y.double()
