@@ -30,6 +30,7 @@ from atlas.errors import AtlasWarning as AtlasWarning
 from atlas.hub.pulling import pull as pull
 from atlas.items.batches import Items as Items
 from atlas.items.files import read_items as read_items
+from atlas.migration.acting.running import Migration as Migration
 from atlas.migration.advising import advise as advise
 from atlas.plugins.catalogue import create as create
 from atlas.plugins.hooks import hookimpl as hookimpl

@@ -44,7 +44,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "compare": ("derived", "Measure how alike spaces are."),
         "calibrate": ("derived", "Learn how far to trust results found through an alignment."),
         "search": ("stores", "Search indexes of several models through maps between them."),
-        "migrate": ("migrate", "Advise whether and how to change an embedding model."),
+        "migrate": ("migrate", "Change an embedding model: advise whether and how, and do it."),
         "run": ("run", "Run a recipe: these commands, composed in a file."),
     },
     "Find": {

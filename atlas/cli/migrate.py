@@ -1,8 +1,9 @@
-"""The command that advises whether and how to change an embedding model."""
+"""The commands that advise whether and how to change an embedding model, and act on it."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +13,10 @@ from atlas.cli import params
 from atlas.cli.output import put, put_json, put_table, say
 
 if TYPE_CHECKING:
+    from atlas.migration.acting.running import Migration, Status
     from atlas.migration.advice import Advice, Way
 
+F = Callable[..., Any]
 
 FIGURES = ("ndcg@10", "recall@10", "mrr@10", "kept")
 HEADER = ("way", *FIGURES, "over stay", "", "whole index", "texts", "tokens", "hours")
@@ -21,7 +24,7 @@ HEADER = ("way", *FIGURES, "over stay", "", "whole index", "texts", "tokens", "h
 
 @click.group("migrate")
 def migrate_command() -> None:
-    """Change the embedding model of an index: whether, which way, and from how many pairs."""
+    """Change the embedding model of an index: advise whether and which way, and do it, step by step."""
 
 
 @migrate_command.command("advise", cls=params.Spread)
@@ -55,11 +58,20 @@ def migrate_command() -> None:
 @click.option("--rate", type=click.FloatRange(0), default=0.0, help="Texts embedded in a second, for hours.")
 @click.option("--tokens", type=click.FloatRange(0), default=0.0, help="Tokens of a text, for how many it takes.")
 @click.option(
-    "--plan", metavar="FILE", type=click.Path(path_type=Path), help="Write the advice as a recipe for 'atlas run'."
+    "--plan",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Write what is advised to a file that 'atlas migrate run' carries out.",
+)
+@click.option(
+    "--store",
+    metavar="URL",
+    default="",
+    help="With --plan: the store, or the folder of .parquet files, whose vectors are mapped; by default --old.",
 )
 @params.as_json
 @params.registry
-def advise(as_json: bool, plan: Path | None, registry: Any, **given: Any) -> None:
+def advise(as_json: bool, plan: Path | None, store: str, registry: Any, **given: Any) -> None:
     """Measure each way of changing the model on your own queries, and advise one.
 
     Methods are chosen on pairs alone, and documents are converted by maps that have not seen them.
@@ -76,7 +88,7 @@ def advise(as_json: bool, plan: Path | None, registry: Any, **given: Any) -> Non
     else:
         show(found)
     if plan:
-        write_plan(found, plan, given)
+        write_plan(found, plan, given, store)
     if asked and not found.passed:
         click.get_current_context().exit(1)
 
@@ -105,16 +117,98 @@ def _line(way: Way) -> list[Any]:
     return [way.name, *figures, str(way.share), gain, sure, whole, way.texts, way.tokens, way.hours]
 
 
-def write_plan(found: Advice, path: Path, given: dict[str, Any]) -> None:
-    """Write a recipe of the advice, or say why there is none."""
-    from atlas.cards.yaml import dump_yaml
-    from atlas.migration.planning import recipe
-    from atlas.storage.files import whole_file
+def write_plan(found: Advice, path: Path, given: dict[str, Any], store: str) -> None:
+    """Write the plan of what is advised, or say why there is none."""
+    from atlas.migration.acting.plan import planned
 
-    steps = recipe(found, given)
-    if steps is None:
+    plan = planned(found, given, store)
+    if plan is None:
         say(f"No plan was written: '{found.verdict}' needs no map")
         return
-    with whole_file(path) as temporary:
-        temporary.write_text(dump_yaml(steps), encoding="utf-8")
-    params.wrote("the plan", path, f"atlas run {path} --out FOLDER")
+    plan.write(path)
+    params.wrote("the plan", path, f"atlas migrate run {path}")
+
+
+def _step(name: str) -> Callable[[F], F]:
+    """Return what makes a command that takes a plan and shows how far it is afterwards."""
+
+    def made(function: F) -> F:
+        plan = click.argument("plan", metavar="PLAN.yaml", type=click.Path(path_type=Path))
+        return migrate_command.command(name)(plan(params.as_json(params.registry(function))))
+
+    return made
+
+
+def _opened(plan: Path) -> Migration:
+    from atlas.migration.acting.running import Migration
+    from atlas.progress import bar
+
+    return Migration(plan, progress=bar)
+
+
+def put_status(migration: Migration, found: Status, as_json: bool) -> None:
+    """Print how far a migration is, and say what comes next."""
+    if as_json:
+        put_json(dataclasses.asdict(found))
+        return
+    plan = migration.path
+    put(f"{migration.plan.way} by {migration.plan.method}: {found.stage}")
+    for name, kept in found.kept.items():
+        put(f"{name}: {kept} % of the new model's {migration.plan.gate.partition('>=')[0]}")
+    if found.total:
+        put(f"rows: {found.rows:,} of {found.total:,}, of which {found.native:,} native")
+    following = {
+        "planned": f"atlas migrate run {plan}",
+        "mapping": f"atlas migrate resume {plan}",
+        "mapped": f"atlas migrate resume {plan}",
+        "switched": f"atlas migrate commit {plan}, or atlas migrate rollback {plan}",
+        "committed": f"atlas migrate add {plan} VECTORS, as documents are embedded anew",
+        "fitted": f"atlas export numpy {migration.map_folder} --out FOLDER",
+    }
+    say(f"Next: {following[found.stage]}")
+
+
+@_step("run")
+def run_plan(plan: Path, as_json: bool, registry: Any) -> None:
+    """Carry out a plan: fit, check the gate, map beside the old vectors, verify, and switch.
+
+    Old vectors are not touched. A run that was cut off is gone on with.
+    """
+    migration = _opened(plan)
+    put_status(migration, migration.run(), as_json)
+
+
+@_step("resume")
+def resume(plan: Path, as_json: bool, registry: Any) -> None:
+    """Go on with a run that was cut off."""
+    migration = _opened(plan)
+    put_status(migration, migration.resume(), as_json)
+
+
+@_step("status")
+def status(plan: Path, as_json: bool, registry: Any) -> None:
+    """Show how far a plan is; nothing is changed."""
+    migration = _opened(plan)
+    put_status(migration, migration.status(), as_json)
+
+
+@_step("rollback")
+def rollback(plan: Path, as_json: bool, registry: Any) -> None:
+    """Put the old vectors back in use, and remove all that was made beside them."""
+    migration = _opened(plan)
+    put_status(migration, migration.rollback(), as_json)
+
+
+@_step("commit")
+def commit(plan: Path, as_json: bool, registry: Any) -> None:
+    """Delete the old vectors for good."""
+    migration = _opened(plan)
+    put_status(migration, migration.commit(), as_json)
+
+
+@_step("add")
+@click.argument("vectors")
+def add(plan: Path, vectors: str, as_json: bool, registry: Any) -> None:
+    """Let vectors of the new model take the place of mapped ones, by their ids, in the next run."""
+    migration = _opened(plan)
+    put_status(migration, migration.add(vectors), as_json)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -64,14 +65,17 @@ def advise(
         AtlasError: vectors of other models than said, ids that do not match, or judgements that name none of them.
     """
     wanted = Gate.of(gate)
-    index, sample, asked = vectors_of(old), vectors_of(new), vectors_of(queries_new)
-    before = None if queries_old is None else vectors_of(queries_old).of_items(asked.ids, "the new queries")
-    _check_spaces(index, sample, asked, before)
-    fitted = _pairs(index, sample, pairs)
-    given = read_judgements(judgements) if isinstance(judgements, (str, Path)) else judgements
-    known = sample if new_index is None else vectors_of(new_index)
-    whole = _whole(index, known, asked, before, fitted)
-    trial = _chosen(whole)
+    question = question_of(
+        old=old,
+        new=new,
+        queries_new=queries_new,
+        queries_old=queries_old,
+        judgements=judgements,
+        new_index=new_index,
+        pairs=pairs,
+    )
+    whole, given, trial = question.whole, question.given, question.trial
+    fitted = whole.pairs
     roles = progress(zip(MAPS, ROLES, strict=True), len(MAPS), "Choosing methods")
     methods = {name: choose(fitted, role, aligners) for name, role in roles}
     best = {name: tried[0] for name, tried in methods.items()}
@@ -80,14 +84,14 @@ def advise(
     ways = [way.costed(rate, tokens) for way in measured.ways()]
     name, reason, passed = verdict(ways, wanted, given is not None)
     more, needed = measured.more_pairs(ways)
-    where = {"old index": outside(fitted.old, index.data), "new queries": outside(fitted.new, asked.data)}
+    where = {"old index": outside(fitted.old, whole.old.tensor), "new queries": outside(fitted.new, whole.queries_new)}
     return Advice(
         verdict=name,
         reason=reason,
         passed=passed,
         ways=ways,
         documents=len(trial.documents),
-        whole=len(index),
+        whole=len(whole.documents),
         queries=measured.queries,
         judged=given is not None,
         pairs=len(fitted.old),
@@ -97,6 +101,51 @@ def advise(
         outside=where,
         notes=unknown(measured, ways, where),
     )
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is to be advised on.
+
+    Attributes:
+        whole: the whole index, queries and pairs.
+        given: judgements, None for none.
+    """
+
+    whole: Trial
+    given: Judgements | None
+
+    @functools.cached_property
+    def trial(self) -> Trial:
+        """The documents that figures are of."""
+        return _chosen(self.whole)
+
+
+def question_of(
+    *,
+    old: VectorsLike,
+    new: VectorsLike,
+    queries_new: VectorsLike,
+    queries_old: VectorsLike | None = None,
+    judgements: Judgements | str | Path | None = None,
+    new_index: VectorsLike | None = None,
+    pairs: Sequence[VectorsLike] | None = None,
+) -> Question:
+    """Return what is asked, its parts checked against each other; arguments and errors are those of `advise`."""
+    index, sample, asked = vectors_of(old), vectors_of(new), vectors_of(queries_new)
+    before = None if queries_old is None else vectors_of(queries_old).of_items(asked.ids, "the new queries")
+    _check_spaces(index, sample, asked, before)
+    fitted = _pairs(index, sample, pairs)
+    given = read_judgements(judgements) if isinstance(judgements, (str, Path)) else judgements
+    known = sample if new_index is None else vectors_of(new_index)
+    return Question(_whole(index, known, asked, before, fitted), given)
+
+
+def question_of_sample(
+    new: VectorsLike, queries_new: VectorsLike, judgements: Judgements | str | Path | None
+) -> Question:
+    """Return what can still be asked when there are no old vectors any more: among the documents of the sample."""
+    return question_of(old=new, new=new, queries_new=queries_new, judgements=judgements)
 
 
 def _check_spaces(index: Vectors, sample: Vectors, asked: Vectors, before: Vectors | None) -> None:
@@ -117,7 +166,7 @@ def _check_model(vectors: Vectors, queries: Vectors, what: str, whose: str) -> N
         one.require(other, what, whose)
 
 
-def _pairs(index: Vectors, sample: Vectors, other: tuple[VectorsLike, VectorsLike] | None) -> Pairs:
+def _pairs(index: Vectors, sample: Vectors, other: Sequence[VectorsLike] | None) -> Pairs:
     old, new = paired(index, sample) if other is None else paired(vectors_of(other[0]), vectors_of(other[1]))
     index.space.require(old.space, "The old index is of", "the old vectors of the pairs")
     sample.space.require(new.space, "The new vectors are of", "the new vectors of the pairs")

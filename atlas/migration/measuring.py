@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -12,6 +13,7 @@ from atlas.migration.judgements import Judgements, neighbours, relevant
 from atlas.migration.learning import FEWEST, Curve, curve
 from atlas.migration.methods import Method
 from atlas.migration.scoring import Figure, scorer
+from atlas.migration.searching import BATCH, nearest
 from atlas.migration.trial import DEEP, DEPTHS, WAYS, Maps, Trial
 
 # More documents than that are not searched again and again for a learning curve.
@@ -31,7 +33,6 @@ class Measured:
         methods: the methods of mapping, for "convert" and "bridge".
         maps: these, fitted on the pairs.
         queries: how many queries count.
-        candidates: (q, k) documents of the whole index that would be re-ordered.
     """
 
     def __init__(
@@ -48,7 +49,19 @@ class Measured:
         judged = neighbours(trial.queries, trial.documents, trial.re_embed()) if given is None else given
         self._scorer = scorer(relevant(judged, trial.queries, trial.documents))
         self.queries = len(self._scorer.queries)
-        self.candidates = self._recalled(whole)
+
+    @functools.cached_property
+    def candidates(self) -> Tensor:
+        """Documents (q, k) of the whole index that would be re-ordered."""
+        return self._recalled(self.whole)
+
+    def kept(self, found: Tensor) -> Figure:
+        """Return what part of the ceiling's figure, which the gate is about, documents (q, k) that were found keep."""
+        return Figure.ratio(*(self._scores(rows)[self.gate.measure] for rows in (found, self.trial.re_embed())))
+
+    def kept_of(self, vectors: Tensor) -> Figure:
+        """Return what new queries keep if the documents' vectors are these (n, d)."""
+        return self.kept(nearest(self.trial.queries_new, vectors.split(BATCH), DEEP))
 
     def ways(self) -> list[Way]:
         """Return the outcome of all ways that can be tried."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -78,18 +79,40 @@ class Trial:
         """Return the finds of new queries in the old index as it is."""
         return nearest(self.queries_new, self.old.batches(BATCH), DEEP)
 
+<<<<<<< HEAD
     def convert(self, maps: Maps) -> Tensor:
         """Return the finds of new queries in the index converted by maps from old to new vectors."""
         return nearest(self.queries_new, self._converted(maps), DEEP)
+=======
+    def convert(self, maps: Maps, embedded: Tensor | None = None) -> Tensor:
+        """Return what new queries find in the index converted by maps from old to new vectors.
+>>>>>>> 0befaee (Carry out what is advised: plans that are run, resumed, rolled back and made final, with native vectors wave by wave)
 
-    def _converted(self, maps: Maps) -> Iterator[Tensor]:
+        Args:
+            maps: from old to new vectors.
+            embedded: numbers of the documents that have their new vectors instead, which must be known; None: none.
+        """
+        return nearest(self.queries_new, self.converted(maps, embedded), DEEP)
+
+    def converted(self, maps: Maps, embedded: Tensor | None = None) -> Iterator[Tensor]:
         """Yield the documents converted, those that are pairs each by a map that has not seen it."""
         at, done = self.pairs.at, 0
         fresh = left_out(maps.fits, self.pairs.old)
         for batch in mapped(maps.whole, self.old, "The old index"):
             here = (at >= done) & (at < done + len(batch))
             done += len(batch)
-            yield batch.index_copy(0, at[here] + len(batch) - done, fresh[here].to(batch))
+            made = batch.index_copy(0, at[here] + len(batch) - done, fresh[here].to(batch))
+            if embedded is not None:
+                some = embedded[(embedded >= done - len(batch)) & (embedded < done)]
+                made[some + len(batch) - done] = self.new[self.places[some]].to(made)
+            yield made
+
+    @functools.cached_property
+    def places(self) -> Tensor:
+        """Rows of `new` by the numbers of documents (n,), -1 where the new vector is not known."""
+        found = torch.full((len(self.documents),), -1)
+        found[self.native] = torch.arange(len(self.native))
+        return found
 
     def bridge(self, maps: Maps, k: int = DEEP) -> Tensor:
         """Return the finds of new queries in the old index once they are mapped by maps from new to old vectors.
@@ -120,9 +143,7 @@ class Trial:
 
     def re_order(self, candidates: Tensor) -> list[list[int]]:
         """Return candidates (q, k) in the new model's order, without those whose new vectors are not known."""
-        place = torch.full((len(self.documents),), -1)
-        place[self.native] = torch.arange(len(self.native))
-        rows = place[candidates]
+        rows = self.places[candidates]
         scores = scores_of(self.queries_new, self.new, rows.clamp_min(0)).masked_fill(rows < 0, -torch.inf)
         order = scores.sort(dim=1, descending=True, stable=True).indices
         known = (rows >= 0).sum(1).clamp_max(DEEP).tolist()

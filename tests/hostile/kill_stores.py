@@ -93,7 +93,9 @@ def content(url: str, place: str) -> tuple[dict[str, np.ndarray], set[str]]:
 
 def same(a: dict[str, np.ndarray], b: dict[str, np.ndarray], tolerance: float = 0) -> bool:
     """Whether two places hold the same rows, and in them the same vectors."""
-    return a.keys() == b.keys() and all(np.allclose(a[one], b[one], rtol=0, atol=tolerance) for one in a)
+    if a.keys() != b.keys() or any(a[one].shape != b[one].shape for one in a):
+        return False
+    return all(np.allclose(a[one], b[one], rtol=0, atol=tolerance) for one in a)
 
 
 def main() -> None:

@@ -65,23 +65,48 @@ def test_a_gate_that_is_none_is_refused(advised):
     assert result.stderr.startswith("Error: A gate must be like 'ndcg@10>=0.95'")
 
 
-def test_a_plan_is_a_recipe_that_converts_the_index(advised, atlas_command):
+def test_a_plan_is_carried_out_taken_back_and_made_final(advised, atlas_command):
+    from migrations import content, write_index
+
     one = world(queries=1.5)
-    advised(one, "--plan", "plan.yaml")
-    atlas_command("run", "plan.yaml", "--out", "done")
-    (made,) = [
-        found
-        for path in sorted(Path("done").rglob("config.yaml"))
-        if (found := atlas.load(path.parent)).kind == "vectors"
-    ]
-    assert made.space.id == "new-model"
-    assert atlas.metrics.cosine(made.data, one.new.data) > 0.999
+    write_index(Path("docs"), one.old)
+    before = content(Path("docs"))
+    said = advised(one, "--plan", "plan.yaml", "--store", "docs")
+    assert "Wrote the plan to plan.yaml - next: atlas migrate run plan.yaml" in said.stderr
+    assert "planned" in atlas_command("migrate", "status", "plan.yaml").stdout
+    shown = atlas_command("migrate", "run", "plan.yaml")
+    assert shown.stdout.splitlines()[0] == "convert by procrustes: switched"
+    assert "found: 100.0 [100.0, 100.0] % of the new model's ndcg@10" in shown.stdout
+    assert "rows: 240 of 240, of which 0 native" in shown.stdout
+    assert "Next: atlas migrate commit plan.yaml, or atlas migrate rollback plan.yaml" in shown.stderr
+    assert atlas.metrics.cosine(atlas.read_vectors("docs").data, one.new.data) > 0.999
+    atlas_command("migrate", "rollback", "plan.yaml")
+    assert content(Path("docs")) == before
+    atlas_command("migrate", "add", "plan.yaml", "new")
+    assert json.loads(atlas_command("migrate", "resume", "plan.yaml", "--json").stdout)["native"] == 240
+    assert "committed" in atlas_command("migrate", "commit", "plan.yaml").stdout
+
+
+def test_a_plan_needs_a_place_where_vectors_can_be_mapped(advised):
+    said = advised(world(queries=1.5), "--plan", "plan.yaml", status=1)
+    assert "is neither the URL of a store nor a folder of .parquet files" in said.stderr
+    assert not Path("plan.yaml").exists()
+
+
+def test_a_password_never_reaches_a_plan(advised):
+    store = "pgvector://ann:hunter2@host/db/docs?vector=v"
+    said = advised(world(queries=1.5), "--plan", "plan.yaml", "--store", store)
+    assert "hunter2" not in Path("plan.yaml").read_text() + said.output
+    assert "store: pgvector://ann@host/db/docs?vector=v" in Path("plan.yaml").read_text()
 
 
 def test_a_plan_where_the_old_model_is_gone_maps_queries(advised, atlas_command):
     advised(world(documents=0.7), "--plan", "plan.yaml", left_out=["queries_old"])
-    assert "queries_new" in Path("plan.yaml").read_text()
-    atlas_command("run", "plan.yaml", "--out", "done")
+    shown = atlas_command("migrate", "run", "plan.yaml")
+    assert shown.stdout.splitlines()[0] == "bridge by procrustes: fitted"
+    assert "Next: atlas export numpy plan.map --out FOLDER" in shown.stderr
+    assert atlas.load("plan.map").source.id == "new-model"
+    assert "there is nothing to add" in atlas_command("migrate", "add", "plan.yaml", "new", status=1).stderr
 
 
 def test_what_needs_no_map_has_no_plan(advised):

@@ -230,6 +230,10 @@ def transfer(
         return Transfer(str(written.address), space, state.tally.rows, state.map, state.tally.digest)
 
 
+class GrownError(AtlasError):
+    """Rows have come while others were mapped; the next run maps them."""
+
+
 @contextlib.contextmanager
 def _both(source: str, out: str) -> Iterator[tuple[Store, Store]]:
     """Open two stores, or one for both."""
@@ -299,7 +303,7 @@ def _check_unchanged(space: Space, read: Store, written: Store, state: State) ->
     if now < state.tally.rows:
         raise read.fail(f"{changed} - drop the shadow, and run it again")
     replace(state, cursor="", missing=(0, ""), again=True).save(written, space)
-    raise read.fail(f"{changed} - run it again, which maps those that came")
+    raise GrownError(str(read.fail(f"{changed} - run it again, which maps those that came")))
 
 
 def _verify(work: Work, read: Store, written: Store, state: State) -> None:
@@ -337,16 +341,21 @@ def switch_store(url: str | Path) -> dict[str, Any]:
         AtlasError: there is no shadow, or it is not finished.
     """
     with opened(url) as store, store.hold():
-        if not store.dim(SHADOW):
-            raise store.fail("has no shadow to switch to - make one with atlas apply MAP URL --out URL")
-        state = State.of(store, SHADOW)
-        if state is not None and not state.done:
-            raise store.fail(f"has a shadow that is not finished: {state.tally.rows} rows - run atlas apply again")
-        now, then = store.count(VECTORS), store.count(SHADOW)
-        if state is not None and now > then:
-            raise store.fail(f"has {now} rows, and {then} in its shadow - run atlas apply again, which maps the others")
-        store.switch()
+        exchanged(store)
         return _status(store)
+
+
+def exchanged(store: Store) -> None:
+    """Put the shadow of a store, which nobody else writes to, in place of its vectors; raise unless it is finished."""
+    if not store.dim(SHADOW):
+        raise store.fail("has no shadow to switch to - make one with atlas apply MAP URL --out URL")
+    state = State.of(store, SHADOW)
+    if state is not None and not state.done:
+        raise store.fail(f"has a shadow that is not finished: {state.tally.rows} rows - run atlas apply again")
+    now, then = store.count(VECTORS), store.count(SHADOW)
+    if state is not None and now > then:
+        raise store.fail(f"has {now} rows, and {then} in its shadow - run atlas apply again, which maps the others")
+    store.switch()
 
 
 def drop_shadow(url: str | Path, *, old: bool = False) -> dict[str, Any]:

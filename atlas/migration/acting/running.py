@@ -1,0 +1,347 @@
+"""A plan carried out: fitted, measured, mapped beside the old vectors, switched to, and taken back or made final."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from atlas.artefacts.alignment import Alignment
+from atlas.artefacts.sources.stores import batches, opened, present
+from atlas.artefacts.sources.transfer import GrownError, State, Transfer, Work, exchanged, transfer
+from atlas.artefacts.vectors import Vectors
+from atlas.cards.names import sha256_of
+from atlas.components.store import SHADOW, VECTORS, Store
+from atlas.errors import AtlasError
+from atlas.migration.acting.journal import Journal, Native, alone
+from atlas.migration.acting.plan import Plan
+from atlas.migration.advice import Gate
+from atlas.migration.advising import Question, question_of_sample
+from atlas.migration.measuring import Measured
+from atlas.migration.scoring import Figure
+from atlas.migration.trial import Maps
+from atlas.numerics.arrays import hash_of
+from atlas.progress import Progress, silent
+from atlas.storage.files import as_path
+from atlas.storage.rows import Rows
+from atlas.verbs.fit import fit
+from atlas.verbs.parameters.arguments import VectorsLike, vectors_of
+
+STAGES = ("planned", "mapping", "mapped", "switched", "committed")
+# How often rows may come while others are mapped.
+TIMES = 5
+
+
+@dataclass(frozen=True)
+class Status:
+    """How far a migration is.
+
+    Attributes:
+        stage: one of `STAGES`; of a bridge, planned or fitted.
+        rows: how many rows were written beside the old ones, or are in use in their place.
+        total: how many the store has.
+        native: how many of the rows that were written are of the new model itself.
+        kept: shares of the new model's figure, as `Journal` has them.
+        steps: what was done when.
+    """
+
+    stage: str
+    rows: int
+    total: int
+    native: int
+    kept: dict[str, str]
+    steps: Sequence[str]
+
+
+class Migration:
+    """What a plan says, done step by step. Old vectors are never written to, and deleted by `commit` alone.
+
+    Whatever is cut off, at any moment, is gone on with when it is called again.
+    """
+
+    def __init__(self, plan: str | Path, *, progress: Progress = silent) -> None:
+        """Read a plan that `atlas migrate advise --plan` wrote.
+
+        Args:
+            plan: the file. A journal and the map that is fitted lie beside it.
+            progress: shows how far it is.
+        """
+        self.path, self.progress = as_path(plan), progress
+        self.plan = Plan.read(self.path)
+        self._beside = self.path.with_suffix(".journal.yaml")
+        self.journal = Journal.of(self._beside, self.plan.digest)
+
+    @property
+    def map_folder(self) -> Path:
+        """Where the map is."""
+        return self.path.with_suffix(".map")
+
+    def status(self) -> Status:
+        """Return how far it is; nothing is changed."""
+        journal = self.journal
+        if self.plan.way == "bridge":
+            return Status("fitted" if journal.map else "planned", 0, 0, 0, {**journal.kept}, journal.steps)
+        with opened(self.plan.store) as store:
+            stage, state = self._stage(store)
+            tally = (state.tally.rows, store.count(VECTORS), state.tally.native) if state else None
+            return Status(stage, *(tally or (0, store.count(VECTORS), 0)), {**journal.kept}, journal.steps)
+
+    def run(self) -> Status:
+        """Fit the map, see that it meets the gate, map beside the old vectors, verify, and switch.
+
+        Raises:
+            AtlasError: the gate is not met, before or after; inputs have changed; or whatever the store says. The
+                vectors in use are then as they were.
+        """
+        with self._alone():
+            if self.plan.way == "bridge":
+                self._bridge()
+                return self.status()
+            with opened(self.plan.store) as store:
+                stage, _ = self._stage(store)
+            if stage in ("planned", "mapping", "mapped"):
+                self._convert()
+            return self.status()
+
+    def resume(self) -> Status:
+        """Go on with a run that was cut off."""
+        if not self.journal.steps:
+            raise AtlasError(f"Nothing of '{self.path}' has been begun - run it")
+        return self.run()
+
+    def add(self, vectors: VectorsLike) -> Status:
+        """Let vectors of the new model take the place of mapped ones, by their ids, in the next run.
+
+        Of a migration that was committed, all others are then copied as they are. What was mapped beside the old
+        vectors before is dropped, as it is made again.
+        """
+        with self._alone():
+            if self.plan.way == "bridge":
+                raise AtlasError(f"'{self.path}' maps queries, and the index stays as it is - there is nothing to add")
+            found = vectors_of(vectors)
+            vectors_of(self.plan.inputs.new).space.require(
+                found.space, "The new vectors are of", "those that are added"
+            )
+            with opened(self.plan.store) as store:
+                if self._stage(store)[0] == "switched":
+                    raise AtlasError(f"'{self.path}' has been switched to - commit it or roll it back first")
+                _check_ids(store, found)
+                where = str(Path(vectors).resolve()) if isinstance(vectors, (str, Path)) else ""
+                if not where:
+                    raise AtlasError("Vectors that are added must lie in a file or folder - save them first")
+                self._drop(store)
+            native = Native(where, _digest(found), len(found))
+            self._write(f"added {len(found):,} native vectors", natives=(*self.journal.natives, native), work="")
+            return self.status()
+
+    def rollback(self) -> Status:
+        """Put the old vectors back in use, and remove all that was made beside them."""
+        with self._alone():
+            if self.plan.way == "convert":
+                with opened(self.plan.store) as store, store.hold():
+                    stage, _ = self._stage(store)
+                    if stage == "committed" and self.journal.work:
+                        raise AtlasError(f"'{self.path}' has been committed: the vectors of before are gone")
+                    if stage == "switched":
+                        store.switch()
+                        self._write("switched back")
+                    if stage in ("switched", "mapped"):
+                        _check_none_lost(store)
+                    self._drop(store)
+            self._write("rolled back", natives=(), work="", kept={})
+            return self.status()
+
+    def commit(self) -> Status:
+        """Delete the old vectors for good."""
+        with self._alone():
+            if self.plan.way == "bridge":
+                raise AtlasError(f"'{self.path}' maps queries, and the index stays as it is - nothing is to be deleted")
+            with opened(self.plan.store) as store, store.hold():
+                stage, _ = self._stage(store)
+                if stage not in ("switched", "committed"):
+                    raise AtlasError(f"'{self.path}' is {stage} and not switched to yet - run it first")
+                if stage == "switched":
+                    store.drop()
+                    self._settle(store)
+            return self.status()
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep other runs away, and look at the journal again, which they may have written."""
+        with alone(self.path):
+            self.journal = Journal.of(self._beside, self.plan.digest)
+            if self.plan.way == "convert":
+                with opened(self.plan.store) as store:
+                    self._settle(store)
+            yield
+
+    def _write(self, step: str, **changed: Any) -> None:
+        self.journal = self.journal.write(self._beside, step, **changed)
+
+    def _settle(self, store: Store) -> None:
+        """Note that the old vectors are gone, if they are; a run may have been cut off before it could."""
+        stage, _ = self._stage(store)
+        if stage == "committed" and self.journal.work not in ("", *self.journal.committed):
+            self._write("committed", committed=(*self.journal.committed, self.journal.work), natives=())
+
+    def _stage(self, store: Store) -> tuple[str, State | None]:
+        """Return how far the store is with the work of the journal, by its own notes, and what it knows of that."""
+        journal = self.journal
+        if not journal.work:
+            return ("committed" if journal.committed and not journal.natives else "planned"), None
+        there = State.of(store, VECTORS)
+        beside = State.of(store, SHADOW) if store.dim(SHADOW) else None
+        if there and there.digest == journal.work:
+            return ("switched" if store.dim(SHADOW) else "committed"), there
+        if beside and beside.digest == journal.work:
+            return ("mapped" if beside.done else "mapping"), beside
+        return "planned", None
+
+    def _drop(self, store: Store) -> None:
+        """Remove what this migration, and nobody else, has made beside the vectors in use."""
+        if self._stage(store)[0] in ("mapping", "mapped"):
+            store.drop()
+
+    def _bridge(self) -> None:
+        if self.journal.map:
+            return
+        question = self.plan.question()
+        if self.plan.gate:
+            measured, maps = self._measured(question)
+            self._check("expected", measured.kept(measured.trial.bridge(maps)))
+        self._fitted()
+
+    def _convert(self) -> None:
+        """Do what is left to do until the mapped vectors are in use."""
+        natives = self._natives()
+        if self.journal.committed:
+            alignment, measured = None, self._measured_after()
+        else:
+            question = self.plan.question()
+            measured, maps = self._measured(question)
+            self._check("expected", self._expected(measured, maps, natives, len(question.whole.documents)))
+            alignment = self._fitted()
+        work = Work(alignment, natives)
+        if self.journal.work != work.digest:
+            self._write("began to map" if alignment else "began to copy", work=work.digest)
+        store = self.plan.store
+        made = self._transferred(alignment, natives)
+        self._write(f"mapped {made.rows:,} rows, with digest {made.digest}")
+        self._check("found", measured.kept_of(_written(store, measured.trial.documents, made.space.dim)))
+        with opened(store) as there, there.hold():
+            if self._stage(there)[0] == "mapped":
+                if there.count(VECTORS) > there.count(SHADOW):
+                    raise there.fail("has rows that came after the others were mapped - resume, which maps them")
+                exchanged(there)
+        self._write("switched")
+
+    def _transferred(self, alignment: Alignment | None, natives: Vectors | None) -> Transfer:
+        """Write all rows beside those in use, and those that come meanwhile."""
+        store, how = self.plan.store, dict[str, Any](natives=natives, progress=self.progress)
+        for _ in range(TIMES - 1):
+            with contextlib.suppress(GrownError):
+                return transfer(alignment, store, store, **how)
+        return transfer(alignment, store, store, **how)
+
+    def _measured(self, question: Question) -> tuple[Measured, Maps]:
+        """Return what measures the map, and the map in folds, each of which leaves some pairs out."""
+        way, method = self.plan.way, self.plan.method
+        trial = question.trial
+        maps = Maps.of(method.create(), trial.pairs, way)
+        gate = Gate.of(self.plan.gate)
+        return Measured(trial, question.whole, question.given, gate, {way: method}, {way: maps}), maps
+
+    def _measured_after(self) -> Measured:
+        """Return what measures once the old vectors are gone: among the documents of the sample."""
+        inputs = self.plan.inputs
+        question = question_of_sample(inputs.new, inputs.queries_new, inputs.judgements or None)
+        return Measured(question.whole, question.whole, question.given, Gate.of(self.plan.gate), {}, {})
+
+    def _expected(self, measured: Measured, maps: Maps, natives: Vectors | None, rows: int) -> Figure:
+        """Return what converting keeps of documents that maps have not seen, some of which are native.
+
+        Of those that are measured no more are taken for native than of all: a sample that was added would flatter.
+        """
+        trial = measured.trial
+        known = {*natives.ids} if natives else {}
+        chosen = [row for row, one in enumerate(trial.documents) if one in known]
+        most = round(len(trial.documents) * len(known) / rows)
+        return measured.kept(trial.convert(maps, torch.tensor(chosen[:most], dtype=torch.int64)))
+
+    def _check(self, which: str, figure: Figure) -> None:
+        """Write down what is kept, and raise `AtlasError` unless it meets the gate."""
+        gate = Gate.of(self.plan.gate)
+        told = f"{figure} % of the new model's {gate.measure}"
+        self._write(f"{which} to keep {told}", kept={**self.journal.kept, which: str(figure)})
+        if figure.value < gate.least:
+            more = "add vectors of the new model, or take another way" if which == "expected" else "look at the store"
+            raise AtlasError(f"The gate {self.plan.gate} is not met: the map keeps {told} - {more}")
+
+    def _fitted(self) -> Alignment:
+        """Return the map, which is fitted once and kept beside the plan."""
+        if self.journal.map and self.map_folder.exists():
+            found = Alignment.from_pretrained(self.map_folder)
+            if Work(found).map_digest != self.journal.map:
+                raise AtlasError(f"'{self.map_folder}' is not the map that was fitted - remove it, and run again")
+            return found
+        source, target = map(vectors_of, self.plan.inputs.fitted_on(self.plan.way))
+        made = fit(self.plan.map.aligner, source=source, target=target, **self.plan.map.options)
+        made.save_pretrained(self.map_folder, overwrite=True)
+        made = Alignment.from_pretrained(self.map_folder)
+        self._write(f"fitted {self.plan.method} on {made.n_pairs:,} pairs", map=Work(made).map_digest)
+        return made
+
+    def _natives(self) -> Vectors | None:
+        """Return the vectors that were added, the last of an id where it was more than once."""
+        found = [vectors_of(one.vectors) for one in self.journal.natives]
+        for vectors, one in zip(found, self.journal.natives, strict=True):
+            if _digest(vectors) != one.digest:
+                raise AtlasError(f"'{one.vectors}' has changed since it was added - roll back, and add it again")
+        if not found:
+            return None
+        rows = {one: (part, row) for part, vectors in enumerate(found) for row, one in enumerate(vectors.ids)}
+        data = torch.stack([found[part].data[row].float() for part, row in rows.values()])
+        return Vectors.made(found[0].space, Rows(data), list(rows))
+
+
+def _digest(vectors: Vectors) -> str:
+    return sha256_of([list(vectors.ids), hash_of({"vectors": vectors.data})])
+
+
+def _check_ids(store: Store, vectors: Vectors) -> None:
+    """Raise `AtlasError` unless all ids are in a store."""
+    for start in range(0, len(vectors), store.rows):
+        some = list(vectors.ids[start : start + store.rows])
+        there = {*store.fetch(VECTORS, some).ids}
+        missing = [one for one in some if one not in there]
+        if missing:
+            raise store.fail(f"has no row '{missing[0]}', of which a vector is added - give ids of the store")
+
+
+def _check_none_lost(store: Store) -> None:
+    """Raise `AtlasError` where rows came after a switch: they have only new vectors, which would be gone."""
+    there = {one for batch in batches(store, VECTORS, size=store.rows) for one in present(store, batch)[0].ids}
+    for batch in batches(store, SHADOW, size=store.rows):
+        for one, mark in zip(batch.ids, batch.marks or [""] * len(batch), strict=True):
+            if not mark and one not in there:
+                raise store.fail(
+                    f"has its old vectors back, and row '{one}' came after the switch, so that only the shadow has it "
+                    "- embed it with the old model, or drop the shadow with atlas stores drop URL"
+                )
+
+
+def _written(url: str, documents: Sequence[str], dim: int) -> Tensor:
+    """Return the vectors (n, d) of documents as they were written, zeros for one that is not there."""
+    where = {one: row for row, one in enumerate(documents)}
+    found = torch.zeros(len(documents), dim)
+    with opened(url) as store:
+        for batch in batches(store, SHADOW, size=store.rows):
+            for row, one in enumerate(batch.ids):
+                if one in where:
+                    found[where[one]] = torch.from_numpy(batch.vectors[row])
+    return found
