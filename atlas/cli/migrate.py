@@ -105,6 +105,11 @@ def show(found: Advice) -> None:
         put_table(["pairs", "expected"], [[n, str(figure)] for n, figure in found.curve.items()])
         reach = f"{found.needed:,} pairs are" if found.needed else f"Even {found.whole:,} pairs are not"
         put(f"\n{reach} expected to keep enough")
+    if found.rolling:
+        put("\nA converted index while more and more of it is embedded anew, first what is asked for most:\n")
+        shares = list(found.rolling["in order"])
+        lines = [[f"{share:.0%}", *(str(curve[share]) for curve in found.rolling.values())] for share in shares]
+        put_table(["embedded anew", *found.rolling], lines)
     for note in found.notes:
         put(f"\nNote: {note}")
     put(f"\nVerdict: {found.verdict} - {found.reason}")
@@ -212,3 +217,17 @@ def add(plan: Path, vectors: str, as_json: bool, registry: Any) -> None:
     """Let vectors of the new model take the place of mapped ones, by their ids, in the next run."""
     migration = _opened(plan)
     put_status(migration, migration.add(vectors), as_json)
+
+
+@migrate_command.command("order")
+@click.argument("plan", metavar="PLAN.yaml", type=click.Path(path_type=Path))
+@params.out("File for the ids, one a line.")
+@params.registry
+def order(plan: Path, out: Path, registry: Any) -> None:
+    """List the documents that are still mapped, first those that are worth most to embed anew."""
+    from atlas.storage.files import whole_file
+
+    ids = _opened(plan).order()
+    with whole_file(out) as temporary:
+        temporary.write_text("".join(f"{one}\n" for one in ids), encoding="utf-8")
+    params.wrote(params.count(len(ids), "id"), out, f"atlas migrate add {plan} VECTORS")

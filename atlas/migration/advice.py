@@ -90,6 +90,7 @@ class Advice:
         methods: the methods tried, best first, for "convert" and for "bridge".
         curve: the better of the two with more pairs: number, and expected figure.
         needed: pairs at which that is expected to pass the gate; None if it is not, however many.
+        rolling: the gate's figure of a mixed index, by the share that is embedded anew, "in order" and "by chance".
         outside: shares of the old index and of the new queries that lie outside of where the pairs do.
         notes: limits of the verdict.
     """
@@ -106,6 +107,7 @@ class Advice:
     methods: Mapping[str, Sequence[Method]]
     curve: Mapping[int, Figure] = field(default_factory=dict)
     needed: int | None = None
+    rolling: Mapping[str, Mapping[float, Figure]] = field(default_factory=dict)
     outside: Mapping[str, float] = field(default_factory=dict)
     notes: Sequence[str] = ()
 

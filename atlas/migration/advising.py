@@ -17,6 +17,7 @@ from atlas.migration.domain import outside
 from atlas.migration.judgements import Judgements, read_judgements
 from atlas.migration.measuring import Measured
 from atlas.migration.methods import choose
+from atlas.migration.rolling import rolling
 from atlas.migration.trial import DEEP, DEPTHS, Maps, Pairs, Trial
 from atlas.migration.unknown import unknown
 from atlas.numerics.arrays import check_finite
@@ -84,6 +85,7 @@ def advise(
     ways = [way.costed(rate, tokens) for way in measured.ways()]
     name, reason, passed = verdict(ways, wanted, given is not None)
     more, needed = measured.more_pairs(ways)
+    mixed = rolling(measured, maps["convert"])
     where = {"old index": outside(fitted.old, whole.old.tensor), "new queries": outside(fitted.new, whole.queries_new)}
     return Advice(
         verdict=name,
@@ -98,8 +100,9 @@ def advise(
         methods=methods,
         curve=more,
         needed=needed,
+        rolling=mixed,
         outside=where,
-        notes=unknown(measured, ways, where),
+        notes=unknown(measured, ways, where, mixed),
     )
 
 

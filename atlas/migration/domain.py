@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -17,17 +19,26 @@ ROWS = 2000
 def outside(pairs: Tensor, rows: Tensor) -> float:
     """Return the share of rows (m, d) that lie outside of where pairs (n, d) do, at length 1; 0.05 is to be expected.
 
-    Leverage, (x - mean) C^-1 (x - mean)', is measured with the covariance of every other pair, and the others say how
-    large it is for rows of the same domain.
+    Leverage is measured with the covariance of every other pair, and the others say how large it is for rows of the
+    same domain.
     """
     some = rows[torch.linspace(0, len(rows) - 1, min(len(rows), ROWS)).long()]
-    known, fresh = unit(pairs[::2].double()), unit(pairs[1::2].double())
+    far = leverage(pairs[::2])
+    return float((far(some) > far(pairs[1::2]).quantile(WITHIN)).double().mean())
+
+
+def leverage(pairs: Tensor) -> Callable[[Tensor], Tensor]:
+    """Return the function that gives (x - mean) C^-1 (x - mean)' (m,) of rows (m, d), C being the covariance of pairs.
+
+    Pairs (n, d) and rows are scaled to length 1.
+    """
+    known = unit(pairs.double())
     mean = known.mean(0)
     C = (known - mean).T @ (known - mean) / len(known)
     C.diagonal().add_(FLOOR * C.diagonal().mean().clamp_min(1e-12))
     L = torch.linalg.cholesky(C)
 
-    def leverage(X: Tensor) -> Tensor:
-        return torch.linalg.solve_triangular(L, (X - mean).T, upper=False).square().sum(0)
+    def of(rows: Tensor) -> Tensor:
+        return torch.linalg.solve_triangular(L, (unit(rows.double()) - mean).T, upper=False).square().sum(0)
 
-    return float((leverage(unit(some.double())) > leverage(fresh).quantile(WITHIN)).double().mean())
+    return of

@@ -59,6 +59,10 @@ class Measured:
         """Return what part of the ceiling's figure, which the gate is about, documents (q, k) that were found keep."""
         return Figure.ratio(*(self._scores(rows)[self.gate.measure] for rows in (found, self.trial.re_embed())))
 
+    def figure(self, found: Tensor) -> Figure:
+        """Return the figure that the gate is about of documents (q, k) that were found."""
+        return Figure.of(self._scores(found)[self.gate.measure])
+
     def kept_of(self, vectors: Tensor) -> Figure:
         """Return what new queries keep if the documents' vectors are these (n, d)."""
         return self.kept(nearest(self.trial.queries_new, vectors.split(BATCH), DEEP))

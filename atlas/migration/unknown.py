@@ -8,23 +8,32 @@ import torch
 
 from atlas.migration.advice import Way
 from atlas.migration.measuring import Measured
+from atlas.migration.scoring import Figure
 from atlas.migration.trial import DEEP, DEPTHS
 
 # Fewer queries tell little apart; 5 % of any rows lie outside of where pairs do, and this many are another domain.
 FEW_QUERIES, ELSEWHERE = 50, 0.3
+# A mixed index that loses less than that may do so by chance.
+DIP = 0.01
 OUTSIDE = {
     "old index": "converting them is a guess - embed pairs of the same kind with the new model",
     "new queries": "a bridge guesses there - embed queries with both models, and give them as pairs",
 }
 
 
-def unknown(measured: Measured, ways: Sequence[Way], outside: Mapping[str, float]) -> list[str]:
+def unknown(
+    measured: Measured,
+    ways: Sequence[Way],
+    outside: Mapping[str, float],
+    rolling: Mapping[str, Mapping[float, Figure]],
+) -> list[str]:
     """Return a sentence for each thing that figures do not tell.
 
     Args:
         measured: the searches.
         ways: figures of it.
         outside: shares of the old index and the new queries that lie where the pairs do not.
+        rolling: figures of a mixed index by the share that is embedded anew.
     """
     trial, whole = measured.trial, measured.whole
     n, known = len(whole.documents), len(whole.native)
@@ -51,4 +60,11 @@ def unknown(measured: Measured, ways: Sequence[Way], outside: Mapping[str, float
     for what, share in outside.items():
         told = f"{share:.0%} of the {what} lie where pairs do not, and 5 % would by chance: {OUTSIDE[what]}"
         said[told] = share > ELSEWHERE
+    mixed = {share: figure.value for share, figure in rolling.get("in order", {}).items()}
+    worst = min(mixed, key=mixed.__getitem__, default=0.0)
+    told = (
+        f"With {worst:.0%} embedded anew a mixed index finds less than a converted one: the models' cosines differ in "
+    )
+    told += "size, and mapped documents crowd out the others - embed all before you switch, or search two indexes"
+    said[told] = worst > 0 and mixed[0.0] - mixed[worst] > DIP
     return [sentence for sentence, applies in said.items() if applies]

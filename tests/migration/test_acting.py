@@ -255,3 +255,18 @@ def test_a_plan_that_is_none_is_refused(plan, change, sentence):
     plan.write_text(dump_yaml({**read_yaml(plan), **change}))
     with pytest.raises(AtlasError, match=sentence):
         Migration(plan)
+
+
+def test_documents_are_ordered_by_how_much_they_are_asked_for(plan):
+    one = world(queries=1.5)
+    found = Migration(plan).order()
+    assert sorted(found) == sorted(one.old.ids)
+    # A quarter of all is asked for.
+    assert sum(int(i[1:]) % 3 == 0 and int(i[1:]) < 180 for i in found[:60]) > 30
+    some = Vectors.of(one.new.data[:30], one.new.space, ids=list(one.new.ids[:30]))
+    some.save_pretrained(plan.parent / "native.safetensors")
+    Migration(plan).add(plan.parent / "native.safetensors")
+    assert [i for i in found if int(i[1:]) >= 30] == Migration(plan).order()
+    Migration(plan).run()
+    Migration(plan).commit()
+    assert {*Migration(plan).order()} == {*one.old.ids[30:]}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from planted import normal
@@ -148,6 +149,15 @@ def test_without_judgements_the_new_model_is_the_measure():
     assert found.verdict == "convert"
 
 
+def test_a_mixed_index_ends_at_the_new_models_figure_and_begins_at_the_converted_one():
+    found = atlas.advise(**world(documents=0.7).given())
+    for curve in found.rolling.values():
+        assert list(curve) == [0, 0.1, 0.25, 0.5, 0.75, 1]
+        assert curve[0] == found.way("convert").figures["ndcg@10"]
+        assert curve[1] == found.way("re-embed").figures["ndcg@10"]
+    assert found.rolling["in order"][0.5].value > found.rolling["by chance"][0.5].value
+
+
 def test_half_precision_and_few_queries_are_told_of():
     one = world()
     few = {"q0": {"d0": 1}, "q1": {"d3": 1}}
@@ -197,27 +207,41 @@ def test_a_sample_of_other_documents_is_refused():
         atlas.advise(**one.given(new=other))
 
 
+def cranfield(old, new):
+    """Return the arguments of `advise` on Cranfield, with 1,000 pairs."""
+    ids = {"docs": json.loads((DATA / "vectors" / "cran-docs.ids.json").read_text())}
+    ids["queries"] = [str(i + 1) for i in range(225)]
+
+    def vectors(name, encoder):
+        X = torch.tensor(np.load(DATA / "vectors" / f"cran-{name}.{encoder}.npy")).float()
+        return Vectors.of(unit(X), encoder, ids=ids[name])
+
+    everything = vectors("docs", new)
+    some = torch.randperm(len(everything), generator=torch.Generator().manual_seed(0))[:1000]
+    return {
+        "old": vectors("docs", old),
+        "new": everything.take(some),
+        "new_index": everything,
+        "queries_old": vectors("queries", old),
+        "queries_new": vectors("queries", new),
+        "judgements": read_judgements(DATA / "cranfield" / "cranqrel.trec.txt"),
+    }
+
+
+@pytest.mark.skipif(not DATA.exists(), reason="needs ../shared/data")
+def test_mapped_documents_that_crowd_out_those_of_the_new_model_are_reported():
+    # Cosines of e5 are all large, and mapped documents lie nearer to its queries than its own do.
+    found = atlas.advise(**cranfield("use", "e5"), aligners=["kernel"])
+    assert found.rolling["by chance"][0.75].value < found.rolling["by chance"][0.0].value
+    assert any("a mixed index finds less than a converted one" in note for note in found.notes)
+    found = atlas.advise(**cranfield("use", "minilm"), aligners=["kernel"])
+    assert found.rolling["in order"][0.5].value > found.rolling["by chance"][0.5].value + 0.01
+    assert not any("a mixed index" in note for note in found.notes)
+
+
 @pytest.mark.skipif(not DATA.exists(), reason="needs ../shared/data")
 def test_on_real_encoders_the_curved_map_beats_the_old_model_and_re_ordering_nearly_reaches_the_new_one():
-    import numpy as np
-
-    def vectors(name, encoder, ids):
-        X = torch.tensor(np.load(DATA / "vectors" / f"{name}.{encoder}.npy")).float()
-        return Vectors.of(unit(X), encoder, ids=ids)
-
-    documents = json.loads((DATA / "vectors" / "cran-docs.ids.json").read_text())
-    queries = [str(i + 1) for i in range(225)]
-    old, new = (vectors("cran-docs", name, documents) for name in ("wordllama", "minilm"))
-    some = torch.randperm(len(new), generator=torch.Generator().manual_seed(0))[:1000]
-    found = atlas.advise(
-        old=old,
-        new=new.take(some),
-        new_index=new,
-        queries_old=vectors("cran-queries", "wordllama", queries),
-        queries_new=vectors("cran-queries", "minilm", queries),
-        judgements=read_judgements(DATA / "cranfield" / "cranqrel.trec.txt"),
-        aligners=["kernel", "cca"],
-    )
+    found = atlas.advise(**cranfield("wordllama", "minilm"), aligners=["kernel", "cca"])
     points = {way.name: 100 * way.figures["ndcg@10"].value for way in found.ways}
     assert points["stay"] == pytest.approx(34.2, abs=0.2)
     assert points["re-embed"] == pytest.approx(40.2, abs=0.2)

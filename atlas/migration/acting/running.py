@@ -23,6 +23,7 @@ from atlas.migration.acting.plan import Plan
 from atlas.migration.advice import Gate
 from atlas.migration.advising import Question, question_of_sample
 from atlas.migration.measuring import Measured
+from atlas.migration.rolling import order
 from atlas.migration.scoring import Figure
 from atlas.migration.trial import Maps
 from atlas.numerics.arrays import hash_of
@@ -138,6 +139,22 @@ class Migration:
             native = Native(where, _digest(found), len(found))
             self._write(f"added {len(found):,} native vectors", natives=(*self.journal.natives, native), work="")
             return self.status()
+
+    def order(self) -> list[str]:
+        """Return the ids of the rows that are still mapped, first those that are worth most to embed anew."""
+        with self._alone():
+            if self.plan.way == "bridge":
+                raise AtlasError(f"'{self.path}' maps queries, and no document - there is nothing to embed anew")
+            inputs, work = self.plan.inputs, Work(None)
+            if not self.journal.committed:
+                self.plan.question()
+                work = Work(self._fitted(), self._natives())
+            new, queries = vectors_of(inputs.new), vectors_of(inputs.queries_new)
+            ids: list[str] = []
+            with opened(self.plan.store) as store:
+                rows = _still_mapped(work, store, ids)
+                numbers = order(queries.data.float(), new.data.float(), rows).tolist()
+            return [ids[row] for row in numbers]
 
     def rollback(self) -> Status:
         """Put the old vectors back in use, and remove all that was made beside them."""
@@ -307,6 +324,16 @@ class Migration:
         rows = {one: (part, row) for part, vectors in enumerate(found) for row, one in enumerate(vectors.ids)}
         data = torch.stack([found[part].data[row].float() for part, row in rows.values()])
         return Vectors.made(found[0].space, Rows(data), list(rows))
+
+
+def _still_mapped(work: Work, store: Store, ids: list[str]) -> Iterator[Tensor]:
+    """Yield the vectors that the work makes of a store's rows and that are not native, and list their ids."""
+    for found in batches(store, VECTORS, size=store.rows):
+        batch = work.made(store, present(store, found)[0])
+        mapped = [row for row, mark in enumerate(batch.marks) if mark]
+        ids += [batch.ids[row] for row in mapped]
+        if mapped:
+            yield torch.from_numpy(batch.vectors[mapped])
 
 
 def _digest(vectors: Vectors) -> str:

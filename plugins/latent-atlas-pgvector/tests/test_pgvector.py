@@ -12,6 +12,7 @@ import numpy as np
 import psycopg
 import pytest
 from conftest import rows, text
+from migrationtools import OLD, check_migration, check_that_it_goes_on
 
 import atlas
 from atlas.authors import SHADOW, VECTORS, Address
@@ -205,3 +206,17 @@ def test_a_run_that_is_killed_goes_on(fill, alignment, folder, content):
     run.wait()
     made = atlas.apply(alignment, url, out=url)
     assert len(made) == 20000 and content(url) == before
+
+
+def test_a_plan_is_carried_out_taken_back_and_made_final(fill, tmp_path):
+    check_migration(fill(OLD), [f"item-{i:05}" for i in range(len(OLD))], tmp_path)
+
+
+def test_a_plan_goes_on_after_the_server_went_away(fill, tmp_path, database, monkeypatch):
+    def cut():
+        database.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'latent-atlas'"
+        )
+
+    ids = [f"item-{i:05}" for i in range(len(OLD))]
+    check_that_it_goes_on(fill(OLD), ids, tmp_path, cut, monkeypatch)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import rows
+from migrationtools import OLD, check_migration, check_that_it_goes_on
 from pagetools import run_page
 from qdrant_client import QdrantClient, models
 
@@ -133,3 +134,14 @@ def test_a_folder_that_another_program_has_open_is_told(fill, alignment):
 
 def test_the_page_runs(folder):
     assert run_page(Path(__file__).parents[1] / "README.md") == 7
+
+
+def test_a_plan_is_carried_out_taken_back_and_made_final(fill, tmp_path):
+    check_migration(fill(OLD), [str(i) for i in range(len(OLD))], tmp_path)
+
+
+def test_a_plan_goes_on_after_the_disk_was_full(fill, tmp_path, monkeypatch):
+    def cut():
+        raise OSError(28, "No space left on device")
+
+    check_that_it_goes_on(fill(OLD), [str(i) for i in range(len(OLD))], tmp_path, cut, monkeypatch)
