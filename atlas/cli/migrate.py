@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from atlas.migration.advice import Advice, Way
 
 F = Callable[..., Any]
+KEPT = {"expected": "of documents the map has not seen", "found": "as written, also of those it has seen"}
 
 FIGURES = ("ndcg@10", "recall@10", "mrr@10", "kept")
 HEADER = ("way", *FIGURES, "over stay", "", "whole index", "texts", "tokens", "hours")
@@ -61,7 +62,7 @@ def migrate_command() -> None:
     "--plan",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Write what is advised to a file that 'atlas migrate run' carries out.",
+    help="Write the advice to a file that 'atlas migrate run' carries out.",
 )
 @click.option(
     "--store",
@@ -106,7 +107,7 @@ def show(found: Advice) -> None:
         reach = f"{found.needed:,} pairs are" if found.needed else f"Even {found.whole:,} pairs are not"
         put(f"\n{reach} expected to keep enough")
     if found.rolling:
-        put("\nA converted index while more and more of it is embedded anew, first what is asked for most:\n")
+        put("\nA converted index while more and more of it is embedded anew, the most asked for first:\n")
         shares = list(found.rolling["in order"])
         lines = [[f"{share:.0%}", *(str(curve[share]) for curve in found.rolling.values())] for share in shares]
         put_table(["embedded anew", *found.rolling], lines)
@@ -123,7 +124,7 @@ def _line(way: Way) -> list[Any]:
 
 
 def write_plan(found: Advice, path: Path, given: dict[str, Any], store: str) -> None:
-    """Write the plan of what is advised, or say why there is none."""
+    """Write the plan of an advice, or say why there is none."""
     from atlas.migration.acting.plan import planned
 
     plan = planned(found, given, store)
@@ -152,14 +153,15 @@ def _opened(plan: Path) -> Migration:
 
 
 def put_status(migration: Migration, found: Status, as_json: bool) -> None:
-    """Print how far a migration is, and say what comes next."""
+    """Print how far a migration is, and the next command."""
     if as_json:
         put_json(dataclasses.asdict(found))
         return
     plan = migration.path
     put(f"{migration.plan.way} by {migration.plan.method}: {found.stage}")
+    measure = migration.plan.gate.partition(">=")[0]
     for name, kept in found.kept.items():
-        put(f"{name}: {kept} % of the new model's {migration.plan.gate.partition('>=')[0]}")
+        put(f"{name}: {kept} % of the new model's {measure}, {KEPT[name]}")
     if found.total:
         put(f"rows: {found.rows:,} of {found.total:,}, of which {found.native:,} native")
     following = {
@@ -199,7 +201,7 @@ def status(plan: Path, as_json: bool, registry: Any) -> None:
 
 @_step("rollback")
 def rollback(plan: Path, as_json: bool, registry: Any) -> None:
-    """Put the old vectors back in use, and remove all that was made beside them."""
+    """Put the old vectors back in use, and remove the mapped ones."""
     migration = _opened(plan)
     put_status(migration, migration.rollback(), as_json)
 

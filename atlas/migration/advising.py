@@ -108,7 +108,7 @@ def advise(
 
 @dataclass(frozen=True)
 class Question:
-    """What is to be advised on.
+    """An index, queries and judgements to advise on.
 
     Attributes:
         whole: the whole index, queries and pairs.
@@ -134,7 +134,7 @@ def question_of(
     new_index: VectorsLike | None = None,
     pairs: Sequence[VectorsLike] | None = None,
 ) -> Question:
-    """Return what is asked, its parts checked against each other; arguments and errors are those of `advise`."""
+    """Return index, queries and judgements, checked against each other; arguments and errors are those of `advise`."""
     index, sample, asked = vectors_of(old), vectors_of(new), vectors_of(queries_new)
     before = None if queries_old is None else vectors_of(queries_old).of_items(asked.ids, "the new queries")
     _check_spaces(index, sample, asked, before)
@@ -147,7 +147,7 @@ def question_of(
 def question_of_sample(
     new: VectorsLike, queries_new: VectorsLike, judgements: Judgements | str | Path | None
 ) -> Question:
-    """Return what can still be asked when there are no old vectors any more: among the documents of the sample."""
+    """Return the question that is left without old vectors: it is about the documents of the sample."""
     return question_of(old=new, new=new, queries_new=queries_new, judgements=judgements)
 
 

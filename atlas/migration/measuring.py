@@ -56,7 +56,7 @@ class Measured:
         return self._recalled(self.whole)
 
     def kept(self, found: Tensor) -> Figure:
-        """Return what part of the ceiling's figure, which the gate is about, documents (q, k) that were found keep."""
+        """Return the share of the ceiling's figure, for the gate's measure, that found documents (q, k) keep."""
         return Figure.ratio(*(self._scores(rows)[self.gate.measure] for rows in (found, self.trial.re_embed())))
 
     def figure(self, found: Tensor) -> Figure:
@@ -64,7 +64,7 @@ class Measured:
         return Figure.of(self._scores(found)[self.gate.measure])
 
     def kept_of(self, vectors: Tensor) -> Figure:
-        """Return what new queries keep if the documents' vectors are these (n, d)."""
+        """Return the share that new queries keep if the documents' vectors are these (n, d)."""
         return self.kept(nearest(self.trial.queries_new, vectors.split(BATCH), DEEP))
 
     def ways(self) -> list[Way]:

@@ -79,14 +79,8 @@ class Trial:
         """Return the finds of new queries in the old index as it is."""
         return nearest(self.queries_new, self.old.batches(BATCH), DEEP)
 
-<<<<<<< HEAD
-    def convert(self, maps: Maps) -> Tensor:
-        """Return the finds of new queries in the index converted by maps from old to new vectors."""
-        return nearest(self.queries_new, self._converted(maps), DEEP)
-=======
     def convert(self, maps: Maps, embedded: Tensor | None = None) -> Tensor:
-        """Return what new queries find in the index converted by maps from old to new vectors.
->>>>>>> 0befaee (Carry out what is advised: plans that are run, resumed, rolled back and made final, with native vectors wave by wave)
+        """Return the finds of new queries in the index converted by maps from old to new vectors.
 
         Args:
             maps: from old to new vectors.

@@ -184,14 +184,15 @@ def findings() -> str:
 
 
 def example(data: Path, folder: Path) -> None:
-    """Write the vectors of the page docs/migrate.md: WordLlama's index, and what MiniLM makes of 1,000 documents."""
+    """Write the vectors of the page docs/migrate.md: an index by USE, and 1,000 of its documents by MiniLM."""
     documents, queries, _ = cranfield(data)
     some = torch.randperm(DOCUMENTS, generator=torch.Generator().manual_seed(0))[:1000]
     written = {
-        "index": documents["wordllama"],
+        **{f"index/part-{k}": documents["use"].take(rows) for k, rows in enumerate(torch.arange(DOCUMENTS).chunk(4))},
         "sample": documents["minilm"].take(some),
-        "queries-old": queries["wordllama"],
+        "queries-old": queries["use"],
         "queries-new": queries["minilm"],
+        "embedded": documents["minilm"],
     }
     for name, made in written.items():
         made.save_pretrained(folder / f"{name}.parquet", overwrite=True)
@@ -203,9 +204,18 @@ def draw(advice: Path) -> None:
     points = [[r["figures"][way][0] for way in ROWS] for r in rows]
     names = [f"{r['old']} → {r['new']}" for r in rows]
     heat_map(names, list(ROWS), points, HERE / "ways.png", title="nDCG@10 on Cranfield, 1,000 pairs")
-    curve = json.loads(advice.read_text())["curve"]
-    line = [(int(n), f["value"], (f["high"] - f["low"]) / 2) for n, f in curve.items()]
-    lines({"convert": line}, HERE / "pairs.png", title="From more pairs", x="pairs", y="nDCG@10, and its 95 % interval")
+    found = json.loads(advice.read_text())
+    y = "nDCG@10, and its 95 % interval"
+    lines({"convert": line(found["curve"])}, HERE / "pairs.png", title="From more pairs", x="pairs", y=y)
+    mixed = {name: line(curve, 100) for name, curve in found["rolling"].items()}
+    lines(mixed, HERE / "rolling.png", title="A mixed index", x="% embedded anew", y=y)
+    kept = [[way["figures"][GATE.partition(">=")[0]]["value"]] for way in found["ways"]]
+    heat_map([way["name"] for way in found["ways"]], ["nDCG@10"], kept, HERE / "six.png", title="The ways")
+
+
+def line(curve: Mapping[str, Mapping[str, float]], times: float = 1) -> list[tuple[float, float, float]]:
+    """Return the points of a curve with half the width of their intervals."""
+    return [(times * float(x), f["value"], (f["high"] - f["low"]) / 2) for x, f in curve.items()]
 
 
 if __name__ == "__main__":

@@ -76,7 +76,10 @@ def test_a_plan_is_carried_out_taken_back_and_made_final(advised, atlas_command)
     assert "planned" in atlas_command("migrate", "status", "plan.yaml").stdout
     shown = atlas_command("migrate", "run", "plan.yaml")
     assert shown.stdout.splitlines()[0] == "convert by procrustes: switched"
-    assert "found: 100.0 [100.0, 100.0] % of the new model's ndcg@10" in shown.stdout
+    assert (
+        "expected: 100.0 [100.0, 100.0] % of the new model's ndcg@10, of documents the map has not seen\n"
+        in shown.stdout
+    )
     assert "rows: 240 of 240, of which 0 native" in shown.stdout
     assert "Next: atlas migrate commit plan.yaml, or atlas migrate rollback plan.yaml" in shown.stderr
     assert atlas.metrics.cosine(atlas.read_vectors("docs").data, one.new.data) > 0.999

@@ -1,1 +1,1 @@
-"""Acting on what was advised: a plan, a journal beside it, and what is done to the store."""
+"""Acting on advice: a plan, a journal beside it, and the steps that change a store."""

@@ -34,18 +34,31 @@ class Native:
 
 
 @dataclass(frozen=True)
+class Step:
+    """A step that is done.
+
+    Attributes:
+        at: when, UTC.
+        done: in words.
+    """
+
+    at: str
+    done: str
+
+
+@dataclass(frozen=True)
 class Journal:
-    """What has been done. Where the vectors are is known by the store alone, whose notes go with them.
+    """The steps that are done. The store alone knows where the vectors are; its notes go with them.
 
     Attributes:
         plan: digest of the plan.
         map: digest of the map that was fitted; '': none yet.
-        work: digest of what is made of the store's rows; '': not begun.
+        work: digest of the treatment of the store's rows; '': not begun.
         natives: vectors that take the place of mapped ones.
         committed: digests of the works whose predecessors were deleted for good.
-        kept: what was measured, as text: the share of the new model's figure "expected" of the map, and "found" of
-            the vectors that were written.
-        steps: what was done when.
+        kept: measured shares of the new model's figure, as text: "expected" of the map, and "found" of the vectors that
+            were written.
+        steps: those that are done.
     """
 
     plan: str
@@ -54,7 +67,7 @@ class Journal:
     natives: tuple[Native, ...] = ()
     committed: tuple[str, ...] = ()
     kept: Mapping[str, str] = field(default_factory=dict)
-    steps: tuple[str, ...] = ()
+    steps: tuple[Step, ...] = ()
 
     @classmethod
     def of(cls, path: Path, plan: str) -> Journal:
@@ -72,7 +85,7 @@ class Journal:
     def write(self, path: Path, step: str, **changed: Any) -> Journal:
         """Write the journal with another step and other values to a file, and return it."""
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        made = replace(self, steps=(*self.steps, f"{now} {step}"), **changed)
+        made = replace(self, steps=(*self.steps, Step(now, step)), **changed)
         with whole_file(path) as temporary:
             temporary.write_text(dump_yaml(plain(made)), encoding="utf-8")
             sync(temporary)

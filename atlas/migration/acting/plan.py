@@ -1,4 +1,4 @@
-"""The plan of a migration: everything that decides what is done, as a file that a person can read."""
+"""The plan of a migration: everything that decides the outcome, as a file that a person can read."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Inputs:
         return cls(**{name: _place(one) if one else "" for name, one in places.items()}, pairs=pairs)
 
     def read(self) -> Question:
-        """Return what they hold."""
+        """Return their contents."""
         given: dict[str, Any] = {name: value or None for name, value in asdict(self).items()}
         return question_of(**given)
 
@@ -76,7 +76,7 @@ class Map:
 
 @dataclass(frozen=True)
 class Plan:
-    """What `atlas migrate run` does.
+    """The input of `atlas migrate run`.
 
     Attributes:
         format: 1.
@@ -85,8 +85,8 @@ class Plan:
         map: that is fitted.
         gate: what it must keep of the new model's figure, such as 'ndcg@10>=0.95'; '': it is not measured.
         store: URL of the store whose vectors are mapped; '' to bridge.
-        inputs: what it is fitted and measured on.
-        digests: of what the inputs hold, so that a change is noticed.
+        inputs: vectors that the map is fitted and measured on.
+        digests: of the contents of the inputs, so that a change is noticed.
     """
 
     format: int
@@ -125,7 +125,7 @@ class Plan:
 
     @property
     def digest(self) -> str:
-        """What tells this plan from others."""
+        """A fingerprint of the plan."""
         return sha256_of(plain(self))
 
     @property
@@ -134,7 +134,7 @@ class Plan:
         return Method(self.map.aligner, self.map.options, float("nan"))
 
     def question(self) -> Question:
-        """Return what the inputs hold; raise `AtlasError` where it is not what was advised on."""
+        """Return the contents of the inputs; raise `AtlasError` if they have changed since the advice."""
         found = self.inputs.read()
         now = digests(found)
         for what, digest in self.digests.items():
@@ -149,7 +149,7 @@ def plain(data: Any) -> Any:
 
 
 def digests(found: Question) -> dict[str, str]:
-    """Return what tells pairs, queries and judgements from others."""
+    """Return fingerprints of pairs, queries and judgements."""
     whole = found.whole
     old = torch.empty(0) if whole.queries_old is None else whole.queries_old
     queries = [sha256_of(list(whole.queries)), hash_of({"old": old.float(), "new": whole.queries_new})]
@@ -161,7 +161,7 @@ def planned(advice: Advice, given: Mapping[str, Any], store: str = "") -> Plan |
     """Return the plan of an advice, None if there is nothing to do with a map.
 
     Args:
-        advice: what was advised.
+        advice: of `atlas.advise`.
         given: the arguments it was advised on, each the place of vectors.
         store: URL of the store, or the folder of Parquet files, whose vectors are mapped; '': the old index.
     """

@@ -18,7 +18,7 @@ from atlas.artefacts.vectors import Vectors
 from atlas.cards.names import sha256_of
 from atlas.components.store import SHADOW, VECTORS, Store
 from atlas.errors import AtlasError
-from atlas.migration.acting.journal import Journal, Native, alone
+from atlas.migration.acting.journal import Journal, Native, Step, alone
 from atlas.migration.acting.plan import Plan
 from atlas.migration.advice import Gate
 from atlas.migration.advising import Question, question_of_sample
@@ -48,7 +48,7 @@ class Status:
         total: how many the store has.
         native: how many of the rows that were written are of the new model itself.
         kept: shares of the new model's figure, as `Journal` has them.
-        steps: what was done when.
+        steps: those that are done.
     """
 
     stage: str
@@ -56,13 +56,13 @@ class Status:
     total: int
     native: int
     kept: dict[str, str]
-    steps: Sequence[str]
+    steps: Sequence[Step]
 
 
 class Migration:
-    """What a plan says, done step by step. Old vectors are never written to, and deleted by `commit` alone.
+    """A plan carried out step by step. Old vectors are never written to, and deleted by `commit` alone.
 
-    Whatever is cut off, at any moment, is gone on with when it is called again.
+    A step that was cut off, at any moment, goes on when it is called again.
     """
 
     def __init__(self, plan: str | Path, *, progress: Progress = silent) -> None:
@@ -96,7 +96,7 @@ class Migration:
         """Fit the map, see that it meets the gate, map beside the old vectors, verify, and switch.
 
         Raises:
-            AtlasError: the gate is not met, before or after; inputs have changed; or whatever the store says. The
+            AtlasError: the gate is not met, before or after; inputs have changed; or the store fails. The
                 vectors in use are then as they were.
         """
         with self._alone():
@@ -118,8 +118,8 @@ class Migration:
     def add(self, vectors: VectorsLike) -> Status:
         """Let vectors of the new model take the place of mapped ones, by their ids, in the next run.
 
-        Of a migration that was committed, all others are then copied as they are. What was mapped beside the old
-        vectors before is dropped, as it is made again.
+        Of a migration that was committed, all others are then copied as they are. Vectors that were mapped beside the
+        old ones before are dropped and made again.
         """
         with self._alone():
             if self.plan.way == "bridge":
@@ -207,7 +207,7 @@ class Migration:
             self._write("committed", committed=(*self.journal.committed, self.journal.work), natives=())
 
     def _stage(self, store: Store) -> tuple[str, State | None]:
-        """Return how far the store is with the work of the journal, by its own notes, and what it knows of that."""
+        """Return how far the store is with the work of the journal, by its own notes, and these notes."""
         journal = self.journal
         if not journal.work:
             return ("committed" if journal.committed and not journal.natives else "planned"), None
@@ -220,7 +220,7 @@ class Migration:
         return "planned", None
 
     def _drop(self, store: Store) -> None:
-        """Remove what this migration, and nobody else, has made beside the vectors in use."""
+        """Remove the vectors beside those in use, if this migration has made them."""
         if self._stage(store)[0] in ("mapping", "mapped"):
             store.drop()
 
@@ -234,7 +234,7 @@ class Migration:
         self._fitted()
 
     def _convert(self) -> None:
-        """Do what is left to do until the mapped vectors are in use."""
+        """Do all that is left until the mapped vectors are in use."""
         natives = self._natives()
         if self.journal.committed:
             alignment, measured = None, self._measured_after()
@@ -266,7 +266,7 @@ class Migration:
         return transfer(alignment, store, store, **how)
 
     def _measured(self, question: Question) -> tuple[Measured, Maps]:
-        """Return what measures the map, and the map in folds, each of which leaves some pairs out."""
+        """Return the measurement of the map, and the map in folds, each of which leaves some pairs out."""
         way, method = self.plan.way, self.plan.method
         trial = question.trial
         maps = Maps.of(method.create(), trial.pairs, way)
@@ -274,13 +274,13 @@ class Migration:
         return Measured(trial, question.whole, question.given, gate, {way: method}, {way: maps}), maps
 
     def _measured_after(self) -> Measured:
-        """Return what measures once the old vectors are gone: among the documents of the sample."""
+        """Return the measurement once the old vectors are gone: among the documents of the sample."""
         inputs = self.plan.inputs
         question = question_of_sample(inputs.new, inputs.queries_new, inputs.judgements or None)
         return Measured(question.whole, question.whole, question.given, Gate.of(self.plan.gate), {}, {})
 
     def _expected(self, measured: Measured, maps: Maps, natives: Vectors | None, rows: int) -> Figure:
-        """Return what converting keeps of documents that maps have not seen, some of which are native.
+        """Return the share that converting keeps, of documents that maps have not seen, some of which are native.
 
         Of those that are measured no more are taken for native than of all: a sample that was added would flatter.
         """
@@ -291,7 +291,7 @@ class Migration:
         return measured.kept(trial.convert(maps, torch.tensor(chosen[:most], dtype=torch.int64)))
 
     def _check(self, which: str, figure: Figure) -> None:
-        """Write down what is kept, and raise `AtlasError` unless it meets the gate."""
+        """Write down the share that is kept, and raise `AtlasError` unless it meets the gate."""
         gate = Gate.of(self.plan.gate)
         told = f"{figure} % of the new model's {gate.measure}"
         self._write(f"{which} to keep {told}", kept={**self.journal.kept, which: str(figure)})
