@@ -60,8 +60,8 @@ class GeneralizedCCA(Averaged):
 
     Minimises the sum over spaces of ||X_s W_s + t_s - G||^2 and a penalty on W_s, over all maps and all G with
     uncorrelated columns of variance 1 (MAX-VAR). An item that some spaces lack counts in those that have it. Charts
-    are those regressions; backwards, the regressions of X_s on G. For retrieval between many encoders; for heads of
-    their own spaces, 'generalized-procrustes' bends vectors less.
+    are those regressions; backwards, the regressions of X_s on G. It is best at finding the same item in another space;
+    to rank items that are merely alike, 'generalized-procrustes' bends vectors less.
 
     Source: J. R. Kettenring, Canonical analysis of several sets of variables, Biometrika 58, 1971; with items missing,
     M. van de Velden and Y. Takane, Generalized canonical correlation analysis with missing values, Computational

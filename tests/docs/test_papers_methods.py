@@ -31,3 +31,11 @@ def test_a_linear_head_reads_powers_of_cosines_of_others_far_better_than_cosines
 
 def test_every_method_is_timed(results):
     assert mean(results, step="classes", metric="seconds") > 0
+
+
+def test_in_an_atlas_of_all_canonical_correlations_find_the_same_item_most_often(results):
+    def found(method):
+        return mean(results, step="atlases", metric="found", n=1000, method=method)
+
+    assert found("generalized-cca") > found("generalized-procrustes")
+    assert mean(results, step="atlases", metric="accuracy", n=1000) > 0.5
