@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from atlas.artefacts.alignment import Alignment
 from atlas.artefacts.head import Head
 from atlas.artefacts.vectors import Vectors
-from atlas.cards.kinds import Metric
+from atlas.cards.kinds import Metric, best
 from atlas.cards.names import slug
 from atlas.cards.space import Space
 from atlas.components.encoder import Encoder
@@ -78,7 +78,7 @@ class Stitched(nn.Module):
         return [self.classes[i] for i in self.forward(items).argmax(1).tolist()]
 
 
-def stitch(encoder: EncoderLike, alignment: AlignmentLike | None, head: HeadLike) -> Stitched:
+def stitch(encoder: EncoderLike, alignment: AlignmentLike | None, head: HeadLike, *, hub: bool = False) -> Stitched:
     """Attach the head of one model to the encoder of another.
 
     Args:
@@ -86,6 +86,7 @@ def stitch(encoder: EncoderLike, alignment: AlignmentLike | None, head: HeadLike
         alignment: from the encoder's space to the head's, such as `atlas.route` returns; None if they are the same, or
             for the best route over the maps of the registry.
         head: that of the target; of a stored space, the one its encoder carries.
+        hub: look for a route on the Hub, too.
 
     Raises:
         SpaceMismatchError: encoder, alignment and head do not meet.
@@ -94,7 +95,7 @@ def stitch(encoder: EncoderLike, alignment: AlignmentLike | None, head: HeadLike
     space, made = model.space(), "the encoder's vectors"
     mapping = None if alignment is None else artefact_of(alignment, Alignment)
     if mapping is None and not reader.space.matches(space):
-        mapping = _found(space, reader.space)
+        mapping = _found(space, reader.space, hub)
     if mapping is not None:
         mapping.source.require(space, f"Alignment '{mapping.id}' maps from", made)
         space, made = mapping.target, f"the vectors alignment '{mapping.id}' makes"
@@ -102,10 +103,10 @@ def stitch(encoder: EncoderLike, alignment: AlignmentLike | None, head: HeadLike
     return Stitched(model, mapping, reader)
 
 
-def _found(source: Space, target: Space) -> Alignment | None:
-    """Return the best route over the maps of the registry, and warn of it; None if there is none."""
+def _found(source: Space, target: Space, hub: bool) -> Alignment | None:
+    """Return the best route over the maps of the registry, or of the Hub, and warn of it; None if there is none."""
     try:
-        chosen, alignment = followed(find_route(source, target))
+        chosen, alignment = followed(find_route(source, target, hub=hub))
     except NotFoundError:
         return None
     keeps = "not known how much is kept" if chosen.keeps is None else f"estimated r2 {chosen.keeps:.2f}"
@@ -167,6 +168,7 @@ def predict(
     text_column: str | None = None,
     label_column: str | None = None,
     id_column: str | None = None,
+    hub: bool = False,
     batch_size: BatchSize = 256,
     device: str = "cpu",
     overwrite: bool = False,
@@ -175,7 +177,8 @@ def predict(
 ) -> tuple[Metric, ...]:
     """Run one model's encoder with another model's head.
 
-    The accuracy is measured if the items have classes.
+    The accuracy is measured if the items have classes. Over a route it is estimated, too, cautiously: the accuracy on
+    the head's own card times the share (r2) that the route is estimated to keep.
 
     Args:
         encoder: a component (`atlas encoders` lists them), or a stored space: its folder, or its id in a registry.
@@ -187,6 +190,7 @@ def predict(
         text_column: column that holds the items; the one with a common name unless given.
         label_column: column that holds the classes; the one with a common name unless given, '' for none.
         id_column: column that holds the ids; the one with a common name unless given, '' for none.
+        hub: look for a route on the Hub, too, not only in the registry.
         batch_size: items in a batch.
         device: where to compute: cpu, cuda, mps...
         overwrite: replace an existing `out`.
@@ -194,12 +198,13 @@ def predict(
         **options: options of the encoder.
 
     Returns:
-        The accuracy, beside that without the alignment; nothing if no item has a class, or the head is no classifier.
+        The accuracy, beside that without the alignment, and before it the one estimated; nothing if no item has a class
+        and no route was found, or the head is no classifier.
     """
     found = encoder_of(encoder, options)
     items = items_of(input, text_column=text_column, label_column=label_column, id_column=id_column)
     make_ready(found, items)
-    model = stitch(found, alignment, head)
+    model = stitch(found, alignment, head, hub=hub)
     if model.classes and out is not None:
         check_predictions(out, overwrite)
     batches = model.encoder.encode(items, batch_size=batch_size, device=device)
@@ -211,20 +216,29 @@ def predict(
         said, unaligned = _classify(model, items, counted)
     if out is not None:
         said.save(out, overwrite=overwrite)
-    return _accuracy(said, unaligned, items.name)
+    return (*_estimated(model), *_accuracy(said, unaligned, items.name))
+
+
+def _estimated(model: Stitched) -> tuple[Metric, ...]:
+    """Return the accuracy that a route is estimated to leave: the head's own, times the share the route keeps."""
+    keeps = best(model.alignment.metrics, "estimated r2") if model.alignment is not None else None
+    own = best(model.head.metrics, "accuracy")
+    if keeps is None or own is None:
+        return ()
+    return (Metric("estimated accuracy", own.value * max(keeps.value, 0.0), dataset=own.dataset),)
 
 
 def _classify(model: Stitched, items: Items, batches: Iterable[Tensor]) -> tuple[Predictions, Tensor | None]:
     """Return the predictions, and the numbers of the classes without the alignment; None if there is none."""
     scores, predicted, unaligned = [], [], []
     for X in batches:
-        best = model.head(X if model.alignment is None else model.alignment(X)).max(1)
-        scores.append(best.values)
-        predicted.append(best.indices)
+        found = model.head(X if model.alignment is None else model.alignment(X)).max(1)
+        scores.append(found.values)
+        predicted.append(found.indices)
         if model.alignment is not None:
             unaligned.append(model.head(cut_or_padded(X, model.head.space.dim)).argmax(1))
-    found = Predictions(items.ids, model.classes, torch.cat(predicted), torch.cat(scores), items.labels)
-    return found, torch.cat(unaligned) if unaligned else None
+    said = Predictions(items.ids, model.classes, torch.cat(predicted), torch.cat(scores), items.labels)
+    return said, torch.cat(unaligned) if unaligned else None
 
 
 def _accuracy(found: Predictions, unaligned: Tensor | None, dataset: str) -> tuple[Metric, ...]:

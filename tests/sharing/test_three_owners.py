@@ -1,0 +1,93 @@
+"""Three owners who share no data: one publishes encoders and maps, one a head, and a third uses them in one line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hubtools import CLIENT_WARNS, environment
+
+import atlas
+
+pytest_plugins = ["hub_fixtures"]
+pytestmark = CLIENT_WARNS
+YOU = "hf_you_write"
+# The encoders of the first owner: random features of pixels, each of its own width.
+WIDTHS = {"one": 40, "two": 44, "three": 48}
+
+
+def random_features(name: str, width: int, folder: Path) -> atlas.Encoder:
+    """Return a network of one layer of random weights."""
+    from atlas.storage.tensors import save_tensors
+
+    g = torch.Generator().manual_seed(width)
+    tensors = {"0.weight": torch.randn(width, 64, generator=g) / 8, "0.bias": torch.randn(width, generator=g) / 4}
+    save_tensors(folder / f"{name}.safetensors", tensors)
+    layers = [{"type": "linear", "in_features": 64, "out_features": width}, {"type": "relu"}]
+    encoder = atlas.create(atlas.Encoder, "network", layers=layers, weights=str(folder / f"{name}.safetensors"))
+    encoder.stored_id = name
+    return encoder
+
+
+@pytest.fixture
+def published(hub, tmp_path: Path) -> dict[str, Any]:
+    """The Hub with three encoders and two maps of one owner, with moments, and the head of another; and its figures."""
+    digits = atlas.read_vectors("digits-train")
+    fit, held_out = torch.arange(900), torch.arange(900, len(digits))
+    views = {}
+    for name, width in WIDTHS.items():
+        encoder = random_features(name, width, tmp_path)
+        atlas.push(encoder, f"tester/{name}", license="mit")
+        views[name] = atlas.encode(encoder, digits)
+    for source, target in (("one", "two"), ("two", "three")):
+        train = {"source": views[source].take(fit), "target": views[target].take(fit)}
+        test = {"source": views[source].take(held_out), "target": views[target].take(held_out)}
+        made = atlas.fit("linear", **train)
+        made = made.with_card(metrics=atlas.evaluate(made, **test, metrics=["r2"]), license="mit")
+        made.save_pretrained(tmp_path / made.id)
+        atlas.push(tmp_path / made.id, f"tester/{source}-to-{target}", with_moments=atlas.moments(**train))
+    head = atlas.train("linear", views["three"].take(fit))
+    figures = atlas.evaluate(head, vectors=views["three"].take(held_out))
+    head.with_card(metrics=figures, license="mit").push_to_hub("you/head", token=YOU)
+    return {"own": figures[0].value}
+
+
+def run(hub, home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command as somebody who has nothing but the program."""
+    there = environment(hub, home, HF_TOKEN="", ATLAS_REGISTRY="")
+    command = [sys.executable, "-m", "atlas", *arguments]
+    return subprocess.run(command, env=there, cwd=home, capture_output=True, text=True, check=False)
+
+
+def test_one_line_joins_encoder_route_and_head_of_three_owners(hub, published, tmp_path: Path) -> None:
+    home = tmp_path / "elsewhere"
+    home.mkdir()
+    done = run(hub, home, "stitch", "hf://tester/one", "hf://you/head", "digits-test", "--hub", "--json")
+    assert done.returncode == 0, done.stderr
+    figures = {figure["name"]: figure for figure in json.loads(done.stdout)}
+    predicted, measured = figures["estimated accuracy"]["value"], figures["accuracy"]["value"]
+    assert measured > 0.7 > 0.4 > figures["accuracy"]["floor"]
+    assert 0.5 < predicted <= measured + 0.02
+    assert predicted < published["own"]
+    assert "one__two__linear, then two__three__linear: estimated r2" in done.stderr
+
+
+def test_the_line_prints_both_side_by_side(hub, published, tmp_path: Path) -> None:
+    home = tmp_path / "elsewhere"
+    home.mkdir()
+    done = run(hub, home, "stitch", "hf://tester/one", "hf://you/head", "digits-test", "--hub")
+    rows = [line.split() for line in done.stdout.splitlines()]
+    assert [row[0] for row in rows if row] == ["metric", "estimated", "accuracy"]
+
+
+def test_without_the_hub_it_says_that_they_do_not_meet(hub, published, tmp_path: Path) -> None:
+    home = tmp_path / "elsewhere"
+    home.mkdir()
+    done = run(hub, home, "stitch", "hf://tester/one", "hf://you/head", "digits-test")
+    assert done.returncode == 1
+    assert "Head 'three__linear' reads" in done.stderr
