@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import heapq
 import itertools
 import operator
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from hashlib import sha256
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -69,7 +70,7 @@ def item_hashes(view: Vectors) -> Iterator[int]:
     """
     name = view.dataset or str(_hashes(view.rows.some(1)))
     begin = f"{name}\0".encode(errors="surrogatepass")
-    return (_hash(begin + raw) for texts in packed(view.ids) for raw in texts.raw())
+    return itertools.chain.from_iterable(_hashed([begin + raw for raw in texts.raw()]) for texts in packed(view.ids))
 
 
 def row_hashes(view: Vectors) -> Iterator[int]:
@@ -78,8 +79,10 @@ def row_hashes(view: Vectors) -> Iterator[int]:
 
 
 def _hashes(rows: Tensor) -> list[int]:
-    return [_hash(row.tobytes()) for row in rows.float().numpy().astype("<f4")]
+    return _hashed([row.tobytes() for row in rows.float().numpy().astype("<f4")])
 
 
-def _hash(data: bytes) -> int:
-    return int.from_bytes(hashlib.sha256(data).digest()[:BYTES])
+def _hashed(data: Sequence[bytes]) -> list[int]:
+    """Return the first bytes of the sha256 of each, as numbers."""
+    digests = np.frombuffer(b"".join([sha256(one).digest() for one in data]), ">u8")[::4]
+    return (digests >> np.uint64(64 - 8 * BYTES)).tolist()

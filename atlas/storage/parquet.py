@@ -18,7 +18,7 @@ from atlas.errors import AtlasError, CardError, NotFoundError, first_line
 from atlas.numerics.arrays import tensor_of
 from atlas.storage.files import explained, write_all
 from atlas.storage.remote import is_remote, opened, state
-from atlas.storage.rows import BATCH_BYTES, Pieces, Rows, regrouped
+from atlas.storage.rows import BATCH_BYTES, Pieces, Rows
 from atlas.storage.tensors import NAMES, bytes_of
 
 # A file that says it holds more than this, and more than so many times its own size, is not worth reading.
@@ -26,7 +26,7 @@ MOST, TIMES = 2**28, 100
 # Rows of other columns that are read at a time: nobody knows how large they are.
 FEW = 1024
 # Bytes of vectors that are read at a time.
-READ = 2**19
+READ = 2**20
 _LISTS = ("list", "large_list", "fixed_size_list", "list_view", "large_list_view")
 
 
@@ -93,8 +93,6 @@ class ParquetFile:
                 yield batch
             if left:
                 raise OSError(f"{abs(left):,} rows too {'few' if left > 0 else 'many'}")
-        # Arrow would keep its buffers.
-        arrow()[0].default_memory_pool().release_unused()
 
     def groups(self, columns: Sequence[str]) -> list[Any]:
         """Return the footer's entries of each row group, or raise `CardError` for impossible ones.
@@ -214,8 +212,9 @@ class ParquetRows(Pieces):
         """Return lists, of the rows of the file that are given, as a matrix."""
         from pyarrow import compute
 
-        lengths = compute.list_value_length(values)
-        if len(wrong := compute.indices_nonzero(compute.not_equal(lengths, self.dim))):
+        fixed = getattr(values.type, "list_size", None) == self.dim
+        lengths: Any = None if fixed else compute.list_value_length(values)
+        if not fixed and len(wrong := compute.indices_nonzero(compute.not_equal(lengths, self.dim))):
             i = wrong[0].as_py()
             raise self._fail(f"has a vector of length {lengths[i]} in row {rows[i]}, others have {self.dim}")
         flat = values.flatten()
@@ -282,18 +281,39 @@ def write_parquet(
     # Numbers that look random gain nothing from a dictionary, from compression and from their extremes.
     how = {"use_dictionary": flat, "write_statistics": flat, "compression": dict.fromkeys(flat, "snappy")}
     with parquet.ParquetWriter(path, schema, **how) as file:
-        for batch in regrouped(batches, size):
-            batch = batch if batch.dtype in _HELD else batch.float()
-            values = pa.array(batch.contiguous().reshape(-1).numpy(), field.type.value_type)
-            columns = {field.name: pa.FixedSizeListArray.from_arrays(values, dim)}
-            columns |= {name: pa.array(t[done : done + len(batch)].numpy()) for name, t in numbers.items()}
+        for group in _grouped(batches, size):
+            rows = sum(map(len, group))
+            columns = {field.name: pa.chunked_array([_column(pa, batch, field.type) for batch in group], field.type)}
+            columns |= {name: pa.array(t[done : done + rows].numpy()) for name, t in numbers.items()}
             if names:
-                taken, held = _taken(pa, held, others, len(batch))
+                taken, held = _taken(pa, held, others, rows)
                 columns |= {name: taken.column(name) for name in names}
-            done += len(batch)
+            done += rows
             file.write_table(pa.table([columns[name] for name in schema.names], schema=schema))
     if done != n:
         raise AtlasError(f"Expected {n} rows to write, got {done}")
+
+
+def _grouped(batches: Iterable[Tensor], size: int) -> Iterator[list[Tensor]]:
+    """Yield batches by so many as have `size` rows in all; one that has too many is parted, none is copied."""
+    held: list[Tensor] = []
+    n = 0
+    for batch in batches:
+        while n + len(batch) >= size:
+            yield [*held, batch[: size - n]]
+            batch, held, n = batch[size - n :], [], 0
+        if len(batch):
+            held.append(batch)
+            n += len(batch)
+    if held:
+        yield held
+
+
+def _column(pa: Any, batch: Tensor, kind: Any) -> Any:
+    """Return rows as a column of vectors."""
+    batch = batch if batch.dtype in _HELD else batch.float()
+    values = pa.array(batch.contiguous().reshape(-1).numpy(), kind.value_type)
+    return pa.FixedSizeListArray.from_arrays(values, kind.list_size)
 
 
 def _taken(pa: Any, held: list[Any], others: Iterator[Any], n: int) -> tuple[Any, list[Any]]:

@@ -23,6 +23,8 @@ from atlas.storage.header import size_of
 from atlas.storage.tensors import DTYPES, open_npy
 
 BATCH_BYTES = 32 * 2**20
+# Rows of a batch that is read when it is used: as many as moments are computed of at once.
+LAZY = 2048
 
 
 class Rows:
@@ -134,8 +136,8 @@ class Lazy(Rows):
         return copyreg.__newobj__, (type(self),), kept  # type: ignore[attr-defined]
 
     def batch_rows(self) -> int:
-        """Return how many rows make a batch of some MB: beside one, the pieces it was put together from are held."""
-        return max(256, super().batch_rows() // 4)
+        """Return how many rows make a batch of some MB: few enough for the memory of one to serve for the next."""
+        return max(256, min(LAZY, super().batch_rows() // 4))
 
     @functools.cached_property
     def tensor(self) -> Tensor:  # type: ignore[override]
@@ -345,7 +347,7 @@ def regrouped(chunks: Iterable[Tensor], size: int) -> Iterator[Tensor]:
                 yield some
                 continue
             # Copied at once, so that the memory of a chunk serves for the next.
-            held = held if n else _room(size, some)
+            held = held if n else some.new_empty(size, some.shape[1])
             held[n : n + len(some)] = some
             n += len(some)
             if n == size:
@@ -353,15 +355,6 @@ def regrouped(chunks: Iterable[Tensor], size: int) -> Iterator[Tensor]:
                 n = 0
     if n:
         yield held[:n]
-
-
-def _room(n: int, like: Tensor) -> Tensor:
-    """Return room for n rows (n, d) like others, which the system gets back at once when it is not used any more.
-
-    An allocator keeps memory that it gave out once, in pieces too small for the next batch.
-    """
-    width = like.shape[1]
-    return torch.frombuffer(mmap.mmap(-1, n * width * like.itemsize), dtype=like.dtype).reshape(n, width)
 
 
 def mapped_again(path: Path, start: int, info: TensorInfo, state: tuple[int, int]) -> Rows:

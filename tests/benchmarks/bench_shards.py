@@ -125,10 +125,17 @@ def bench_time(folder: Path) -> None:
                         column = pa.FixedSizeListArray.from_arrays(flat, D)
                         written.write_batch(pa.record_batch([batch.column("id"), column], schema=schema))
 
+    def read() -> None:
+        for path in [*(place / "source").glob("*.parquet"), *(place / "target").glob("*.parquet")]:
+            with parquet.ParquetFile(path, pre_buffer=False) as file:
+                for _ in file.iter_batches(1_000, columns=["vector"], use_threads=False):
+                    pass
+
     turn = iter(range(99))
     times = processor_seconds(
         {
             "bare": bare,
+            "read": read,
             "apply": lambda: atlas.apply(alignment, place / "source", out=place / f"out-{next(turn)}"),
             "npy": lambda: atlas.fit("linear", source=paths["source"], target=paths["target"]),
             "parquet": lambda: atlas.fit("linear", source=place / "source", target=place / "target"),
@@ -142,6 +149,10 @@ def bench_time(folder: Path) -> None:
                 f"{times['apply'] / times['bare']:.2f} x",
             ),
             ("fit linear from shards / from .npy files", f"{times['parquet'] / times['npy']:.2f} x"),
+            (
+                "the same and reading the shards by pyarrow alone / from .npy files",
+                f"{1 + times['read'] / times['npy']:.2f} x",
+            ),
         ],
     )
 
