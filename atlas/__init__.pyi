@@ -20,6 +20,7 @@ from atlas.cards.space import Space as Space
 from atlas.components.aggregator import Aggregator as Aggregator
 from atlas.components.aligner import Aligner as Aligner
 from atlas.components.encoder import Encoder as Encoder
+from atlas.components.engine import Engine as Engine
 from atlas.components.exporter import Exporter as Exporter
 from atlas.components.linear import LinearAligner as LinearAligner
 from atlas.components.options import option as option

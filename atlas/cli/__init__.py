@@ -69,6 +69,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "aggregators": ("components", "List aggregators and their options."),
         "exporters": ("components", "List exporters and their options."),
         "stores": ("stores", "List stores; show, switch and drop the vectors in one."),
+        "engines": ("components", "List engines and their options."),
         "heads": ("components", "List heads and their options."),
         "metrics": ("components", "List metrics."),
         "plugins": ("plugins", "List, install, make and check plugins."),

@@ -9,6 +9,7 @@ from pluggy import HookimplMarker, HookspecMarker
 from atlas.components.aggregator import Aggregator
 from atlas.components.aligner import Aligner
 from atlas.components.encoder import Encoder
+from atlas.components.engine import Engine
 from atlas.components.exporter import Exporter
 from atlas.components.sampler import Sampler
 from atlas.components.store import Store
@@ -45,3 +46,8 @@ def register_exporters() -> Iterable[type[Exporter]]:
 @hookspec
 def register_stores() -> Iterable[type[Store]]:
     """Return the store classes this plugin provides."""
+
+
+@hookspec
+def register_engines() -> Iterable[type[Engine]]:
+    """Return the engine classes this plugin provides."""

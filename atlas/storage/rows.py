@@ -306,6 +306,15 @@ class Parts(Pieces):
         chunks = part.chunks(size, index) if isinstance(part, Pieces) else part.batches(size, index)
         return (chunk.to(self.dtype) for chunk in chunks)
 
+    def between(self, start: int, stop: int) -> Rows:
+        """Return the rows from `start` to before `stop`: a part where that is one, and nothing of the other parts."""
+        first, last = np.searchsorted(self.ends, [start, stop - 1], side="right").tolist()
+        begin = int(self.ends[first]) - len(self.parts[first])
+        whole = Parts(self.parts[first : last + 1])
+        if len(whole) == stop - start:
+            return whole.parts[0] if first == last else whole
+        return Picked(whole, torch.arange(start - begin, stop - begin))
+
     def at_random(self) -> Rows:
         """Return the same rows where any can be read at any time."""
         return Scattered([part.at_random() for part in self.parts])

@@ -6,7 +6,7 @@
         check_aligner(MyAligner())
 
 A broken promise raises `AssertionError` with one sentence. `ALIGNER_CHECKS`, `ENCODER_CHECKS`, `SAMPLER_CHECKS`,
-`AGGREGATOR_CHECKS`, `EXPORTER_CHECKS` and `STORE_CHECKS` hold the checks one by one.
+`AGGREGATOR_CHECKS`, `EXPORTER_CHECKS`, `STORE_CHECKS` and `ENGINE_CHECKS` hold the checks one by one.
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ from typing import TYPE_CHECKING, Any
 from atlas.components.aggregator import Aggregator
 from atlas.components.aligner import Aligner
 from atlas.components.encoder import Encoder
+from atlas.components.engine import Engine
 from atlas.components.exporter import Exporter
 from atlas.components.options import Component
 from atlas.components.sampler import Sampler
 from atlas.testing.aggregators import AGGREGATOR_CHECKS
 from atlas.testing.aligners import ALIGNER_CHECKS
 from atlas.testing.encoders import ENCODER_CHECKS
+from atlas.testing.engines import ENGINE_CHECKS
 from atlas.testing.exporters import EXPORTER_CHECKS, applies_the_same
 from atlas.testing.promises import attempt
 from atlas.testing.samplers import SAMPLER_CHECKS
@@ -39,6 +41,7 @@ CHECKS: dict[str, tuple[Any, ...]] = {
     "aggregator": AGGREGATOR_CHECKS,
     "exporter": EXPORTER_CHECKS,
     "store": STORE_CHECKS,
+    "engine": ENGINE_CHECKS,
 }
 
 __all__ = [
@@ -46,12 +49,14 @@ __all__ = [
     "ALIGNER_CHECKS",
     "CHECKS",
     "ENCODER_CHECKS",
+    "ENGINE_CHECKS",
     "EXPORTER_CHECKS",
     "SAMPLER_CHECKS",
     "STORE_CHECKS",
     "check_aggregator",
     "check_aligner",
     "check_encoder",
+    "check_engine",
     "check_exporter",
     "check_sampler",
     "check_store",
@@ -103,6 +108,11 @@ def check_exporter(
     _run(EXPORTER_CHECKS, exporter, alignment)
     if apply is not None:
         _run((applies_the_same,), exporter, alignment, apply)
+
+
+def check_engine(engine: Engine) -> None:
+    """Run every check on an engine; it is not changed."""
+    _run(ENGINE_CHECKS, engine)
 
 
 def check_store(make: Make, ids: Sequence[str] | None = None) -> None:

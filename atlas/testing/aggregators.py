@@ -10,7 +10,6 @@ from torch import Tensor
 from atlas.cards.names import canonical
 from atlas.components.aggregator import Aggregator
 from atlas.errors import AtlasError
-from atlas.testing.chance import global_chance
 from atlas.testing.elsewhere import elsewhere
 from atlas.testing.promises import (
     attempt,
@@ -20,6 +19,7 @@ from atlas.testing.promises import (
     ensure_refused,
     equal_states,
     fresh,
+    global_chance,
     options_are_used_or_refused,
     options_survive,
     saved_and_loaded,

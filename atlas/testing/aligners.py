@@ -14,7 +14,6 @@ from atlas.components.aligner import Aligner
 from atlas.components.linear import LinearAligner
 from atlas.errors import AtlasWarning
 from atlas.numerics.moments import Moments
-from atlas.testing.chance import global_chance
 from atlas.testing.devices import ELSEWHERE, watched
 from atlas.testing.elsewhere import elsewhere
 from atlas.testing.promises import (
@@ -29,6 +28,7 @@ from atlas.testing.promises import (
     ensure_refused,
     equal_states,
     fresh,
+    global_chance,
     options_are_used_or_refused,
     options_survive,
     paired_data,

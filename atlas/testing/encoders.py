@@ -10,7 +10,6 @@ from torch import Tensor
 
 from atlas.components.encoder import Encoder
 from atlas.errors import AtlasError
-from atlas.testing.chance import global_chance
 from atlas.testing.devices import ELSEWHERE, watched
 from atlas.testing.elsewhere import elsewhere
 from atlas.testing.promises import (
@@ -20,6 +19,7 @@ from atlas.testing.promises import (
     ensure_refused,
     equal_states,
     fresh,
+    global_chance,
     options_are_used_or_refused,
     other_values,
     saved_and_loaded,

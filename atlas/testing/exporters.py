@@ -18,7 +18,6 @@ from atlas.cards.space import Space
 from atlas.components.exporter import Exporter
 from atlas.components.linear import Affine
 from atlas.plugins.catalogue import create
-from atlas.testing.chance import global_chance
 from atlas.testing.elsewhere import elsewhere
 from atlas.testing.promises import (
     D_SOURCE,
@@ -28,6 +27,7 @@ from atlas.testing.promises import (
     ensure_close,
     ensure_refused,
     equal_states,
+    global_chance,
     options_are_used_or_refused,
     options_survive,
     paired_data,

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import random
 import tempfile
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -149,3 +152,28 @@ def options_are_used_or_refused(component: Component, works: Callable[[Any], Ten
                 made = unless_refused(lambda c=config: works(type(component).from_config(c)), component, promise)  # type: ignore[misc]
             finite = made is None or bool(torch.isfinite(made).all())
             ensure(finite, component, f"{promise}: its output is NaN or infinite")
+
+
+@contextlib.contextmanager
+def global_chance(seed: int) -> Iterator[Callable[[], bool]]:
+    """Seed every global generator for the length of a block, and restore all after it.
+
+    Yields a function that says, once the block is left, whether all were left as they were seeded.
+    """
+    before = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+    seeded = _states()
+    after = seeded
+    try:
+        yield lambda: after == seeded
+    finally:
+        after = _states()
+        random.setstate(before[0])
+        np.random.set_state(before[1])
+        torch.set_rng_state(before[2])
+
+
+def _states() -> tuple[str, str, bytes]:
+    return repr(random.getstate()), repr(list(np.random.get_state()[1])), torch.get_rng_state().numpy().tobytes()  # type: ignore[index]

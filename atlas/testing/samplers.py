@@ -10,13 +10,13 @@ from torch import Tensor
 
 from atlas.components.sampler import Sampler
 from atlas.errors import AtlasError
-from atlas.testing.chance import global_chance
 from atlas.testing.elsewhere import elsewhere
 from atlas.testing.promises import (
     DTYPES,
     attempt,
     ensure,
     ensure_refused,
+    global_chance,
     options_are_used_or_refused,
     options_survive,
 )

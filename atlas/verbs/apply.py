@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, overload
@@ -20,6 +21,7 @@ from atlas.artefacts.sources.transfer import transfer
 from atlas.artefacts.vectors import Vectors, written
 from atlas.cards.folder import BARE
 from atlas.cards.names import sha256_of
+from atlas.components.engine import Executor
 from atlas.errors import AtlasError
 from atlas.items.frames import replaced, table_of
 from atlas.numerics.arrays import as_matrix, hash_of
@@ -28,10 +30,20 @@ from atlas.storage.files import as_path, check_target, whole_file
 from atlas.storage.remote import is_remote
 from atlas.storage.rows import Parts, Rows
 from atlas.verbs.fit import check_rows
-from atlas.verbs.parameters.arguments import MappingLike, VectorsLike, artefact_of, lies_somewhere, vectors_of, views_of
+from atlas.verbs.parameters.arguments import (
+    EngineLike,
+    MappingLike,
+    VectorsLike,
+    artefact_of,
+    engine_of,
+    lies_somewhere,
+    vectors_of,
+    views_of,
+)
 
 # Types of a list of ids.
 LISTS = (".txt",)
+NO_SHARDS = "An engine writes shards to a folder, as an alignment maps them - give shards and a folder, or leave it out"
 
 
 @overload
@@ -45,6 +57,7 @@ def apply(
     id_column: str | None = None,
     skip_bad: str | Path | None = None,
     overwrite: bool = False,
+    engine: EngineLike | None = None,
     progress: Progress = silent,
 ) -> Vectors: ...
 @overload
@@ -58,6 +71,7 @@ def apply(
     id_column: str | None = None,
     skip_bad: str | Path | None = None,
     overwrite: bool = False,
+    engine: EngineLike | None = None,
     progress: Progress = silent,
 ) -> Any: ...
 def apply(
@@ -70,6 +84,7 @@ def apply(
     id_column: str | None = None,
     skip_bad: str | Path | None = None,
     overwrite: bool = False,
+    engine: EngineLike | None = None,
     progress: Progress = silent,
 ) -> Vectors:
     """Map vectors through an alignment or an atlas.
@@ -92,6 +107,8 @@ def apply(
         skip_bad: leave out vectors that are missing or hold NaN or infinity, and list their ids in this .txt file, one
             a line; without it, the first of them ends the work.
         overwrite: replace an existing `out`.
+        engine: works on shards side by side: a name, with options as in daft:workers=2 (`atlas engines` lists them); in
+            Python also an executor of `concurrent.futures`. The bytes are the same.
         progress: shows how far it is.
 
     Returns:
@@ -100,6 +117,9 @@ def apply(
     """
     found: Alignment | Atlas = artefact_of(mapping, Alignment, Atlas)  # type: ignore[assignment]
     _check_asked(found, out, confidence, skip_bad, overwrite)
+    worker = engine_of(engine)
+    if worker is not None and (isinstance(found, Atlas) or out is None or is_store(out) or Path(out).suffix in BARE):
+        raise AtlasError(NO_SHARDS)
     columns = (vector_column, id_column)
     if is_store(out):
         made: Any = transfer(*_to_store(found, vectors, inverse), str(out), progress=progress)
@@ -121,7 +141,7 @@ def apply(
     view = views[0] if skip_bad is None else _sound(views[0], skip_bad)
     if stored and not isinstance(view.rows, Parts):
         raise AtlasError(f"'{out}' is in a store, where shards alone are written - give .parquet files")
-    return _apply_rows(alignment, view, out, overwrite, progress, confidence)
+    return _apply_rows(alignment, view, out, overwrite, progress, confidence, worker)
 
 
 def _check_asked(
@@ -198,33 +218,38 @@ def _apply_rows(
     overwrite: bool,
     progress: Progress,
     confidence: bool = False,
+    engine: Executor | None = None,
 ) -> Vectors:
     alignment.check_source(vectors.space)
     alignment.check_domain(vectors.rows)
-
-    def known(view: Vectors) -> Vectors:
-        """Return vectors with their predicted errors, if these are asked for; none of those of an earlier map."""
-        errors = [alignment.confidence(batch).float() for batch in view.rows.batches()] if confidence else []
-        return replace(view, predicted_error=torch.cat(errors) if errors else None)
-
+    known = functools.partial(_known, alignment, confidence)
     if out is None:
         check_rows(vectors)
         return replace(alignment(vectors), predicted_error=known(vectors).predicted_error)
-
-    def mapped(view: Vectors, size: int) -> Iterator[Tensor]:
-        for batch in view.rows.batches(size):
-            if not bool(torch.isfinite(batch.sum())):
-                check_rows(view, f"'{view.rows.file}'" if view.rows.file else "Vectors")
-            yield alignment.aligner.transform(batch)
-
+    mapped = functools.partial(_mapped, alignment)
     if isinstance(vectors.rows, Parts) and Path(out).suffix not in BARE:
         if confidence and any(str(part.file).endswith(".npy") for part in vectors.rows.parts):
             raise AtlasError("Shards of .npy cannot hold predicted errors - write one .parquet or .safetensors file")
         about = {name: alignment.card.to_dict().get(name) for name in ("method", "config", "source", "target")}
         key = sha256_of([about, hash_of(alignment.tensors()), *(["confidence"] if confidence else [])])
-        how: dict[str, Any] = {"overwrite": overwrite, "progress": progress}
+        how: dict[str, Any] = {"overwrite": overwrite, "engine": engine, "progress": progress}
         return write_shards(out, vectors, key, mapped, alignment.target, known, **how)
+    if engine is not None:
+        raise AtlasError(NO_SHARDS)
     # Small enough for a batch's output to be in the cache still when it is written.
     size = max(256, vectors.rows.batch_rows() // 16)
-    batches = progress(mapped(vectors, size), -(-len(vectors) // size), "Applying")
+    batches = progress(mapped(vectors, vectors.rows.batches(size)), -(-len(vectors) // size), "Applying")
     return written(out, known(vectors), batches, vectors.rows.dtype, space=alignment.target, overwrite=overwrite)
+
+
+def _known(alignment: Alignment, confidence: bool, view: Vectors) -> Vectors:
+    """Return vectors with their predicted errors, if these are asked for; none of those of an earlier map."""
+    errors = [alignment.confidence(batch).float() for batch in view.rows.batches()] if confidence else []
+    return replace(view, predicted_error=torch.cat(errors) if errors else None)
+
+
+def _mapped(alignment: Alignment, view: Vectors, batches: Iterable[Tensor]) -> Iterator[Tensor]:
+    for batch in batches:
+        if not bool(torch.isfinite(batch.sum())):
+            check_rows(view, f"'{view.rows.file}'" if view.rows.file else "Vectors")
+        yield alignment.aligner.transform(batch)

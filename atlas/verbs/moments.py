@@ -5,17 +5,28 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Collection, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 
 from atlas.artefacts.moments import Moments
 from atlas.artefacts.vectors import Vectors, paired
+from atlas.components.engine import Executor, Seen, each
 from atlas.errors import AtlasError
 from atlas.numerics import moments as numerics
 from atlas.numerics.arrays import is_finite, not_finite
 from atlas.progress import Progress, silent
-from atlas.verbs.parameters.arguments import AnchorsLike, MomentsLike, VectorsLike, anchors_of, moments_of, vectors_of
+from atlas.storage.rows import Parts, Rows
+from atlas.verbs.parameters.arguments import (
+    AnchorsLike,
+    EngineLike,
+    MomentsLike,
+    VectorsLike,
+    anchors_of,
+    engine_of,
+    moments_of,
+    vectors_of,
+)
 
 # All that a linear method may ask for.
 ALL = ("xy", "xx", "yy", "rows")
@@ -29,6 +40,7 @@ def moments(
     vector_column: str | None = None,
     id_column: str | None = None,
     id: str = "",
+    engine: EngineLike | None = None,
     progress: Progress = silent,
 ) -> Moments:
     """Sum up the paired vectors of two spaces.
@@ -44,6 +56,8 @@ def moments(
         vector_column: column of a table that holds the vectors; the only one that holds arrays unless given.
         id_column: column of a table that holds the ids; the one with a common name unless given, '' for none.
         id: id of the moments; by default made of their spaces.
+        engine: works on shards side by side, which hold the same items in the same order: a name, with options as in
+            daft:workers=2 (`atlas engines` lists them); in Python also an executor of `concurrent.futures`.
         progress: shows how far it is.
 
     Raises:
@@ -54,24 +68,59 @@ def moments(
     Y = vectors_of(target, vector_column, id_column, name="target")
     X, Y = paired(X, Y, only)
     dataset = X.dataset if X.dataset == Y.dataset else ""
-    sums = summed(X, Y, ALL, progress, exact=True)
+    sums = summed(X, Y, ALL, progress, exact=True, engine=engine_of(engine))
     return Moments.of(sums, X.space, Y.space, id, anchors=name, dataset=dataset)
 
 
 def summed(
-    source: Vectors, target: Vectors, needs: Collection[str], progress: Progress = silent, *, exact: bool = False
+    source: Vectors,
+    target: Vectors,
+    needs: Collection[str],
+    progress: Progress = silent,
+    *,
+    exact: bool = False,
+    engine: Executor | None = None,
 ) -> numerics.Moments:
-    """Return the moments of vectors that are paired row by row, read batch by batch."""
+    """Return the moments of vectors that are paired row by row, read batch by batch.
+
+    Those of shards are summed up for each shard of the source, and merged in their order, so that they are the same to
+    the bit whatever engine works on them.
+    """
     X, Y = source.rows, target.rows
-    size = min(X.batch_rows(), Y.batch_rows())
+    shards: list[tuple[Rows, Rows]] = [(X, Y)]
+    if isinstance(X, Parts) and isinstance(Y, Parts):
+        begins = [0, *X.ends[:-1].tolist()]
+        shards = [(part, Y.between(start, start + len(part))) for part, start in zip(X.parts, begins, strict=True)]
+    elif engine is not None:
+        raise AtlasError("An engine sums up shards, of the same items in the same order on both sides - leave it out")
     total = numerics.Moments.empty(source.space.dim, target.space.dim, needs)
-    pairs = zip(X.batches(size), Y.batches(size), strict=True)
+    sizes = [-(-len(x) // _batch_rows(x, y)) for x, y in shards]
     with named(source, target):
-        for x, y in progress(pairs, -(-len(X) // size), "Summing up"):
-            # Once there are too many distinct rows to count, more batches change nothing.
-            wanted = set(needs) - ({"rows"} if total.rows is None else set())
-            total = total + numerics.Moments.of(x, y, wanted, exact=exact)
+        for part in each(_Summing(frozenset(needs), exact), shards, sizes, engine, progress, "Summing up"):
+            total = total + part
     return total
+
+
+def _batch_rows(X: Rows, Y: Rows) -> int:
+    return min(X.batch_rows(), Y.batch_rows())
+
+
+@dataclass(frozen=True)
+class _Summing:
+    """What is done with each pair of shards, wherever that is."""
+
+    needs: frozenset[str]
+    exact: bool
+
+    def __call__(self, shards: tuple[Rows, Rows], seen: Seen = iter) -> numerics.Moments:
+        X, Y = shards
+        size = _batch_rows(X, Y)
+        total = numerics.Moments.empty(X.dim, Y.dim, self.needs)
+        for x, y in seen(zip(X.batches(size), Y.batches(size), strict=True)):
+            # Once there are too many distinct rows to count, more batches change nothing.
+            wanted = self.needs - ({"rows"} if total.rows is None else set())
+            total = total + numerics.Moments.of(x, y, wanted, exact=self.exact)
+        return total
 
 
 @contextlib.contextmanager

@@ -51,3 +51,11 @@ def register_stores():
     from atlas_builtin import parquet
 
     return parquet.ALL
+
+
+@hookimpl
+def register_engines():
+    """Return the built-in engine."""
+    from atlas_builtin import engines
+
+    return engines.ALL

@@ -19,7 +19,7 @@ PROJECTS = [
 NAMES = [name for project in PROJECTS for name in project["entry-points"]["latent_atlas"]]
 # What the plugins are about, and what only a few commands of Atlas itself need.
 HEAVY = {"faiss", "onnx", "onnxruntime", "onnxscript", "scipy", "sentence_transformers", "sklearn", "tokenizers"}
-HEAVY |= {"chromadb", "lance", "psycopg", "qdrant_client"}
+HEAVY |= {"chromadb", "daft", "lance", "psycopg", "qdrant_client"}
 HEAVY |= {"transformers", "huggingface_hub", "PIL", "pyarrow", "matplotlib"}
 PROBE = """
 import json, sys
@@ -50,7 +50,7 @@ def run(*arguments: str) -> tuple[str, str, set[str]]:
 
 
 @needs_all
-@pytest.mark.parametrize("command", ["plugins", "encoders", "aligners", "exporters", "stores"])
+@pytest.mark.parametrize("command", ["plugins", "encoders", "aligners", "exporters", "stores", "engines"])
 def test_a_listing_shows_all_and_imports_none_of_their_libraries(command):
     printed, warned, modules = run(command, "--json")
     assert not warned

@@ -7,7 +7,7 @@ import functools
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from atlas.artefacts.vectors import Vectors, encode_labels, write_file
 from atlas.cards.folder import BARE, CARD
 from atlas.cards.names import slug
 from atlas.cards.space import SPACE_KEY, Space
+from atlas.components.engine import Executor, Seen, each
 from atlas.errors import AtlasError, SpaceMismatchError
 from atlas.items.files import named
 from atlas.progress import Progress, silent
@@ -198,11 +199,12 @@ def write_shards(
     out: str | Path,
     vectors: Vectors,
     key: str,
-    made: Callable[[Vectors, int], Iterable[Tensor]],
+    made: Callable[[Vectors, Iterable[Tensor]], Iterable[Tensor]],
     space: Space,
     completed: Callable[[Vectors], Vectors],
     *,
     overwrite: bool = False,
+    engine: Executor | None = None,
     progress: Progress = silent,
 ) -> Vectors:
     """Write a file for each shard of a set, under its name, whole or not at all, and return them as one set.
@@ -213,10 +215,12 @@ def write_shards(
         out: a folder, or the URL of one.
         vectors: a set of shards.
         key: a hash of the work, different for any other work on the same shards.
-        made: returns the output of a shard, in batches of so many rows.
+        made: returns the output of a shard, given it and the batches of its rows.
         space: of the output.
         completed: returns a shard with whatever else is written beside its vectors.
         overwrite: replace files that other work has left.
+        engine: what works on the shards; None: this process, one after another. For one, `made` and `completed` can be
+            pickled.
         progress: shows how far it is.
 
     Raises:
@@ -228,21 +232,36 @@ def write_shards(
     with _alone(out):
         todo = {target: part for target, part in parts.items() if not _finished(target, part.file, key, overwrite)}
         size = vectors.rows.batch_rows()
-        total = sum(-(-len(part) // size) for part in todo.values())
-        ticks = iter(progress(range(total), total, "Applying"))
-        for target, part in todo.items():
-            view = completed(_view(vectors, part))
-            batches = (batch for batch in made(view, size) if next(ticks, 0) is not None)
-            _write_shard(target, view, batches, space, {"key": key, "input": state(part.file or "")})
-        next(ticks, None)
+        work = _Writing(key, vectors.space, space, made, completed, size)
+        sizes = [-(-len(part) // size) for part in todo.values()]
+        for _ in each(work, list(todo.items()), sizes, engine, progress, "Applying"):
+            pass
     written = joined([read_bare(target) for target in parts])
     return replace(written, card=replace(written.card, space=space, dataset=vectors.dataset))
 
 
-def _view(vectors: Vectors, part: Rows) -> Vectors:
+@dataclass(frozen=True)
+class _Writing:
+    """What is done with each shard, wherever that is."""
+
+    key: str
+    source: Space
+    target: Space
+    made: Callable[[Vectors, Iterable[Tensor]], Iterable[Tensor]]
+    completed: Callable[[Vectors], Vectors]
+    size: int
+
+    def __call__(self, shard: tuple[str | Path, Rows], seen: Seen = iter) -> None:
+        target, part = shard
+        view = self.completed(_view(self.source, part))
+        batches = self.made(view, seen(view.rows.batches(self.size)))
+        _write_shard(target, view, batches, self.target, {"key": self.key, "input": state(part.file or "")})
+
+
+def _view(space: Space, part: Rows) -> Vectors:
     """Return the vectors of a shard: of a table, all other columns are carried along, and nothing else is needed."""
     if isinstance(part, ParquetRows):
-        return Vectors.made(vectors.space, part, RowNumbers(len(part)))
+        return Vectors.made(space, part, RowNumbers(len(part)))
     assert part.file is not None
     return read_bare(part.file)
 

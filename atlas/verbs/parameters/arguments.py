@@ -28,6 +28,7 @@ from atlas.cards.space import Space
 from atlas.components.aggregator import Aggregator
 from atlas.components.aligner import Aligner
 from atlas.components.encoder import Encoder
+from atlas.components.engine import Engine, Executor
 from atlas.components.exporter import Exporter
 from atlas.components.head import HeadModel
 from atlas.components.options import Component
@@ -38,7 +39,7 @@ from atlas.hub.pulling import pull
 from atlas.items.batches import Items, as_items
 from atlas.items.files import read_items, table_items
 from atlas.items.frames import table_of
-from atlas.plugins.catalogue import components, create
+from atlas.plugins.catalogue import component, components, create
 from atlas.storage.files import as_path
 from atlas.storage.registry import Registry
 
@@ -54,6 +55,7 @@ AlignerLike: TypeAlias = Aligner | str
 SamplerLike: TypeAlias = Sampler | str
 AggregatorLike: TypeAlias = Aggregator | str
 ExporterLike: TypeAlias = Exporter | str
+EngineLike: TypeAlias = Executor | str
 HeadModelLike: TypeAlias = HeadModel | str
 EncoderLike: TypeAlias = Encoder | str | Path
 ItemsLike: TypeAlias = Items | Vectors | Tensor | np.ndarray | Sequence[Any] | Table | str | Path
@@ -129,6 +131,18 @@ def views_of(
 ) -> list[Vectors]:
     """Return several sets of vectors; the spaces of those that have no name are numbered from 1."""
     return [vectors_of(one, vector_column, id_column, name=f"{name}-{i}") for i, one in enumerate(given, 1)]
+
+
+def engine_of(given: EngineLike | None) -> Executor | None:
+    """Return an engine, given itself or as text with its options, such as 'daft:workers=2'; None for this process."""
+    if not isinstance(given, str):
+        if given is None or hasattr(given, "map"):
+            return given
+        raise AtlasError(f"Expected an engine, got {type(given).__name__} - give its name, or what has a method 'map'")
+    name, _, options = given.partition(":")
+    cls = component(Engine, name)
+    pairs = [option.partition("=") for option in options.split(",") if option]
+    return cls.from_config(cls.parse_config([(key, text) for key, _, text in pairs]))
 
 
 def moments_of(given: MomentsLike) -> Moments:

@@ -34,6 +34,7 @@ _NOUNS = (
     "Sampler",
     "Aggregator",
     "Exporter",
+    "Engine",
     "Items",
     "Vectors",
     "Anchors",
@@ -64,7 +65,7 @@ KINDS = {
 _MAKES = {"Path": "file", "tuple": "figures", "list": "figures"}
 # Kinds of value that are written down as they are: everything else is a reference to something stored.
 SCALARS: dict[str, type] = {
-    **dict.fromkeys(("aligner", "sampler", "aggregator", "exporter", "head model", "text"), str),
+    **dict.fromkeys(("aligner", "sampler", "aggregator", "exporter", "engine", "head model", "text"), str),
     **dict.fromkeys(("int", "seed", "batch size"), int),
     "truth": bool,
     "options": dict,

@@ -17,7 +17,7 @@ import atlas
 import atlas_sentence_transformers.encoder
 from atlas import AtlasError
 from atlas.testing import check_encoder
-from atlas.testing.chance import global_chance
+from atlas.testing.promises import global_chance
 from atlas_sentence_transformers import SentenceTransformers, register_encoders
 
 

@@ -1,0 +1,56 @@
+"""The engine that comes with Atlas: processes on this machine."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+import atlas
+
+# What a worker was begun with.
+_begun: dict[str, Callable[[Any], Any]] = {}
+
+
+@dataclass
+class Processes(atlas.Engine):
+    """Processes on this machine, which share its cores."""
+
+    name = "processes"
+    workers: int | None = atlas.option(None, help="How many processes; as many as there are cores unless given")
+
+    def map(self, function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
+        """Yield what a function returns for each item, in the order of the items."""
+        cores = os.cpu_count() or 1
+        workers = min(cores if self.workers is None else self.workers, len(items))
+        if workers < 1:
+            raise self.fail(f"needs at least 1 worker, got {workers}")
+        # A fork of a process with threads may hang.
+        spawn = multiprocessing.get_context("spawn")
+        begin = function, max(1, cores // workers)
+        with ProcessPoolExecutor(workers, spawn, initializer=_begin, initargs=begin) as pool:
+            try:
+                yield from pool.map(_do, items)
+            except BrokenProcessPool:
+                advice = "look at memory; in a script, call it under if __name__ == '__main__':"
+                raise self.fail(f"lost a process before its work was done - {advice}") from None
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+
+def _begin(function: Callable[[Any], Any], threads: int) -> None:
+    torch.set_num_threads(threads)
+    _begun["function"] = function
+
+
+def _do(item: Any) -> Any:
+    return _begun["function"](item)
+
+
+ALL = [Processes]

@@ -1,0 +1,93 @@
+"""Daft works on shards: the same bytes on its native runner, on a local Ray and without it."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import write
+from pagetools import run_page
+
+import atlas
+from atlas.testing import check_engine
+from atlas_daft import Daft
+
+ENGINES_PAGE = Path(__file__).parents[3] / "docs" / "engines.md"
+# Daft leaves the pipes of its workers to the collector.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file()}
+
+
+def test_it_keeps_the_promises_of_engines():
+    check_engine(Daft(workers=2))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_bytes_are_those_without_an_engine(folder, workers):
+    atlas.apply("map", "x", out="many", engine=f"daft:workers={workers}")
+    atlas.moments(source="x", target="y", engine=Daft(workers=workers)).save_pretrained("again")
+    assert contents(folder / "many") == contents(folder / "alone")
+    assert contents(folder / "again") == contents(folder / "sums")
+
+
+def test_the_bytes_are_the_same_on_ray(folder):
+    pytest.importorskip("ray")
+    code = (
+        "import atlas\n"
+        "atlas.apply('map', 'x', out='many', engine='daft:workers=2')\n"
+        "atlas.moments(source='x', target='y', engine='daft').save_pretrained('again')\n"
+        "import ray\n"
+        "assert ray.is_initialized()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "DAFT_RUNNER": "ray"}, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+    assert contents(folder / "many") == contents(folder / "alone")
+    assert contents(folder / "again") == contents(folder / "sums")
+
+
+def test_a_bad_shard_is_told_in_a_sentence(folder):
+    X = np.zeros((40, 8), np.float32)
+    X[33] = np.inf
+    write(folder / "bad", X)
+    with pytest.raises(atlas.AtlasError, match=r"'bad/part-3.parquet' has 8 values .* the first in row 3"):
+        atlas.apply("map", "bad", out="many", engine="daft:workers=1")
+
+
+def test_a_worker_that_dies_is_told_in_a_sentence():
+    with pytest.raises(atlas.AtlasError, match="Engine 'daft' failed: "):
+        list(Daft(workers=1).map(os._exit, [1]))
+
+
+def test_no_worker_is_refused():
+    with pytest.raises(atlas.AtlasError, match="needs at least 1 worker, got 0"):
+        list(Daft(workers=0).map(abs, [1]))
+
+
+def test_the_page_runs(folder, monkeypatch):
+    (folder / "page").mkdir()
+    monkeypatch.chdir(folder / "page")
+    assert run_page(Path(__file__).parents[1] / "README.md") == 5
+
+
+@pytest.mark.parametrize("title", ["Ray Data", "Spark"])
+def test_the_same_in_other_engines_finds_the_same_moments(tmp_path, title):
+    pytest.importorskip({"Ray Data": "ray.data", "Spark": "pyspark"}[title])
+    text = ENGINES_PAGE.read_text()
+    begin = text[text.index("## Without a plugin") :].partition("### ")[0]
+    section = re.split(r"^##", text[text.index(f"### {title}") + 2 :], flags=re.MULTILINE)[0]
+    code = "".join(re.findall(r"^```python\n(.*?)^```", begin + section, re.MULTILINE | re.DOTALL))
+    code += "whole = atlas.moments(source=X, target=Y).sums\n"
+    code += "np.testing.assert_allclose(total.sums.xy, whole.xy, rtol=1e-9)\nassert total.n == 4000\n"
+    # A process of its own, which ends what the engine has started.
+    environment = {**os.environ, "PYSPARK_PYTHON": sys.executable}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
