@@ -10,7 +10,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["RAY_DATA_DISABLE_PROGRESS_BARS"] = "1"
 # Ray gives its workers way to all other programs, which may be for ever where these are many.
-os.environ["RAY_worker_niceness"] = "0"
+os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 (its name)
 
 import numpy as np
 import pyarrow as pa
