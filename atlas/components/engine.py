@@ -1,4 +1,4 @@
-"""The base of every engine: what works on the shards of a set side by side."""
+"""The base of every engine, which works on the shards of a set side by side."""
 
 from __future__ import annotations
 
@@ -8,37 +8,37 @@ from typing import Any, Protocol
 from atlas.components.options import Component
 from atlas.progress import Progress
 
-# A function passes its batches through what it is given beside its item, which counts them.
+# A function passes its batches through this, which counts them.
 Seen = Callable[[Iterable[Any]], Iterable[Any]]
 
 
 class Engine(Component):
-    """What works on the shards of a set side by side, in several processes or on several machines.
+    """Work on the shards of a set side by side, in several processes or on several machines.
 
-    A subclass implements `map`. What is done with a shard, which shards are finished and in what order results are put
-    together is Atlas' own, so that the bytes in the end are the same whatever the engine and its schedule.
+    A subclass implements `map`. Atlas itself gives the work on one shard, skips finished shards and merges results in
+    their order, so that the bytes in the end are the same whatever the engine and its schedule.
     """
 
     kind = "engine"
 
     def map(self, function: Callable[[Any], Any], items: Sequence[Any]) -> Iterable[Any]:
-        """Yield what a function returns for each item, in the order of the items, whatever the order of the work.
+        """Yield the result of a function for each item, in the order of the items, whatever the order of the work.
 
         Args:
             function: can be pickled, and may hold a map of many MB: send it once to each worker, not with each item.
             items: can be pickled, and are small: they say where a shard lies. Paths are those of this machine.
 
         Raises:
-            Exception: what the function raised, as it was raised.
+            Exception: that of the function, as it was raised.
         """
         raise NotImplementedError
 
 
 class Executor(Protocol):
-    """Whatever has a method `map` such as that of engines, for instance an executor of `concurrent.futures`."""
+    """Anything with a method `map` such as that of engines, for instance an executor of `concurrent.futures`."""
 
     def map(self, function: Callable[[Any], Any], items: Sequence[Any], /) -> Iterable[Any]:
-        """Yield what a function returns for each item, in their order."""
+        """Yield the result of a function for each item, in their order."""
 
 
 def each(
@@ -49,15 +49,15 @@ def each(
     progress: Progress,
     what: str,
 ) -> Iterator[Any]:
-    """Yield what a function returns for each item, in their order: of an engine, or of this process without one.
+    """Yield the result of a function for each item, in their order: by an engine, or in this process without one.
 
     Args:
-        function: called with an item, and without an engine also with what it passes its batches through.
-        items: what is worked on.
+        function: takes an item, and without an engine also a `Seen` for its batches.
+        items: one for each piece of work.
         sizes: how many batches each item has.
-        engine: what does the work.
+        engine: does the work; None: this process.
         progress: shows how far it is: batch by batch here, item by item where an engine works.
-        what: is done.
+        what: the name of the work, for the progress bar.
     """
     ticks = iter(progress(range(sum(sizes)), sum(sizes), what))
     if engine is None:

@@ -107,7 +107,7 @@ def _batch_rows(X: Rows, Y: Rows) -> int:
 
 @dataclass(frozen=True)
 class _Summing:
-    """What is done with each pair of shards, wherever that is."""
+    """The work on one pair of shards, in any process."""
 
     needs: frozenset[str]
     exact: bool

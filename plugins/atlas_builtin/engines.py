@@ -14,7 +14,7 @@ import torch
 
 import atlas
 
-# What a worker was begun with.
+# The function of a worker, set when it starts.
 _begun: dict[str, Callable[[Any], Any]] = {}
 
 
@@ -26,7 +26,7 @@ class Processes(atlas.Engine):
     workers: int | None = atlas.option(None, help="How many processes; as many as there are cores unless given")
 
     def map(self, function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
-        """Yield what a function returns for each item, in the order of the items."""
+        """Yield the result of a function for each item, in their order."""
         cores = os.cpu_count() or 1
         workers = min(cores if self.workers is None else self.workers, len(items))
         if workers < 1:

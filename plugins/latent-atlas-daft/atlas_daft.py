@@ -20,7 +20,7 @@ class Daft(atlas.Engine):
     workers: int | None = atlas.option(None, help="How many workers; as many as there are cores unless given")
 
     def map(self, function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
-        """Yield what a function returns for each item, in the order of the items."""
+        """Yield the result of a function for each item, in their order."""
         # Daft's bars would stand beside those of Atlas.
         os.environ.setdefault("DAFT_PROGRESS_BAR", "0")
         import daft

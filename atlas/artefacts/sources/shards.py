@@ -219,7 +219,7 @@ def write_shards(
         space: of the output.
         completed: returns a shard with whatever else is written beside its vectors.
         overwrite: replace files that other work has left.
-        engine: what works on the shards; None: this process, one after another. For one, `made` and `completed` can be
+        engine: works on the shards; None: this process, one after another. For one, `made` and `completed` can be
             pickled.
         progress: shows how far it is.
 
@@ -242,7 +242,7 @@ def write_shards(
 
 @dataclass(frozen=True)
 class _Writing:
-    """What is done with each shard, wherever that is."""
+    """The work on one shard, in any process."""
 
     key: str
     source: Space
