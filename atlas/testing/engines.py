@@ -35,7 +35,7 @@ def results_come_in_order(engine: Engine) -> None:
 
 
 def errors_arrive(engine: Engine) -> None:
-    """What is refused in words while an item is worked on is raised in these words."""
+    """A refusal in words while an item is worked on is raised in these words."""
     ensure_refused(lambda: list(engine.map(refuses_three, range(8))), "Shard 3 is empty", engine, "an item")
 
 
