@@ -15,6 +15,7 @@ import atlas
 from atlas_sentence_transformers.card import write_card
 from atlas_sentence_transformers.encoder import SentenceTransformers, is_stored, own_prompt, width
 from atlas_sentence_transformers.loading import quietly
+from atlas_sentence_transformers.source import Source
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -40,24 +41,33 @@ class SentenceTransformersExporter(atlas.Exporter):
     documents: str = atlas.option("", help="Model of the target, which encodes documents; none: the model maps all")
 
     def _export(self, model: atlas.Alignment, path: Path) -> None:
+        whole, *sources = self.built(model)
+        with quietly():
+            whole.save_pretrained(str(path))
+        write_card(path / "README.md", model, *sources)
+
+    def built(self, model: atlas.Alignment) -> tuple[SentenceTransformer, Source, Source | None]:
+        """Return the model that an alignment becomes, and the models of its source and of documents that it is made of.
+
+        Raises:
+            AtlasError: one of them is not to be had, or is another than the alignment's.
+        """
         recorded = model.source.encoder == SentenceTransformers.name and not is_stored(self.source)
         if recorded and (self.encoder or self.revision):
             raise self.fail(
                 f"takes the options of the encoder from space '{model.source.id}' - leave out encoder and revision"
             )
         how = {**self.encoder, "revision": self.revision}
-        encoder = self._encoder(model.source, "source", f"Alignment '{model.id}' maps from", how)
+        encoder = self.encoder_of(model.source, "source", f"Alignment '{model.id}' maps from", how)
         # The library draws weights for the new layer before they are set.
         with torch.random.fork_rng(devices=[]):
             whole = followed(encoder, model.tensors()["weight"], model.tensors()["bias"])
-        if self.documents:
-            documents = self._encoder(model.target, "documents", f"Alignment '{model.id}' maps to", {})
-            whole = routed(whole, settled(documents))
-        with quietly():
-            whole.save_pretrained(str(path))
-        write_card(path / "README.md", model, encoder.source(), documents.source() if self.documents else None)
+        if not self.documents:
+            return whole, encoder.source(), None
+        documents = self.encoder_of(model.target, "documents", f"Alignment '{model.id}' maps to", {})
+        return routed(whole, settled(documents)), encoder.source(), documents.source()
 
-    def _encoder(self, space: atlas.Space, option: str, subject: str, how: Mapping[str, Any]) -> SentenceTransformers:
+    def encoder_of(self, space: atlas.Space, option: str, subject: str, how: Mapping[str, Any]) -> SentenceTransformers:
         """Return the encoder that makes vectors of a space, or raise `AtlasError` if it is not to be had.
 
         Args:
