@@ -56,6 +56,7 @@ def apply(
     vector_column: str | None = None,
     id_column: str | None = None,
     skip_bad: str | Path | None = None,
+    read_back: bool = False,
     overwrite: bool = False,
     engine: EngineLike | None = None,
     progress: Progress = silent,
@@ -70,6 +71,7 @@ def apply(
     vector_column: str | None = None,
     id_column: str | None = None,
     skip_bad: str | Path | None = None,
+    read_back: bool = False,
     overwrite: bool = False,
     engine: EngineLike | None = None,
     progress: Progress = silent,
@@ -83,6 +85,7 @@ def apply(
     vector_column: str | None = None,
     id_column: str | None = None,
     skip_bad: str | Path | None = None,
+    read_back: bool = False,
     overwrite: bool = False,
     engine: EngineLike | None = None,
     progress: Progress = silent,
@@ -106,6 +109,7 @@ def apply(
         id_column: column of a table that holds the ids; the one with a common name unless given, '' for none.
         skip_bad: leave out vectors that are missing or hold NaN or infinity, and list their ids in this .txt file, one
             a line; without it, the first of them ends the work.
+        read_back: verify in the end all rows that were written to a store, not a sample of them.
         overwrite: replace an existing `out`.
         engine: works on shards side by side: a name, with options as in daft:workers=2 (`atlas engines` lists them); in
             Python also an executor of `concurrent.futures`. The bytes are the same.
@@ -122,8 +126,10 @@ def apply(
         raise AtlasError(NO_SHARDS)
     columns = (vector_column, id_column)
     if is_store(out):
-        made: Any = transfer(*_to_store(found, vectors, inverse), str(out), progress=progress)
+        made: Any = transfer(*_to_store(found, vectors, inverse), str(out), read_back=read_back, progress=progress)
         return made
+    if read_back:
+        raise AtlasError("Rows are read back from a store alone - leave out read_back")
     if isinstance(found, Atlas):
         return _apply_atlas(found, views_of(vectors, *columns), inverse, out, overwrite)
     alignment = found.inverse() if inverse else found

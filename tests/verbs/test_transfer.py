@@ -15,7 +15,8 @@ from storetools import CODE, add, content, make, rows
 import atlas
 from atlas.artefacts.sources import transfer as module
 from atlas.artefacts.sources.stores import opened
-from atlas.artefacts.sources.transfer import State, Tally, transfer
+from atlas.artefacts.sources.tally import Tally
+from atlas.artefacts.sources.transfer import State, transfer
 from atlas.components.linear import Affine
 from atlas.components.store import SHADOW, VECTORS, Address
 from atlas.errors import AtlasError, AtlasWarning, SpaceMismatchError
@@ -183,6 +184,28 @@ def test_a_row_that_changes_in_the_shadow_is_noticed(url, alignment, lite, monke
         atlas.apply(alignment, url, out=url)
     with pytest.raises(AtlasError, match="is not finished"):
         atlas.switch_store(url)
+
+
+def test_a_row_that_is_lost_is_noticed(url, alignment, lite, monkeypatch):
+    put = lite.put
+    monkeypatch.setattr(lite, "put", lambda self, batch: put(self, batch.take(range(1, len(batch)))))
+    with pytest.raises(AtlasError, match=r"holds 399 rows in its shadow, but 400 were written"):
+        atlas.apply(alignment, url, out=url)
+
+
+def test_every_row_is_read_back_where_that_is_asked_for(url, alignment, lite, monkeypatch):
+    # A row that is in no sample.
+    def put(self, batch, own=lite.put):
+        vectors = batch.vectors.copy()
+        vectors[list(batch.ids).index("item-00001")] += 1
+        own(self, replace(batch, vectors=vectors))
+
+    monkeypatch.setattr(lite, "put", put)
+    assert len(atlas.apply(alignment, url, out=url)) == 400
+    with pytest.raises(AtlasError, match=r"holds 400 rows .* in its shadow, but 400 .* were written"):
+        atlas.apply(alignment, url, out=url, read_back=True)
+    with pytest.raises(AtlasError, match="Rows are read back from a store alone"):
+        atlas.apply(alignment, rows(2, D), read_back=True)
 
 
 def test_rows_that_come_after_are_mapped_by_another_run_before_a_switch(url, alignment, tmp_path):

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import json
-import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -17,6 +15,7 @@ import torch
 
 from atlas.artefacts.alignment import Alignment
 from atlas.artefacts.sources.stores import batches, opened, present, space_of, warn_of_missing
+from atlas.artefacts.sources.tally import Tally
 from atlas.artefacts.vectors import Vectors
 from atlas.cards.names import sha256_of
 from atlas.cards.space import SPACE_KEY, Space
@@ -27,46 +26,6 @@ from atlas.progress import Progress, silent
 
 # Under which the shadow of a store keeps how far it is, and how many rows are looked at one by one in the end.
 STATE_KEY, SAMPLE = "latent_atlas.transfer", 100
-
-
-@dataclass(frozen=True)
-class Tally:
-    """A fingerprint of a set of rows, whatever their order and rounding.
-
-    Attributes:
-        rows: how many there are.
-        ids: the sum of the hashes of their ids, modulo 2**64.
-        native: how many are native.
-        total: the sum over rows of h(id) * (vector @ r), where h and r are fixed and between -1 and 1.
-        size: the same sum of absolute values, which `total` is measured against.
-    """
-
-    rows: int = 0
-    ids: int = 0
-    native: int = 0
-    total: float = 0.0
-    size: float = 0.0
-
-    def add(self, batch: Batch) -> Tally:
-        """Return the tally with more rows."""
-        digests = b"".join(hashlib.blake2b(i.encode("utf-8", "replace"), digest_size=8).digest() for i in batch.ids)
-        hashes = np.frombuffer(digests, dtype="<u8")
-        fixed = np.cos(np.arange(batch.vectors.shape[1], dtype=np.float64))
-        terms = (hashes / 2.0**63 - 1) * (batch.vectors @ fixed.astype(np.float32)).astype(np.float64)
-        ids = (self.ids + int(hashes.sum(dtype=np.uint64))) % 2**64
-        size = self.size + float(np.abs(terms).sum())
-        native = self.native + sum(not mark for mark in batch.marks or [""] * len(batch))
-        return Tally(self.rows + len(batch), ids, native, self.total + float(terms.sum()), size)
-
-    def agrees(self, other: Tally) -> bool:
-        """Whether both are of the same rows, but for rounding of vectors to half precision."""
-        near = math.isclose(self.total, other.total, abs_tol=1e-4 * max(self.size, other.size))
-        return near and (self.rows, self.ids, self.native) == (other.rows, other.ids, other.native)
-
-    @property
-    def digest(self) -> str:
-        """The ids in 16 letters."""
-        return f"{self.ids:016x}"
 
 
 @dataclass(frozen=True)
@@ -81,6 +40,7 @@ class State:
         tally: of the rows that were written.
         missing: how many rows had no vector, and the id of the first.
         again: whether rows that are in the shadow are skipped, after the source has changed.
+        sample: ids of some of the rows that were written, `SAMPLE` at most.
         done: whether all is written and verified.
     """
 
@@ -91,6 +51,7 @@ class State:
     tally: Tally = Tally()
     missing: tuple[int, str] = (0, "")
     again: bool = False
+    sample: tuple[str, ...] = ()
     done: bool = False
 
     @classmethod
@@ -99,8 +60,9 @@ class State:
         text = store.notes(place).get(STATE_KEY)
         try:
             given = json.loads(text) if text else None
-            return given and cls(**{**given, "tally": Tally(**given["tally"]), "missing": tuple(given["missing"])})
-        except (ValueError, TypeError, KeyError):
+            kept = {name: tuple(value) for name, value in (given or {}).items() if isinstance(value, list)}
+            return given and cls(**{**given, **kept, "tally": Tally(**given["tally"])})
+        except (ValueError, TypeError, KeyError, AttributeError):
             raise store.fail("has a shadow whose notes are damaged - drop it, and begin anew") from None
 
     def save(self, store: Store, space: Space) -> None:
@@ -199,6 +161,7 @@ def transfer(
     *,
     natives: Vectors | None = None,
     size: int = 0,
+    read_back: bool = False,
     progress: Progress = silent,
 ) -> Transfer:
     """Map the vectors of one store into the shadow of the same or another one, and verify the result.
@@ -211,6 +174,7 @@ def transfer(
         out: URL of the store that is written to; often the same.
         natives: vectors of the new space that some rows get instead, by their ids; these rows are not marked as mapped.
         size: how many rows are mapped at a time; 0: as many as the store likes.
+        read_back: verify all rows, not a sample of them.
         progress: shows how far it is.
 
     Raises:
@@ -224,6 +188,8 @@ def transfer(
         for found in progress(batches(read, VECTORS, state.cursor, size), total, "Mapping"):
             state = _put(work, space, read, written, found, state)
         _check_unchanged(space, read, written, state)
+        if read_back:
+            _verify_all(work, written, state)
         _verify(work, read, written, state)
         replace(state, done=True).save(written, space)
         warn_of_missing(read, *state.missing)
@@ -280,7 +246,10 @@ def _put(work: Work, space: Space, read: Store, written: Store, found: Batch, st
     if len(batch):
         made = work.made(read, batch)
         written.put(made)
-        state = replace(state, tally=state.tally.add(replace(made, vectors=written.kept(made.vectors))))
+        sample = [*state.sample, *made.ids[:: -(-len(made) // 5)]]
+        sample = sample[:: -(-len(sample) // SAMPLE)]
+        tally = state.tally.add(replace(made, vectors=written.kept(made.vectors)))
+        state = replace(state, tally=tally, sample=tuple(sample))
     state.save(written, space)
     return state
 
@@ -306,12 +275,10 @@ def _check_unchanged(space: Space, read: Store, written: Store, state: State) ->
     raise GrownError(str(read.fail(f"{changed} - run it again, which maps those that came")))
 
 
-def _verify(work: Work, read: Store, written: Store, state: State) -> None:
-    """Read the shadow back, and make some of its rows again; raise `AtlasError` if anything is otherwise."""
-    tally, sample = Tally(), []
-    step = max(state.tally.rows // SAMPLE, 1)
+def _verify_all(work: Work, written: Store, state: State) -> None:
+    """Read the shadow back; raise `AtlasError` unless it holds the rows that were written."""
+    tally = Tally()
     for batch in batches(written, SHADOW, size=written.rows):
-        sample += [one for row, one in enumerate(batch.ids, tally.rows) if row % step == 0]
         tally = tally.add(batch)
         unlike = next((i for i, mark in enumerate(batch.marks) if mark not in (work.mark, "")), None)
         if work.alignment and unlike is not None:
@@ -322,13 +289,23 @@ def _verify(work: Work, read: Store, written: Store, state: State) -> None:
         told = f"{tally.rows} rows ({tally.native} native) with digest {tally.digest}"
         wanted = f"{state.tally.rows} ({state.tally.native}) with {state.tally.digest} were written"
         raise written.fail(f"holds {told} in its shadow, but {wanted} - drop the shadow, and run it again")
-    before, after = read.fetch(VECTORS, sample), written.fetch(SHADOW, sample)
+
+
+def _verify(work: Work, read: Store, written: Store, state: State) -> None:
+    """Count the rows of the shadow, and make some of them again; raise `AtlasError` if anything is otherwise."""
+    advice = "drop the shadow, and run it again"
+    rows = written.count(SHADOW)
+    if rows != state.tally.rows:
+        raise written.fail(f"holds {rows} rows in its shadow, but {state.tally.rows} were written - {advice}")
+    before, after = read.fetch(VECTORS, state.sample), written.fetch(SHADOW, state.sample)
     due = work.made(read, before) if len(before) else before
     where = {one: i for i, one in enumerate(after.ids)}
     for one, vector, mark in zip(due.ids, written.kept(due.vectors), due.marks or [""] * len(due), strict=True):
+        if one not in where:
+            raise written.fail(f"lacks row '{one}' in its shadow, which was written - {advice}")
         there, near = after.vectors[where[one]], 1e-3 * max(float(np.abs(vector).max()), 1e-30)
         if not np.allclose(there, vector, rtol=0, atol=near) or after.marks[where[one]] != mark:
-            raise written.fail(f"has another vector in row '{one}' than was mapped - drop the shadow, and run it again")
+            raise written.fail(f"has another vector in row '{one}' than was mapped - {advice}")
 
 
 def switch_store(url: str | Path) -> dict[str, Any]:
