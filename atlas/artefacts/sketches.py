@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import heapq
 import itertools
 import operator
 from collections.abc import Iterator, Sequence
@@ -34,17 +33,16 @@ class Sketching:
 
     def __init__(self, view: Vectors) -> None:
         # Items alone are hashed, and the vectors of those few that are kept.
-        first = heapq.nsmallest(MOST + 1, zip(item_hashes(view), itertools.count()))
-        self._chosen = sorted(first, key=operator.itemgetter(1))
-        index = torch.tensor([row for _, row in self._chosen], dtype=torch.int64)
-        self._rows = Noted(view.rows, index)
+        items = np.fromiter(item_hashes(view), np.int64, len(view))
+        first = np.sort(np.argsort(items, kind="stable")[: MOST + 1])
+        self._items = items[first].tolist()
+        self._rows = Noted(view.rows, torch.from_numpy(first))
         # Those that are in memory, or mapped to it, are read where they are.
         self.view = replace(view, rows=self._rows) if isinstance(view.rows, Lazy) else view
 
     def sketch(self) -> Sketch:
         """Return the sketch."""
-        hashes = _hashes(self._rows.noted)
-        return Sketch.of((item, row) for (item, _), row in zip(self._chosen, hashes, strict=True))
+        return Sketch.of(zip(self._items, _hashes(self._rows.noted), strict=True))
 
 
 def count_fitted(fitted_on: str, *views: Vectors) -> int | None:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from atlas.cards.names import SHA256, check_id, current
 from atlas.cards.schema import build
-from atlas.cards.sketch import Sketch
+from atlas.cards.sketch import decoded
 from atlas.cards.space import Space
 from atlas.errors import AtlasError, CardError, unknown
 
@@ -135,7 +135,7 @@ class Card:
                 raise CardError(f"language must be a code such as en or pt-BR, or multilingual, got '{code[:40]}'")
         if self.tensors and not self.sha256:
             raise CardError("Tensors are listed but sha256 is missing")
-        Sketch.parse(getattr(self, "fitted_on", ""))
+        decoded(getattr(self, "fitted_on", ""))
 
     @property
     def method(self) -> str:

@@ -76,14 +76,20 @@ class Sketch:
         Raises:
             CardError: it is none.
         """
-        if not text:
-            return cls()
-        limit, _, entries = text.partition(":")
-        try:
-            below, data = int(limit, 16), base64.b64decode(entries, validate=True)
-        except ValueError:
-            below, data = -1, b""
-        if not 0 <= below <= END or len(data) % (2 * BYTES) or len(data) > MOST * 2 * BYTES:
-            raise CardError(f"fitted_on must be a limit, ':' and at most {MOST} pairs of hashes, got '{text[:40]}'")
+        below, data = decoded(text)
         numbers = [int.from_bytes(data[i : i + BYTES]) for i in range(0, len(data), BYTES)]
         return cls(frozenset(zip(numbers[::2], numbers[1::2], strict=True)), below)
+
+
+def decoded(text: str) -> tuple[int, bytes]:
+    """Return the limit and the entries of a sketch on a card, or raise `CardError` if it is none."""
+    if not text:
+        return END, b""
+    limit, _, entries = text.partition(":")
+    try:
+        below, data = int(limit, 16), base64.b64decode(entries, validate=True)
+    except ValueError:
+        below, data = -1, b""
+    if not 0 <= below <= END or len(data) % (2 * BYTES) or len(data) > MOST * 2 * BYTES:
+        raise CardError(f"fitted_on must be a limit, ':' and at most {MOST} pairs of hashes, got '{text[:40]}'")
+    return below, data
