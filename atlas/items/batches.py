@@ -11,15 +11,15 @@ import math
 import operator
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from atlas.errors import AtlasError
-from atlas.numerics.arrays import tensor_of
-from atlas.storage.item_ids import RowNumbers, check_ids
+from atlas.numerics.arrays import is_finite, tensor_of
+from atlas.storage.item_ids import RowNumbers, SomeRows, check_ids
 
 # Formats Pillow may try, whatever a file is called: none of them runs another program, as EPS would.
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "QOI", "TIFF", "WEBP")
@@ -75,6 +75,25 @@ class Items(Sequence[Any]):
         """Return how many items a batch may have so that there is memory for it."""
         return len(self)
 
+    def bad(self) -> list[int]:
+        """Return the rows of the items that mean nothing: empty texts, images that cannot be read, NaN or infinity."""
+        return [row for row in range(len(self)) if self._is_bad(row)]
+
+    def take(self, rows: Sequence[int]) -> Self:
+        """Return the items of some rows."""
+        taken = copy.copy(self)
+        kind = SomeRows if isinstance(self.ids, (RowNumbers, SomeRows)) else list
+        taken.ids = kind(self.ids[row] for row in rows)
+        taken.labels = None if self.labels is None else [self.labels[row] for row in rows]
+        taken._keep(rows)
+        return taken
+
+    def _is_bad(self, row: int) -> bool:
+        raise NotImplementedError
+
+    def _keep(self, rows: Sequence[int]) -> None:
+        raise NotImplementedError
+
     def _batch(self, rows: range) -> Any:
         raise NotImplementedError
 
@@ -87,6 +106,12 @@ class TextItems(Items):
     def __init__(self, texts: Sequence[str], **about: Any) -> None:
         self.texts = texts
         super().__init__(len(texts), **about)
+
+    def _is_bad(self, row: int) -> bool:
+        return not self.texts[row].strip()
+
+    def _keep(self, rows: Sequence[int]) -> None:
+        self.texts = [self.texts[row] for row in rows]
 
     def _batch(self, rows: range) -> list[str]:
         return [self.texts[i] for i in rows]
@@ -112,6 +137,12 @@ class ArrayItems(Items):
     def at_once(self) -> int:
         """Return how many items a batch may have, by their shape."""
         return max(1, MAX_BATCH // math.prod(self.data.shape[1:]))
+
+    def _is_bad(self, row: int) -> bool:
+        return not is_finite(self[row])
+
+    def _keep(self, rows: Sequence[int]) -> None:
+        self.data = self.data[list(rows)]
 
     def _batch(self, rows: range) -> Tensor:
         part = self.data[rows.start : rows.stop] if rows.step == 1 else self.data[list(rows)]
@@ -147,6 +178,16 @@ class ImageItems(Items):
     def at_once(self) -> int:
         """Return how many items a batch may have, by the size of the first."""
         return max(1, MAX_BATCH // self._load(0).numel())
+
+    def _is_bad(self, row: int) -> bool:
+        try:
+            decode(self.sources[row])
+        except AtlasError:
+            return True
+        return False
+
+    def _keep(self, rows: Sequence[int]) -> None:
+        self.sources = [self.sources[row] for row in rows]
 
     def _batch(self, rows: range) -> Tensor:
         images = [self._load(i) for i in rows]

@@ -26,11 +26,12 @@ from atlas.errors import AtlasError
 from atlas.items.frames import replaced, table_of
 from atlas.numerics.arrays import as_matrix, hash_of
 from atlas.progress import Progress, silent
-from atlas.storage.files import as_path, check_target, whole_file
+from atlas.storage.files import check_target
 from atlas.storage.remote import is_remote
 from atlas.storage.rows import Parts, Rows
 from atlas.verbs.fit import check_rows
 from atlas.verbs.parameters.arguments import (
+    LISTS,
     EngineLike,
     MappingLike,
     VectorsLike,
@@ -39,10 +40,9 @@ from atlas.verbs.parameters.arguments import (
     lies_somewhere,
     vectors_of,
     views_of,
+    write_list,
 )
 
-# Types of a list of ids.
-LISTS = (".txt",)
 NO_SHARDS = "An engine writes shards to a folder, as an alignment maps them - give shards and a folder, or leave it out"
 
 
@@ -173,8 +173,7 @@ def _sound(vectors: Vectors, listed: str | Path) -> Vectors:
         raise AtlasError(
             f"None of the {len(vectors)} vectors of '{vectors.space.id}' is finite - nothing would be left"
         )
-    with whole_file(as_path(listed)) as temporary:
-        temporary.write_text("".join(f"{vectors.ids[i]}\n" for i in (~sound).nonzero()[:, 0]), encoding="utf-8")
+    write_list(listed, [vectors.ids[i] for i in (~sound).nonzero()[:, 0]])
     return vectors if bool(sound.all()) else vectors.take(sound.nonzero()[:, 0])
 
 

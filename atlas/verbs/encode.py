@@ -15,11 +15,21 @@ from atlas.artefacts.vectors import Vectors, encode_labels, written
 from atlas.cards.folder import BARE
 from atlas.cards.names import slug
 from atlas.components.encoder import Encoder
+from atlas.errors import AtlasError
 from atlas.items.batches import Items
 from atlas.progress import Progress, silent
 from atlas.storage.files import check_target
 from atlas.storage.rows import Rows
-from atlas.verbs.parameters.arguments import BatchSize, EncoderLike, ItemsLike, encoder_of, items_of, make_ready
+from atlas.verbs.parameters.arguments import (
+    LISTS,
+    BatchSize,
+    EncoderLike,
+    ItemsLike,
+    encoder_of,
+    items_of,
+    make_ready,
+    write_list,
+)
 
 
 def encode(
@@ -32,6 +42,7 @@ def encode(
     text_column: str | None = None,
     label_column: str | None = None,
     id_column: str | None = None,
+    skip_bad: str | Path | None = None,
     batch_size: BatchSize = 256,
     device: str = "cpu",
     overwrite: bool = False,
@@ -50,6 +61,8 @@ def encode(
         text_column: column that holds the items; the one with a common name unless given.
         label_column: column that holds the classes; the one with a common name unless given, '' for none.
         id_column: column that holds the ids; the one with a common name unless given, '' for none.
+        skip_bad: leave out empty texts, images that cannot be read, and arrays that hold NaN or infinity, and list
+            their ids in this .txt file, one a line; images are read once more for that.
         batch_size: items in a batch.
         device: where to compute: cpu, cuda, mps...
         overwrite: replace an existing `out`.
@@ -63,9 +76,12 @@ def encode(
         check_target(out, overwrite, BARE)
     if save_space is not None:
         check_target(save_space, overwrite)
+    if skip_bad is not None:
+        check_target(skip_bad, overwrite, LISTS)
     id = slug(Path(save_space).name) if save_space and not id else id
     model = encoder_of(encoder, options)
     items = items_of(input, text_column=text_column, label_column=label_column, id_column=id_column)
+    items = items if skip_bad is None else _sound(items, skip_bad)
     make_ready(model, items)
     batches = progress(
         model.encode(items, batch_size=batch_size, device=device), -(-len(items) // batch_size), "Encoding"
@@ -75,6 +91,16 @@ def encode(
         model.stored_id = made.space.id
         save(model, save_space, overwrite=overwrite)
     return made
+
+
+def _sound(items: Items, listed: str | Path) -> Items:
+    """Return the items that mean something, and list the ids of the others in a file."""
+    bad = items.bad()
+    if len(bad) == len(items):
+        raise AtlasError(f"None of the {len(items)} items can be encoded - nothing would be left")
+    write_list(listed, [items.ids[row] for row in bad])
+    left_out = set(bad)
+    return items.take([row for row in range(len(items)) if row not in left_out]) if bad else items
 
 
 def _written(

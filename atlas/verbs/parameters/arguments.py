@@ -40,7 +40,7 @@ from atlas.items.batches import Items, as_items
 from atlas.items.files import read_items, table_items
 from atlas.items.frames import table_of
 from atlas.plugins.catalogue import component, components, create
-from atlas.storage.files import as_path
+from atlas.storage.files import as_path, whole_file
 from atlas.storage.registry import Registry
 
 
@@ -69,6 +69,9 @@ MappingLike: TypeAlias = Alignment | Atlas | str | Path
 MeasuredLike: TypeAlias = Alignment | Head | Atlas | str | Path
 Seed: TypeAlias = int
 BatchSize: TypeAlias = int
+
+# What a list of ids may be called.
+LISTS = (".txt",)
 
 A = TypeVar("A", bound=Artefact)
 C = TypeVar("C", bound=Component)
@@ -217,6 +220,12 @@ def make_ready(encoder: Encoder, items: Items) -> None:
     """Fit an encoder that must be fitted and is not, on the items."""
     if not encoder.fitted:
         encoder.fit(items)
+
+
+def write_list(path: str | Path, ids: Sequence[str]) -> None:
+    """Write ids to a file, one a line."""
+    with whole_file(as_path(path)) as temporary:
+        temporary.write_text("".join(f"{id}\n" for id in ids), encoding="utf-8")
 
 
 def check_seed(seed: Seed) -> None:
