@@ -127,7 +127,12 @@ def _plain(done: Push) -> dict[str, Any]:
 
 @click.command("pull")
 @click.argument("ref", required=False)
-@click.option("--to", metavar="FOLDER", type=click.Path(path_type=Path), help="Copy it to a folder of its own.")
+@click.option(
+    "--to",
+    metavar="FOLDER",
+    type=click.Path(path_type=Path),
+    help="Copy it, and moments that were published beside it, to a folder of its own.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace the artefact at --to.")
 @click.option("--force", "force_download", is_flag=True, help="Download it again.")
 @click.option("--locked", is_flag=True, help="Pull the commits that the lock file names, or fail with the differences.")

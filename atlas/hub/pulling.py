@@ -19,7 +19,7 @@ from typing import Any
 from atlas.cards.folder import CARD, MODEL, dump_card, read_card
 from atlas.cards.kinds import Card
 from atlas.errors import AtlasError, CardError, NotFoundError
-from atlas.hub.cache import SCHEME, Cache, Listed, Ref, Source, digest_of
+from atlas.hub.cache import INSIDE, SCHEME, Cache, Listed, Ref, Source, digest_of
 from atlas.hub.client import clean, offline
 from atlas.storage.checks import check_file
 from atlas.storage.hashes import known_sha256
@@ -162,17 +162,30 @@ def _check_listed(expected: Listed | None, card: Card, ref: Ref) -> Listed:
 
 
 def copy(pulled: Pulled, folder: str | Path, *, overwrite: bool = False) -> Path:
-    """Copy a pulled artefact to a folder of its own, whole or not at all; its card records the commit."""
+    """Copy a pulled artefact to a folder of its own, whole or not at all; its card records the commit.
+
+    Moments that were published beside an alignment come, too, in a folder of that name.
+    """
     from atlas.storage.files import check_target, explained, whole_folder
 
     path = check_target(folder, overwrite)
-    card = replace(pulled.card, hub=f"{pulled.ref.repo}@{pulled.commit}")
+    beside = None
+    with contextlib.suppress(NotFoundError):
+        beside = pull(pulled.pinned, inside=INSIDE) if pulled.card.kind == "alignment" else None
     with whole_folder(path) as temporary, explained(path):
-        if card.sha256:
-            shutil.copyfile(pulled.folder / MODEL, temporary / MODEL)
-            check_file(temporary, card)
-        (temporary / CARD).write_text(dump_card(card), encoding="utf-8")
+        _copy(pulled, temporary)
+        if beside:
+            (temporary / INSIDE).mkdir()
+            _copy(beside, temporary / INSIDE)
     return path
+
+
+def _copy(pulled: Pulled, folder: Path) -> None:
+    card = replace(pulled.card, hub=f"{pulled.ref.repo}@{pulled.commit}")
+    if card.sha256:
+        shutil.copyfile(pulled.folder / MODEL, folder / MODEL)
+        check_file(folder, card)
+    (folder / CARD).write_text(dump_card(card), encoding="utf-8")
 
 
 def locate(ref: str | Path, kinds: Sequence[str] = (), **keywords: Any) -> Path:

@@ -99,6 +99,17 @@ def test_moments_beside_a_map_are_pulled_once_and_used_without_a_network(hub, re
     assert fit("linear", moments=f"hf://{repo}").n_pairs == 400
 
 
+def test_a_copy_of_a_map_brings_the_moments_beside_it(hub, repo, views, tmp_path, atlas_command):
+    known = moments(**part(views, 0, 400))
+    push(fit("linear", moments=known), repo, with_moments=known)
+    atlas_command("pull", f"hf://{repo}", "--to", tmp_path / "copy")
+    assert load(tmp_path / "copy").n_pairs == 400
+    assert fit("procrustes", moments=tmp_path / "copy" / "moments").n_pairs == 400
+    push(fit("linear", moments=known), f"{repo}-alone")
+    atlas_command("pull", f"hf://{repo}-alone", "--to", tmp_path / "alone")
+    assert sorted(path.name for path in (tmp_path / "alone").iterdir()) == sorted([CARD, MODEL])
+
+
 def test_moments_that_are_not_those_of_the_map_are_not_published_beside_it(hub, repo, views):
     made = fit("linear", **part(views, 0, 500))
     with pytest.raises(AtlasError, match="Alignment 'a__b__linear' has the source 'a', but the moments are of 'b'"):
