@@ -22,7 +22,7 @@ lock_file = click.option(
 
 
 @click.command("push", cls=params.Spread)
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", metavar="FOLDER|ID")
 @click.argument("repo", metavar="OWNER/NAME")
 @click.option("--private", is_flag=True, default=None, help="Make the repository private.")
 @click.option("--branch", "revision", default="main", show_default=True, metavar="NAME", help="Commit to this branch.")
@@ -30,6 +30,12 @@ lock_file = click.option(
 @click.option("--create-pr", is_flag=True, help="Open a pull request instead of committing.")
 @click.option("--license", default="", metavar="ID", help="Publish it under this licence, such as cc-by-4.0.")
 @click.option("--language", multiple=True, metavar="CODE", help="Language of the items, such as en; may be repeated.")
+@click.option(
+    "--collection",
+    default="",
+    metavar="TITLE",
+    help="Add the repository to this collection of its owner, which is made if it is not there, or to OWNER/NAME.",
+)
 @click.option("--message", "commit_message", default="", metavar="TEXT", help="Message of the commit.")
 @click.option(
     "--with-items",
@@ -71,7 +77,7 @@ lock_file = click.option(
 @params.as_json
 @params.registry
 def push_command(
-    folder: Path,
+    folder: str,
     repo: str,
     evaluated_on: tuple[str, ...],
     head: str | None,
@@ -80,7 +86,7 @@ def push_command(
     registry: Any,
     **how: Any,
 ) -> None:
-    """Publish the artefact in FOLDER on the Hub, as one commit.
+    """Publish an artefact on the Hub, as one commit: that in FOLDER, or of this id in a registry.
 
     The card, the tensors and a README are published, and curve.csv, picture.svg, picture.png and recipe.yaml where they
     are beside the card. Text that people wrote into the README, and files of other names, stay.
@@ -113,6 +119,8 @@ def push_command(
         say(f"Pushed {what} to {done.ref}" if done.changed else f"Nothing has changed: {done.ref} holds the same")
         if done.url:
             say(f"Opened {done.url}")
+        if done.collection:
+            say(f"It is in collection {done.collection}")
         put(done.pinned)
 
 
@@ -122,6 +130,7 @@ def _files(done: Push) -> list[tuple[str, int]]:
 
 def _plain(done: Push) -> dict[str, Any]:
     where = {"repo": done.ref.repo, "branch": done.ref.revision, "commit": done.commit, "pinned": done.pinned}
+    where |= {"collection": done.collection} if done.collection else {}
     return {**where, "url": done.url, "files": done.sizes, "changed": list(done.changed)}
 
 
@@ -135,6 +144,7 @@ def _plain(done: Push) -> dict[str, Any]:
 )
 @click.option("--overwrite", is_flag=True, help="Replace the artefact at --to.")
 @click.option("--force", "force_download", is_flag=True, help="Download it again.")
+@click.option("--collection", default="", metavar="OWNER/NAME", help="Pull all artefacts of this collection.")
 @click.option("--locked", is_flag=True, help="Pull the commits that the lock file names, or fail with the differences.")
 @lock_file
 @params.as_json
@@ -143,20 +153,25 @@ def pull_command(
     to: Path | None,
     overwrite: bool,
     force_download: bool,
+    collection: str,
     locked: bool,
     lock: Path,
     as_json: bool,
 ) -> None:
-    """Download REF, hf://owner/name[@revision], and check all of it; print the folder it lies in."""
+    """Download REF, hf://owner/name[@revision], or a whole collection, and check all of it; print where it lies."""
+    from atlas.hub.collections import members
     from atlas.hub.pulling import copy, pull
     from atlas.recipes.locking import pull_locked
 
-    if locked == bool(ref):
-        raise click.UsageError("Give either a REF or --locked")
+    if [bool(ref), locked, bool(collection)].count(True) != 1:
+        raise click.UsageError("Give either a REF, --collection or --locked")
     if to and locked:
-        raise click.UsageError("--to goes with a REF")
-    found = pull_locked(lock) if locked else [pull(str(ref), force_download=force_download)]
-    folders = [copy(found[0], to, overwrite=overwrite)] if to else [one.folder for one in found]
+        raise click.UsageError("--to goes with a REF or --collection")
+    refs = members(collection) if collection else [str(ref)]
+    found = pull_locked(lock) if locked else [pull(one, force_download=force_download) for one in refs]
+    # Those of a collection lie in a folder each, named as their repositories.
+    places = [to / one.ref.repo.replace("/", "--") if to and collection else to for one in found]
+    folders = [copy(one, at, overwrite=overwrite) if at else one.folder for one, at in zip(found, places, strict=True)]
     for one, folder in zip(found, folders, strict=True):
         if not as_json:
             say(f"{one.card.kind} {one.card.id} is {one.pinned}")
@@ -256,7 +271,7 @@ def lock_command(what: tuple[str, ...], out: Path, values: dict[str, Any], regis
     params.wrote(params.count(len(set(refs)), "reference"), out, "atlas pull --locked")
 
 
-def put_found(query: str, as_json: bool, **wanted: str) -> None:
+def put_found(query: str, as_json: bool, **wanted: Any) -> None:
     """Print the results of a search of the Hub, as a table or as JSON."""
     from atlas.hub.searching import search
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,8 +34,19 @@ KINDS = ("space", "anchors", "vectors", "moments", "alignment", "head", "atlas")
 @click.option("--for", "have", default="", metavar="VECTORS", help="Only artefacts that map, read or make their space.")
 @click.option("--registry", multiple=True, metavar="FOLDER", help="List this folder alone; may be repeated.")
 @click.option("--hub", is_flag=True, help="Search the Hub instead; nothing is downloaded.")
+@click.option("--license", default="", metavar="ID", help="Only under this licence, such as mit.")
+@click.option("--pairs", type=click.IntRange(0), default=0, metavar="N", help="Only alignments of at least N pairs.")
+@click.option(
+    "--least",
+    type=(str, float),
+    multiple=True,
+    metavar="METRIC VALUE",
+    help="Only with a figure of at least VALUE, such as r2 0.8, of items not fitted on; may be repeated.",
+)
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="Only the first N.")
 @click.option("--method", metavar="NAME", help="With --hub: only artefacts that this component made.")
 @click.option("--author", metavar="NAME", help="With --hub: only of this user or organisation.")
+@click.option("--collection", metavar="OWNER/NAME", help="With --hub: only in this collection.")
 @click.option("--sort", metavar="KEY", default="", help="A metric such as jaccard@10; with --hub: downloads, modified.")
 @params.as_json
 def list_command(
@@ -47,6 +59,10 @@ def list_command(
     as_json: bool,
     hub: bool,
     sort: str,
+    license: str,
+    pairs: int,
+    least: tuple[tuple[str, float], ...],
+    limit: int | None,
     **rest: str | None,
 ) -> None:
     """List the artefacts of the registry, or of the Hub, whose card holds every word of QUERY."""
@@ -55,9 +71,10 @@ def list_command(
         from atlas.cli.hub import put_found
 
         given |= {"sort": sort} if sort else {}
+        wanted: dict[str, Any] = {"license": license, "pairs": pairs, "least": dict(least), "limit": limit, **given}
         if have:
             raise click.UsageError("--for does not go with --hub")
-        return put_found(" ".join(query), as_json, kind=kind or "", source=source, target=target, **given)
+        return put_found(" ".join(query), as_json, kind=kind or "", source=source, target=target, **wanted)
     if given:
         raise click.UsageError(f"--{next(iter(given))} goes with --hub")
     from atlas.storage.registry import Registry
@@ -71,13 +88,23 @@ def list_command(
         space = space_of(have)
         uses = {entry.folder: use(entry.card, space) for entry in entries}
         entries = [entry for entry in entries if uses[entry.folder]]
+    entries = [entry for entry in entries if fits(entry, license, pairs, least)]
     if sort:
         entries.sort(key=lambda entry: rank(figure(entry, sort)))
+    entries = entries[:limit]
     if as_json:
         put_json([{**entry.card.to_dict(), "folder": str(entry.folder)} for entry in entries])
     else:
         header = ["kind", "id", "from", "to", "method", "dim", "n", sort, "of", "use"]
         put_table(header, [[*row(entry, sort), uses.get(entry.folder, "")] for entry in entries])
+
+
+def fits(entry: Entry, license: str, pairs: int, least: Iterable[tuple[str, float]]) -> bool:
+    """Whether an entry is under a licence, of so many pairs, and has figures that are large enough."""
+    found = [(figure(entry, name), value) for name, value in least]
+    enough = all(one is not None and one.held_out and one.value >= value for one, value in found)
+    card: Any = entry.card
+    return enough and license in ("", card.license) and (getattr(card, "n_pairs", 0) or 0) >= pairs
 
 
 def space_of(ref: str) -> Space:

@@ -68,6 +68,8 @@ def tags(card: Card) -> list[str]:
     ]
     found += [f"{TAG}{part}:{space.id}" for part, spaces in spaces_of(card).items() for space in spaces]
     found += [f"arxiv:{paper(card)}"] if paper(card) else []
+    pairs = getattr(card, "n_pairs", None)
+    found += [f"{TAG}pairs:{pairs}"] if pairs else []
     return found + ([f"{TAG}method:{card.method}"] if card.method else [])
 
 

@@ -35,6 +35,7 @@ class Push:
         license: the licence on the card; '' if it names none.
         told: the folder whose own card got the figures that were measured; '' if none did.
         metrics: the figures on its card.
+        collection: the collection that the repository was added to; '' if to none.
     """
 
     ref: Ref
@@ -48,6 +49,7 @@ class Push:
     license: str = ""
     told: str = ""
     metrics: tuple[Metric, ...] = ()
+    collection: str = ""
 
     @property
     def pinned(self) -> str:

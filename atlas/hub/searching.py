@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from atlas.cards.folder import CARD, MODEL, dump_card, read_card
@@ -14,6 +16,7 @@ from atlas.cards.names import current
 from atlas.errors import AtlasError, NotFoundError, unknown
 from atlas.hub.cache import Ref
 from atlas.hub.client import clean, client, endpoint, host, offline, patiently
+from atlas.hub.collections import rows
 from atlas.hub.model_card import LIBRARY, TAG
 from atlas.hub.pulling import pull
 from atlas.storage.registry import FOLDERS
@@ -40,6 +43,8 @@ class Found:
     modified: str = ""
     metrics: Mapping[str, float] = field(default_factory=dict)
     overlap: tuple[str, ...] = ()
+    license: str = ""
+    pairs: int = 0
 
 
 def search(
@@ -50,7 +55,12 @@ def search(
     target: str = "",
     method: str = "",
     author: str = "",
+    license: str = "",
+    pairs: int = 0,
+    least: Mapping[str, float] = MappingProxyType({}),
+    collection: str = "",
     sort: str = "downloads",
+    limit: int | None = None,
     token: str | bool | None = None,
 ) -> list[Found]:
     """Return the artefacts on the Hub that match everything asked for, best first; private ones you may see included.
@@ -62,7 +72,12 @@ def search(
         target: id of the space an alignment maps to.
         method: name of the aligner, head, aggregator or sampler.
         author: user or organisation.
+        license: id of the licence, such as mit.
+        pairs: how many pairs an alignment was fitted on, at least.
+        least: metrics, and the least value of each; a figure of items that were fitted on does not count.
+        collection: name of a collection on the Hub, owner/title-and-number.
         sort: downloads, modified, or the name of a metric such as jaccard@10.
+        limit: how many are returned, at most.
         token: None for the one you are logged in with.
     """
     if kind and kind not in FOLDERS:
@@ -73,10 +88,23 @@ def search(
     tags = [LIBRARY, *(f"{TAG}{name}:{value}" for name, value in wanted.items() if value)]
     api = client(token)
     listing = {"filter": tags, "author": author or None, "expand": _FIELDS, "limit": LIMIT}
-    found = patiently(lambda: [_found(row) for row in api.list_models(**listing)], endpoint(), token)
+    if collection:
+        of = f"{author}/" if author else ""
+        held = rows(collection, _FIELDS, token=token)
+        found = [_found(row) for row in held if {*tags} <= {*(row.tags or [])} and str(row.id).startswith(of)]
+    else:
+        found = patiently(lambda: [_found(row) for row in api.list_models(**listing)], endpoint(), token)
     words = query.lower().split()
     kept = [one for one in found if one.kind and all(word in _text(one) for word in words)]
-    return sorted(kept, key=_order(sort))
+    kept = [one for one in kept if license in ("", one.license) and one.pairs >= pairs and _reaches(one, least)]
+    return sorted(kept, key=_order(sort))[:limit]
+
+
+def _reaches(one: Found, least: Mapping[str, float]) -> bool:
+    return all(
+        current(name) not in one.overlap and one.metrics.get(current(name), float("-inf")) >= value
+        for name, value in least.items()
+    )
 
 
 def _order(sort: str) -> Any:
@@ -114,6 +142,8 @@ def _found(row: Any) -> Found:
         modified=row.last_modified.isoformat() if row.last_modified else "",
         metrics={name: -value for name, (_, value) in best.items()},
         overlap=tuple(name for name, (overlap, _) in best.items() if overlap),
+        license=clean(data.get("license_name") or data.get("license") or "", limit=100),
+        pairs=int(named["pairs"]) if re.fullmatch("[0-9]{1,15}", named.get("pairs", "")) else 0,
     )
 
 

@@ -16,10 +16,12 @@ from atlas.cards.names import slug
 from atlas.components.encoder import Encoder
 from atlas.errors import AtlasError
 from atlas.hub.cache import Cache
+from atlas.hub.collections import add
 from atlas.hub.pushing import push_folder, sound_card
 from atlas.hub.repository import Push
 from atlas.sharing.measuring import measured
 from atlas.storage.files import whole_file
+from atlas.storage.registry import find_local
 from atlas.verbs.parameters.arguments import MomentsLike, moments_of
 
 
@@ -42,6 +44,7 @@ def push(
     with_items: str | Path | None = None,
     with_moments: MomentsLike | None = None,
     few: bool = False,
+    collection: str = "",
 ) -> Push:
     """Publish an artefact as one commit, measured before on public data, and return it.
 
@@ -49,7 +52,7 @@ def push(
     published, its own card gets the figures, too.
 
     Args:
-        artefact: an artefact, an encoder (as the card of its space), or the folder of either.
+        artefact: an artefact, an encoder (as the card of its space), or the folder or registry id of either.
         repo: owner/name; it is made if it is not there.
         evaluated_on: references to the Hub, to vectors that figures are measured on. For an alignment, those of its
             source and of its target; for a head, those of its space; for an atlas, those of one or more of its spaces.
@@ -69,11 +72,14 @@ def push(
         with_items: a .txt, .csv, .tsv, .jsonl or .parquet file of raw items to publish, as items.txt and so on.
         with_moments: moments to publish beside an alignment, from which others can fit it again with their own pairs.
         few: publish moments, or the domain of a map, of fewer than 10 rows for each dimension, which give these away.
+        collection: add the repository to this collection of its owner, by its title, which is made if it is not there,
+            or by its name, owner/title-and-number.
 
     Raises:
         CardError: the folder is not sound, or would publish a local path.
         AtlasError: it cannot be measured, the Hub refuses, or the connection is lost.
     """
+    artefact = find_local(artefact) if isinstance(artefact, (str, Path)) else artefact
     how: dict[str, Any] = {"private": private, "revision": revision, "tag": tag, "create_pr": create_pr}
     how |= {"commit_message": commit_message, "token": token, "dry_run": dry_run, "with_items": with_items}
     on = [evaluated_on] if isinstance(evaluated_on, str) else [*evaluated_on]
@@ -81,11 +87,15 @@ def push(
     found = _published(artefact, few)
     with tempfile.TemporaryDirectory() as temporary:
         how["moments"] = _beside(found, with_moments, few, license, Path(temporary) / "beside")
-        if isinstance(artefact, (str, Path)) and found.kind != "moments":
-            return _push(Path(artefact), repo, on, fitted_on, (license, language), how)
-        folder = Path(temporary) / slug(repo.split("/")[-1])
-        save(found, folder)
-        return replace(_push(folder, repo, on, fitted_on, (license, language), how), told="")
+        if isinstance(artefact, Path) and found.kind != "moments":
+            done = _push(artefact, repo, on, fitted_on, (license, language), how)
+        else:
+            folder = Path(temporary) / slug(repo.split("/")[-1])
+            save(found, folder)
+            done = replace(_push(folder, repo, on, fitted_on, (license, language), how), told="")
+    if collection and not dry_run:
+        return replace(done, collection=add(done.ref, collection, token=token))
+    return done
 
 
 def _published(artefact: str | Path | Artefact | Encoder, few: bool) -> Any:

@@ -294,6 +294,6 @@ def test_the_commands(hub, repo: str, tmp_path: Path, atlas_command, monkeypatch
     assert line.split("@")[1] in atlas_command("pull", "--locked").stdout
     out = atlas_command("index", "tester", "--registry", "r", "--json", status=None)
     assert any(path.endswith("left__right__ridge") for path in json.loads(out.stdout)["written"])
-    assert "Give either a REF or --locked" in atlas_command("pull", status=2).stderr
+    assert "Give either a REF, --collection or --locked" in atlas_command("pull", status=2).stderr
     assert "--method goes with --hub" in atlas_command("list", "--method", "x", status=2).stderr
     assert "there is no such repository" in atlas_command("pull", "hf://tester/nothing", status=1).stderr

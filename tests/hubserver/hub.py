@@ -270,6 +270,7 @@ class Hub:
         self._secret = self._load_secret()
         self._repos: dict[tuple[str, str], Repo] = {}
         self._rate: dict[str, list[float]] = {}
+        self.collections: dict[str, dict] = {}
         self.tokens = {
             token: User(spec["user"], spec.get("role", "write"), tuple(spec.get("orgs", ())))
             for token, spec in config.tokens.items()

@@ -7,7 +7,7 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
-from . import api_files, api_pulls, api_repos, api_transfer  # noqa: F401 - they register routes
+from . import api_collections, api_files, api_pulls, api_repos, api_transfer  # noqa: F401 - they register routes
 from .faults import FaultInjector
 from .httpd import HttpError, Listener, Request, RequestRecord, Response, json_response
 from .hub import Config, Hub
