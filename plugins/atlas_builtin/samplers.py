@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 import atlas
-from atlas_builtin.clusters import move_centres, nearest_centres, starting_rows, typical_rows
+from atlas_builtin.clusters import greedy_starting_rows, move_centres, nearest_centres, starting_rows, typical_rows
 from atlas_builtin.rows import (
     Directions,
     Standardised,
@@ -25,6 +25,8 @@ from atlas_builtin.rows import (
 
 # The penalty of the ridge regression that d-optimal anchors are chosen for, on columns of mean variance 1.
 RIDGE = 0.01
+# More draws for each centre cost time and bring nothing.
+MOST_TRIALS = 100
 
 
 @dataclass
@@ -121,14 +123,24 @@ class KMeans(atlas.Sampler):
 
     iterations: int = atlas.option(10, help="Rounds of moving the centres, at most; 0 keeps the k-means++ start")
     centre: bool = atlas.option(True, help="Take directions from the mean of all vectors, not from zero")
+    trials: int = atlas.option(
+        1, help="Rows drawn for each centre of the start, of which the best is kept: 8 is greedy"
+    )
 
     def __post_init__(self) -> None:
         if self.iterations < 0:
             raise self.fail(f"needs 0 or more iterations, got {self.iterations}")
+        if not 1 <= self.trials <= MOST_TRIALS:
+            raise self.fail(f"needs 1 to {MOST_TRIALS} trials, got {self.trials}")
 
     def _sample(self, X: Tensor, n: int, generator: torch.Generator, labels: Tensor | None) -> Tensor:
         rows = Directions(X, centre=self.centre)
-        centres = rows[starting_rows(rows, n, generator)]
+        first = (
+            starting_rows(rows, n, generator)
+            if self.trials == 1
+            else greedy_starting_rows(rows, n, self.trials, generator)
+        )
+        centres = rows[first]
         group = nearest_centres(rows, centres)
         for _ in range(self.iterations):
             before = group

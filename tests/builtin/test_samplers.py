@@ -212,6 +212,34 @@ def test_the_k_means_start_has_the_distribution_of_k_means_plus_plus():
     assert sum(abs(found[key] / draws - expected[key]) for key in set(found) | set(expected)) < 0.06
 
 
+def test_a_greedy_start_costs_less_than_a_plain_one_and_so_do_the_groups_that_grow_from_it():
+    rows = Directions(clustered(2000, 24, 40, 0.3)[0], centre=True)
+
+    def cost(start, rounds):
+        centres = rows[start]
+        for _ in range(rounds):
+            centres = clusters.move_centres(rows, clusters.nearest_centres(rows, centres), centres)
+        return float(clusters.scores(rows, clusters.nearest_centres(rows, centres), centres)[1].sum())
+
+    for rounds, less in ((0, 0.9), (10, 0.99)):
+        plain = sum(cost(clusters.starting_rows(rows, 40, seeded(s)), rounds) for s in range(5))
+        greedy = sum(cost(clusters.greedy_starting_rows(rows, 40, 8, seeded(s)), rounds) for s in range(5))
+        assert greedy < less * plain
+
+
+def test_a_greedy_start_takes_distinct_rows_also_where_directions_run_out():
+    X = torch.eye(3).repeat_interleave(20, 0)
+    rows = KMeans(trials=8).sample(X, 10)
+    assert len(set(rows.tolist())) == 10
+    assert set((rows // 20).tolist()) == {0, 1, 2}
+
+
+@pytest.mark.parametrize("trials", [0, 101])
+def test_k_means_refuses_numbers_of_trials_that_make_no_sense(trials):
+    with pytest.raises(AtlasError, match=rf"needs 1 to 100 trials, got {trials}"):
+        KMeans(trials=trials)
+
+
 def test_of_two_items_that_are_as_typical_the_first_is_taken():
     far_apart = 10 * torch.eye(40).double().repeat_interleave(2, 0)
     X = far_apart + 0.1 * normal(80, 40)
