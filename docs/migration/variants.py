@@ -1,0 +1,200 @@
+"""Better maps for converting an index? Fits that were tried on Cranfield, beside the one that is used.
+
+    python docs/migration/variants.py ../shared/data
+
+measures nDCG@10 of the converted index into variants.json: four changes to a better encoder, 1,000 pairs of the
+index's own documents, each document converted by a map that has not seen it. The folder is that of study.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import study
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from atlas import create
+from atlas.authors import unit
+from atlas.components.aligner import Aligner
+from atlas.migration.judgements import relevant
+from atlas.migration.scoring import scorer
+from atlas.migration.searching import nearest
+from atlas.storage.files import whole_file
+
+HERE = Path(__file__).parent
+PAIRS, FOLDS = 1000, 5
+# Old and new models, the new one being the better.
+CHANGES = (("use", "minilm"), ("wordllama", "minilm"), ("use", "wordllama"), ("e5", "minilm"))
+Map = Callable[[Tensor], Tensor]
+Fit = Callable[[Tensor, Tensor], Map]
+TOLD = {
+    "kernel": "`kernel`, as `advise` prefers it",
+    "linear": "`linear`, ridge 0.3",
+    "log": "`kernel`, half of the queries added as pairs",
+    "log, linear": "`linear`, half of the queries added as pairs",
+    "rotation": "mean of `kernel` and `procrustes`, at length 1",
+    "ensemble": "mean of `kernel`, `linear` and `cca`, at length 1",
+    "local": "mixture of eight local ridge maps, each shrunk to the global one",
+    "ranking": "`linear`, then 50 steps of gradient on in-batch contrast",
+    "residual": "`kernel` on the residuals of `linear`",
+}
+
+
+def fitted(name: str, **options: float) -> Fit:
+    """Return the fit of an aligner."""
+    return lambda X, Y: create(Aligner, name, options).fit(X, Y).transform
+
+
+def mean_of(*fits: Fit) -> Fit:
+    """Return the mean of maps, each at length 1."""
+
+    def fit(X: Tensor, Y: Tensor) -> Map:
+        maps = [one(X, Y) for one in fits]
+        return lambda Z: torch.stack([unit(one(Z)) for one in maps]).mean(0)
+
+    return fit
+
+
+def local(X: Tensor, Y: Tensor, k: int = 8, sharpness: float = 20.0) -> Map:
+    """Return a soft mixture of ridge maps about k centres, each fitted on what the global map leaves."""
+    whole = fitted("linear", ridge=0.3)(X, Y)
+    centres = X[torch.randperm(len(X), generator=torch.Generator().manual_seed(0))[:k]]
+    for _ in range(10):
+        nearest_one = (X @ centres.T).argmax(1)
+        centres = unit(torch.stack([X[nearest_one == i].mean(0) for i in range(k)]).nan_to_num())
+    mean, rest = X.mean(0), Y - whole(X)
+
+    def shares(Z: Tensor) -> Tensor:
+        return torch.softmax(sharpness * Z @ centres.T, 1)
+
+    A, parts = X - mean, []
+    for w in shares(X).T:
+        gram = A.T @ (w[:, None] * A)
+        parts.append(
+            torch.linalg.solve(gram + gram.diagonal().mean() * torch.eye(len(gram)), A.T @ (w[:, None] * rest))
+        )
+    return lambda Z: whole(Z) + torch.einsum("nk,nd,kde->ne", shares(Z), Z - mean, torch.stack(parts))
+
+
+def ranking(X: Tensor, Y: Tensor, steps: int = 50) -> Map:
+    """Return the ridge map after steps of gradient on contrast: a mapped row should be nearest to its own partner."""
+    made = create(Aligner, "linear", {"ridge": 0.3}).fit(X, Y).state_dict()
+    W, b = (made[name].clone().requires_grad_() for name in ("weight", "bias"))
+    optimiser, targets = torch.optim.Adam([W, b], lr=1e-3), unit(Y)
+    for step in range(steps):
+        some = torch.randperm(len(X), generator=torch.Generator().manual_seed(step))[:256]
+        scores = targets[some] @ unit(X[some] @ W + b).T / 0.05
+        optimiser.zero_grad()
+        cross_entropy(scores, torch.arange(len(some))).backward()
+        optimiser.step()
+    return lambda Z: (Z @ W + b).detach()
+
+
+def residual(X: Tensor, Y: Tensor) -> Map:
+    """Return a linear map, and a kernel on what it leaves."""
+    first = fitted("linear", ridge=0.3)(X, Y)
+    second = fitted("kernel")(X, Y - first(X))
+    return lambda Z: first(Z) + second(Z)
+
+
+FITS: Mapping[str, Fit] = {
+    "kernel": fitted("kernel"),
+    "linear": fitted("linear", ridge=0.3),
+    "rotation": mean_of(fitted("kernel"), fitted("procrustes")),
+    "ensemble": mean_of(fitted("kernel"), fitted("linear", ridge=0.3), fitted("cca", ridge=1.0)),
+    "local": local,
+    "ranking": ranking,
+    "residual": residual,
+}
+
+
+def converted(fit: Fit, X: Tensor, Y: Tensor, at: Tensor, more: tuple[Tensor, Tensor] | None = None) -> Tensor:
+    """Return all rows X converted, those at which pairs are each by a map that has not seen it."""
+
+    def fit_on(rows: Tensor) -> Map:
+        sides = (
+            (X[rows], Y[rows]) if more is None else tuple(map(torch.cat, zip((X[rows], Y[rows]), more, strict=True)))
+        )
+        return fit(*sides)
+
+    made = fit_on(at)(X)
+    for k in range(FOLDS):
+        made[at[k::FOLDS]] = fit_on(at[torch.arange(len(at)) % FOLDS != k])(X[at[k::FOLDS]])
+    return made
+
+
+def measured(data: Path, old: str, new: str, world: tuple) -> dict[str, float]:
+    """Return nDCG@10 of each fit, in points."""
+    documents, queries, judgements = world
+    X, Y, Q = documents[old].data, documents[new].data, queries[new].data
+    at = torch.randperm(len(X), generator=torch.Generator().manual_seed(0))[:PAIRS]
+    score = scorer(relevant(judgements, queries[new].ids, documents[new].ids))
+
+    def values(index: Tensor) -> Tensor:
+        return 100 * score(queries[new].ids, documents[new].ids, nearest(Q, [index], 10))["ndcg@10"]
+
+    found = {"stay": 100 * score(queries[old].ids, documents[old].ids, nearest(queries[old].data, [X], 10))["ndcg@10"]}
+    found |= {"re-embed": values(Y), **{name: values(converted(fit, X, Y, at)) for name, fit in FITS.items()}}
+    judged = torch.tensor([queries[new].ids.index(q) for q in score.queries])
+    for name, fit in {"log": FITS["kernel"], "log, linear": FITS["linear"]}.items():
+        halves = []
+        for half in (0, 1):
+            asked = [side.data[1 - half :: 2] for side in (queries[old], queries[new])]
+            halves.append(values(converted(fit, X, Y, at, (asked[0], asked[1]))))
+        # Each query counts where the others were pairs.
+        found[name] = torch.where(judged % 2 == 0, halves[0], halves[1])
+    return {name: float(one.mean()) for name, one in found.items()}
+
+
+def elsewhere(old: str, new: str, sets: Mapping[str, tuple]) -> dict[str, float]:
+    """Return nDCG@10 on Cranfield from 300 pairs of banking questions, as they are and re-centred without pairs."""
+    documents, queries, judgements = sets["cranfield"]
+    some = torch.randperm(study.DOCUMENTS, generator=torch.Generator().manual_seed(0))[:300]
+    A, B = (sets["banking"][0][encoder].data[some] for encoder in (old, new))
+    X, Y, Q = documents[old].data, documents[new].data, queries[new].data
+    score = scorer(relevant(judgements, queries[new].ids, documents[new].ids))
+    moved = {}
+    for name, options in (("linear", {"ridge": 0.3}), ("procrustes", {})):
+        made = fitted(name, **options)(A, B)
+        # New vectors of some documents, whichever, tell the mean of the new space.
+        centred = fitted(name, **options)(A - A.mean(0), B - B.mean(0))
+        moved |= {name: made(X), f"{name}, re-centred": centred(X - X.mean(0)) + Y[::5].mean(0)}
+    rows = {name: nearest(Q, [index], 10) for name, index in moved.items()}
+    return {n: 100 * float(score(queries[new].ids, documents[new].ids, r)["ndcg@10"].mean()) for n, r in rows.items()}
+
+
+def table() -> str:
+    """Return means over all pairs, and over how many of them a fit is better than `kernel`."""
+    found = [r["in"] for r in json.loads((HERE / "variants.json").read_text())]
+    lines = ["| map of documents | nDCG@10 | over `kernel` | better in |", "|---|---|---|---|"]
+    for name, told in TOLD.items():
+        gains = [r[name] - r["kernel"] for r in found]
+        mean = sum(r[name] for r in found) / len(found)
+        better = f"{sum(gain > 0.05 for gain in gains)} of {len(gains)}" if name != "kernel" else ""
+        lines.append(f"| {told} | {mean:.1f} | {sum(gains) / len(gains):+.1f} | {better} |")
+    return "\n".join(lines)
+
+
+def outside() -> str:
+    """Return means over all pairs of maps from another domain."""
+    found = [r["out"] for r in json.loads((HERE / "variants.json").read_text())]
+    lines = ["| map, from 300 pairs of banking77 | nDCG@10 on Cranfield |", "|---|---|"]
+    return "\n".join([*lines, *(f"| {n} | {sum(r[n] for r in found) / len(found):.1f} |" for n in found[0])])
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])  # type: ignore[union-attr]
+    parser.add_argument("data", type=Path)
+    data, made = parser.parse_args().data, []
+    sets = {"cranfield": study.cranfield(data), "banking": study.banking(data)}
+    for old, new in CHANGES:
+        one = measured(data, old, new, sets["cranfield"])
+        made.append({"old": old, "new": new, "in": one, "out": elsewhere(old, new, sets)})
+        print(old, new, {name: round(value, 1) for name, value in {**one, **made[-1]["out"]}.items()}, flush=True)
+    with whole_file(HERE / "variants.json") as temporary:
+        temporary.write_text(json.dumps(made, indent=1) + "\n")
