@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import tempfile
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,13 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from atlas.cards.kinds import TensorInfo
 from atlas.errors import AtlasError, CardError, NotFoundError, first_line
 from atlas.numerics.arrays import tensor_of
-from atlas.storage.files import explained, write_all
 from atlas.storage.remote import is_remote, opened, state
 from atlas.storage.rows import BATCH_BYTES, Pieces, Rows
-from atlas.storage.tensors import NAMES, bytes_of
+from atlas.storage.writers import spooled
 
 # A file that says it holds more than this, and more than so many times its own size, is not worth reading.
 MOST, TIMES = 2**28, 100
@@ -183,12 +180,7 @@ class ParquetRows(Pieces):
     @functools.cached_property
     def spooled(self) -> Rows:
         """The same rows in a temporary file without a name."""
-        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-            path = Path(folder, "rows")
-            with explained(path), path.open("wb", buffering=0) as file:
-                for batch in self.batches():
-                    write_all(file, bytes_of(batch))
-            return Rows.map(path, 0, TensorInfo(NAMES[self.dtype], (len(self), self.dim)))
+        return spooled(self.batches(), self.dim, self.dtype)
 
     def matrix(self, batch: Any, first: int) -> Tensor:
         """Return rows of a batch of the vectors' columns; raise `CardError` where one does not fit.

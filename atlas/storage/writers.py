@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import tempfile
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from atlas.cards.kinds import TensorInfo
 from atlas.errors import AtlasError
-from atlas.storage.files import write_all
+from atlas.storage.files import explained, write_all
 from atlas.storage.header import header_of
 from atlas.storage.rows import Rows
 from atlas.storage.tensors import NAMES, bytes_of, info_of
@@ -101,3 +102,18 @@ def npy_header(dtype: torch.dtype, shape: tuple[int, int]) -> bytes:
     text = f"{{'descr': '{descr}', 'fortran_order': False, 'shape': ({shape[0]}, {shape[1]}), }}"
     text += " " * (-(len(text) + 11) % 64) + "\n"
     return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text.encode("latin1")
+
+
+def spooled(batches: Iterable[Tensor], dim: int, dtype: torch.dtype) -> Rows:
+    """Return rows that come in batches as a matrix in a temporary file without a name."""
+    n = 0
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        path = Path(folder, "rows")
+        with explained(path), path.open("wb", buffering=0) as file:
+            for batch in batches:
+                write_all(file, bytes_of(batch))
+                n += len(batch)
+        rows = Rows.map(path, 0, TensorInfo(NAMES[dtype], (n, dim))) if n else Rows(torch.empty(0, dim, dtype=dtype))
+    # No other process can map it again: the rows themselves are pickled.
+    rows._source = ()
+    return rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import pickle
 import sqlite3
 from dataclasses import replace
 
@@ -255,6 +256,21 @@ def test_vectors_in_a_store_are_read_for_other_verbs(url, lite, alignment, tmp_p
     fitted = atlas.fit("linear", source=url, target=target)
     np.testing.assert_allclose(fitted(rows(5, D)), alignment(rows(5, D)), atol=1e-4)
     assert fitted.source.id == "a-db" and fitted.n_pairs == N
+
+
+def test_vectors_of_a_store_lie_in_a_file_and_can_be_pickled(url):
+    read = atlas.read_vectors(url)
+    assert read.rows._mapping is not None
+    assert torch.equal(pickle.loads(pickle.dumps(read)).data, torch.from_numpy(rows(N, D)))
+    assert torch.equal(read.take(torch.tensor([7, 3])).data, torch.from_numpy(rows(N, D)[[7, 3]]))
+
+
+def test_a_store_that_changes_while_it_is_read_is_told(url, lite, monkeypatch):
+    monkeypatch.setattr(lite, "count", lambda self, place: 399)
+    with pytest.raises(
+        AtlasError, match="it had 399 rows, and 400 were read - read it again"
+    ):
+        atlas.read_vectors(url)
 
 
 def test_a_tally_knows_its_rows_in_any_order_and_no_others():

@@ -17,7 +17,7 @@ from atlas.cards.space import Space
 from atlas.components.store import VECTORS, Address, Batch, Store
 from atlas.errors import AtlasError, AtlasWarning, unknown
 from atlas.plugins.catalogue import component, components
-from atlas.storage.rows import Rows
+from atlas.storage.writers import spooled
 
 # Providers of stores that no installed plugin provides.
 SHIPPED = {name: f"latent-atlas-{name}" for name in ("pgvector", "qdrant", "chroma", "lance")}
@@ -88,24 +88,26 @@ def space_of(store: Store, place: str = VECTORS) -> Space:
 
 
 def read_store(url: str | Path) -> Vectors:
-    """Return the vectors in a store, read into memory."""
+    """Return the vectors in a store, read once: they lie in a temporary file, and only ids and labels in memory."""
+    ids: list[str] = []
+    labels: list[str] = []
+    missing: list[str] = []
     with opened(url) as store:
-        space = space_of(store)
-        n = store.count(VECTORS)
-        matrix = np.empty((n, space.dim), np.float32)
-        ids: list[str] = []
-        labels: list[str] = []
-        missing: list[str] = []
-        for found in batches(store, VECTORS):
-            batch, without = present(store, found)
-            missing += without
-            if len(ids) + len(batch) > n:
-                raise store.fail(f"had {n} rows, and has got more while it was read - read it again")
-            matrix[len(ids) : len(ids) + len(batch)] = batch.vectors
-            ids += batch.ids
-            labels += batch.labels
+        space, n = space_of(store), store.count(VECTORS)
+
+        def read() -> Iterator[torch.Tensor]:
+            for found in batches(store, VECTORS, size=store.rows):
+                batch, without = present(store, found)
+                missing.extend(without)
+                ids.extend(batch.ids)
+                labels.extend(batch.labels)
+                yield torch.from_numpy(np.ascontiguousarray(batch.vectors, np.float32))
+
+        rows = spooled(read(), space.dim, torch.float32)
         if not ids:
             raise store.fail("has no vectors - check its name and the options of the URL")
+        if len(ids) != n:
+            raise store.fail(f"changed while it was read: it had {n} rows, and {len(ids)} were read - read it again")
         warn_of_missing(store, len(missing), *missing[:1] or [""])
     numbers, classes = encode_labels(labels, ()) if len(labels) == len(ids) else (None, ())
-    return Vectors.made(space, Rows(torch.from_numpy(matrix[: len(ids)])), ids, numbers, classes=classes)
+    return Vectors.made(space, rows, ids, numbers, classes=classes)
