@@ -267,9 +267,7 @@ def test_vectors_of_a_store_lie_in_a_file_and_can_be_pickled(url):
 
 def test_a_store_that_changes_while_it_is_read_is_told(url, lite, monkeypatch):
     monkeypatch.setattr(lite, "count", lambda self, place: 399)
-    with pytest.raises(
-        AtlasError, match="it had 399 rows, and 400 were read - read it again"
-    ):
+    with pytest.raises(AtlasError, match="it had 399 rows, and 400 were read - read it again"):
         atlas.read_vectors(url)
 
 
