@@ -19,7 +19,7 @@ from atlas.migration.measuring import Measured
 from atlas.migration.methods import choose
 from atlas.migration.rolling import rolling
 from atlas.migration.trial import DEEP, DEPTHS, Maps, Pairs, Trial
-from atlas.migration.unknown import unknown
+from atlas.migration.unknown import check_better_than_chance, unknown
 from atlas.numerics.arrays import check_finite
 from atlas.progress import Progress, silent
 from atlas.storage.item_ids import match
@@ -28,6 +28,8 @@ from atlas.verbs.parameters.arguments import VectorsLike, vectors_of
 
 # The share of candidates whose new vectors must be known for re-ordering to be measured in the whole index.
 COVERED = 0.99
+# Fewer documents with new vectors say nothing of an index.
+FEWEST = 50
 
 
 def advise(
@@ -83,6 +85,7 @@ def advise(
     maps = {name: Maps.of(method.create(), fitted, name) for name, method in best.items()}
     measured = Measured(trial, whole, given, wanted, best, maps)
     ways = [way.costed(rate, tokens) for way in measured.ways()]
+    check_better_than_chance(measured, ways)
     name, reason, passed = verdict(ways, wanted, given is not None)
     more, needed = measured.more_pairs(ways)
     mixed = rolling(measured, maps["convert"])
@@ -157,7 +160,6 @@ def _check_spaces(index: Vectors, sample: Vectors, asked: Vectors, before: Vecto
     if before is not None:
         _check_model(index, before, "The old index is of", "the old queries")
         check_finite(before.data, "The old queries")
-    check_finite(sample.data, "The new vectors")
     check_finite(asked.data, "The new queries")
 
 
@@ -174,6 +176,11 @@ def _pairs(index: Vectors, sample: Vectors, other: Sequence[VectorsLike] | None)
     index.space.require(old.space, "The old index is of", "the old vectors of the pairs")
     sample.space.require(new.space, "The new vectors are of", "the new vectors of the pairs")
     found = match(old.ids, index.ids)
+    for what, vectors in (("old", old), ("new", new)):
+        bad = ~torch.isfinite(vectors.data).all(1)
+        if bool(bad.any()):
+            item = vectors.ids[int(bad.nonzero()[0])]
+            raise AtlasError(f"The {what} vector of '{item}' holds NaN or infinity - embed it again, or leave it out")
     at = torch.arange(len(old)) if found is None else torch.full((len(old),), -1).index_copy(0, *found)
     return Pairs(old.data.float(), new.data.float(), at)
 
@@ -181,10 +188,11 @@ def _pairs(index: Vectors, sample: Vectors, other: Sequence[VectorsLike] | None)
 def _whole(index: Vectors, known: Vectors, asked: Vectors, before: Vectors | None, pairs: Pairs) -> Trial:
     found = match(known.ids, index.ids)
     rows, native = found if found is not None else (torch.arange(len(known)),) * 2
-    if len(native) <= DEEP:
+    if len(native) <= DEEP or len(native) < min(FEWEST, len(index)):
         raise AtlasError(
             f"Only {len(native)} of the {len(known)} items with new vectors are in the old index (ids such as "
-            f"'{known.ids[0]}' and '{index.ids[0]}') - embed documents of the index with the new model"
+            f"'{known.ids[0]}' and '{index.ids[0]}') - embed {FEWEST} documents of the index with the new model, or "
+            "better 1,000"
         )
     old_queries = None if before is None else before.data
     return Trial(

@@ -20,6 +20,8 @@ Judgements: TypeAlias = Mapping[str, Mapping[str, int]]
 QUERY = ("query-id", "query_id", "query", "qid")
 DOCUMENT = ("corpus-id", "corpus_id", "doc-id", "doc_id", "document", "docid", "docno")
 GRADE = ("score", "relevance", "grade", "label", "rel")
+# More grades than that are no judgements of people.
+HIGHEST = 10**6
 
 
 def read_judgements(path: str | Path) -> Judgements:
@@ -38,13 +40,26 @@ def read_judgements(path: str | Path) -> Judgements:
         raise AtlasError(f"{path}: is no text in UTF-8 - give TREC qrels, .tsv or .jsonl") from None
     parse = {".tsv": _of_table, ".jsonl": _of_json}.get(file.suffix, _of_trec)
     for number, query, document, grade in parse(path, lines):
-        try:
-            found.setdefault(str(query), {})[str(document)] = int(float(grade))
-        except (TypeError, ValueError, OverflowError):
-            raise AtlasError(f"{path}, line {number}: the grade must be a whole number, got {grade!r:.40}") from None
+        grades = found.setdefault(str(query), {})
+        whole = _grade(grade, f"{path}, line {number}")
+        if grades.setdefault(str(document), whole) != whole:
+            raise AtlasError(
+                f"{path}, line {number}: document '{document}' has grade {whole} for query '{query}', and "
+                f"{grades[str(document)]} in a line before - keep one"
+            )
     if not found:
         raise AtlasError(f"{path}: holds no judgements - give TREC qrels (query 0 document grade), .tsv or .jsonl")
     return found
+
+
+def _grade(grade: Any, where: str) -> int:
+    try:
+        value = float(grade)
+        if value.is_integer() and abs(value) < HIGHEST:
+            return int(value)
+    except (TypeError, ValueError):
+        pass
+    raise AtlasError(f"{where}: the grade must be a whole number below {HIGHEST:,}, got {grade!r:.40}")
 
 
 def _of_trec(path: str | Path, lines: Sequence[str]) -> Iterator[tuple[int, Any, Any, Any]]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
+from atlas.errors import AtlasError
 from atlas.migration.advice import Way
 from atlas.migration.measuring import Measured
 from atlas.migration.scoring import Figure
@@ -15,10 +16,25 @@ from atlas.migration.trial import DEEP, DEPTHS
 FEW_QUERIES, ELSEWHERE = 50, 0.3
 # A mixed index that loses less than that may do so by chance.
 DIP = 0.01
+# Among fewer documents, chance finds much.
+ENOUGH = 100
+NOTHING = "find hardly more than chance does - check that they are of the model of the {} vectors, and the judgements"
 OUTSIDE = {
     "old index": "converting them is a guess - embed pairs of the same kind with the new model",
     "new queries": "a bridge guesses there - embed queries with both models, and give them as pairs",
 }
+
+
+def check_better_than_chance(measured: Measured, ways: Sequence[Way]) -> None:
+    """Raise `AtlasError` where judged queries by the new model find nothing among new vectors."""
+    if _by_chance(measured, ways, "re-embed"):
+        raise AtlasError(f"The new queries {NOTHING.format('new')}")
+
+
+def _by_chance(measured: Measured, ways: Sequence[Way], name: str) -> bool:
+    """Whether a way finds hardly more of the documents that were judged relevant than chance does."""
+    n, found = len(measured.trial.documents), {way.name: way.figures["recall@10"].value for way in ways}
+    return measured.given is not None and n >= ENOUGH and found.get(name, 1.0) < 2 * DEEP / n
 
 
 def unknown(
@@ -57,6 +73,14 @@ def unknown(
         ),
         "The old index is in half precision, which the figures include; compression such as PQ they do not": halved,
     }
+    if measured.given is not None:
+        strangers = len(measured.given.keys() - {*whole.queries})
+        missing = len({one for grades in measured.given.values() for one in grades} - {*whole.documents})
+        said[
+            f"The judgements name {strangers:,} queries and {missing:,} documents of which there are no vectors; they "
+            "do not count"
+        ] = bool(strangers or missing)
+        said[f"The old queries {NOTHING.format('old')}"] = _by_chance(measured, ways, "stay")
     for what, share in outside.items():
         told = f"{share:.0%} of the {what} lie where pairs do not, and 5 % would by chance: {OUTSIDE[what]}"
         said[told] = share > ELSEWHERE

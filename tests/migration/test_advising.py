@@ -168,6 +168,16 @@ def test_half_precision_and_few_queries_are_told_of():
     assert any(note.startswith("There are 2 queries that count") for note in found.notes)
 
 
+def test_judgements_of_strangers_are_counted():
+    one = world(queries=1.5)
+    judged = {**one.judgements, "x": {"d0": 1}, "q1": {"d3": 1, "y": 1}}
+    found = atlas.advise(**one.given(judgements=judged))
+    assert found.queries == QUERIES
+    assert any(
+        note.startswith("The judgements name 1 queries and 1 documents of which there are") for note in found.notes
+    )
+
+
 def test_texts_cost_tokens_and_hours():
     one = world(documents=0.7)
     way = atlas.advise(**one.given(new=half(one.new), rate=10, tokens=30)).way("re-embed")
@@ -186,12 +196,26 @@ def test_texts_cost_tokens_and_hours():
         ),
         ({"judgements": {"x": {"d0": 1}}}, "name none of the 60 queries"),
         ({"judgements": {"q0": {"d0": 0}}}, "None of the 1 queries has a relevant document among the 240"),
+        (
+            {"queries_new": "noise"},
+            "The new queries find hardly more than chance does - check that they are of the model",
+        ),
+        ({"new": "few"}, r"Only 20 of the 20 items with new vectors are in the old index .* - embed 50 documents"),
+        ({"old": "damaged"}, "The old vector of 'd3' holds NaN or infinity - embed it again, or leave it out"),
         ({"aligners": ["procrustse"]}, "did you mean 'procrustes'"),
     ],
 )
 def test_what_cannot_be_used_is_refused(others, sentence):
+    one = world()
+    wrong = {
+        "noise": Vectors.of(normal(QUERIES, one.new.space.dim, seed=9).float(), "new-model", ids=one.queries_new.ids),
+        "few": one.new.take(torch.arange(20)),
+        "damaged": Vectors.of(
+            one.old.data.index_fill(0, torch.tensor([3]), torch.nan), "old-model", ids=list(one.old.ids)
+        ),
+    }
     with pytest.raises(AtlasError, match=sentence):
-        atlas.advise(**world().given(**others))
+        atlas.advise(**one.given(**{name: wrong.get(str(value), value) for name, value in others.items()}))
 
 
 def test_queries_of_another_model_are_refused():

@@ -29,8 +29,14 @@ def test_all_forms_are_read(name, tmp_path):
     "name, text, sentence",
     [
         ("a.qrels", "q1 0 d1 1\nq1 d1 1\n", r"a.qrels, line 2: a line of TREC qrels has 4 words .* got 3"),
-        ("a.qrels", "q1 0 d1 good\n", "line 1: the grade must be a whole number, got 'good'"),
-        ("a.qrels", "q1 0 d1 inf\n", "line 1: the grade must be a whole number, got 'inf'"),
+        ("a.qrels", "q1 0 d1 0.5\n", "line 1: the grade must be a whole number below 1,000,000, got '0.5'"),
+        (
+            "a.qrels",
+            "q1 0 d1 1\nq1 0 d1 0\n",
+            "line 2: document 'd1' has grade 0 for query 'q1', and 1 in a line before",
+        ),
+        ("a.qrels", "q1 0 d1 good\n", "line 1: the grade must be a whole number below 1,000,000, got 'good'"),
+        ("a.qrels", "q1 0 d1 inf\n", "line 1: the grade must be a whole number below 1,000,000, got 'inf'"),
         ("a.qrels", "\n", "holds no judgements - give TREC qrels"),
         ("a.tsv", "q1\td1\t1\n", "the header must name one of query-id, .* has q1, d1, 1"),
         ("a.tsv", "query-id\tcorpus-id\tscore\nq1\td1\n", "line 2: has fewer columns than the header"),
@@ -40,7 +46,7 @@ def test_all_forms_are_read(name, tmp_path):
         (
             "a.jsonl",
             '{"query": 1, "document": 2, "grade": null}\n',
-            "the grade must be a whole number, got None",
+            "the grade must be a whole number below 1,000,000, got None",
         ),
     ],
 )

@@ -72,7 +72,7 @@ def test_what_a_pair_says_does_not_matter_to_its_own_document(way, row):
 def search(one, way, aligner):
     """Return all documents in the order they are found in."""
     maps = Maps.of(aligner, one.pairs, way)
-    return one.bridge(maps, 40) if way == "bridge" else nearest(one.queries_new, one._converted(maps), 40)
+    return one.bridge(maps, 40) if way == "bridge" else nearest(one.queries_new, one.converted(maps), 40)
 
 
 def test_rows_that_are_not_finite_are_told_of_by_their_number():
