@@ -73,22 +73,29 @@ def unknown(
         ),
         "The old index is in half precision, which the figures include; compression such as PQ they do not": halved,
     }
-    if measured.given is not None:
-        strangers = len(measured.given.keys() - {*whole.queries})
-        missing = len({one for grades in measured.given.values() for one in grades} - {*whole.documents})
-        said[
-            f"The judgements name {strangers:,} queries and {missing:,} documents of which there are no vectors; they "
-            "do not count"
-        ] = bool(strangers or missing)
-        said[f"The old queries {NOTHING.format('old')}"] = _by_chance(measured, ways, "stay")
     for what, share in outside.items():
         told = f"{share:.0%} of the {what} lie where pairs do not, and 5 % would by chance: {OUTSIDE[what]}"
         said[told] = share > ELSEWHERE
+    said |= _of_judgements(measured, ways) | _of_mixed(rolling)
+    return [sentence for sentence, applies in said.items() if applies]
+
+
+def _of_judgements(measured: Measured, ways: Sequence[Way]) -> dict[str, bool]:
+    whole, given = measured.whole, measured.given or {}
+    strangers = len(given.keys() - {*whole.queries})
+    missing = len({one for grades in given.values() for one in grades} - {*whole.documents})
+    told = (
+        f"The judgements name {strangers:,} queries and {missing:,} documents of which there are no vectors; they do "
+    )
+    return {
+        f"{told}not count": bool(strangers or missing),
+        f"The old queries {NOTHING.format('old')}": _by_chance(measured, ways, "stay"),
+    }
+
+
+def _of_mixed(rolling: Mapping[str, Mapping[float, Figure]]) -> dict[str, bool]:
     mixed = {share: figure.value for share, figure in rolling.get("in order", {}).items()}
     worst = min(mixed, key=mixed.__getitem__, default=0.0)
-    told = (
-        f"With {worst:.0%} embedded anew a mixed index finds less than a converted one: the models' cosines differ in "
-    )
-    told += "size, and mapped documents crowd out the others - embed all before you switch, or search two indexes"
-    said[told] = worst > 0 and mixed[0.0] - mixed[worst] > DIP
-    return [sentence for sentence, applies in said.items() if applies]
+    told = f"With {worst:.0%} embedded anew a mixed index finds less than a converted one: the models' cosines differ "
+    told += "in size, and mapped documents crowd out the others - embed all before you switch, or search two indexes"
+    return {told: worst > 0 and mixed[0.0] - mixed[worst] > DIP}
