@@ -96,8 +96,8 @@ def read_vectors(
     """Return vectors: a folder, a registry id, a bare file, a set of shards, or the URL of a store of vectors.
 
     A bare file is a .npy, .safetensors or .parquet file. A set of shards is a folder of such files, a pattern with `*`,
-    or a list; or objects in a store that fsspec knows, such as s3://bucket/folder, which must be .parquet. Those of a
-    folder or a pattern stand in the natural order of their names: part-2 before part-10.
+    or a list; or objects in a store that fsspec knows, such as s3://bucket/folder. Those of a folder or a pattern stand
+    in the natural order of their names: part-2 before part-10.
 
     Args:
         ref: where they are.

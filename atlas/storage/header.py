@@ -86,14 +86,18 @@ def _read(path: Path) -> tuple[dict[str, TensorInfo], dict[str, int], Any]:
     """Return the result of `read_header`, and the metadata, in which anything may be."""
     if not path.exists():
         raise NotFoundError(f"There is no file '{path}'")
+    with explained(path, "read"), path.open("rb") as file:
+        return parsed(path, file, path.stat().st_size)
+
+
+def parsed(path: str | Path, file: Any, size: int) -> tuple[dict[str, TensorInfo], dict[str, int], Any]:
+    """Return the header of an open file of so many bytes, as `_read` does; its path or URL is for messages."""
     try:
-        with explained(path, "read"), path.open("rb") as file:
-            size = path.stat().st_size
-            prefix = file.read(8)
-            length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else 0
-            if not 2 <= length <= min(MAX_HEADER, size - 8):
-                raise CardError(f"{path}: truncated or not a safetensors file ({size} bytes)")
-            header = json.loads(file.read(length), object_pairs_hook=_distinct)
+        prefix = file.read(8)
+        length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else 0
+        if not 2 <= length <= min(MAX_HEADER, size - 8):
+            raise CardError(f"{path}: truncated or not a safetensors file ({size} bytes)")
+        header = json.loads(file.read(length), object_pairs_hook=_distinct)
     except (ValueError, RecursionError):
         raise CardError(f"{path}: not a safetensors file: its header is not JSON") from None
     if not isinstance(header, dict):
@@ -109,7 +113,9 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _checked_header(path: Path, header: Any, begin: int, size: int) -> tuple[dict[str, TensorInfo], dict[str, int]]:
+def _checked_header(
+    path: str | Path, header: Any, begin: int, size: int
+) -> tuple[dict[str, TensorInfo], dict[str, int]]:
     infos, starts, end = {}, {}, 0
     try:
         for name, entry in sorted(header.items(), key=lambda item: tuple(item[1]["data_offsets"])):

@@ -83,9 +83,10 @@ class Texts(Sequence[str]):
         return (raw.decode("utf-8", "surrogatepass") for raw in self.raw())
 
     def __getitem__(self, index):  # type: ignore[no-untyped-def]
-        if isinstance(index, slice):
-            return [self[i] for i in range(len(self))[index]]
-        return self.text[self.ends[index] : self.ends[index + 1]].tobytes().decode("utf-8", "surrogatepass")
+        picked = range(len(self))[index]
+        if isinstance(picked, range):
+            return [self[i] for i in picked]
+        return self.text[self.ends[picked] : self.ends[picked + 1]].tobytes().decode("utf-8", "surrogatepass")
 
     def raw(self) -> Iterator[bytes]:
         """Yield the bytes of each."""

@@ -124,7 +124,20 @@ class ParquetFile:
             yield batch.column(0)
 
 
-class ParquetRows(Pieces):
+class Streamed(Pieces):
+    """Rows that are read from the beginning of a piece, so that those in any order come from a temporary file."""
+
+    def at_random(self) -> Rows:
+        """Return the same rows where any can be read at any time: in a temporary file."""
+        return self.spooled
+
+    @functools.cached_property
+    def spooled(self) -> Rows:
+        """The same rows in a temporary file without a name."""
+        return spooled(self.batches(), self.dim, self.dtype)
+
+
+class ParquetRows(Streamed):
     """The vectors in a .parquet file, read by row groups. Where one is missing, there is a row of NaN.
 
     Attributes:
@@ -172,15 +185,6 @@ class ParquetRows(Pieces):
             else:
                 yield X
             start += len(X)
-
-    def at_random(self) -> Rows:
-        """Return the same rows where any can be read at any time: in a temporary file."""
-        return self.spooled
-
-    @functools.cached_property
-    def spooled(self) -> Rows:
-        """The same rows in a temporary file without a name."""
-        return spooled(self.batches(), self.dim, self.dtype)
 
     def matrix(self, batch: Any, first: int) -> Tensor:
         """Return rows of a batch of the vectors' columns; raise `CardError` where one does not fit.

@@ -146,7 +146,7 @@ def apply(
         raise AtlasError(f"Alignment '{found.id}' maps one set of vectors, got {len(views)}")
     view = views[0] if skip_bad is None else _sound(views[0], skip_bad)
     if stored and not isinstance(view.rows, Parts):
-        raise AtlasError(f"'{out}' is in a store, where shards alone are written - give .parquet files")
+        raise AtlasError(f"'{out}' is in a store, where shards alone are written - give files")
     return _apply_rows(alignment, view, out, overwrite, progress, confidence, worker)
 
 

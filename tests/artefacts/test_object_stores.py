@@ -115,15 +115,57 @@ def test_what_is_not_there_is_told_of(place):
         atlas.read_vectors(place)
 
 
-def test_only_parquet_is_read_and_written_in_a_store(tmp_path):
-    with pytest.raises(AtlasError, match=r"'memory://shelf/a.npy' cannot be read in its store, as only .parquet can"):
-        atlas.read_vectors("memory://shelf/a.npy")
-    vectors = atlas.Vectors.of(data(), "in")
-    vectors.save_pretrained(tmp_path / "a.npy")
-    with pytest.raises(AtlasError, match=r"Only .parquet shards are written to a store, and 'a.npy' is none"):
-        atlas.apply(alignment(), tmp_path / "a.npy", out="memory://shelf/out")
+def put_files(place: str, folder, ending: str) -> str:
+    """Write a set of .npy or .safetensors shards to a store."""
+    for k in range(SHARDS):
+        rows = slice(N * k, N * (k + 1))
+        ids = [f"item-{i}" for i in range(rows.start, rows.stop)]
+        labels = ["even" if i % 2 == 0 else "odd" for i in range(N)]
+        named = {} if ending == ".npy" else {"ids": ids, "labels": labels}
+        atlas.Vectors.of(data()[rows], "in", **named).save_pretrained(folder / f"part-{k}{ending}")
+        with fsspec.open(f"{place}/part-{k}{ending}", "wb") as file:
+            file.write((folder / f"part-{k}{ending}").read_bytes())
+    return place
+
+
+@pytest.mark.parametrize("ending", [".npy", ".safetensors"])
+def test_files_of_other_kinds_are_read_and_written_in_a_store(place, tmp_path, ending):
+    found = atlas.read_vectors(put_files(place, tmp_path, ending))
+    index = torch.tensor([150, 3, 77])
+    assert torch.equal(found.data, data()) and torch.equal(found.rows.take(index), data()[index])
+    assert torch.equal(torch.cat(list(found.rows.batches(9, index))), data()[index])
+    assert found.numbered if ending == ".npy" else found.ids[150] == "item-150"
+    if ending == ".safetensors":
+        assert found.labels is not None and len(found.classes) == 2
+    made = atlas.apply(alignment(), place, out=f"{place}-out")
+    torch.testing.assert_close(made.data, -data(), rtol=0, atol=1e-6)
+    before = [remote.state(f"{place}-out/part-{k}{ending}") for k in range(SHARDS)]
+    atlas.apply(alignment(), place, out=f"{place}-out")
+    assert [remote.state(f"{place}-out/part-{k}{ending}") for k in range(SHARDS)] == before
+    assert atlas.fit("procrustes", source=place, target=f"{place}-out").n_pairs == N * SHARDS
+
+
+def test_damaged_files_in_a_store_are_told_of(tmp_path):
+    place = put_files(f"memory://shelf/{secrets.token_hex(4)}", tmp_path, ".npy")
+    whole = (tmp_path / "part-0.npy").read_bytes()
+    for damaged, told in {
+        whole[:-1]: "truncated: has",
+        b"nothing": "truncated or not a .npy file of numbers",
+        whole.replace(b"<f4", b"<i4"): "must hold a matrix of floats, row by row, has int32",
+    }.items():
+        with fsspec.open(f"{place}/part-1.npy", "wb") as file:
+            file.write(damaged)
+        with pytest.raises(AtlasError, match=rf"{place}/part-1.npy: {told}"):
+            atlas.read_vectors(place)
+    with fsspec.open(f"{place}-b/a.safetensors", "wb") as file:
+        file.write(b"nothing")
+    with pytest.raises(AtlasError, match=rf"{place}-b/a.safetensors: truncated or not a safetensors file"):
+        atlas.read_vectors(f"{place}-b")
+
+
+def test_only_shards_are_written_to_a_store():
     with pytest.raises(AtlasError, match=r"'memory://shelf/out' is in a store, where shards alone are written"):
-        atlas.apply(alignment(), vectors, out="memory://shelf/out")
+        atlas.apply(alignment(), atlas.Vectors.of(data(), "in"), out="memory://shelf/out")
 
 
 @pytest.mark.parametrize("url", ["nowhere://bucket/a.parquet", "gs://bucket/a.parquet"])

@@ -108,6 +108,9 @@ def test_match_with_no_ids_is_empty(left, right):
 def test_packed_texts_are_those_they_were_made_of():
     some = Texts.of(MANY)
     part = Texts(some.ends[3:9], some.text)
+    assert some[-1] == MANY[-1] and stored(MANY)[-2] == MANY[-2] and some[-3:] == MANY[-3:]
+    with pytest.raises(IndexError):
+        some[len(MANY)]
     assert list(some) == MANY and some[1] == MANY[1] and some[2:4] == MANY[2:4]
     assert list(part) == MANY[3:8] and list(part.raw()) == [item.encode() for item in MANY[3:8]]
     assert (part.hashes() == some.hashes()[3:8]).all()

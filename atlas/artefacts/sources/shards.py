@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from atlas.artefacts.sources.stamps import text_beside
-from atlas.artefacts.sources.vector_files import read_matrix, read_parquet
+from atlas.artefacts.sources.vector_files import npy_in_store, read_matrix, read_parquet, tensor_file
 from atlas.artefacts.vectors import Vectors, encode_labels, write_file
 from atlas.cards.folder import BARE, CARD
 from atlas.cards.names import slug
@@ -25,7 +25,6 @@ from atlas.errors import AtlasError, SpaceMismatchError
 from atlas.items.files import named
 from atlas.progress import Progress, silent
 from atlas.storage.files import as_path, explained, refuse_device
-from atlas.storage.header import TensorFile
 from atlas.storage.item_ids import RowNumbers, StoredIds
 from atlas.storage.parquet import ParquetRows
 from atlas.storage.places import sync
@@ -79,11 +78,11 @@ def _parts(where: str | Path, *columns: Any) -> tuple[Rows, Sequence[str] | None
             return table, ids, None, (), carried
         numbers, classes = encode_labels(coded[1], ())
         return table, ids, None if numbers is None else numbers[coded[0]], classes, carried
-    if is_remote(where):
-        raise AtlasError(f"'{where}' cannot be read in its store, as only .parquet can - copy it here")
+    if ending == ".npy" and is_remote(where):
+        return npy_in_store(str(where)), None, None, (), read_text(f"{where}.space.json")
     if ending == ".npy":
         return map_npy(Path(where)), None, None, (), text_beside(Path(where))
-    file = TensorFile(Path(where))
+    file = tensor_file(where)
     rows, ids, labels = read_matrix(file)
     classes = () if labels is None else tuple(str(i) for i in range(int(labels.max()) + 1))
     return rows, ids, labels, classes, file.metadata(SPACE_KEY)
@@ -173,7 +172,7 @@ def _lists(parts: Sequence[StoredIds | str | Path]) -> Iterator[Sequence[str]]:
         if isinstance(part, StoredIds):
             yield from part.lists()
         else:
-            yield read_matrix(TensorFile(Path(part)))[1] or []
+            yield read_matrix(tensor_file(part))[1] or []
 
 
 def _space(views: Sequence[Vectors], name: str) -> Space:
@@ -325,8 +324,6 @@ def _targets(out: str | Path, rows: Parts) -> list[str | Path]:
     strange = [name for name in names_in(out) if Path(name).suffix in BARE and name not in set(names)]
     if strange:
         raise AtlasError(f"'{out}' holds '{min(strange)}', which is none of these shards - choose another folder")
-    if is_remote(out) and any(not name.endswith(".parquet") for name in names):
-        raise AtlasError(f"Only .parquet shards are written to a store, and '{names[0]}' is none - write them here")
     targets = [beside(out, name) for name in names]
     same = [t for t, p in zip(targets, rows.parts, strict=True) if _whereabouts(t) == _whereabouts(p.file or "")]
     if same:

@@ -15,14 +15,16 @@ from torch import Tensor
 
 from atlas.cards.kinds import TensorInfo
 from atlas.cards.space import SPACE_KEY, Space
-from atlas.errors import CardError
+from atlas.errors import CardError, first_line
 from atlas.items import tables
 from atlas.items.files import named
 from atlas.storage import parquet as storage
-from atlas.storage.header import TensorFile
+from atlas.storage.header import TensorFile, parsed, size_of
 from atlas.storage.item_ids import RowNumbers, StoredIds, Texts, unpack_ids
-from atlas.storage.parquet import ParquetFile, ParquetRows, arrow, is_list
+from atlas.storage.parquet import ParquetFile, ParquetRows, Streamed, arrow, is_list
+from atlas.storage.remote import is_remote, opened
 from atlas.storage.rows import Parts, Rows
+from atlas.storage.tensors import DTYPES
 
 # More than any data set has; a file that claims more is damaged.
 MAX_CLASSES = 1_000_000
@@ -30,9 +32,87 @@ MAX_CLASSES = 1_000_000
 ERROR = "predicted_error"
 
 
+class ObjectRows(Streamed):
+    """A matrix in an object of a store, read some rows at a time."""
+
+    file: str
+
+    def __init__(self, where: str, start: int, info: TensorInfo) -> None:
+        """Say at which byte of the object it begins, and its dtype and shape (n, d), row by row."""
+        self.file, self.start = where, start
+        super().__init__([info.shape[0]], info.shape[1], DTYPES[info.dtype])
+
+    def read(self, piece: int, size: int, index: Tensor | None = None) -> Iterator[Tensor]:
+        """Yield the rows in order, at most `size` at a time, all or those of an index that rises."""
+        width = self.dim * self.dtype.itemsize
+        size = min(size, max(256, storage.READ // width))
+        with opened(self.file) as file:
+            for start in range(0, len(self), size):
+                n = min(size, len(self) - start)
+                wanted = None if index is None else index[(index >= start) & (index < start + n)] - start
+                if wanted is not None and not len(wanted):
+                    continue
+                file.seek(self.start + start * width)
+                raw = bytearray(file.read(n * width))
+                if len(raw) < n * width:
+                    raise CardError(f"{self.file}: truncated: row {start + len(raw) // width} is not there")
+                X = torch.frombuffer(raw, dtype=self.dtype).reshape(n, self.dim)
+                yield X if wanted is None else X[wanted]
+
+
+class ObjectFile(TensorFile):
+    """A safetensors file in a store."""
+
+    def __init__(self, where: str) -> None:
+        super().__init__(Path(where))
+        self.where = where
+
+    @functools.cached_property
+    def _header(self) -> tuple[dict[str, TensorInfo], dict[str, int], Any]:
+        with opened(self.where) as file:
+            size = file.seek(0, 2)
+            file.seek(0)
+            return parsed(self.where, file, size)
+
+
+def tensor_file(where: str | Path) -> TensorFile:
+    """Return a safetensors file, here or in a store."""
+    return ObjectFile(str(where)) if is_remote(where) else TensorFile(Path(where))
+
+
+def npy_in_store(where: str) -> Rows:
+    """Return the matrix of a .npy file in a store.
+
+    Raises:
+        CardError: truncated, not a .npy file, or no matrix of floating-point numbers row by row.
+    """
+    with opened(where) as file:
+        try:
+            old = np.lib.format.read_magic(file) == (1, 0)
+            read = np.lib.format.read_array_header_1_0 if old else np.lib.format.read_array_header_2_0
+            shape, by_column, dtype = read(file)
+        # As of a file here: reading a damaged header raises almost anything.
+        except Exception as error:
+            raise CardError(f"{where}: truncated or not a .npy file of numbers: {first_line(error)}") from None
+        start, size = file.tell(), file.seek(0, 2)
+    name = {"<f8": "F64", "<f4": "F32", "<f2": "F16"}.get(dtype.str)
+    if len(shape) != 2 or by_column or name is None:
+        raise CardError(f"{where}: must hold a matrix of floats, row by row, has {dtype} {shape} - copy it here")
+    info = TensorInfo(name, shape)
+    if start + size_of(info) > size:
+        raise CardError(f"{where}: truncated: has {size} bytes, its header says {start + size_of(info)}")
+    return ObjectRows(where, start, info)
+
+
+def _rows(file: TensorFile, name: str, info: TensorInfo) -> Rows:
+    """Return a tensor of a file as a matrix, which is read as it is used."""
+    start = file.starts[name]
+    return ObjectRows(file.where, start, info) if isinstance(file, ObjectFile) else Rows.map(file.path, start, info)
+
+
 def read_matrix(file: TensorFile) -> tuple[Rows, Sequence[str] | None, Tensor | None]:
     """Return the one matrix of floats of a .safetensors file, or that called 'vectors', and its ids and labels."""
-    infos, starts, path = file.infos, file.starts, file.path
+    infos, path = file.infos, file.path
     floats = [n for n, i in infos.items() if len(i.shape) == 2 and i.dtype in ("F64", "F32", "F16", "BF16")]
     if "vectors" in floats:
         floats = ["vectors"]
@@ -40,13 +120,13 @@ def read_matrix(file: TensorFile) -> tuple[Rows, Sequence[str] | None, Tensor | 
         names = ", ".join(f"'{name}'" for name in floats) or "none"
         raise CardError(f"{path}: must hold one matrix of floats, or one called 'vectors', has {names}")
     info = infos[floats[0]]
-    rows = Rows.map(path, starts[floats[0]], info)
+    rows = _rows(file, floats[0], info)
     labels = infos.get("labels")
     if labels and not (labels.shape == (len(rows),) and labels.dtype in ("I64", "I32", "I16", "I8", "U8")):
         shape = list(labels.shape)
         raise CardError(f"{path}: 'labels' must be {len(rows)} whole numbers, is {labels.dtype} {shape}")
     side = [n for n in infos if n in ("ids", "ids.ends", "ids.text", "labels")]
-    others = {n: Rows.map(path, starts[n], _column(infos[n])).tensor.flatten().clone() for n in side if infos[n].shape}
+    others = {n: _rows(file, n, _column(infos[n])).tensor.flatten().clone() for n in side if infos[n].shape}
     ids = unpack_ids(others, len(rows), str(path)) if any(n.startswith("ids") for n in others) else None
     return rows, ids, _checked_labels(others["labels"].to(torch.int64), path) if labels else None
 
