@@ -6,6 +6,7 @@ import random
 import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
 from fuzz import everything, fuzz
 from inputs import INPUTS, judged
@@ -87,3 +88,13 @@ def test_killed_commands_leave_nothing_half_written():
     done = subprocess.run([*command, "apply over a folder", "run again", "pull to"], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "two at once: 3, 0 damaged" in done.stdout
+
+
+def test_migrations_that_are_killed_go_on_and_go_back(tmp_path):
+    pytest.importorskip("pyarrow")
+    pytest.importorskip("ir_measures", reason="needs latent-atlas[migrate]")
+    from kill_migrations import D, folder_of_parquet, kill_and_look, plan_for
+
+    X = np.random.default_rng(0).normal(size=(500, D)).astype("float32")
+    with folder_of_parquet(X) as url:
+        kill_and_look(url, plan_for(url, X, tmp_path), 3, random.Random(0))
