@@ -270,3 +270,23 @@ def test_documents_are_ordered_by_how_much_they_are_asked_for(plan):
     Migration(plan).run()
     Migration(plan).commit()
     assert {*Migration(plan).order()} == {*one.old.ids[30:]}
+
+
+def test_a_shadow_of_other_work_is_neither_switched_to_nor_dropped(plan):
+    migration = Migration(plan)
+    migration.run()
+    migration.commit()
+    store, one = migration.plan.store, world(queries=1.5)
+    atlas.drop_shadow(store)
+    # The native vectors of all rows, so that another map may begin.
+    one.new.save_pretrained(plan.parent / "all.safetensors")
+    migration.add(plan.parent / "all.safetensors")
+    migration.run()
+    migration.commit()
+    identity = atlas.fit("identity", source=one.new, target=one.new)
+    atlas.apply(identity, store, out=store)
+    assert Migration(plan).status().stage == "committed"
+    assert Migration(plan).commit().stage == "committed"
+    with pytest.raises(AtlasError, match="has been committed: the vectors of before are gone"):
+        Migration(plan).rollback()
+    assert atlas.store_status(store)["shadow"]["rows"] == N

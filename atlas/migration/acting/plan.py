@@ -47,8 +47,8 @@ class Inputs:
     def of(cls, given: Mapping[str, Any]) -> Inputs:
         """Return the inputs among the arguments of `atlas.advise`, each the place of vectors."""
         places = {one.name: given.get(one.name) for one in fields(cls) if one.name != "pairs"}
-        pairs = tuple(_place(one) for one in given.get("pairs") or ())
-        return cls(**{name: _place(one) if one else "" for name, one in places.items()}, pairs=pairs)
+        pairs = tuple(place_of(one) for one in given.get("pairs") or ())
+        return cls(**{name: place_of(one) if one else "" for name, one in places.items()}, pairs=pairs)
 
     def read(self) -> Question:
         """Return their contents."""
@@ -198,7 +198,7 @@ def _store(where: str) -> str:
     return _PASSWORD.sub(r"\1@", where)
 
 
-def _place(ref: Any) -> str:
+def place_of(ref: Any) -> str:
     """Return where something is, as it can be read from anywhere."""
     path = Path(ref).expanduser()
     return str(path.resolve()) if "://" not in str(ref) and path.exists() else _PASSWORD.sub(r"\1@", str(ref))

@@ -19,7 +19,7 @@ from atlas.cards.names import sha256_of
 from atlas.components.store import SHADOW, VECTORS, Store
 from atlas.errors import AtlasError
 from atlas.migration.acting.journal import Journal, Native, Step, alone
-from atlas.migration.acting.plan import Plan
+from atlas.migration.acting.plan import Plan, place_of
 from atlas.migration.advice import Gate
 from atlas.migration.advising import Question, question_of_sample
 from atlas.migration.measuring import Measured
@@ -132,9 +132,9 @@ class Migration:
                 if self._stage(store)[0] == "switched":
                     raise AtlasError(f"'{self.path}' has been switched to - commit it or roll it back first")
                 _check_ids(store, found)
-                where = str(Path(vectors).resolve()) if isinstance(vectors, (str, Path)) else ""
-                if not where:
-                    raise AtlasError("Vectors that are added must lie in a file or folder - save them first")
+                if not isinstance(vectors, (str, Path)):
+                    raise AtlasError("Vectors that are added must lie in a file, a folder or a store - save them first")
+                where = place_of(vectors)
                 self._drop(store)
             native = Native(where, _digest(found), len(found))
             self._write(f"added {len(found):,} native vectors", natives=(*self.journal.natives, native), work="")
@@ -165,6 +165,9 @@ class Migration:
                     if stage == "committed" and self.journal.work:
                         raise AtlasError(f"'{self.path}' has been committed: the vectors of before are gone")
                     if stage == "switched":
+                        beside = State.of(store, SHADOW)
+                        if beside and beside.digest not in self.journal.committed:
+                            raise store.fail("has a shadow of other work in place of the old vectors - drop it first")
                         store.switch()
                         self._write("switched back")
                     if stage in ("switched", "mapped"):
@@ -214,7 +217,9 @@ class Migration:
         there = State.of(store, VECTORS)
         beside = State.of(store, SHADOW) if store.dim(SHADOW) else None
         if there and there.digest == journal.work:
-            return ("switched" if store.dim(SHADOW) else "committed"), there
+            # A shadow that came after a commit is of other work.
+            old_is_there = journal.work not in journal.committed and store.dim(SHADOW)
+            return ("switched" if old_is_there else "committed"), there
         if beside and beside.digest == journal.work:
             return ("mapped" if beside.done else "mapping"), beside
         return "planned", None
