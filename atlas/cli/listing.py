@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -296,14 +297,31 @@ def step(edge: Edge) -> dict[str, Any]:
 @click.command("site")
 @click.argument("registries", nargs=-1, metavar="[REGISTRY]...", type=click.Path(path_type=Path))
 @params.out("Folder for the pages.")
+@click.option("--hub", "authors", multiple=True, metavar="AUTHOR", help="Show what AUTHOR has on the Hub; repeatable.")
+@click.option("--space", default="", metavar="OWNER/NAME", help="Write the card of this Space of static pages, too.")
 @params.overwrite
-def site_command(registries: tuple[Path, ...], out: Path, overwrite: bool) -> None:
+def site_command(
+    registries: tuple[Path, ...], out: Path, authors: tuple[str, ...], space: str, overwrite: bool
+) -> None:
     """Write registries as pages to look at: a listing, a page for each artefact and space, and the graph of spaces.
 
     The pages work from the folder and on any host of static files, and load nothing from elsewhere. Without a REGISTRY,
-    they show those of ATLAS_REGISTRY and the shipped one.
+    or --hub, they show those of ATLAS_REGISTRY and the shipped one.
     """
     from atlas.site.pages import site
 
-    shown = site(registries, out, overwrite=overwrite)
-    params.wrote(f"a site of {params.count(shown, 'artefact')}", out, f"open {out / 'index.html'}")
+    with tempfile.TemporaryDirectory() as temporary:
+        places = [*registries, *(indexed(author, Path(temporary) / str(i)) for i, author in enumerate(authors))]
+        shown = site(places, out, space=space, overwrite=overwrite)
+    then = f"hf upload {space} {out} --repo-type space" if space else f"open {out / 'index.html'}"
+    params.wrote(f"a site of {params.count(shown, 'artefact')}", out, then)
+
+
+def indexed(author: str, folder: Path) -> Path:
+    """Return a registry of the cards that an author has on the Hub."""
+    from atlas.hub.searching import index
+
+    folder.mkdir()
+    for repo, reason in index(author, folder).skipped.items():
+        say(f"Left out {repo}: {reason}")
+    return folder

@@ -13,8 +13,10 @@ from typing import Any
 
 from atlas.cards.kinds import Metric, best
 from atlas.cards.space import Space
+from atlas.cards.yaml import dump_yaml
 from atlas.errors import AtlasError
-from atlas.hub.model_card import spaces_of
+from atlas.hub.cache import Ref
+from atlas.hub.model_card import LIBRARY, spaces_of
 from atlas.hub.model_card_text import example
 from atlas.routes.edges import edges, node
 from atlas.routes.uses import use
@@ -24,6 +26,7 @@ from atlas.storage.places import remove, take_place, temporary_name
 from atlas.storage.registry import Entry, Registry
 
 NAMES = {"index.html", "graph.html", "index.json", "site.js", "style.css", "artefacts", "spaces"}
+README = "README.md"
 HERE = Path(__file__).parent
 # The figures a listing shows, the first that a card has.
 SHOWN = ("accuracy", "self-recall@10", "r2", "cosine")
@@ -65,17 +68,18 @@ class Page:
         return code if self.card.hub else code.replace("hf://OWNER/NAME", self.card.id)
 
 
-def site(registries: Sequence[str | Path], out: str | Path, *, overwrite: bool = False) -> int:
+def site(registries: Sequence[str | Path], out: str | Path, *, space: str = "", overwrite: bool = False) -> int:
     """Write the pages of registries to a folder, whole or not at all, and return how many artefacts they show.
 
     Args:
         registries: folders; none: those of ATLAS_REGISTRY and the shipped one.
         out: the folder of the pages.
+        space: owner/name of a Space of static pages on the Hub, whose card is then among them.
         overwrite: replace an existing folder.
     """
-    path = as_path(out)
+    path, where = as_path(out), Ref(space) if space else None
     # A site is replaced where it is the whole of a folder.
-    mine = path.is_dir() and {one.name for one in path.iterdir()} == NAMES
+    mine = path.is_dir() and {one.name for one in path.iterdir()} - {README} == NAMES
     if mine and not overwrite:
         raise AtlasError(f"'{path}' exists - choose another name, or pass --overwrite (overwrite=True) to replace it")
     if not mine:
@@ -86,10 +90,21 @@ def site(registries: Sequence[str | Path], out: str | Path, *, overwrite: bool =
         with explained(path):
             temporary.mkdir(parents=True)
             _write(temporary, pages)
+            if where:
+                (temporary / README).write_text(_card(where, pages), encoding="utf-8")
             take_place(temporary, path)
     finally:
         remove(temporary)
     return len(pages)
+
+
+def _card(space: Ref, pages: Sequence[Page]) -> str:
+    """Return the card of a Space of static pages."""
+    about = {"title": space.repo.partition("/")[2], "sdk": "static", "app_file": "index.html", "tags": [LIBRARY]}
+    text = (
+        f"{len(pages):,} artefacts of a registry of latent-space alignments, as pages, with the graph of their spaces."
+    )
+    return f"---\n{dump_yaml(about)}---\n\n{text}\n"
 
 
 def _write(folder: Path, pages: list[Page]) -> None:

@@ -8,15 +8,19 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from hubtools import CLIENT_WARNS, make_alignment
 
 import atlas
 from atlas.cards.folder import CARD, dump_card
 from atlas.cards.kinds import AlignmentCard, Metric
 from atlas.cards.space import Space
+from atlas.cards.yaml import parse_yaml
 from atlas.errors import AtlasError
+from atlas.sharing.publishing import push
 from atlas.site.pages import NAMES, site
 from atlas.storage.registry import FOLDERS
 
+pytest_plugins = ["hub_fixtures"]
 EVIL = "\"><img src=x onerror=alert(1)><script>alert(2)</script>'</code>{{ 7*7 }}"
 
 
@@ -162,3 +166,28 @@ def test_an_empty_registry_makes_a_site(tmp_path: Path) -> None:
     (tmp_path / "none").mkdir()
     assert site([tmp_path / "none"], tmp_path / "out") == 0
     assert "0 artefacts" in (tmp_path / "out" / "index.html").read_text()
+
+
+def test_a_space_has_a_card_and_is_replaced_as_any_site(zoo: Path, tmp_path: Path) -> None:
+    for overwrite in (False, True):
+        site([zoo], tmp_path / "site", space="owner/my-zoo", overwrite=overwrite)
+    _, head, _ = (tmp_path / "site" / "README.md").read_text(encoding="utf-8").split("---\n", 2)
+    about = parse_yaml(head, "README.md")
+    assert (about["title"], about["sdk"], about["app_file"]) == ("my-zoo", "static", "index.html")
+    site([zoo], tmp_path / "site", overwrite=True)
+    assert not (tmp_path / "site" / "README.md").exists()
+
+
+def test_a_space_needs_a_name_that_the_hub_takes(zoo: Path, tmp_path: Path) -> None:
+    with pytest.raises(AtlasError, match="is not a repository of the Hub - write owner/name"):
+        site([zoo], tmp_path / "site", space="my zoo")
+    assert not (tmp_path / "site").exists()
+
+
+@CLIENT_WARNS
+def test_artefacts_of_an_author_on_the_hub_are_shown(hub, tmp_path: Path, atlas_command) -> None:
+    push(make_alignment(tmp_path / "map"), "test-org/site-of-a-map")
+    done = atlas_command("site", "--hub", "test-org", "--space", "test-org/pages", "--out", tmp_path / "site")
+    assert "hf upload test-org/pages" in done.output
+    shown = json.loads((tmp_path / "site" / "index.json").read_text(encoding="utf-8"))
+    assert any(one["ref"].startswith("hf://test-org/site-of-a-map@") for one in shown)
