@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import itertools
 import operator
@@ -87,6 +88,13 @@ class Alignment(Artefact):
             **fields,
         )
         return cls(card, aligner, domain)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the content of a pickle: all but the moments of the fit, which are larger than the map."""
+        self.aligner.state_dict()
+        aligner = copy.copy(self.aligner)
+        vars(aligner).pop("_moments", None)
+        return {**vars(self), "aligner": aligner}
 
     def __call__(self, X: Any) -> Any:
         """Map a tensor or array (n, d_source) to the same kind of array, or `Vectors` of the source to the target.

@@ -12,6 +12,7 @@ from atlas.errors import AtlasError
 from atlas.metrics import Measure, find, running
 from atlas.metrics.similarity import FROM_MOMENTS
 from atlas.verbs.evaluate import _labels
+from atlas.verbs.moments import named
 from atlas.verbs.parameters.arguments import MomentsLike, VectorsLike, moments_of, views_of
 
 
@@ -94,12 +95,16 @@ def _of_moments(measure: Measure, m: Moments) -> Comparison:
 def _of_two(measure: Measure, a: Vectors, b: Vectors) -> Comparison:
     x, y = paired(a, b)
     note = measure.caution(len(x), max(a.space.dim, b.space.dim))
+    with named(x, y, [f"Vectors of '{view.space.id}'" for view in (x, y)]):
+        value = _figure(measure, x, y)
+    return Comparison(measure.name, a.space.id, b.space.id, value, measure.by_chance(len(x)), len(x), note)
+
+
+def _figure(measure: Measure, x: Vectors, y: Vectors) -> float:
     figure = running(measure) if x.rows.batch_rows() < len(x) else None
     if figure is None:
-        value = measure(x.data, y.data)
-    else:
-        size = min(x.rows.batch_rows(), y.rows.batch_rows())
-        for pair in zip(x.rows.batches(size), y.rows.batches(size), strict=True):
-            figure.add(*pair)
-        value, _ = figure.figure()
-    return Comparison(measure.name, a.space.id, b.space.id, value, measure.by_chance(len(x)), len(x), note)
+        return measure(x.data, y.data)
+    size = min(x.rows.batch_rows(), y.rows.batch_rows())
+    for pair in zip(x.rows.batches(size), y.rows.batches(size), strict=True):
+        figure.add(*pair)
+    return figure.figure()[0]

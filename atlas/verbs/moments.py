@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -124,13 +124,13 @@ class _Summing:
 
 
 @contextlib.contextmanager
-def named(source: Vectors, target: Vectors) -> Iterator[None]:
+def named(source: Vectors, target: Vectors, names: Sequence[str] = ("The source", "The target")) -> Iterator[None]:
     """Say of both sides, where something is wrong, all that is not finite in them."""
     try:
         yield
     except AtlasError:
-        check_rows(source, "The source")
-        check_rows(target, "The target")
+        check_rows(source, names[0])
+        check_rows(target, names[1])
         raise
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -249,6 +250,22 @@ def test_figures_of_shards_are_those_of_the_rows_in_memory(mapped, monkeypatch):
         assert (one.value, one.native, one.floor) == pytest.approx((other.value, other.native, other.floor), rel=1e-6)
     for one, other in zip(atlas.compare(source, target, metrics=["cka", "mutual-knn"]), alike, strict=True):
         assert one.value == pytest.approx(other.value, rel=1e-5)
+
+
+def test_a_pickle_of_a_map_leaves_out_the_moments_of_its_fit(mapped):
+    _, _, alignment = mapped
+    alignment.aligner.partial_fit(data(), turned())
+    again = pickle.loads(pickle.dumps(alignment))
+    assert torch.equal(again(data()), alignment(data()))
+    assert again.aligner.moments is None and alignment.aligner.moments is not None
+
+
+def test_compare_says_which_shard_holds_no_number(tmp_path):
+    broken = data()
+    broken[N * 7 + 3, 1] = torch.nan
+    one, other = write(tmp_path / "a", data()), write(tmp_path / "b", broken)
+    with pytest.raises(AtlasError, match=r"Vectors of 'b' has 1 value .* row 3 of '.*part-7.parquet' \('item-283'\)"):
+        atlas.compare(one, other)
 
 
 def test_few_rows_tell_whether_shards_lie_in_the_domain_of_a_fit(mapped):
