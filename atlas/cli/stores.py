@@ -71,7 +71,9 @@ def put_status(status: dict[str, Any], as_json: bool) -> None:
 @click.option("-k", default=10, show_default=True, type=click.IntRange(1), help="Results for each query.")
 @click.option("--merge", default="cosine", show_default=True, help="How several indexes come together: cosine or rank.")
 @click.option(
-    "--fallback", type=click.Path(path_type=Path), help="File for the ids of queries for the old path, one a line."
+    "--fallback",
+    type=click.Path(path_type=Path),
+    help="A .txt file for the ids of queries that deserve the old path, one a line.",
 )
 @click.option(
     "--least",

@@ -34,7 +34,7 @@ def nearest(queries: Tensor, batches: Iterable[Tensor], k: int, skip: Tensor | N
                 here = ((at >= 0) & (at < len(index))).nonzero()[:, 0]
                 found[here, at[here]] = -torch.inf
             parts.append(found.topk(min(k, len(index))))
-        # Of equal scores, the earlier row comes first.
+        # Of equal scores, those of an earlier batch come first.
         scores = torch.cat([scores, torch.cat([part.values for part in parts])], 1)
         rows = torch.cat([rows, torch.cat([part.indices for part in parts]) + done], 1)
         order = scores.sort(dim=1, descending=True, stable=True).indices[:, :k]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from planted import normal, turn
 
 import atlas
 from atlas.cards.folder import read_card
-from atlas.errors import AtlasError, SpaceMismatchError
+from atlas.errors import AtlasError, CardError, SpaceMismatchError
+from atlas.numerics.calibration import Calibration
 
 N, QUERIES, D = 400, 120, 16
 
@@ -126,3 +129,12 @@ def test_a_chain_cannot_leave_out_items_it_was_fitted_on(world):
     chain = atlas.compose(made, atlas.fit("procrustes", source=pairs[1], target=pairs[0]))
     with pytest.raises(AtlasError, match="cannot be fitted without them - give others"):
         atlas.calibrate(chain, source=pairs[0], target=pairs[0])
+
+
+def test_a_damaged_calibration_is_told(world, tmp_path):
+    made, _, documents, queries = world
+    found = atlas.calibrate(made, source=queries[0], target=queries[1], index=documents[1])
+    wrong = Calibration(found.calibration["queries"].values * -1)
+    replace(found, calibration={"queries": wrong}).save_pretrained(tmp_path / "map")
+    with pytest.raises(CardError, match=r"model.safetensors: A calibration must be 6 numbers .* the first above 0"):
+        atlas.load(tmp_path / "map")

@@ -146,7 +146,7 @@ def test_queries_that_no_map_takes_are_told(world, b_to_a):
 def test_nan_is_refused_in_queries_and_index(world, b_to_a):
     Q, X = world["b"][1].data.clone(), world["a"][0].data.clone()
     Q[2, 1], X[5, 0] = torch.nan, torch.inf
-    with pytest.raises(AtlasError, match="The queries"):
+    with pytest.raises(AtlasError, match="The set of queries has"):
         atlas.search(b_to_a, atlas.Vectors.of(Q, "b"), world["a"][0])
     with pytest.raises(AtlasError, match="The index of 'a'"):
         atlas.search(b_to_a, world["b"][1], atlas.Vectors.of(X, "a"))

@@ -77,7 +77,7 @@ def calibrate(
     for view, name in (
         (X, "The source"),
         (Y, "The target"),
-        (third, "The index" if queries is None else "The queries"),
+        (third, "The index" if queries is None else "The set of queries"),
     ):
         check_rows(view, name)
     role = "queries" if queries is None else "index"

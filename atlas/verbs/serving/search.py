@@ -108,7 +108,7 @@ def search(
     asked, views = vectors_of(given[None] if len(shape) == 1 else given, name="source"), [*_views(indexes)]
     if not views:
         raise AtlasError("There is no index to search - give one or more")
-    check_rows(asked, "The queries")
+    check_rows(asked, "The set of queries")
     ways = [_way(maps, asked.space, view.space, len(views) > 1) for view in views]
     if len(views) > 1 and merge == "cosine" and any(way.role == "queries" for way in ways):
         warnings.warn(
