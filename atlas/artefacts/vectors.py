@@ -13,7 +13,15 @@ import torch
 from torch import Tensor
 
 from atlas.artefacts.artefact import Artefact, OnCard
-from atlas.artefacts.sources.vector_files import ERROR, read_error, read_matrix, read_parquet, write_parquet
+from atlas.artefacts.sources.vector_files import (
+    ERROR,
+    beside,
+    read_error,
+    read_matrix,
+    read_parquet,
+    write_beside,
+    write_parquet,
+)
 from atlas.cards.folder import BARE, CARD, MODEL, dump_card
 from atlas.cards.kinds import VectorsCard
 from atlas.cards.names import slug
@@ -342,6 +350,10 @@ def written(
     if path.suffix in BARE:
         with whole_file(path) as temporary:
             bare = write_file(temporary, path.suffix, like, batches, dtype, card.space)
+            # Whatever is killed here, no file has the space of another one beside it.
+            beside(path).unlink(missing_ok=True)
+        if path.suffix == ".npy":
+            write_beside(path, card.space)
         return replace(like, card=card, rows=bare.rows(path) if bare else read_parquet(path)[0])
     card = replace(card, id=slug(path.name))
     # A card that cannot be stored is reported before the work, not after it.

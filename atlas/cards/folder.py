@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from pathlib import Path
 
 from atlas.cards.kinds import Card
@@ -11,6 +12,9 @@ from atlas.errors import CardError, NotFoundError
 
 CARD = "config.yaml"
 MODEL = "model.safetensors"
+
+# A repository, or its page; of two slashes, a path keeps one.
+_REPOSITORY = re.compile(r"(?:https?:/+(?:huggingface|hf)\.co/)?([^/:]+/[^/:]+)(?:/tree/.*)?")
 
 MODEL = "model.safetensors"
 
@@ -23,6 +27,12 @@ def spelled_out(text: str | Path) -> Path:
     with contextlib.suppress(RuntimeError):
         return Path(text).expanduser()
     return Path(text)
+
+
+def hint_of_repository(text: str) -> str:
+    """Return how a repository of the Hub is written, if a text, such as owner/name or a page, may mean one, else ''."""
+    found = _REPOSITORY.fullmatch(text)
+    return f" - a repository of the Hub is hf://{found[1]}" if found else ""
 
 
 def read_card(folder: str | Path) -> Card:
@@ -38,10 +48,7 @@ def read_card(folder: str | Path) -> Card:
             f"'{folder}' is a file, not the folder of an artefact - vectors are read from {', '.join(BARE)}"
         )
     if not folder.is_dir():
-        hint = (
-            f" - a repository of the Hub is hf://{folder}" if len(folder.parts) == 2 and folder.parts[0] != "/" else ""
-        )
-        raise NotFoundError(f"There is no folder '{folder}'{hint}")
+        raise NotFoundError(f"There is no folder '{folder}'{hint_of_repository(str(folder))}")
     if not (folder / CARD).is_file():
         raise NotFoundError(f"'{folder}' is not an artefact of Atlas: it has no {CARD}")
     data = read_yaml(folder / CARD)

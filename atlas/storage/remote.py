@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from atlas.cards.folder import hint_of_repository
 from atlas.errors import AtlasError, NotFoundError, first_line
 from atlas.storage.files import as_path, whole_file
 
@@ -41,6 +42,8 @@ def beside(folder: str | Path, *names: str) -> str | Path:
 @contextlib.contextmanager
 def reached(where: str | Path) -> Iterator[tuple[Any, str]]:
     """Yield the file system of a URL, and the path there; failures of any kind become `AtlasError`."""
+    if hint := hint_of_repository(str(where)):
+        raise AtlasError(f"'{where}' is a page of the web, not an object{hint}")
     try:
         from fsspec.core import url_to_fs
 

@@ -149,3 +149,24 @@ def test_the_file_to_copy_needs_numpy_alone():
 def test_the_page_runs(assert_space, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert run_page(DOCS / "space-contract.md") == 5
+
+
+def test_a_npy_file_that_atlas_wrote_carries_its_space_so_that_it_is_not_mapped_twice(stored, atlas_command):
+    atlas_command("fit", "procrustes", "--source", "a", "--target", "b", "--out", "map")
+    np.save("old.npy", atlas.load("a").data.numpy())
+    atlas_command("apply", "map", "old.npy", "--out", "new.npy")
+    assert np.load("new.npy").shape == (120, 8)
+    assert "but the vectors are of 'b'" in atlas_command("apply", "map", "new.npy", "--out", "x", status=1).output
+    # Another map writes there: what was beside the old file is not said of the new one.
+    atlas_command("fit", "procrustes", "--source", "b", "--target", "a", "--out", "back")
+    atlas_command("apply", "back", "new.npy", "--out", "new.npy", "--overwrite")
+    assert space_at("new.npy").same(atlas.load("a").space)
+
+
+def test_npy_shards_that_atlas_wrote_carry_their_space(stored, atlas_command):
+    atlas_command("fit", "procrustes", "--source", "a", "--target", "b", "--out", "map")
+    for i in range(2):
+        np.save(f"old-{i}.npy", atlas.load("a").data.numpy()[i::2])
+    atlas_command("apply", "map", "old-*.npy", "--out", "new")
+    assert space_at("new/old-1.npy").same(atlas.load("b").space)
+    assert "but the vectors are of 'b'" in atlas_command("apply", "map", "new", "--out", "x", status=1).output

@@ -320,3 +320,9 @@ def test_a_tilde_is_the_home(tmp_path, pair, monkeypatch, atlas_command):
 def test_a_tilde_that_names_nobody_is_a_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert as_path("~no-such-user-here/x") == Path("~no-such-user-here/x")
+
+
+@pytest.mark.parametrize("page", ["https://huggingface.co/alice/map", "https://hf.co/alice/map/tree/main"])
+def test_the_address_of_a_page_of_the_hub_says_how_to_name_what_is_there(atlas_command, page):
+    for words in (["show", page], ["compare", page, page]):
+        assert "hf://alice/map\n" in atlas_command(*words, status=1).output

@@ -14,8 +14,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from atlas.artefacts.sources.stamps import text_beside
-from atlas.artefacts.sources.vector_files import npy_in_store, read_matrix, read_parquet, tensor_file
+from atlas.artefacts.sources.vector_files import (
+    npy_in_store,
+    read_matrix,
+    read_parquet,
+    tensor_file,
+    text_beside,
+    write_beside,
+)
 from atlas.artefacts.vectors import Vectors, encode_labels, write_file
 from atlas.cards.folder import BARE, CARD
 from atlas.cards.names import slug
@@ -270,6 +276,8 @@ def _write_shard(
 ) -> None:
     with whole(target) as temporary:
         write_file(temporary, Path(target).suffix, view, batches, view.rows.dtype, space)
+        if Path(target).suffix == ".npy":
+            write_beside(Path(target), space)
         if not is_remote(target):
             sync(temporary)
             # Before the file has its name: there is no moment in which it is finished, and not known to be.

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from atlas.artefacts.sources.stores import is_store, opened, space_of
+from atlas.artefacts.sources.vector_files import text_beside, write_beside
 from atlas.cards.folder import read_card
-from atlas.cards.space import MAX_TEXT, SPACE_KEY, Space
+from atlas.cards.space import SPACE_KEY, Space
 from atlas.components.store import VECTORS
 from atlas.errors import AtlasError, NotFoundError, SpaceMismatchError
 from atlas.hub.pulling import locate
@@ -20,11 +21,6 @@ from atlas.storage.files import as_path, explained, whole_file
 from atlas.storage.header import TensorFile
 
 SpaceLike = Space | str | Path
-
-
-def beside(path: Path) -> Path:
-    """Return the file that carries the space of one that cannot carry it itself, such as an index of faiss."""
-    return path.with_name(f"{path.name}.space.json")
 
 
 def stamp_space(where: str | Path, space: SpaceLike) -> Space:
@@ -51,7 +47,7 @@ def stamp_space(where: str | Path, space: SpaceLike) -> Space:
     if not path.is_file():
         raise NotFoundError(f"There is no file '{path}'")
     with named(path), explained(path):
-        write = {".parquet": _stamp_parquet, ".safetensors": _stamp_safetensors}.get(path.suffix, _stamp_beside)
+        write = {".parquet": _stamp_parquet, ".safetensors": _stamp_safetensors}.get(path.suffix, write_beside)
         write(path, known)
     return known
 
@@ -108,20 +104,6 @@ def _space_of_file(path: Path) -> Space:
         raise AtlasError(f"'{path}' {missing} - atlas space stamp writes one")
     with named(path):
         return Space.from_json(text)
-
-
-def text_beside(path: Path) -> str:
-    """Return the space recorded in the file beside another one, '' if there is none."""
-    file = path if path.name.endswith(".space.json") else beside(path)
-    if not file.is_file():
-        return ""
-    with explained(file, "read"), file.open(encoding="utf-8", errors="replace") as opened_file:
-        return opened_file.read(MAX_TEXT + 1)
-
-
-def _stamp_beside(path: Path, space: Space) -> None:
-    with whole_file(beside(path)) as temporary:
-        temporary.write_text(f"{space.to_json()}\n", encoding="utf-8")
 
 
 def _stamp_parquet(path: Path, space: Space) -> None:

@@ -1,4 +1,4 @@
-"""Matrices of vectors in files, with ids and labels: .safetensors and .parquet."""
+"""Matrices of vectors in files, with ids and labels (.safetensors and .parquet), and the space beside a file."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ import torch
 from torch import Tensor
 
 from atlas.cards.kinds import TensorInfo
-from atlas.cards.space import SPACE_KEY, Space
+from atlas.cards.space import MAX_TEXT, SPACE_KEY, Space
 from atlas.errors import CardError, first_line
 from atlas.items import tables
 from atlas.items.files import named
 from atlas.storage import parquet as storage
+from atlas.storage.files import explained, whole_file
 from atlas.storage.header import TensorFile, parsed, size_of
 from atlas.storage.item_ids import RowNumbers, StoredIds, Texts, unpack_ids
 from atlas.storage.parquet import ParquetFile, ParquetRows, Streamed, arrow, is_list
@@ -277,3 +278,23 @@ def _columns(pa: Any, field: Any, ids: Sequence[str], labels: Sequence[str] | No
             yield pa.record_batch([pa.array(part, pa.string()) for part in parts], schema=pa.schema(fields))
 
     return pa.schema([*(f for f in fields if f.name == "id"), field, *(f for f in fields if f.name != "id")]), batches()
+
+
+def beside(path: Path) -> Path:
+    """Return the file that carries the space of one that cannot carry it itself, such as an index of faiss."""
+    return path.with_name(f"{path.name}.space.json")
+
+
+def text_beside(path: Path) -> str:
+    """Return the space recorded in the file beside another one, '' if there is none."""
+    file = path if path.name.endswith(".space.json") else beside(path)
+    if not file.is_file():
+        return ""
+    with explained(file, "read"), file.open(encoding="utf-8", errors="replace") as opened_file:
+        return opened_file.read(MAX_TEXT + 1)
+
+
+def write_beside(path: Path, space: Space) -> None:
+    """Write down, in the file beside another one, which space its vectors are of."""
+    with whole_file(beside(path)) as temporary:
+        temporary.write_text(f"{space.to_json()}\n", encoding="utf-8")
