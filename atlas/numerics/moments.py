@@ -282,9 +282,10 @@ def row_hashes(X: Tensor, seed: int) -> Tensor:
 
 def _digits(P: Tensor) -> Tensor:
     """Return projections and sums (k + 1, n) as whole numbers, and the unit of each: (k + 3, n) int64."""
-    large = torch.linalg.vector_norm(P, dim=0).frexp().exponent
+    size = functools.reduce(torch.hypot, P[:-1])
+    large = torch.hypot(size, P[-1]).frexp().exponent
     # If the columns of a row are all but equal, projections are no more than the rounding of float64.
-    small = torch.linalg.vector_norm(P[:-1], dim=0).frexp().exponent.maximum(large - 26)
+    small = size.frexp().exponent.maximum(large - 26)
     units = torch.stack([small] * PROJECTIONS + [large]) - BITS
     return torch.cat([(P * torch.exp2(-units.double())).round().long(), small[None], large[None]])
 
