@@ -1,4 +1,4 @@
-"""Small versions of what is run by hand: changed bytes, inputs that take all there is, and kills."""
+"""Small versions of what is run by hand: changed bytes, inputs that take all there is, kills, and changed source."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from changes import changes
 from fuzz import everything, fuzz
 from inputs import INPUTS, judged
 from mutations import mutated
@@ -98,3 +99,54 @@ def test_migrations_that_are_killed_go_on_and_go_back(tmp_path):
     X = np.random.default_rng(0).normal(size=(500, D)).astype("float32")
     with folder_of_parquet(X) as url:
         kill_and_look(url, plan_for(url, X, tmp_path), 3, random.Random(0))
+
+
+SOURCE = """def f(a: int = 3) -> str:
+    'Text with 1.'
+    if a < 2 and not a:
+        raise ValueError(f'{a + 1}')
+    return 'é' * (a - 1)
+"""
+
+
+def test_changes_of_source_are_small_can_be_run_and_leave_annotations_and_texts():
+    found = changes(SOURCE)
+    for change in found:
+        compile(change.source, "changed", "exec")
+        assert change.source != SOURCE and change.before in " ".join(SOURCE.split())
+    made = [change.after for change in found]
+    assert {
+        "if (a <= 2) and not a:",
+        "if (a < 2 or not a):",
+        "if a < 2 and (a):",
+        "if (not (a < 2 and (not a))):",
+    } <= set(made)
+    assert {"return 'é' * ((a + 1))", "return 'é' * (a - (2))", "pass", "def f(a: int = (4)) -> str:"} <= set(made)
+    assert not any("Text" in one for one in made)
+
+
+@pytest.mark.slow
+def test_a_change_that_tests_notice_is_told_from_one_that_they_do_not(tmp_path):
+    import subprocess
+    import sys
+
+    pytest.importorskip("coverage")
+    code = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+import mutants
+from changes import Change
+from pathlib import Path
+
+folder = Path({str(tmp_path)!r})
+mutants.copied(folder / "copy")
+known = mutants.surveyed("tests/cards/test_space.py", folder, folder / "scratch")
+source = Path("atlas/cards/space.py").read_text()
+for changed in (source, source.replace("def same", "def other")):
+    mutant = mutants.Mutant("atlas/cards/space.py", Change(range(1, 1000), "", "", changed))
+    mutants.judge(mutant, known, folder / "scratch")
+    print(mutant.fate)
+assert Path("atlas/cards/space.py").read_text() == source
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert done.stdout.split() == ["survived", "noticed"], done.stderr
