@@ -15,11 +15,14 @@ from atlas.cards.kinds import (
     SpaceCard,
     TensorInfo,
     VectorsCard,
+    best,
+    rank,
 )
 from atlas.cards.names import canonical, check_id, sha256_of, slug
 from atlas.cards.space import Space
 from atlas.cards.yaml import parse_yaml
 from atlas.errors import CardError, SpaceMismatchError
+from atlas.hub.model_card import paper
 
 A = Space("clip", 512, "open-clip", {"model": "vit-b32", "revision": "a" * 64})
 B = Space("dino", 384, "dino", {"model": "small"})
@@ -192,3 +195,29 @@ def test_slug(text, expected):
 
 def test_canonical_text_is_the_same_for_equal_values():
     assert canonical({"b": 1, "a": [1.0, "é"]}) == '{"a":[1.0,"\\u00e9"],"b":1}'
+
+
+def test_figures_of_one_name_are_ranked_best_first_those_of_fitted_items_behind_and_none_last():
+    good, fair = Metric("cosine", 0.9, n=100), Metric("cosine", 0.5, n=100)
+    flattered = Metric("cosine", 0.99, n=100, overlap=60)
+    assert sorted([None, flattered, fair, good], key=rank) == [good, fair, flattered, None]
+    assert best([fair, flattered, good, Metric("r2", 1.0)], "cosine") == good
+    assert best([flattered], "cosine") == flattered
+    assert best([good], "r2") is None
+    # Of a distance, the target's own vectors have less than no alignment at all.
+    near, far = (Metric("mse", value, native=0.0, floor=2.0, n=100) for value in (0.1, 1.5))
+    assert best([far, near], "mse") == near
+
+
+def test_items_are_held_out_if_at_most_one_in_a_hundred_was_fitted_on():
+    shares = {None: True, 0: True, 1: True, 2: True, 3: False}
+    assert {overlap: Metric("cosine", 0.5, n=200, overlap=overlap).held_out for overlap in shares} == shares
+
+
+def test_a_card_of_anchors_that_names_no_seed_was_drawn_with_0():
+    assert AnchorsCard("few", n=3, items="1" * 64).seed == 0
+
+
+def test_a_paper_is_that_of_the_aligner_or_aggregator_and_of_no_head_of_the_same_name():
+    names = [paper(card) for card in CARDS if card.kind in ("alignment", "atlas", "head", "space")]
+    assert names == ["", "2311.00664", "", "2311.06547"]

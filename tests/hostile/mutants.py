@@ -3,7 +3,7 @@
     python tests/hostile/mutants.py [--modules 'atlas/metrics/*'] [--per-module 5] [--seed 1] [--jobs 1]
 
 Needs `pip install coverage`. First, every file of tests runs once, and it is written down which test runs which lines
-(into `--survey`, and not again while the file is the same). Then, in a copy of the repository, each change is run
+(into `--survey`, and not again while it and all sources are the same). Then, in a copy of the repository, each change is run
 against the tests that run its line: those of the nearest `FEW` files, then of the others, the quick ones first, up to
 `BUDGET` seconds of each. Every run is a fork of one
 process that has imported torch and the like. What no test notices is printed, with the line; changes that change
@@ -137,8 +137,11 @@ def forked(work: Callable[[], int], limit: float, scratch: Path) -> int | None:
 
 def surveyed(file: str, kept: Path, scratch: Path) -> Survey:
     """Return what the tests of a file run; what is kept of the same file is taken as it is."""
-    digest = hashlib.sha256(Path(file).read_bytes()).hexdigest()[:16]
-    cache = kept / f"{file.replace('/', '-')}-{digest}.json"
+    digest = hashlib.sha256(Path(file).read_bytes())
+    # Lines are known by their numbers.
+    for path in (path for source in SOURCES for path in sorted(Path(source).rglob("*.py"))):
+        digest.update(path.read_bytes())
+    cache = kept / f"{file.replace('/', '-')}-{digest.hexdigest()[:16]}.json"
     if not cache.is_file():
 
         def work() -> int:
