@@ -215,6 +215,8 @@ def encode_labels(labels: Any, classes: Sequence[str]) -> tuple[Tensor | None, t
         return None, tuple(classes)
     if getattr(labels, "ndim", 1) != 1:
         raise AtlasError(f"Labels must be one for each row, got shape {tuple(labels.shape)}")
+    if not hasattr(labels, "__iter__"):
+        raise AtlasError(f"Labels must be one for each row, got {shown(labels)}")
     given = _listed(labels)
     if not all(type(label) is int for label in given):
         given = [_label(label) for label in given]
@@ -225,6 +227,8 @@ def encode_labels(labels: Any, classes: Sequence[str]) -> tuple[Tensor | None, t
             if label not in number:
                 raise AtlasError(f"Label '{label}' is none of the classes {', '.join(found)}")
         return torch.tensor([number[label] for label in given], dtype=torch.int64), found
+    if max(given, default=0) >= 2**63:
+        raise AtlasError(f"Labels must be below 2**63, got {max(given)}")
     numbers = torch.tensor(given, dtype=torch.int64)
     least, most = (int(numbers.min()), int(numbers.max())) if given else (-1, -1)
     if not -1 <= least <= most < (len(classes) or most + 1):

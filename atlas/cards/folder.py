@@ -64,10 +64,10 @@ def dump_card(card: Card) -> str:
     Raises:
         CardError: the text could not be read again, as if a name held characters that cannot be printed.
     """
-    text = dump_yaml(card.to_dict())
     try:
+        text = dump_yaml(card.to_dict())
         again = Card.from_dict(parse_yaml(text, "as YAML"))
-    except CardError as error:
+    except (CardError, UnicodeEncodeError) as error:
         raise CardError(f"The card of {card.kind} '{card.id}' cannot be stored: {error}") from None
     if again.to_dict() != card.to_dict():
         raise CardError(f"The card of {card.kind} '{card.id}' cannot be stored: it would not be read as it is")

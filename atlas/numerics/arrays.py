@@ -129,6 +129,7 @@ def _as_tensor(X: Any, what: str) -> Tensor:
         raise AtlasError(f"{what} has {np.ma.count_masked(X)} values that are masked - remove those rows, or fill them")
     try:
         if isinstance(X, torch.Tensor):
+            X = X.dequantize() if X.is_quantized else X
             return X if X.layout == torch.strided else X.to_dense()
         if isinstance(X, np.ndarray) and X.dtype == object and X.ndim == 1:
             X = list(X)
@@ -182,8 +183,11 @@ def as_matrix(X: Any, what: str, finite: bool = False, least: int = 1) -> Tensor
         raise AtlasError(f"{what} must have at least one row and one column, got shape {tuple(t.shape)}")
     if t.is_complex() or t.dtype == torch.bool:
         raise AtlasError(f"{what} must hold real numbers, got {t.dtype}")
+    if t.is_meta:
+        raise AtlasError(f"{what} must hold numbers, got a tensor of device 'meta', which has none")
     t = t.detach()
-    t = t if t.is_floating_point() else t.float() if t.element_size() <= 2 else t.double()
+    # Numbers of 8 bits are stored by nobody, and torch computes nothing with them.
+    t = t if t.is_floating_point() and t.element_size() > 1 else t.float() if t.element_size() <= 2 else t.double()
     if finite:
         check_finite(t, what)
     return t

@@ -460,3 +460,26 @@ def test_a_space_of_another_dimension_than_the_vectors_is_refused(tmp_path):
     safetensors.torch.save_file({"vectors": rows()}, tmp_path / "x.safetensors", metadata)
     with pytest.raises(AtlasError, match=r"x.safetensors: vectors of 'x' must have 5 dimensions, got shape \(4, 3\)"):
         read_vectors(tmp_path / "x.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        (np.full(4, 2**63, "u8"), "Labels must be below 2\\*\\*63, got 9223372036854775808"),
+        (3, "Labels must be one for each row, got 3"),
+    ],
+)
+def test_labels_that_are_none_are_refused_in_words(labels, words):
+    with pytest.raises(AtlasError, match=words):
+        Vectors.of(rows(4), "a", labels=labels)
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_half_characters_are_refused_wherever_they_would_be_written(tmp_path, ending):
+    if ending != ".npy":
+        with pytest.raises(AtlasError, match="half a character"):
+            Vectors.of(rows(2), "a", ids=["\ud800", "x"]).save_pretrained(tmp_path / f"ids{ending}")
+    if not ending:
+        with pytest.raises(AtlasError, match="surrogates not allowed"):
+            Vectors.of(rows(2), "a", labels=["\ud800", "x"]).save_pretrained(tmp_path / "classes")
+    assert list(tmp_path.iterdir()) == []

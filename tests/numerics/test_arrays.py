@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -145,3 +147,18 @@ def test_float32_does_unless_a_direction_is_lost_beside_a_wide_one():
         assert float32_tells(rows.float())
     for rows in (wide @ turn(16, 16), X * 1e-20, X * 1e20):
         assert not float32_tells(rows.float())
+
+
+def test_numbers_of_8_bits_become_float32():
+    X = torch.tensor([[0.5, -2.0], [4.0, 1.0]])
+    for dtype in (torch.float8_e4m3fn, torch.float8_e5m2):
+        assert torch.equal(as_matrix(X.to(dtype), "X"), X)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        quantized = torch.quantize_per_tensor(X, 0.5, 0, torch.qint8)
+    assert torch.equal(as_matrix(quantized, "X"), X)
+
+
+def test_a_tensor_without_numbers_is_refused():
+    with pytest.raises(AtlasError, match="X must hold numbers, got a tensor of device 'meta', which has none"):
+        as_matrix(torch.zeros(2, 2, device="meta"), "X")

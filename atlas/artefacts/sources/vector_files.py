@@ -15,7 +15,7 @@ from torch import Tensor
 
 from atlas.cards.kinds import TensorInfo
 from atlas.cards.space import MAX_TEXT, SPACE_KEY, Space
-from atlas.errors import CardError, first_line
+from atlas.errors import AtlasError, CardError, first_line
 from atlas.items import tables
 from atlas.items.files import named
 from atlas.storage import parquet as storage
@@ -275,7 +275,10 @@ def _columns(pa: Any, field: Any, ids: Sequence[str], labels: Sequence[str] | No
     def batches() -> Iterator[Any]:
         for start in range(0, len(ids), 65536):
             parts = [[text or None for text in values[start : start + 65536]] for values in columns.values()]
-            yield pa.record_batch([pa.array(part, pa.string()) for part in parts], schema=pa.schema(fields))
+            try:
+                yield pa.record_batch([pa.array(part, pa.string()) for part in parts], schema=pa.schema(fields))
+            except UnicodeEncodeError as error:
+                raise AtlasError(f"{error.object!r} holds half a character (a lone surrogate) - correct it") from None
 
     return pa.schema([*(f for f in fields if f.name == "id"), field, *(f for f in fields if f.name != "id")]), batches()
 
