@@ -181,7 +181,7 @@ def drawn(module: str, number: int, seed: int) -> list[Mutant]:
 
 
 def tests_of(mutant: Mutant, known: Survey) -> Iterator[list[str]]:
-    """Yield the tests that run a changed line, or, where none does, the module: of a few files first, then the others.
+    """Yield the tests that run a changed line, or the module, or all of its folder: of a few files first, then the others.
 
     The first are those of the folder that mirrors the module's, and those that run the line most often: to collect
     tests takes as long as to run them.
@@ -189,6 +189,8 @@ def tests_of(mutant: Mutant, known: Survey) -> Iterator[list[str]]:
     lines, package = set(mutant.change.lines), mutant.module.removeprefix("plugins/atlas_").split("/")[-2]
     near = [test for test, (_, ran) in known.items() if lines & set(ran.get(mutant.module, ()))]
     near = near or [test for test, (_, ran) in known.items() if mutant.module in ran]
+    # What is copied elsewhere before it runs, or runs in another process, is not seen to run.
+    near = near or [test for test in known if Path(test).parts[1] == package]
     of_file = Counter(test.split("::")[0] for test in near)
     files = sorted(of_file, key=lambda file: (Path(file).parts[1] != package, -of_file[file]))
     for some in (files[:FEW], files[FEW:]):
