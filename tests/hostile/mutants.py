@@ -181,7 +181,7 @@ def drawn(module: str, number: int, seed: int) -> list[Mutant]:
 
 
 def tests_of(mutant: Mutant, known: Survey) -> Iterator[list[str]]:
-    """Yield the tests that run a changed line, or the module, or all of its folder: of a few files first, then the others.
+    """Yield the tests that run a changed line, else the module, else those of its folder: a few files first.
 
     The first are those of the folder that mirrors the module's, and those that run the line most often: to collect
     tests takes as long as to run them.
