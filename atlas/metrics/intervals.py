@@ -76,7 +76,7 @@ def bootstrap(values: Any, n: int = 1000, seed: int = 0) -> tuple[float, float]:
         half = _Z * float(v.std()) / len(v) ** 0.5
         return float(v.mean()) - half, float(v.mean()) + half
     generator = torch.Generator().manual_seed(seed)
-    at_once = max(1, _HELD // len(v))
+    at_once = _HELD // len(v)
     resampled = [
         v[torch.randint(len(v), (min(at_once, n - start), len(v)), generator=generator)].mean(1)
         for start in range(0, n, at_once)

@@ -301,3 +301,8 @@ def test_a_caution_is_given_where_rows_are_few():
 def test_what_self_recall_was_called_is_still_read(pair):
     assert metrics.find("recall@3").name == "self-recall@3"
     assert Metric("recall@3", 0.5).name == "self-recall@3"
+
+
+def test_less_is_better_of_errors_and_distances_alone():
+    less = {name for name, measure in metrics.METRICS.items() if not measure.higher_is_better}
+    assert less == {"mse", "procrustes-distance", "angular-distance"}

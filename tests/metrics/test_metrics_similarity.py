@@ -8,6 +8,7 @@ import torch
 
 from atlas import AtlasError, metrics
 from atlas.authors import Moments
+from atlas.metrics.similarity import cca_correlations
 
 ALL = ("xy", "xx", "yy")
 
@@ -321,3 +322,11 @@ def test_canonical_correlations_are_the_same_up_to_any_invertible_map(name, dtyp
 def test_a_narrow_direction_counts_as_much_as_a_wide_one(dtype):
     Z = normal(60, 2)
     assert metrics.cca((Z * torch.tensor([1.0, 1e-4])).to(dtype), Z.to(dtype)) == pytest.approx(1, abs=1e-5)
+
+
+def test_no_canonical_correlation_is_above_1_by_rounding():
+    for seed in range(20):
+        generator = torch.Generator().manual_seed(seed)
+        X = torch.randn(60, 7, generator=generator, dtype=torch.float64)
+        Y = X @ torch.randn(7, 7, generator=generator, dtype=torch.float64)
+        assert float(cca_correlations(Moments.of(X, Y, ("xy", "xx", "yy"))).max()) <= 1
