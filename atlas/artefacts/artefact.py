@@ -163,6 +163,7 @@ class Artefact:
         language: Sequence[str] = (),
         with_items: str | Path | None = None,
         few: bool = False,
+        collection: str = "",
         dry_run: bool = False,
     ) -> Push:
         """Publish the artefact as one commit, and return it: `.commit`, and `.pinned` to load it by.
@@ -181,6 +182,7 @@ class Artefact:
             language: of the items, such as en; none: those that the card names.
             with_items: a .txt, .csv, .tsv, .jsonl or .parquet file of raw items to publish, as items.txt...
             few: publish moments, or the domain of a map, of so few rows that they give these away.
+            collection: add it to this collection, by the title of one of the owner, or by owner/title-and-number.
             dry_run: change nothing, and return the publication that would be made.
         """
         with tempfile.TemporaryDirectory() as temporary:
@@ -198,6 +200,7 @@ class Artefact:
                 token=token,
                 license=license,
                 with_items=with_items,
+                collection=collection,
                 dry_run=dry_run,
             )
 

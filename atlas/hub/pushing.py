@@ -14,6 +14,7 @@ from atlas.cards.yaml import parse_yaml
 from atlas.errors import AtlasError, CardError, NotFoundError
 from atlas.hub.cache import MOMENTS, Ref
 from atlas.hub.client import patiently
+from atlas.hub.collections import add
 from atlas.hub.model_card import LICENSES, hub_models, metadata, readme
 from atlas.hub.model_card_text import body
 from atlas.hub.repository import EXTRAS, ITEMS, MAX_TEXT, README, Push, Target, same
@@ -40,6 +41,7 @@ def push_folder(
     card: Card | None = None,
     made: Mapping[str, bytes] = {},
     moments: Path | None = None,
+    collection: str = "",
 ) -> Push:
     """Publish an artefact's folder as one commit.
 
@@ -62,6 +64,7 @@ def push_folder(
         card: to publish in place of that in the folder, of the same tensors.
         made: content of further files, by name, such as a learning curve.
         moments: the folder of moments to publish beside an alignment.
+        collection: add it to this collection, by the title of one of the owner, or by owner/title-and-number.
 
     Raises:
         CardError: the folder is not sound, or would publish a local path.
@@ -88,7 +91,7 @@ def push_folder(
         done = replace(plan, commit=target.head)
     if tag and not create_pr:
         target.tag(tag, done.commit)
-    return done
+    return replace(done, collection=add(done.ref, collection, token=token)) if collection else done
 
 
 def sound_card(folder: Path, license: str = "", given: Card | None = None, language: Sequence[str] = ()) -> Card:

@@ -16,7 +16,6 @@ from atlas.cards.names import slug
 from atlas.components.encoder import Encoder
 from atlas.errors import AtlasError
 from atlas.hub.cache import Cache
-from atlas.hub.collections import add
 from atlas.hub.pushing import push_folder, sound_card
 from atlas.hub.repository import Push
 from atlas.sharing.measuring import measured
@@ -82,20 +81,17 @@ def push(
     artefact = find_local(artefact) if isinstance(artefact, (str, Path)) else artefact
     how: dict[str, Any] = {"private": private, "revision": revision, "tag": tag, "create_pr": create_pr}
     how |= {"commit_message": commit_message, "token": token, "dry_run": dry_run, "with_items": with_items}
+    how |= {"collection": collection}
     on = [evaluated_on] if isinstance(evaluated_on, str) else [*evaluated_on]
     on += [head] * bool(head)
     found = _published(artefact, few)
     with tempfile.TemporaryDirectory() as temporary:
         how["moments"] = _beside(found, with_moments, few, license, Path(temporary) / "beside")
         if isinstance(artefact, Path) and found.kind != "moments":
-            done = _push(artefact, repo, on, fitted_on, (license, language), how)
-        else:
-            folder = Path(temporary) / slug(repo.split("/")[-1])
-            save(found, folder)
-            done = replace(_push(folder, repo, on, fitted_on, (license, language), how), told="")
-    if collection and not dry_run:
-        return replace(done, collection=add(done.ref, collection, token=token))
-    return done
+            return _push(artefact, repo, on, fitted_on, (license, language), how)
+        folder = Path(temporary) / slug(repo.split("/")[-1])
+        save(found, folder)
+        return replace(_push(folder, repo, on, fitted_on, (license, language), how), told="")
 
 
 def _published(artefact: str | Path | Artefact | Encoder, few: bool) -> Any:

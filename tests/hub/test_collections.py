@@ -31,7 +31,7 @@ def three(hub, repo: str, title: str, tmp_path: Path) -> str:
     """An alignment, vectors and a model of somebody else's library, in one collection."""
     push(make_alignment(tmp_path / "a"), f"{repo}-map", collection=title)
     vectors = atlas.Vectors.of([[1.0, 2.0], [3.0, 5.0]], "toy")
-    atlas.push(vectors, f"{repo}-vectors", license="mit", collection=title)
+    vectors.push_to_hub(f"{repo}-vectors", license="mit", collection=title)
     upload(f"{repo}-other", {"notes.txt": b"something else"})
     return add(Ref(f"{repo}-other"), title)
 
@@ -139,3 +139,11 @@ def test_the_command_line_chooses_the_same(hub, some: str, tmp_path: Path, atlas
 def test_a_registry_id_is_pushed(hub, repo: str) -> None:
     done = push("digits-256", repo)
     assert atlas.load(done.pinned).id == "digits-256"
+
+
+def test_push_to_hub_takes_every_keyword_of_push_but_those_that_measure() -> None:
+    import inspect
+
+    push_keywords = {*inspect.signature(atlas.push).parameters} - {"artefact"}
+    measured = {"evaluated_on", "head", "fitted_on", "with_moments"}
+    assert {*inspect.signature(atlas.Alignment.push_to_hub).parameters} - {"self"} == push_keywords - measured
