@@ -80,6 +80,16 @@ def test_documents_among_the_queries_do_not_find_themselves(world):
     assert torch.equal(alone.calibration["queries"].values, among.calibration["queries"].values)
 
 
+def test_documents_that_search_a_mapped_index_do_not_find_themselves(world):
+    made, _, documents, _ = world
+    found = atlas.calibrate(made, source=documents[0], target=documents[1], queries=documents[1])
+    X, Y = made(documents[0].data), documents[1].data
+    both = [Y / Y.norm(dim=1, keepdim=True) @ (Z / Z.norm(dim=1, keepdim=True)).T for Z in (X, Y)]
+    firsts = [scores.fill_diagonal_(-1).argmax(1) for scores in both]
+    right = sum(one.value * one.n for one in found.metrics)
+    assert right == pytest.approx(float((firsts[0] == firsts[1]).sum()))
+
+
 def test_documents_that_are_there_twice_are_both_right(world):
     made, _, documents, queries = world
     twice = atlas.Vectors.of(torch.cat([documents[1].data] * 2), "old", ids=[f"t{i}" for i in range(2 * N)])

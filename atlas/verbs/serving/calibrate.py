@@ -107,11 +107,7 @@ def _mapped(made: Alignment, X: Vectors, Y: Vectors) -> Tensor:
 
 def _mapped_queries(mapped: Tensor, true: Vectors, index: Vectors) -> tuple[Tensor, Tensor, Tensor]:
     """Return the scores of mapped queries' results (n, k), their true ones, and whether the first is right (n,)."""
-    skip = torch.full((len(true),), -1)
-    if index is true or (not index.numbered and not true.numbered):
-        both = match(true.ids, index.ids)
-        rows, numbers = (torch.arange(len(true)),) * 2 if both is None else both
-        skip[rows] = numbers
+    skip = _itself(true, index)
     _check_many(index, "The index", int((skip >= 0).any()))
     scores, rows = nearest(mapped, index.rows.batches(), min(DEEP, len(index) - 1), skip)
     best, _ = nearest(true.data, index.rows.batches(), 1, skip)
@@ -120,10 +116,21 @@ def _mapped_queries(mapped: Tensor, true: Vectors, index: Vectors) -> tuple[Tens
 
 def _mapped_index(mapped: Tensor, true: Vectors, queries: Vectors) -> tuple[Tensor, Tensor, Tensor]:
     """Return the same of queries that search mapped documents."""
-    _check_many(true, "The documents")
-    scores, rows = nearest(queries.data, [mapped], min(DEEP, len(true)))
-    best, _ = nearest(queries.data, [true.data], 1)
+    skip = _itself(queries, true)
+    _check_many(true, "The documents", int((skip >= 0).any()))
+    scores, rows = nearest(queries.data, [mapped], min(DEEP, len(true) - 1), skip)
+    best, _ = nearest(queries.data, [true.data], 1, skip)
     return scores, *_compared(queries.data, true.rows.take(rows.flatten()), rows, best)
+
+
+def _itself(queries: Vectors, index: Vectors) -> Tensor:
+    """Return the row of an index that is each query itself (n,), which it must not find; -1 for none."""
+    skip = torch.full((len(queries),), -1)
+    if index is queries or (not index.numbered and not queries.numbered):
+        both = match(queries.ids, index.ids)
+        rows, numbers = (torch.arange(len(queries)),) * 2 if both is None else both
+        skip[rows] = numbers
+    return skip
 
 
 def _check_many(index: Vectors, name: str, left: int = 0) -> None:
