@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -46,7 +47,16 @@ class Processes(atlas.Engine):
 
 def _begin(function: Callable[[Any], Any], threads: int) -> None:
     torch.set_num_threads(threads)
+    # A process that is killed takes its workers with it: they would wait for ever, and write beside the next run.
+    threading.Thread(target=_follow, daemon=True).start()
     _begun["function"] = function
+
+
+def _follow() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _do(item: Any) -> Any:
