@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -69,6 +71,8 @@ class _Worker:
 
     def __init__(self, function: bytes) -> None:
         self.function = pickle.loads(function)
+        # A process that is killed takes its workers with it: they would go on writing beside the next run.
+        threading.Thread(target=_follow, args=[os.getppid()], daemon=True).start()
 
     def __call__(self, item: bytes) -> bytes:
         """Return what the function returns, or what it raises: Daft would make a text of that, and try again."""
@@ -76,6 +80,12 @@ class _Worker:
             return pickle.dumps((self.function(pickle.loads(item)), None))
         except atlas.AtlasError as error:
             return pickle.dumps((None, error))
+
+
+def _follow(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.2)
+    os._exit(1)
 
 
 def _result(answer: bytes) -> Any:

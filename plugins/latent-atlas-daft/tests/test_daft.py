@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,27 @@ def test_a_bad_shard_is_told_in_a_sentence(folder):
 def test_a_worker_that_dies_is_told_in_a_sentence():
     with pytest.raises(atlas.AtlasError, match="Engine 'daft' failed: "):
         list(Daft(workers=1).map(os._exit, [1]))
+
+
+def test_workers_end_with_a_process_that_is_killed(tmp_path):
+    work = "import os, time\ndef work(item):\n    open('worker', 'w').write(str(os.getpid()))\n    time.sleep(600)\n"
+    (tmp_path / "working.py").write_text(work)
+    code = "import working, atlas_daft\nlist(atlas_daft.Daft(workers=1).map(working.work, [1]))"
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    parent = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, env=environment)
+    told = tmp_path / "worker"
+    while not (told.exists() and told.read_text()):
+        assert parent.poll() is None
+        time.sleep(0.05)
+    worker = Path(f"/proc/{told.read_text()}")
+    parent.kill()
+    parent.wait()
+    for _ in range(600):
+        if not worker.exists() or "(zombie)" in (worker / "status").read_text():
+            return
+        time.sleep(0.05)
+    os.kill(int(worker.name), 9)
+    pytest.fail("a worker goes on after its parent was killed")
 
 
 def test_no_worker_is_refused():
