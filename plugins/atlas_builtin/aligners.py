@@ -102,7 +102,8 @@ class LinearOrthogonal(Procrustes):
 
     def rotation(self, m: Moments) -> Tensor:
         """Return the polar factor of the regression."""
-        return polar(regression(self, m, self.ridge, self.centre), m.eps)
+        # Solved in float64: a direction of little variance, whose weight is huge, must not hide all others.
+        return polar(regression(self, m, self.ridge, self.centre), torch.finfo(torch.float64).eps)
 
 
 @dataclass

@@ -111,3 +111,15 @@ def test_a_penalty_that_is_none_is_refused(name, ridge):
 def test_a_rank_below_one_is_refused(name):
     with pytest.raises(AtlasError, match=f"Aligner '{name}' needs a rank of at least 1, got 0"):
         create(name, rank=0)
+
+
+def test_a_column_that_hardly_varies_does_not_hide_a_rotation_from_linear_orthogonal():
+    X = torch.randn(300, 8, generator=torch.Generator().manual_seed(0))
+    Q = torch.linalg.qr(torch.randn(8, 8, generator=torch.Generator().manual_seed(1))).Q
+    faint = 1e-8 * torch.randn(300, 1, generator=torch.Generator().manual_seed(2))
+    made = atlas.create(Aligner, "linear-orthogonal", ridge=0.0).fit(
+        torch.cat([X, faint], 1), X @ Q + 0.1 * faint / 1e-8
+    )
+    mapped = made.transform(torch.cat([X, faint], 1))
+    # One direction of eight goes to the faint column; the others stay.
+    assert float((mapped - X @ Q).square().mean()) < 0.3
