@@ -299,12 +299,12 @@ def _verify(work: Work, read: Store, written: Store, state: State) -> None:
         raise written.fail(f"holds {rows} rows in its shadow, but {state.tally.rows} were written - {advice}")
     before, after = read.fetch(VECTORS, state.sample), written.fetch(SHADOW, state.sample)
     due = work.made(read, before) if len(before) else before
-    where = {one: i for i, one in enumerate(after.ids)}
+    where, marks = {one: i for i, one in enumerate(after.ids)}, after.marks or [""] * len(after)
     for one, vector, mark in zip(due.ids, written.kept(due.vectors), due.marks or [""] * len(due), strict=True):
         if one not in where:
             raise written.fail(f"lacks row '{one}' in its shadow, which was written - {advice}")
         there, near = after.vectors[where[one]], 1e-3 * max(float(np.abs(vector).max()), 1e-30)
-        if not np.allclose(there, vector, rtol=0, atol=near) or after.marks[where[one]] != mark:
+        if not np.allclose(there, vector, rtol=0, atol=near) or marks[where[one]] != mark:
             raise written.fail(f"has another vector in row '{one}' than was mapped - {advice}")
 
 
