@@ -11,14 +11,12 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import torch
-from machine import describe, peak_mb, table
+from machine import describe, in_turn, peak_mb, table
 from pyarrow import parquet
 
 import atlas
@@ -90,17 +88,6 @@ def bench_memory(folder: Path) -> None:
     table(f"Peak memory above the interpreter, {FEW} and {MANY} shards of {N} x {D}", rows)
 
 
-def processor_seconds(works: dict[str, Callable[[], object]], rounds: int = 3) -> dict[str, float]:
-    """Return the least processor time of each piece of work, run in turn."""
-    found: dict[str, list[float]] = {name: [] for name in works}
-    for _ in range(rounds):
-        for name, one in works.items():
-            start = time.process_time()
-            one()
-            found[name].append(time.process_time() - start)
-    return {name: min(times) for name, times in found.items()}
-
-
 def bench_time(folder: Path) -> None:
     """Processor time of apply and fit beside what cannot be avoided."""
     torch.set_num_threads(1)
@@ -132,15 +119,17 @@ def bench_time(folder: Path) -> None:
                     pass
 
     turn = iter(range(99))
-    times = processor_seconds(
+    found = in_turn(
         {
             "bare": bare,
             "read": read,
             "apply": lambda: atlas.apply(alignment, place / "source", out=place / f"out-{next(turn)}"),
             "npy": lambda: atlas.fit("linear", source=paths["source"], target=paths["target"]),
             "parquet": lambda: atlas.fit("linear", source=place / "source", target=place / "target"),
-        }
+        },
+        rounds=3,
     )
+    times = {name: min(one.processor) for name, one in found.items()}
     table(
         f"Processor time, {FEW} shards of {N} x {D}",
         [

@@ -1,4 +1,4 @@
-"""What benchmarks share: the name of the machine, the best of several runs, and tables of ratios."""
+"""What benchmarks share: the name of the machine, work measured in turn, and tables of ratios."""
 
 from __future__ import annotations
 
@@ -6,18 +6,56 @@ import platform
 import resource
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
 
 def describe() -> str:
-    """Return processor, cores, memory and versions, as every table of figures names them."""
+    """Return processor, threads, BLAS and versions, as every table of figures names them."""
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     cpu = names[0] if names else platform.processor() or platform.machine()
     threads = torch.get_num_threads()
-    return f"{cpu}, {threads} threads, Python {platform.python_version()}, torch {torch.__version__}"
+    blas = "MKL" if torch.backends.mkl.is_available() else "another BLAS"
+    versions = f"Python {platform.python_version()}, torch {torch.__version__} with {blas}"
+    return f"{cpu}, {threads} thread{'s' * (threads > 1)}, {versions}"
+
+
+@dataclass
+class Times:
+    """Seconds of each round: of the processor, children included, and of the clock."""
+
+    processor: list[float] = field(default_factory=list)
+    clock: list[float] = field(default_factory=list)
+
+
+def processor() -> float:
+    """Return the seconds of processor that this process and its children that ended have taken."""
+    used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(one.ru_utime + one.ru_stime for one in used)
+
+
+def in_turn(functions: dict[str, Callable[[], object]], rounds: int = 5, least: float = 0.02) -> dict[str, Times]:
+    """Return the times of functions that take turns, so that a slow moment of the machine meets all of them.
+
+    What takes less than the least time is repeated within a round.
+    """
+    times, repeats = {name: Times() for name in functions}, {}
+    for name, function in functions.items():
+        took = [seconds(function)]
+        if took[0] < 1:
+            took.append(seconds(function))
+        repeats[name] = max(1, round(least / took[-1]))
+    for _ in range(rounds):
+        for name, function in functions.items():
+            begin, clock = processor(), time.perf_counter()
+            for _ in range(repeats[name]):
+                function()
+            times[name].processor.append((processor() - begin) / repeats[name])
+            times[name].clock.append((time.perf_counter() - clock) / repeats[name])
+    return times
 
 
 def seconds(function: Callable[[], object]) -> float:
@@ -28,14 +66,8 @@ def seconds(function: Callable[[], object]) -> float:
 
 
 def side_by_side(functions: dict[str, Callable[[], object]], rounds: int = 5) -> dict[str, float]:
-    """Return the least time of each function, run in turn so that a slow moment of the machine meets all of them."""
-    times: dict[str, list[float]] = {name: [] for name in functions}
-    for function in functions.values():
-        function()
-    for _ in range(rounds):
-        for name, function in functions.items():
-            times[name].append(seconds(function))
-    return {name: min(values) for name, values in times.items()}
+    """Return the least time by the clock of functions that take turns."""
+    return {name: min(times.clock) for name, times in in_turn(functions, rounds, least=0).items()}
 
 
 def peak_mb() -> float:
