@@ -11,8 +11,8 @@ from atlas.errors import AtlasError
 
 # Rows from which on the spread of values tells how sure their mean is.
 FEW = 30
-# Resampled values held at once.
-_HELD = 2**22
+# Resampled values held at once: so few that their memory serves again.
+_HELD = 2**18
 # Values from which on the bootstrap of a mean is its normal limit.
 _MANY = 100_000
 # Standard deviations of a normal distribution that 95 % of it lies within.
