@@ -29,7 +29,7 @@ from atlas.cards.schema import shown
 from atlas.cards.space import SPACE_KEY, Space
 from atlas.errors import AtlasError, CardError
 from atlas.items.frames import table_of
-from atlas.numerics.arrays import as_matrix
+from atlas.numerics.arrays import as_matrix, with_numbers
 from atlas.storage.files import check_target, whole_file, whole_folder
 from atlas.storage.hashes import note_sha256
 from atlas.storage.header import TensorFile
@@ -120,7 +120,7 @@ class Vectors(Artefact):
             labels = table.classes(label_column) if labels is None else labels
             data, carried = table.vectors(columns), table.space(columns[0])
             space = Space.from_json(carried) if carried and space == UNNAMED else space
-        X = as_matrix(data, "Vectors")
+        X = with_numbers(as_matrix(data, "Vectors"), "Vectors")
         known = space if isinstance(space, Space) else Space(slug(space), X.shape[1])
         numbers, names = encode_labels(labels, classes)
         ids = RowNumbers(len(X)) if ids is None else [str(_text_or_number(i, "Ids")) for i in _listed(ids)]

@@ -1,1 +1,1 @@
-"""Contracts of the six kinds of component (encoder, sampler, aligner, aggregator, exporter, store) and of heads."""
+"""Contracts of the seven kinds of component (encoder, sampler, aligner, aggregator, exporter, store, engine) and of heads."""

@@ -183,8 +183,6 @@ def as_matrix(X: Any, what: str, finite: bool = False, least: int = 1) -> Tensor
         raise AtlasError(f"{what} must have at least one row and one column, got shape {tuple(t.shape)}")
     if t.is_complex() or t.dtype == torch.bool:
         raise AtlasError(f"{what} must hold real numbers, got {t.dtype}")
-    if t.is_meta:
-        raise AtlasError(f"{what} must hold numbers, got a tensor of device 'meta', which has none")
     t = t.detach()
     # Numbers of 8 bits are stored by nobody, and torch computes nothing with them.
     t = t if t.is_floating_point() and t.element_size() > 1 else t.float() if t.element_size() <= 2 else t.double()
@@ -216,6 +214,13 @@ def as_pairs(pairs: Any, n: int, m: int) -> Tensor:
     return rows.to(torch.int64)
 
 
+def with_numbers(t: Tensor, what: str) -> Tensor:
+    """Return a tensor that has numbers; raise `AtlasError` for one of torch's device 'meta'."""
+    if t.is_meta:
+        raise AtlasError(f"{what} must hold numbers, got a tensor of device 'meta', which has none")
+    return t
+
+
 def check_finite(t: Tensor, what: str, first_row: int = 0, more: bool = False) -> None:
     """Raise `AtlasError` if the matrix holds NaN or infinity: how many values, and the first row that has one.
 
@@ -227,6 +232,7 @@ def check_finite(t: Tensor, what: str, first_row: int = 0, more: bool = False) -
     """
     import torch
 
+    with_numbers(t, what)
     if is_finite(t):
         return
     bad = ~torch.isfinite(t)

@@ -24,7 +24,7 @@ from atlas.cards.names import sha256_of
 from atlas.components.engine import Executor
 from atlas.errors import AtlasError
 from atlas.items.frames import replaced, table_of
-from atlas.numerics.arrays import as_matrix, hash_of
+from atlas.numerics.arrays import as_matrix, hash_of, with_numbers
 from atlas.progress import Progress, silent
 from atlas.storage.files import check_target
 from atlas.storage.remote import is_remote
@@ -195,7 +195,7 @@ def _apply_in_python(alignment: Alignment, given: Any, vector_column: str | None
         made = alignment(given)
         # One vector, or none, is no sample of where vectors lie.
         if alignment.domain is not None and made.ndim == 2 and len(made):
-            alignment.check_domain(Rows(as_matrix(given, "X")))
+            alignment.check_domain(Rows(with_numbers(as_matrix(given, "X"), "X")))
         return made
     names = table.vector_columns(vector_column, id_column)
     if not len(given):

@@ -168,7 +168,7 @@ def test_honest_aligner_passes():
         (_Tensors, "must map arrays to arrays"),
         (_Writes, "must leave its inputs as they are"),
         (_Remembers, "must forget the first fit"),
-        (_KeepsDerived, "must forget what it derived"),
+        (_KeepsDerived, "must forget everything derived"),
         (_ForgetsBatches, "must give one map in batches"),
         (_CannotStream, "must refuse partial_fit with an AtlasError"),
         (_KeepsFloat64, "must have float32, contiguous, CPU tensors, 'weight' is torch.float64"),

@@ -210,7 +210,7 @@ class Faulty(Encoder):
         ("wide", r"made torch.float32 of shape \(2, 3\) where it should make real numbers of shape \(2, 2\) - report"),
         ("short", r"made torch.float32 of shape \(1, 2\) where it should make real numbers of shape \(2, 2\)"),
         ("whole", r"made torch.int64 of shape \(2, 2\) where it should make real numbers"),
-        ("nan", r"made has 1 value that .* NaN or infinite, the first in row 3"),
+        ("nan", r"has 1 value that .* NaN or infinite, the first in row 3"),
     ],
 )
 def test_an_encoder_that_makes_something_else_is_named(result: str, message: str) -> None:

@@ -351,7 +351,7 @@ class _ReseedsAll(Npz):
         (_ReversesItems, "must leave its items as they are"),
         (_MovesItsSpace, "must have the same space before and after encoding"),
         (_Hides, "must make the same vectors when it is made again"),
-        (_LearnsInSecret, "must have another space when what it learned"),
+        (_LearnsInSecret, "must have another space when learning from"),
         (_DividesByLength, "must encode '' or refuse it with an AtlasError, raised ZeroDivisionError"),
         (_Shuffles, "must leave the global random state alone"),
         (_Noisy, "must make the same vectors whatever the global seed"),
