@@ -1,1 +1,1 @@
-"""Contracts of the seven kinds of component (encoder, sampler, aligner, aggregator, exporter, store, engine) and of heads."""
+"""Contracts of the kinds of component: encoder, sampler, aligner, aggregator, exporter, store, engine; and of heads."""

@@ -192,10 +192,12 @@ def _apply_in_python(alignment: Alignment, given: Any, vector_column: str | None
     """Map an array, or the vectors in a table, and return the same kind with the mapped ones."""
     table = table_of(given)
     if table is None:
+        if getattr(given, "is_meta", False):
+            with_numbers(given, "X")
         made = alignment(given)
         # One vector, or none, is no sample of where vectors lie.
         if alignment.domain is not None and made.ndim == 2 and len(made):
-            alignment.check_domain(Rows(with_numbers(as_matrix(given, "X"), "X")))
+            alignment.check_domain(Rows(as_matrix(given, "X")))
         return made
     names = table.vector_columns(vector_column, id_column)
     if not len(given):
