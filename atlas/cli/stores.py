@@ -103,11 +103,11 @@ def search_command(
     result is theirs.
     """
     from atlas.progress import bar
-    from atlas.storage.files import check_target, whole_file
+    from atlas.storage.files import check_list, whole_file
     from atlas.verbs.serving.search import search
 
     if fallback is not None:
-        check_target(fallback, overwrite, (".txt",))
+        check_list(fallback, overwrite)
     asked, *views = params.read_all(queries, *indexes)
     answers = search(list(maps), asked, views, **how, progress=bar)
     if fallback is not None:

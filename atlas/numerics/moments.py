@@ -62,7 +62,9 @@ class Moments:
     @property
     def n_distinct(self) -> int:
         """How many pairs there are without repeats; n where that is not known."""
-        return self.n if self.rows is None else len(self.rows) + self.apart
+        sides = ((self.mean_x, self.ssx), (self.mean_y, self.ssy))
+        told = self.rows is not None and any(_tells_rows(mean, ss / max(self.n, 1)) for mean, ss in sides)
+        return len(self.rows) + self.apart if told and self.rows is not None else self.n
 
     @classmethod
     def empty(cls, d_source: int, d_target: int, needs: Collection[str] = ("xy",)) -> Self:
@@ -288,6 +290,12 @@ def _digits(P: Tensor) -> Tensor:
     small = size.frexp().exponent.maximum(large - 26)
     units = torch.stack([small] * PROJECTIONS + [large]) - BITS
     return torch.cat([(P * torch.exp2(-units.double())).round().long(), small[None], large[None]])
+
+
+def _tells_rows(mean: Tensor, variance: Tensor) -> bool:
+    """Whether the digits of `row_hashes` show the differences of rows beside a mean that is alike in no two columns."""
+    offset, spread = float((mean - mean.mean()).square().sum()), float(variance.sum())
+    return spread == 0 == offset or spread > (offset + spread) * 4.0 ** (3 - BITS)
 
 
 def _united(a: Tensor, b: Tensor, most: int) -> Tensor | None:

@@ -76,6 +76,13 @@ def check_target(path: str | Path, overwrite: bool, files: Sequence[str] = ()) -
     return path
 
 
+def check_list(path: str | Path, overwrite: bool) -> Path:
+    """Return the path of a list of ids to write, or raise `AtlasError` if nothing must be written there."""
+    if as_path(path).suffix != ".txt":
+        raise AtlasError(f"'{path}' must end in .txt - it gets a list of ids, one a line")
+    return check_target(path, overwrite, (".txt",))
+
+
 @contextlib.contextmanager
 def explained(path: Path, doing: str = "written") -> Iterator[None]:
     """Turn an `OSError` into an `AtlasError` that names the path and the reason."""

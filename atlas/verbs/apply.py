@@ -26,12 +26,11 @@ from atlas.errors import AtlasError
 from atlas.items.frames import replaced, table_of
 from atlas.numerics.arrays import as_matrix, hash_of, with_numbers
 from atlas.progress import Progress, silent
-from atlas.storage.files import check_target
+from atlas.storage.files import check_list, check_target
 from atlas.storage.remote import is_remote
 from atlas.storage.rows import Parts, Rows
 from atlas.verbs.fit import check_rows
 from atlas.verbs.parameters.arguments import (
-    LISTS,
     EngineLike,
     MappingLike,
     VectorsLike,
@@ -159,7 +158,7 @@ def _check_asked(
     if skip_bad is not None:
         if is_store(out) or isinstance(found, Atlas):
             raise AtlasError("Vectors are skipped where an alignment maps files or arrays - leave out skip_bad")
-        check_target(skip_bad, overwrite, LISTS)
+        check_list(skip_bad, overwrite)
     if confidence and isinstance(found, Atlas):
         raise AtlasError(f"Atlas '{found.id}' cannot predict errors - apply one of its charts")
     if confidence and out is not None and (is_store(out) or Path(out).suffix == ".npy"):

@@ -18,10 +18,9 @@ from atlas.components.encoder import Encoder
 from atlas.errors import AtlasError
 from atlas.items.batches import Items
 from atlas.progress import Progress, silent
-from atlas.storage.files import check_target
+from atlas.storage.files import check_list, check_target
 from atlas.storage.rows import Rows
 from atlas.verbs.parameters.arguments import (
-    LISTS,
     BatchSize,
     EncoderLike,
     ItemsLike,
@@ -77,7 +76,7 @@ def encode(
     if save_space is not None:
         check_target(save_space, overwrite)
     if skip_bad is not None:
-        check_target(skip_bad, overwrite, LISTS)
+        check_list(skip_bad, overwrite)
     id = slug(Path(save_space).name) if save_space and not id else id
     model = encoder_of(encoder, options)
     items = items_of(input, text_column=text_column, label_column=label_column, id_column=id_column)

@@ -210,3 +210,11 @@ def test_too_many_distinct_rows_are_not_counted(data, monkeypatch):
     assert (few + Moments.of(X[50:100], Y[50:100], ROWS)).n_distinct == 100
     assert (few + Moments.of(X[100:101], Y[100:101], ROWS)).rows is None
     assert (few + Moments.of(X[:9], Y[:9])).n_distinct == 109
+
+
+def test_rows_that_a_constant_column_hides_are_not_taken_for_repeats():
+    X, Y = torch.randn(91, 8, generator=torch.Generator().manual_seed(1), dtype=torch.float64).split([5, 3], 1)
+    wide = torch.cat([X * 4e-4, torch.full((91, 1), 2.3e4)], 1)
+    far = 5e-14 * Y + 3.4e-10 * torch.tensor([1.0, -1.0, 1.0])
+    assert Moments.of(wide, far, ROWS).n_distinct == 91
+    assert Moments.of(X.repeat(2, 1), Y.repeat(2, 1), ROWS).n_distinct == 91

@@ -16,7 +16,7 @@ from atlas.cards.folder import CARD, MODEL, read_card
 from atlas.errors import AtlasError
 from atlas.storage import places
 from atlas.storage.checks import problems
-from atlas.storage.files import as_path, check_target, whole_file, whole_folder
+from atlas.storage.files import as_path, check_list, check_target, whole_file, whole_folder
 from atlas.storage.registry import Registry, find_local
 
 KILLED = 9
@@ -291,6 +291,12 @@ def test_the_ending_of_a_file_is_refused_for_a_folder(tmp_path, pair):
             check_target(tmp_path / name, overwrite=True)
     for name in ("resnet50.a1_in1k", "clip-v1.5"):
         assert check_target(tmp_path / name, overwrite=False) == tmp_path / name
+
+
+@pytest.mark.parametrize("name", ["skipped", "skipped.csv", "skipped.TXT"])
+def test_a_list_of_ids_has_one_ending(tmp_path, name):
+    with pytest.raises(AtlasError, match=rf"'.*{name}' must end in \.txt - it gets a list of ids, one a line"):
+        check_list(tmp_path / name, overwrite=True)
 
 
 @pytest.mark.parametrize("name", [".", "..", "/"])

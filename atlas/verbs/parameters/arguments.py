@@ -70,9 +70,6 @@ MeasuredLike: TypeAlias = Alignment | Head | Atlas | str | Path
 Seed: TypeAlias = int
 BatchSize: TypeAlias = int
 
-# What a list of ids may be called.
-LISTS = (".txt",)
-
 A = TypeVar("A", bound=Artefact)
 C = TypeVar("C", bound=Component)
 CLASSES: dict[str, type[Artefact]] = {cls.kind: cls for cls in (Anchors, Vectors, Moments, Alignment, Head, Atlas)}
