@@ -70,7 +70,9 @@ class ParquetFile:
             ):
                 yield file
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-            raise CardError(f"{self.where}: {problem}: {first_line(error)}") from None
+            # pyarrow before 26 reads no list of fixed length that is null.
+            advice = " - install pyarrow 26 or newer" if "Expected all lists to be of size" in str(error) else ""
+            raise CardError(f"{self.where}: {problem}: {first_line(error)}{advice}") from None
 
     def __len__(self) -> int:
         """Return the number of rows."""
