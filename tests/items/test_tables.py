@@ -222,7 +222,7 @@ def test_a_missing_vector_is_a_row_of_nan(tmp_path, kind) -> None:
     parquet.write_table(pa.table({"x": pa.array([None, [1, 2], None, [3, 4]], kind)}), tmp_path / "a.parquet")
     found = torch.tensor([[torch.nan] * 2, [1, 2], [torch.nan] * 2, [3, 4]])
     if pa.types.is_fixed_size_list(kind) and int(pa.__version__.split(".")[0]) < 26:
-        with pytest.raises(AtlasError, match="column 'x' cannot be read: .* - install pyarrow 26 or newer"):
+        with pytest.raises(AtlasError, match=r"column 'x' cannot be read: .* - install pyarrow 26 or newer"):
             read_items(tmp_path / "a.parquet")
         return
     assert_close(read_items(tmp_path / "a.parquet")[:].float(), found, equal_nan=True)
