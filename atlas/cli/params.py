@@ -113,7 +113,7 @@ def read_all(*refs: str, **columns: str) -> list[Vectors]:
     from atlas.artefacts.loading import read_vectors
 
     found = [read_vectors(ref, **columns) for ref in refs]
-    bare = [ref for ref, vectors in zip(refs, found, strict=True) if not vectors.space.known]
+    bare = list(dict.fromkeys(ref for ref, vectors in zip(refs, found, strict=True) if not vectors.space.known))
     if bare:
         have = "has" if len(bare) == 1 else "have"
         say(f"Note: {_named(bare)} {have} no space recorded - only the dimension was checked")
