@@ -32,10 +32,8 @@ class Processes(atlas.Engine):
         workers = min(cores if self.workers is None else self.workers, len(items))
         if workers < 1:
             raise self.fail(f"needs at least 1 worker, got {workers}")
-        # A fork of a process with threads may hang.
-        spawn = multiprocessing.get_context("spawn")
         begin = function, max(1, cores // workers)
-        with ProcessPoolExecutor(workers, spawn, initializer=_begin, initargs=begin) as pool:
+        with ProcessPoolExecutor(workers, _context(), initializer=_begin, initargs=begin) as pool:
             try:
                 yield from pool.map(_do, items)
             except BrokenProcessPool:
@@ -43,6 +41,15 @@ class Processes(atlas.Engine):
                 raise self.fail(f"lost a process before its work was done - {advice}") from None
             finally:
                 pool.shutdown(cancel_futures=True)
+
+
+def _context() -> multiprocessing.context.BaseContext:
+    """Return the way processes start: a fork of a process with threads may hang, and a server imports torch once."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    server = multiprocessing.get_context("forkserver")
+    server.set_forkserver_preload(["torch"])
+    return server
 
 
 def _begin(function: Callable[[Any], Any], threads: int) -> None:
