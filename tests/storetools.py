@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -43,9 +40,3 @@ def content(path: Path, table: str = "vectors") -> dict[str, Any]:
         found = database.execute(f"SELECT id, vector, mark FROM {table}").fetchall()
     database.close()
     return {i: (np.frombuffer(v or b"", "float32"), mark) for i, v, mark in found}
-
-
-def run_atlas(*words: Any, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run the command line in another process."""
-    command = [sys.executable, "-m", "atlas", *map(str, words)]
-    return subprocess.run(command, cwd=cwd, env={**os.environ, **environment}, capture_output=True, text=True)

@@ -18,6 +18,7 @@ import safetensors.torch
 import torch
 from click.testing import Result
 from conftest import space_of
+from processtools import Forked
 
 from atlas.artefacts.loading import load
 from atlas.artefacts.vectors import Vectors
@@ -478,14 +479,6 @@ def test_a_folder_that_may_not_be_written(refused, fitted):
 # The machine
 
 
-def shell(*arguments: object, cwd: Path, **extra) -> subprocess.Popen[str]:  # type: ignore[no-untyped-def]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "atlas", *map(str, arguments)]
-    return subprocess.Popen(
-        command, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **extra
-    )
-
-
 def limited() -> None:
     """Let no file grow beyond 20 kB, as a full disk would; the signal that says so is ignored, as Python does."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
@@ -496,8 +489,8 @@ def test_a_full_disk(fitted, out):
     Vectors.of(torch.randn(2000, 8), space_of("a", 8)).save_pretrained("big")
     before = files(fitted)
     overwrite = ["--overwrite"] if out == "a" else []
-    process = shell("apply", "map", "big", "--out", out, *overwrite, cwd=fitted, preexec_fn=limited)
-    stdout, stderr = process.communicate(timeout=240)
+    process = Forked(["apply", "map", "big", "--out", out, *overwrite], cwd=fitted, before=limited)
+    stdout, stderr = process.communicate()
     assert process.returncode == 1 and stdout == ""
     assert stderr == f"Error: '{out}' cannot be written: {os.strerror(errno.EFBIG)}\n"
     assert files(fitted) == before
@@ -518,7 +511,8 @@ def test_a_full_output_is_told(fitted):
 
 
 def test_a_reader_that_has_gone_away_is_no_error(fitted):
-    process = shell("list", "--registry", ".", cwd=fitted)
+    command = [sys.executable, "-m", "atlas", "list", "--registry", "."]
+    process = subprocess.Popen(command, cwd=fitted, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
     process.stdout.close()
     process.stdout = None
@@ -537,10 +531,10 @@ def test_an_interrupt_in_the_middle_of_a_long_apply(fitted, out, number, status)
         file.truncate(file.tell() + n * 32)
     before = {name: len(data) for name, data in files(fitted / "a").items()}
     overwrite = ["--overwrite"] if out == "a" else []
-    process = shell("apply", "map", "big.npy", "--out", out, *overwrite, cwd=fitted)
+    process = Forked(["apply", "map", "big.npy", "--out", out, *overwrite], cwd=fitted)
     until(lambda: any(size(path) > 10_000_000 for path in fitted.rglob(".*.tmp*")), process)
     process.send_signal(number)
-    stdout, stderr = process.communicate(timeout=240)
+    stdout, stderr = process.communicate()
     assert process.returncode == status and stdout == ""
     told = [line for line in stderr.splitlines() if not line.startswith("Note: ")]
     assert told == (["Interrupted - nothing half-written was left"] if number == signal.SIGINT else [])
@@ -554,7 +548,7 @@ def size(path: Path) -> int:
     return sum(file.stat().st_size for file in ([path] if path.is_file() else path.rglob("*")))
 
 
-def until(happens: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+def until(happens: Callable[[], bool], process: Forked) -> None:
     for _ in range(600):
         if happens():
             return

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from hubtools import CLIENT_WARNS, environment, make_alignment, sha256, upload
+from processtools import Forked
 
 import atlas
 from atlas.cards.folder import CARD, MODEL, dump_card, read_card
@@ -209,10 +208,8 @@ def test_two_processes_pull_the_same_into_one_cache(hub, repo: str, tmp_path: Pa
     hub.faults.add(kind="download", action="throttle", bytes_per_second=4_000_000)
     code = f"import json; from atlas.hub.pulling import pull; print(json.dumps(str(pull('{repo}').folder)))"
     env = environment(hub, tmp_path / "home")
-    running = [
-        subprocess.Popen([sys.executable, "-c", code], env=env, stdout=subprocess.PIPE, text=True) for _ in range(2)
-    ]
-    found = {json.loads(process.communicate(timeout=60)[0]) for process in running}
+    running = [Forked(code, env=env) for _ in range(2)]
+    found = {json.loads(process.communicate()[0]) for process in running}
     assert [process.returncode for process in running] == [0, 0]
     assert len(found) == 1
     assert sha256(Path(found.pop()) / MODEL) == sha256(folder / MODEL)

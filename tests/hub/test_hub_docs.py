@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +11,7 @@ import test_hub_faults
 import test_xet
 import torch
 from hubtools import CLIENT_WARNS, environment
+from processtools import Forked
 
 import atlas
 
@@ -74,10 +73,11 @@ alignment = atlas.Alignment.from_pretrained("you/conv-to-mlp", local_files_only=
 print(alignment(atlas.load("hf://you/conv-test")).data.shape)
 """
     env = environment(hub, tmp_path / "elsewhere", HF_HUB_OFFLINE="1")
-    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=90)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.endswith("torch.Size([597, 32])\n")
-    assert "holds: the card says" in done.stdout
+    process = Forked(code, env=env)
+    stdout, stderr = process.communicate()
+    assert process.returncode == 0, stderr
+    assert stdout.endswith("torch.Size([597, 32])\n")
+    assert "holds: the card says" in stdout
 
 
 def test_the_docs_count_the_faults_that_are_tried() -> None:

@@ -6,7 +6,6 @@ succeeds. Every fault of pushing: the branch holds the old artefact or the new o
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from hubtools import CLIENT_WARNS, environment, make_alignment, sha256, upload
+from processtools import Forked
 
 from atlas.cards.folder import CARD, MODEL
 from atlas.errors import AtlasError, CardError
@@ -156,6 +156,7 @@ for limit in (10, 4000):
         print(error)
 """
     env = environment(hub, tmp_path / "home")
+    # The limit must not be that of a file that takes what is printed.
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=60)
     said = f"'hf://{repo}' cannot be stored: File too large - free some space, or set HF_HOME\n"
     assert done.stdout == said * 2, done
@@ -170,11 +171,11 @@ def test_a_pull_that_is_stopped_leaves_nothing_that_loads(hub, repo: str, tmp_pa
     hub.faults.add(kind="download", path=TENSORS, action="throttle", bytes_per_second=50_000)
     code = f"from atlas.hub.pulling import copy, pull; copy(pull('{repo}'), {str(tmp_path / 'copy')!r})"
     env = environment(hub, tmp_path / "home")
-    running = subprocess.Popen([sys.executable, "-c", code], env=env, stderr=subprocess.DEVNULL)
+    running = Forked(code, env=env)
     while not hub.faults.rules()[0]["applied"] and running.poll() is None:
         time.sleep(0.01)
     time.sleep(0.1)
-    os.kill(running.pid, number)
+    running.send_signal(number)
     assert running.wait(timeout=20) != 0
     nothing_loads(repo)
     assert not (tmp_path / "copy").exists()

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
 from hubtools import CLIENT_WARNS, environment, make_alignment, upload
+from processtools import Forked
 
 from atlas.artefacts.artefact import Artefact
 from atlas.cards.folder import CARD, MODEL, dump_card, read_card
@@ -228,12 +227,11 @@ def test_a_push_of_another_in_the_meantime_is_seen(hub, repo: str, tmp_path: Pat
     push(make_alignment(tmp_path / "a"), repo)
     hub.faults.add(kind="commit", action="delay", ms=1500, times=1)
     code = f"from atlas.sharing.publishing import push; push({str(make_alignment(tmp_path / 'b', seed=1))!r}, '{repo}')"
-    command = [sys.executable, "-W", "ignore", "-c", code]
-    slow = subprocess.Popen(command, env=environment(hub, tmp_path / "other"), stderr=subprocess.PIPE, text=True)
+    slow = Forked(code, env=environment(hub, tmp_path / "other"))
     while not hub.faults.rules()[0]["applied"] and slow.poll() is None:
         time.sleep(0.01)
     third = push(make_alignment(tmp_path / "c", seed=2), repo)
-    said = slow.communicate(timeout=30)[1]
+    said = slow.communicate()[1]
     assert slow.returncode == 1
     assert "was changed by somebody else in the meantime - push again to build on their commit" in said
     assert pull(repo).commit == third.commit

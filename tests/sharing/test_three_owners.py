@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from hubtools import CLIENT_WARNS, environment
+from processtools import Forked
 
 import atlas
 
@@ -57,37 +56,30 @@ def published(hub, tmp_path: Path) -> dict[str, Any]:
     return {"own": figures[0].value}
 
 
-def run(hub, home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a command as somebody who has nothing but the program."""
+def run(hub, folder: Path, *arguments: str) -> tuple[int, str, str]:
+    """Run a command as somebody who has nothing but the program, and return its status and what it says."""
+    home = folder / "elsewhere"
+    home.mkdir(exist_ok=True)
     there = environment(hub, home, HF_TOKEN="", ATLAS_REGISTRY="")
-    command = [sys.executable, "-m", "atlas", *arguments]
-    return subprocess.run(command, env=there, cwd=home, capture_output=True, text=True, check=False)
+    process = Forked([*arguments], cwd=home, env=there)
+    return process.wait(), *process.communicate()
 
 
 def test_one_line_joins_encoder_route_and_head_of_three_owners(hub, published, tmp_path: Path) -> None:
-    home = tmp_path / "elsewhere"
-    home.mkdir()
-    done = run(hub, home, "stitch", "hf://tester/one", "hf://you/head", "digits-test", "--hub", "--json")
-    assert done.returncode == 0, done.stderr
-    figures = {figure["name"]: figure for figure in json.loads(done.stdout)}
+    line = "stitch", "hf://tester/one", "hf://you/head", "digits-test"
+    status, stdout, stderr = run(hub, tmp_path, *line, "--hub", "--json")
+    assert status == 0, stderr
+    figures = {figure["name"]: figure for figure in json.loads(stdout)}
     predicted, measured = figures["estimated accuracy"]["value"], figures["accuracy"]["value"]
     assert measured > 0.7 > 0.4 > figures["accuracy"]["floor"]
     assert 0.5 < predicted <= measured + 0.02
     assert predicted < published["own"]
-    assert "one__two__linear, then two__three__linear: estimated r2" in done.stderr
+    assert "one__two__linear, then two__three__linear: estimated r2" in stderr
 
-
-def test_the_line_prints_both_side_by_side(hub, published, tmp_path: Path) -> None:
-    home = tmp_path / "elsewhere"
-    home.mkdir()
-    done = run(hub, home, "stitch", "hf://tester/one", "hf://you/head", "digits-test", "--hub")
-    rows = [line.split() for line in done.stdout.splitlines()]
+    # A table shows both side by side.
+    rows = [row.split() for row in run(hub, tmp_path, *line, "--hub")[1].splitlines()]
     assert [row[0] for row in rows if row] == ["metric", "estimated", "accuracy"]
 
-
-def test_without_the_hub_it_says_that_they_do_not_meet(hub, published, tmp_path: Path) -> None:
-    home = tmp_path / "elsewhere"
-    home.mkdir()
-    done = run(hub, home, "stitch", "hf://tester/one", "hf://you/head", "digits-test")
-    assert done.returncode == 1
-    assert "Head 'three__linear' reads" in done.stderr
+    # Without the Hub, nothing joins them.
+    status, _, stderr = run(hub, tmp_path, *line)
+    assert status == 1 and "Head 'three__linear' reads" in stderr

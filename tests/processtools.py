@@ -1,0 +1,93 @@
+"""Processes that begin at once: forks of a server that has imported torch, which takes longer than all they do.
+
+They are for tests of signals, limits and settings of a process; how Atlas starts is tested in processes of Python.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import runpy
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+_SERVER = multiprocessing.get_context("forkserver")
+_SERVER.set_forkserver_preload(["torch"])
+
+
+class Forked:
+    """A process that runs code or the command line, as `subprocess.Popen` with pipes of text does.
+
+    Args:
+        work: code to run, or the words of a command.
+        cwd: the folder it runs in.
+        env: all its environment variables.
+        before: a function of a module, called before the work.
+    """
+
+    def __init__(
+        self,
+        work: str | list[str],
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        before: Callable[[], None] | None = None,
+    ) -> None:
+        self._said = [Path(tempfile.mkstemp(prefix="atlas-said-")[1]) for _ in range(2)]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"} if env is None else dict(env)
+        arguments = work, str(cwd or Path.cwd()), environment, before, self._said
+        self._process = _SERVER.Process(target=_run, args=arguments)
+        self._process.start()
+
+    @property
+    def returncode(self) -> int | None:
+        return self._process.exitcode
+
+    @property
+    def pid(self) -> int:
+        assert self._process.pid is not None
+        return self._process.pid
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+    def send_signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    def wait(self, timeout: float = 240) -> int:
+        self._process.join(timeout)
+        if self.returncode is None:
+            self._process.kill()
+            raise TimeoutError(f"still running after {timeout} s: {self.said()}")
+        return self.returncode
+
+    def said(self) -> tuple[str, str]:
+        """Return standard output and standard error up to now."""
+        stdout, stderr = (path.read_text() for path in self._said)
+        return stdout, stderr
+
+    def communicate(self, timeout: float = 240) -> tuple[str, str]:
+        """Wait for the end, and return standard output and standard error."""
+        self.wait(timeout)
+        said = self.said()
+        for path in self._said:
+            path.unlink()
+        return said
+
+
+def _run(
+    work: str | list[str], cwd: str, environment: dict[str, str], before: Callable[[], None] | None, said: list[Path]
+) -> None:
+    for number, path in enumerate(said, 1):
+        os.dup2(os.open(path, os.O_WRONLY), number)
+    os.chdir(cwd)
+    os.environ.clear()
+    os.environ.update(environment)
+    if before is not None:
+        before()
+    if isinstance(work, str):
+        exec(compile(work, "<code>", "exec"), {"__name__": "__main__"})
+    else:
+        sys.argv = ["atlas", *work]
+        runpy.run_module("atlas", run_name="__main__")
