@@ -34,6 +34,9 @@ from atlas.testing.promises import (
     unless_refused,
 )
 
+# Seconds after which a file is written again: one that holds the time differs.
+LATER = 1.0
+
 # Applies the written file to vectors (n, d_source), read back from its path: only the author knows how.
 Applied = Callable[[Path, Any], Any]
 
@@ -136,7 +139,7 @@ def writes_the_same_again(exporter: Exporter, alignment: Alignment | None = None
     """The same alignment gives the same bytes, a second later and in another process."""
     model = alignment or affine()
     first = written(exporter, model)
-    time.sleep(1)
+    time.sleep(LATER)
     promise = "must write the same bytes a second later - leave out the time, and all else that is not of the alignment"
     ensure(equal_states(first, written(exporter, model)), exporter, promise)
     promise = "must write the same bytes in another process - hash() and the order of sets are others there"

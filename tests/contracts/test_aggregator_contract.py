@@ -11,12 +11,14 @@ from atlas.testing import AGGREGATOR_CHECKS, check_aggregator
 from atlas_builtin.aggregators import GeneralizedProcrustes
 
 AGGREGATORS = [cls for classes in components(Aggregator).values() for cls in classes]
+# Promises hold of a network that is trained for a short while, too.
+FEWER_STEPS = {"corrected-procrustes": {"steps": 40}}
 
 
 @pytest.mark.parametrize("check", AGGREGATOR_CHECKS, ids=lambda check: check.__name__)
 @pytest.mark.parametrize("aggregator", AGGREGATORS, ids=lambda cls: cls.name)
 def test_every_aggregator_keeps_the_contract(aggregator, check):
-    check(aggregator())
+    check(aggregator(**FEWER_STEPS.get(aggregator.name, {})))
 
 
 def test_honest_aggregator_passes():
