@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import atlas
+import atlas.testing.exporters
 from atlas.components.aggregator import Aggregator
 from atlas.components.encoder import Encoder
 from atlas.components.sampler import Sampler
@@ -59,6 +60,12 @@ def test_built_in_encoders_keep_every_promise():
 
 
 Words, Rings, Median, Npz = honest("encoder"), honest("sampler"), honest("aggregator"), honest("exporter")
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch):
+    """Wait for nothing: that the time shows is tested where that fault is planted."""
+    monkeypatch.setattr(atlas.testing.exporters, "LATER", 0)
 
 
 class _Forgets(Words):
