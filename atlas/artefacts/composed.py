@@ -154,6 +154,6 @@ def restored(name: str, config: Mapping[str, Any], state: Mapping[str, Tensor], 
         if set(state) == {"weight", "bias"}:
             return Affine().load_state_dict(state)
         raise
-    if not aligner.affine:
+    if not aligner.affine and plugin != provider(type(aligner)):
         warn_if_older(aligner.label().capitalize(), plugin)
     return aligner

@@ -30,8 +30,8 @@ def temporary_name(path: Path, ending: str = "tmp") -> Path:
 def leftovers(folder: Path) -> Iterator[tuple[Path, Path]]:
     """Yield leftovers of killed writes in a folder, each with the path it was to become, or was."""
     with contextlib.suppress(OSError):
-        for path in sorted(folder.iterdir()):
-            match = _NAME.fullmatch(path.name)
+        for name in sorted(entry.name for entry in os.scandir(folder) if entry.name.startswith(".")):
+            match, path = _NAME.fullmatch(name), folder / name
             if match and _ended(path, match[2], int(match[3])):
                 yield path, folder / match[1]
 

@@ -23,11 +23,9 @@ def accuracy(results, row, setting, head="kernel", of="total"):
     return mean(results, step="settings", metric="accuracy", row=row, setting=setting, head=head, of=of)
 
 
-@pytest.mark.parametrize("head", ["kernel", "network"])
-def test_with_an_oracle_rlsa_beats_the_network_trained_on_everything(results, head):
-    assert accuracy(results, "RLSA, told", "shared samples", head) > accuracy(
-        results, "end-to-end", "shared samples", head
-    )
+def test_with_an_oracle_rlsa_beats_the_network_trained_on_everything(results):
+    told = accuracy(results, "RLSA, told", "shared samples")
+    assert told > accuracy(results, "end-to-end", "shared samples")
 
 
 @pytest.mark.parametrize("setting", ["shared samples", "nothing shared"])

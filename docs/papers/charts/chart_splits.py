@@ -28,6 +28,7 @@ class Data:
         shared, novel, tasks: classes that all tasks know, classes that each alone knows, and how many tasks there are.
         anchors: how many, where tasks share samples, and where they do not.
         flips: show images mirrored, too: (channels, height, width).
+        heads: which heads read the spaces of the paper; others are read by the first.
     """
 
     X: Tensor
@@ -41,6 +42,7 @@ class Data:
     tasks: int
     anchors: tuple[int, int]
     flips: tuple[int, int, int] | None = None
+    heads: tuple[str, ...] = ("kernel", "network")
 
     @cached_property
     def classes(self) -> int:

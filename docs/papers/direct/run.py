@@ -32,8 +32,8 @@ from atlas.progress import bar
 Figures = Iterator[dict[str, Any]]
 Method = tuple[str, dict[str, Any]]
 KINDS = {"conv": paper_networks.conv_autoencoder, "mlp": paper_networks.mlp_autoencoder}
-# Rate and batches are the paper's; passes are as many as there is time for.
-TRAINING: dict[str, Any] = {"lr": 1e-3, "batch_size": 64}
+# Batches are the paper's.
+BATCH = 64
 # The paper's rigid map (no scale) and its linear one (no constant, no penalty), and what it leaves out.
 MAPS: dict[str, Method] = {
     "rigid": ("procrustes", {"scale": False}),
@@ -59,8 +59,8 @@ class Scale:
         dims: numbers in a code.
         seeds: of the networks and the pairs.
         crowd: numbers in a code, and of pairs, for which every network is mapped to every other one.
-        widest: the largest code for which the widest stitching network is trained; 0: none is.
-        epochs: passes over the images in training.
+        widest: the largest code for which the widest stitching network is trained; 0: none is, and 'mlp' at 2 alone.
+        epochs, lr: passes over the images in training, as many as there is time for, and its rate, the paper's.
         relative: numbers in a code, and of anchors, for which decoders read relative representations.
     """
 
@@ -69,11 +69,13 @@ class Scale:
     crowd: tuple[int, int] = (50, 300)
     widest: int = 50
     epochs: int = 10
+    lr: float = 1e-3
     relative: tuple[tuple[int, int], ...] = ((10, 50), (50, 100))
 
 
-DIGITS = {"seeds": [0], "counts": [16, 64, 1024]}
-SMALL = Scale((2, 10), (0, 1), (10, 100), 0, 15, ((10, 50),))
+FEW = [["orthogonal", "procrustes", {"scale": False, "standardise": True}], ["affine", "linear", {"ridge": 0.0}]]
+DIGITS = {"seeds": [0], "counts": [16, 1024], "methods": FEW}
+SMALL = Scale((2, 10), (0, 1), (10, 100), 0, 6, 4e-3, ((10, 50),))
 
 
 @dataclass(frozen=True)
@@ -173,6 +175,11 @@ class Networks:
     scale: Scale
     loaded: dict[tuple[str, int, int], Model] = field(default_factory=dict)
 
+    @property
+    def how(self) -> dict[str, Any]:
+        """How all of them are trained."""
+        return {"epochs": self.scale.epochs, "lr": self.scale.lr, "batch_size": BATCH}
+
     def train(self) -> None:
         """Train those that are not there yet."""
         jobs = list(itertools.product(self.scale.dims, self.scale.seeds, KINDS))
@@ -187,7 +194,7 @@ class Networks:
     def _train(self, kind: str, dim: int, seed: int) -> None:
         path, X = self.path(kind, dim, seed), self.images.train
         below, above = KINDS[kind](self.images.side, dim)
-        state = paper_networks.trained([*below, *above], X, X, seed, epochs=self.scale.epochs, **TRAINING)
+        state = paper_networks.trained([*below, *above], X, X, seed, **self.how)
         encoder, decoder = paper_networks.cut([*below, *above], state, len(below), X.shape[1])
         head = atlas.Head.of(decoder, encoder.space(path.name), f"{path.name}-decoder")
         atlas.save(head, self.folder / head.id, overwrite=True)
@@ -237,6 +244,7 @@ def numbers(dim: int, way: tuple[str, str], most: int) -> list[int]:
 def methods(scale: Scale, dim: int, n: int, same: bool, most: int) -> dict[str, Method]:
     """Return what is fitted in a case: what hardly differs from its neighbour, at l, 2 l and all pairs alone."""
     left_out = () if n in (dim, 2 * dim, most) else ("orthogonal", "affine")
+    left_out += () if scale.widest or (dim == 2 and same and n == most) else ("mlp",)
     wide = {name for name in STITCHED if name != "stitch 4" or dim <= scale.widest}
     stitched = wide if n == most else {"stitch 2"} if n in ANCHORS.get(dim, ()) else set()
     chosen = {**MAPS, **{name: STITCHED[name] for name in sorted(stitched) if same and scale.widest}}
@@ -289,7 +297,7 @@ def relative(found: Networks, dim: int, n: int, seed: int) -> Figures:
         distances = atlas.create(atlas.Aligner, "relative", similarity="euclidean")
         to_a, to_b = (copy.copy(distances).fit(M.train[anchors]) for M in (A, B))
         layers = KINDS[target](images.side, n)[1]
-        head = HEADS["network"].from_config({"layers": layers, "epochs": found.scale.epochs, **TRAINING})
+        head = HEADS["network"].from_config({"layers": layers, **found.how})
         head.fit(to_b.transform(B.train), images.train, seed=seed)
         figure = found.measured(source, target, B)
         with torch.no_grad():

@@ -54,7 +54,9 @@ def main(report: Report, data: Path, models: Path) -> None:
 
 def digits() -> dict[str, Any]:
     """Return the values of the recipe for the digits that ship with Atlas."""
-    return {**paper_networks.named(paper_networks.DIGITS), "counts": [128, 256], "most": 256, "seeds": [0]}
+    heads = [["mlp", "network", {"epochs": 10}], ["ridge", "linear", {"loss": "ridge"}]]
+    about = {"counts": [128, 256], "most": 256, "seeds": [0], "heads": heads}
+    return {**paper_networks.named(paper_networks.DIGITS[::2]), **about}
 
 
 def images(report: Report, data: Path, models: Path) -> dict[str, Any]:
@@ -129,7 +131,7 @@ def decoders(report: Report, mnist: Path, seed: int) -> Figures:
     side, count = round(train.shape[1] ** 0.5), 128 if report.small else 300
     anchors = train[torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))[:count]]
     seen: dict[str, Tensor] = {"image": test}
-    for kind, models in autoencoders(side, train, anchors, seed).items():
+    for kind, models in autoencoders(side, train, anchors, seed, 8 if report.small else EPOCHS).items():
         found = swapped(models, test)
         for (i, j), decoded in found.items():
             which = "own" if i == j else "same architecture" if {i, j} == {0, 1} else "other architecture"
@@ -146,20 +148,20 @@ def decoders(report: Report, mnist: Path, seed: int) -> Figures:
 Model = tuple[Any, Any]
 
 
-def autoencoders(side: int, X: Tensor, anchors: Tensor, seed: int) -> dict[str, list[Model]]:
+def autoencoders(side: int, X: Tensor, anchors: Tensor, seed: int, epochs: int) -> dict[str, list[Model]]:
     """Return three autoencoders of each kind: two dense ones that differ in their seed, and a convolutional one."""
     made = [
         paper_networks.mlp_autoencoder,
         paper_networks.mlp_autoencoder,
         partial(paper_networks.conv_autoencoder, channels=8),
     ]
-    each = [(*make(side, CODE), X, 10 * seed + i) for i, make in enumerate(made)]
+    each = [(*make(side, CODE), X, 10 * seed + i, epochs) for i, make in enumerate(made)]
     whole = [absolute(*given) for given in each]
     pairs = list(zip(whole, each, strict=True))
     return {
         "absolute": whole,
-        "relative": [frozen(encode, decoder, X, anchors, seed) for (encode, _), (_, decoder, X, seed) in pairs],
-        "relative, end to end": [end_to_end(*given[:3], anchors, given[3]) for given in each],
+        "relative": [frozen(encode, anchors, *given[1:]) for (encode, _), given in pairs],
+        "relative, end to end": [end_to_end(anchors, *given) for given in each],
     }
 
 
@@ -170,23 +172,23 @@ def swapped(models: Sequence[Model], X: Tensor) -> dict[tuple[int, int], Tensor]
     return {(i, j): models[j][1](models[i][0](X)) for i, j in pairs}
 
 
-def absolute(encoder: Layers, decoder: Layers, X: Tensor, seed: int) -> Model:
+def absolute(encoder: Layers, decoder: Layers, X: Tensor, seed: int, epochs: int) -> Model:
     """Return an autoencoder: what makes codes, and what makes images of them."""
-    state = paper_networks.trained([*encoder, *decoder], X, X, seed, epochs=EPOCHS, lr=RATE)
+    state = paper_networks.trained([*encoder, *decoder], X, X, seed, epochs=epochs, lr=RATE)
     below, above = paper_networks.cut([*encoder, *decoder], state, len(encoder), X.shape[1])
     return below.module(), above.scores
 
 
-def frozen(encode: Any, decoder: Layers, X: Tensor, anchors: Tensor, seed: int) -> Model:
+def frozen(encode: Any, anchors: Tensor, decoder: Layers, X: Tensor, seed: int, epochs: int) -> Model:
     """Return the encoder of an autoencoder, made relative, and a new decoder that was trained on that alone."""
     projection = atlas.create(atlas.Aligner, "relative").fit(encode(anchors))
     layers = read_by(decoder, len(anchors))
-    head = HEADS["network"].from_config({"layers": layers, "epochs": EPOCHS, "lr": RATE})
+    head = HEADS["network"].from_config({"layers": layers, "epochs": epochs, "lr": RATE})
     head.fit(projection.transform(encode(X)), X, seed=seed)
     return lambda images: projection.transform(encode(images)), head.scores
 
 
-def end_to_end(encoder: Layers, decoder: Layers, X: Tensor, anchors: Tensor, seed: int) -> Model:
+def end_to_end(anchors: Tensor, encoder: Layers, decoder: Layers, X: Tensor, seed: int, epochs: int) -> Model:
     """Return an autoencoder trained with its code made relative, the anchors encoded anew in every step.
 
     No gradient goes through the anchors. Source: the authors' code.
@@ -200,7 +202,7 @@ def end_to_end(encoder: Layers, decoder: Layers, X: Tensor, anchors: Tensor, see
             unit = F.normalize(below(anchors))
         return F.normalize(below(images)) @ unit.T
 
-    for _ in range(EPOCHS):
+    for _ in range(epochs):
         for rows in torch.randperm(len(X), generator=generator).split(128):
             optimizer.zero_grad()
             F.mse_loss(above(relative(X[rows])), X[rows]).backward()
