@@ -10,8 +10,8 @@ import difflib
 from collections.abc import Iterable
 
 
-class AtlasError(Exception):
-    """A mistake the user can correct; its text is the message."""
+class AtlasError(ValueError):
+    """A mistake the user can correct; its text is the message. Most are values that do not fit: a `ValueError`."""
 
 
 class AtlasWarning(UserWarning):

@@ -49,6 +49,8 @@ def tell(verb: Verb, made: Any, values: Mapping[str, Any], given: Mapping[str, A
         rows = f"{count(len(made), 'vector')} of '{made.space.id}' ({made.space.dim} dimensions, digest {made.digest})"
         wrote(rows, f"the shadow of '{made.store}'", then)
     elif verb.stores:
+        if kept := getattr(getattr(made, "rows", None), "kept", 0):
+            say(f"Note: {kept:,} of {count(len(made.rows.parts), 'shard')} were finished by an earlier run, and stay")
         wrote(described(made), out, NEXT.get(verb.name, "").format(out))
         if verb.name == "encode" and made.numbered:
             tell_numbered([values["input"]])

@@ -295,9 +295,10 @@ def as_items(data: Any) -> Items:
     if hasattr(listed[0], "convert") and all(isinstance(item, pillow().Image) for item in listed):
         return ImageItems(listed)
     try:
-        return ArrayItems(torch.stack(listed) if isinstance(listed[0], torch.Tensor) else np.array(listed))
+        arrays = torch.stack(listed) if isinstance(listed[0], torch.Tensor) else np.array(listed)
     except (ValueError, TypeError, RuntimeError) as error:
         raise AtlasError(f"Items must be all text, all images, or arrays of one shape: {error}") from None
+    return ArrayItems(arrays)
 
 
 def of_kind(items: Items, takes: str) -> Items:

@@ -208,6 +208,8 @@ def _trace(
         name = f"{prefix}{i}"
         try:
             x = _step(layer, net[i], x, name, shapes)
+        except AtlasError:
+            raise
         except (RuntimeError, ValueError, IndexError) as error:
             refusal = f"Layer {name} ({layer['type']}) does not take items of shape {tuple(x.shape[1:])}"
             raise AtlasError(f"{refusal}: {first_line(error)}") from None

@@ -140,6 +140,8 @@ def _as_tensor(X: Any, what: str) -> Tensor:
         if not hasattr(X, "__array__"):
             return torch.as_tensor(X)
         return tensor_of(np.asarray(X))
+    except AtlasError:
+        raise
     except (TypeError, ValueError, RuntimeError, OverflowError):
         of = f" of {X.dtype}" if isinstance(X, np.ndarray) else ""
         is_table = hasattr(type(X), "columns") or hasattr(type(X), "column_names")

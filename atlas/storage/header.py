@@ -98,6 +98,8 @@ def parsed(path: str | Path, file: Any, size: int) -> tuple[dict[str, TensorInfo
         if not 2 <= length <= min(MAX_HEADER, size - 8):
             raise CardError(f"{path}: truncated or not a safetensors file ({size} bytes)")
         header = json.loads(file.read(length), object_pairs_hook=_distinct)
+    except CardError:
+        raise
     except (ValueError, RecursionError):
         raise CardError(f"{path}: not a safetensors file: its header is not JSON") from None
     if not isinstance(header, dict):
@@ -131,6 +133,8 @@ def _checked_header(
                 at = f"bytes {start} to {stop} of {size - begin}"
                 raise CardError(f"{path}: tensor {name!r} lies at {at}, which cannot be right - truncated or damaged")
             infos[name], starts[name], end = info, begin + start, stop
+    except CardError:
+        raise
     except (KeyError, TypeError, ValueError):
         raise CardError(f"{path}: not a safetensors file: its header is malformed") from None
     if begin + end != size:

@@ -132,5 +132,5 @@ def read_text(where: str | Path) -> str:
             return Path(where).read_text(encoding="utf-8")
         with reached(where) as (system, path):
             return system.cat_file(path, end=1_000_000).decode()
-    except (OSError, ValueError, NotFoundError):
+    except (OSError, UnicodeError, NotFoundError):
         return ""

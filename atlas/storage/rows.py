@@ -281,7 +281,9 @@ class Pieces(Lazy):
 
 
 class Parts(Pieces):
-    """Matrices one after another, such as the shards of a set."""
+    """Matrices one after another, such as the shards of a set; `kept`: how many an earlier run had written."""
+
+    kept = 0
 
     def __init__(self, parts: Sequence[Rows]) -> None:
         """Join matrices.

@@ -37,9 +37,9 @@ from atlas.verbs.parameters.arguments import (
     artefact_of,
     engine_of,
     lies_somewhere,
+    sound_of,
     vectors_of,
     views_of,
-    write_list,
 )
 
 NO_SHARDS = "An engine writes shards to a folder, as an alignment maps them - give shards and a folder, or leave it out"
@@ -143,7 +143,7 @@ def apply(
         views = [joined(views)]
     if len(views) != 1:
         raise AtlasError(f"Alignment '{found.id}' maps one set of vectors, got {len(views)}")
-    view = views[0] if skip_bad is None else _sound(views[0], skip_bad)
+    view = sound_of(views, skip_bad, overwrite)[0]
     if stored and not isinstance(view.rows, Parts):
         raise AtlasError(f"'{out}' is in a store, where shards alone are written - give files")
     return _apply_rows(alignment, view, out, overwrite, progress, confidence, worker)
@@ -163,17 +163,6 @@ def _check_asked(
         raise AtlasError(f"Atlas '{found.id}' cannot predict errors - apply one of its charts")
     if confidence and out is not None and (is_store(out) or Path(out).suffix == ".npy"):
         raise AtlasError(f"'{out}' cannot hold predicted errors - write .parquet, .safetensors or a folder")
-
-
-def _sound(vectors: Vectors, listed: str | Path) -> Vectors:
-    """Return the vectors whose numbers are all finite, and list the ids of the others in a file."""
-    sound = torch.cat([torch.isfinite(batch).all(1) for batch in vectors.rows.batches()])
-    if not bool(sound.any()):
-        raise AtlasError(
-            f"None of the {len(vectors)} vectors of '{vectors.space.id}' is finite - nothing would be left"
-        )
-    write_list(listed, [vectors.ids[i] for i in (~sound).nonzero()[:, 0]])
-    return vectors if bool(sound.all()) else vectors.take(sound.nonzero()[:, 0])
 
 
 def _apply_atlas(atlas: Atlas, views: list[Vectors], inverse: bool, out: str | Path | None, overwrite: bool) -> Vectors:

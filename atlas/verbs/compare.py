@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from atlas.artefacts.moments import Moments
 from atlas.artefacts.vectors import Vectors, paired
@@ -13,7 +14,7 @@ from atlas.metrics import Measure, find, running
 from atlas.metrics.similarity import FROM_MOMENTS
 from atlas.verbs.evaluate import _labels
 from atlas.verbs.moments import named
-from atlas.verbs.parameters.arguments import MomentsLike, VectorsLike, moments_of, views_of
+from atlas.verbs.parameters.arguments import MomentsLike, VectorsLike, moments_of, sound_of, views_of
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ def compare(
     metrics: Sequence[str] = ("cka",),
     vector_column: str | None = None,
     id_column: str | None = None,
+    skip_bad: str | Path | None = None,
 ) -> list[Comparison]:
     """Measure how alike spaces are.
 
@@ -56,6 +58,8 @@ def compare(
         metrics: metrics to measure, by default linear CKA; `atlas metrics` lists them.
         vector_column: column of a table that holds the vectors; the only one that holds arrays unless given.
         id_column: column of a table that holds the ids; the one with a common name unless given, '' for none.
+        skip_bad: leave out vectors that are missing or hold NaN or infinity, and list their ids in this .txt file, one
+            a line; without it, the first of them ends the work.
 
     Raises:
         AtlasError: an unknown metric, one that needs a head or vectors, or items that do not overlap.
@@ -64,7 +68,7 @@ def compare(
         if vectors:
             raise AtlasError("Vectors and moments cannot be compared at once - give one of them")
         return [_of_moments(measure, moments_of(moments)) for measure in map(find, metrics)]
-    views = views_of(vectors, vector_column, id_column)
+    views = sound_of(views_of(vectors, vector_column, id_column), skip_bad)
     found = []
     for measure in map(find, metrics):
         if measure.takes == "classes":

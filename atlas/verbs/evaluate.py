@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
@@ -31,6 +32,7 @@ from atlas.verbs.parameters.arguments import (
     VectorsLike,
     artefact_of,
     head_of,
+    sound_of,
     vectors_of,
     views_of,
 )
@@ -61,6 +63,7 @@ def evaluate(
     split: str = "",
     vector_column: str | None = None,
     id_column: str | None = None,
+    skip_bad: str | Path | None = None,
 ) -> tuple[Metric, ...]:
     """Measure an alignment, a head or an atlas.
 
@@ -81,6 +84,8 @@ def evaluate(
         split: the part of the data set, for the card.
         vector_column: column of a table that holds the vectors; the only one that holds arrays unless given.
         id_column: column of a table that holds the ids; the one with a common name unless given, '' for none.
+        skip_bad: leave out vectors that are missing or hold NaN or infinity, and list their ids in this .txt file, one
+            a line; without it, the first of them ends the work.
 
     Returns:
         One figure for each metric, with a 95 % interval where it is a mean over rows and these are not too few to tell
@@ -99,8 +104,10 @@ def evaluate(
     counts = {"source": source is not None, "target": target is not None, "vectors": len(views), "head": bool(reader)}
     _check_given(found, counts, metrics)
     if isinstance(found, Alignment) and source is not None and target is not None:
-        X, Y = vectors_of(source, *columns, name="source"), vectors_of(target, *columns, name="target")
+        sides = [vectors_of(source, *columns, name="source"), vectors_of(target, *columns, name="target")]
+        X, Y = sound_of(sides, skip_bad)
         return _of_alignment(found, X, Y, reader, metrics, split)
+    views = sound_of(views, skip_bad)
     read = found(*views) if isinstance(found, Atlas) else views[0]
     reader = found if isinstance(found, Head) else reader
     assert reader is not None

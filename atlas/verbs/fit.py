@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from atlas.artefacts.alignment import Alignment
@@ -28,6 +29,7 @@ from atlas.verbs.parameters.arguments import (
     anchors_of,
     component_of,
     moments_of,
+    sound_of,
     vectors_of,
 )
 
@@ -43,6 +45,7 @@ def fit(
     confidence: bool | None = None,
     vector_column: str | None = None,
     id_column: str | None = None,
+    skip_bad: str | Path | None = None,
     id: str = "",
     progress: Progress = silent,
     **options: Any,
@@ -66,6 +69,8 @@ def fit(
             give them away.
         vector_column: column of a table that holds the vectors; the only one that holds arrays unless given.
         id_column: column of a table that holds the ids; the one with a common name unless given, '' for none.
+        skip_bad: leave out vectors that are missing or hold NaN or infinity, and list their ids in this .txt file, one
+            a line; without it, the first of them ends the work.
         id: id of the alignment; by default made of its spaces and method.
         progress: shows how far it is.
         **options: options of the aligner.
@@ -77,7 +82,7 @@ def fit(
     if moments is not None:
         pairs = {"source": source, "target": target, "anchors": anchors}
         columns = {"vector_column": vector_column, "id_column": id_column}
-        known = _with_pairs(moments_of(moments), pairs, **columns, progress=progress)
+        known = _with_pairs(moments_of(moments), pairs, **columns, skip_bad=skip_bad, progress=progress)
         return _fit_moments(model, known.reversed() if reverse else known, confidence, id)
     if reverse:
         raise AtlasError(
@@ -90,10 +95,11 @@ def fit(
     if model.fits_on == "source":
         if target is not None:
             raise model.fail("fits on the source alone - leave out the target, and fit the target's half by itself")
+        [X] = sound_of([X], skip_bad)
         return _fit_half(model, X if only is None else X.of_items(only), name, id)
     if target is None:
         raise model.fail("needs the vectors of both spaces - give a target")
-    Y = vectors_of(target, vector_column, id_column, name="target")
+    X, Y = sound_of([X, vectors_of(target, vector_column, id_column, name="target")], skip_bad)
     seen = _fit_both(model, X, Y, only, progress, bool(confidence))
     dataset = X.dataset if X.dataset == Y.dataset else ""
     domain = domain_of(model, confidence)

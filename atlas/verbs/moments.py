@@ -6,6 +6,7 @@ import contextlib
 import itertools
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 
@@ -25,6 +26,7 @@ from atlas.verbs.parameters.arguments import (
     anchors_of,
     engine_of,
     moments_of,
+    sound_of,
     vectors_of,
 )
 
@@ -39,6 +41,7 @@ def moments(
     anchors: AnchorsLike | None = None,
     vector_column: str | None = None,
     id_column: str | None = None,
+    skip_bad: str | Path | None = None,
     id: str = "",
     engine: EngineLike | None = None,
     progress: Progress = silent,
@@ -55,6 +58,8 @@ def moments(
         anchors: count these items alone, all of which must be in both.
         vector_column: column of a table that holds the vectors; the only one that holds arrays unless given.
         id_column: column of a table that holds the ids; the one with a common name unless given, '' for none.
+        skip_bad: leave out vectors that are missing or hold NaN or infinity, and list their ids in this .txt file, one
+            a line; without it, the first of them ends the work.
         id: id of the moments; by default made of their spaces.
         engine: works on shards side by side, which hold the same items in the same order: a name, with options as in
             daft:workers=2 (`atlas engines` lists them); in Python also an executor of `concurrent.futures`.
@@ -66,7 +71,7 @@ def moments(
     only, name = anchors_of(anchors)
     X = vectors_of(source, vector_column, id_column, name="source")
     Y = vectors_of(target, vector_column, id_column, name="target")
-    X, Y = paired(X, Y, only)
+    X, Y = paired(*sound_of([X, Y], skip_bad), only)
     dataset = X.dataset if X.dataset == Y.dataset else ""
     sums = summed(X, Y, ALL, progress, exact=True, engine=engine_of(engine))
     return Moments.of(sums, X.space, Y.space, id, anchors=name, dataset=dataset)

@@ -363,6 +363,15 @@ def test_a_second_run_leaves_what_is_finished(mapped):
     assert shown == [SHARDS, 0]
 
 
+def test_a_second_run_says_what_was_finished(mapped, atlas_command):
+    folder, source, alignment = mapped
+    alignment.save_pretrained(folder / "map")
+    line = ["apply", str(folder / "map"), str(source), "--out", str(folder / "out")]
+    assert "finished by an earlier run" not in atlas_command(*line).stderr
+    said = f"Note: {SHARDS} of {SHARDS} shards were finished by an earlier run, and stay\n"
+    assert said in atlas_command(*line).stderr
+
+
 def test_a_shard_that_changed_is_done_again_and_no_other(mapped):
     folder, source, alignment = mapped
     atlas.apply(alignment, source, out=folder / "out")

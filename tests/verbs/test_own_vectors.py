@@ -188,6 +188,32 @@ def test_bad_vectors_are_skipped_and_listed(tmp_path, out):
     assert len(atlas.apply(MAP, PAIR.source, skip_bad=listed, overwrite=True)) == 120 and listed.read_text() == ""
 
 
+def test_every_verb_that_reads_vectors_skips_those_that_are_bad(tmp_path):
+    broken = X.copy()
+    broken[[7, 90], [0, 3]] = np.nan, np.inf
+    given = Vectors.of(broken, "a", ids=IDS, labels=LABELS)
+    at = PAIR.target.ids.index("item-11")
+    other = PAIR.target.data.clone()
+    other[at] = np.nan
+    sides = {"source": given, "target": PAIR.target.in_space(PAIR.target.space, other)}
+    sound = torch.arange(120)
+    same = {"source": given.take(sound[(sound != 7) & (sound != 90)]), "target": PAIR.target.take(sound[sound != at])}
+    verbs = (
+        lambda **how: atlas.fit("linear", **how).tensors()["weight"],
+        lambda **how: atlas.moments(**how).sums.xy,
+        lambda **how: torch.tensor([figure.value for figure in atlas.evaluate(MAP, **how)]),
+        lambda source, target, **how: torch.tensor([one.value for one in atlas.compare(source, target, **how)]),
+    )
+    for number, verb in enumerate(verbs):
+        listed = tmp_path / f"{number}.txt"
+        assert torch.equal(verb(**sides, skip_bad=listed), verb(**same))
+        assert listed.read_text() == "item-7\nitem-90\nitem-11\n"
+        with pytest.raises(AtlasError, match=r"txt' exists - choose another name for the list, or remove it"):
+            verb(**sides, skip_bad=listed)
+    head = atlas.train("nearest-mean", same["source"])
+    assert atlas.evaluate(head, vectors=given, skip_bad=tmp_path / "head.txt")[0].n == 118
+
+
 def test_what_would_leave_nothing_is_not_skipped(tmp_path):
     with pytest.raises(AtlasError, match="None of the 3 vectors of 'a' is finite - nothing would be left"):
         atlas.apply(MAP, X[:3] * np.nan, skip_bad=tmp_path / "bad.txt")

@@ -242,6 +242,7 @@ def write_shards(
         for _ in each(work, list(todo.items()), sizes, engine, progress, "Applying"):
             pass
     written = joined([read_bare(target) for target in parts])
+    written.rows.kept = len(parts) - len(todo)  # type: ignore[attr-defined]
     return replace(written, card=replace(written.card, space=space, dataset=vectors.dataset))
 
 

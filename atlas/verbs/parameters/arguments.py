@@ -7,11 +7,12 @@ Vectors can be given as arrays and tables, too.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias, TypeGuard, TypeVar
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from atlas.artefacts.alignment import Alignment
@@ -40,7 +41,7 @@ from atlas.items.batches import Items, as_items
 from atlas.items.files import read_items, table_items
 from atlas.items.frames import table_of
 from atlas.plugins.catalogue import component, components, create
-from atlas.storage.files import as_path, whole_file
+from atlas.storage.files import as_path, check_list, whole_file
 from atlas.storage.registry import Registry
 
 
@@ -219,7 +220,28 @@ def make_ready(encoder: Encoder, items: Items) -> None:
         encoder.fit(items)
 
 
-def write_list(path: str | Path, ids: Sequence[str]) -> None:
+def sound_of(views: Sequence[Vectors], listed: str | Path | None, overwrite: bool | None = None) -> list[Vectors]:
+    """Return the vectors whose numbers are all finite, and list the ids of the others in a file; None: all of them.
+
+    overwrite: None where a verb cannot be asked to replace the list.
+    """
+    if listed is None:
+        return [*views]
+    if overwrite is None and as_path(listed).exists():
+        raise AtlasError(f"'{listed}' exists - choose another name for the list, or remove it")
+    check_list(listed, bool(overwrite))
+    kept, bad = [], {}
+    for view in views:
+        sound = torch.cat([torch.isfinite(batch).all(1) for batch in view.rows.batches()])
+        if not bool(sound.any()):
+            raise AtlasError(f"None of the {len(view)} vectors of '{view.space.id}' is finite - nothing would be left")
+        bad |= dict.fromkeys(view.ids[i] for i in (~sound).nonzero()[:, 0])
+        kept.append(view if bool(sound.all()) else view.take(sound.nonzero()[:, 0]))
+    write_list(listed, bad)
+    return kept
+
+
+def write_list(path: str | Path, ids: Iterable[str]) -> None:
     """Write ids to a file, one a line."""
     with whole_file(as_path(path)) as temporary:
         temporary.write_text("".join(f"{id}\n" for id in ids), encoding="utf-8")

@@ -42,6 +42,8 @@ def traced(part: Part, opset: int) -> Any:
         try:
             # Done once for real: values that are computed on first use must not be part of the graph.
             made = part.function(example)
+        except atlas.AtlasError:
+            raise
         except (RuntimeError, ValueError, TypeError) as error:
             raise refused(part, f"does not take items of shape {part.shape}", error) from None
         # torch raises errors of any kind here, also of kinds that are private.

@@ -104,6 +104,8 @@ def picture_of(processor: Any) -> Picture:
     try:
         made = _read(settings, str(name))
         worst = max(_difference(made, processor, *shape) for shape in ((61, 83), (90, 40), (200, 300)))
+    except UnfitError:
+        raise
     except (KeyError, TypeError, ValueError, RuntimeError, IndexError, ZeroDivisionError):
         worst = torch.inf
     if worst > 2.5:
