@@ -12,7 +12,8 @@ from atlas.errors import AtlasError
 from atlas.metrics.intervals import bootstrap
 from atlas.migration.judgements import Judgements
 
-MEASURES = {"ndcg@10": "nDCG@10", "recall@10": "R@10", "mrr@10": "RR@10"}
+# Their names in ir-measures, which reads texts such as "nDCG@10" by means that Python 3.14 has no more.
+MEASURES = {"ndcg@10": "nDCG", "recall@10": "R", "mrr@10": "RR"}
 MAIN = "ndcg@10"
 DRAWS = 1000
 
@@ -58,7 +59,7 @@ def scorer(judgements: Judgements) -> Scorer:
         import ir_measures
     except ImportError:
         raise AtlasError("Search is measured by ir-measures - pip install 'latent-atlas[migrate]'") from None
-    names = {ir_measures.parse_measure(theirs): ours for ours, theirs in MEASURES.items()}
+    names = {getattr(ir_measures, theirs) @ 10: ours for ours, theirs in MEASURES.items()}
     graded = {query: dict(grades) for query, grades in judgements.items()}
     return Scorer(ir_measures.evaluator(list(names), graded), names, list(judgements))
 
