@@ -71,7 +71,8 @@ def moments(
     only, name = anchors_of(anchors)
     X = vectors_of(source, vector_column, id_column, name="source")
     Y = vectors_of(target, vector_column, id_column, name="target")
-    X, Y = paired(*sound_of([X, Y], skip_bad), only)
+    X, Y = sound_of([X, Y], skip_bad)
+    X, Y = paired(X, Y, only)
     dataset = X.dataset if X.dataset == Y.dataset else ""
     sums = summed(X, Y, ALL, progress, exact=True, engine=engine_of(engine))
     return Moments.of(sums, X.space, Y.space, id, anchors=name, dataset=dataset)

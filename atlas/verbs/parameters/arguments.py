@@ -230,7 +230,8 @@ def sound_of(views: Sequence[Vectors], listed: str | Path | None, overwrite: boo
     if overwrite is None and as_path(listed).exists():
         raise AtlasError(f"'{listed}' exists - choose another name for the list, or remove it")
     check_list(listed, bool(overwrite))
-    kept, bad = [], {}
+    kept: list[Vectors] = []
+    bad: dict[str, None] = {}
     for view in views:
         sound = torch.cat([torch.isfinite(batch).all(1) for batch in view.rows.batches()])
         if not bool(sound.any()):
