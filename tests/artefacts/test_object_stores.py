@@ -129,7 +129,8 @@ def put_files(place: str, folder, ending: str) -> str:
 
 
 @pytest.mark.parametrize("ending", [".npy", ".safetensors"])
-def test_files_of_other_kinds_are_read_and_written_in_a_store(place, tmp_path, ending):
+def test_files_of_other_kinds_are_read_and_written_in_a_store(place, tmp_path, ending, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     found = atlas.read_vectors(put_files(place, tmp_path, ending))
     index = torch.tensor([150, 3, 77])
     assert torch.equal(found.data, data()) and torch.equal(found.rows.take(index), data()[index])
@@ -139,6 +140,7 @@ def test_files_of_other_kinds_are_read_and_written_in_a_store(place, tmp_path, e
         assert found.labels is not None and len(found.classes) == 2
     made = atlas.apply(alignment(), place, out=f"{place}-out")
     torch.testing.assert_close(made.data, -data(), rtol=0, atol=1e-6)
+    assert atlas.read_vectors(f"{place}-out").space.id == "target" and not list(tmp_path.glob("*:"))
     before = [remote.state(f"{place}-out/part-{k}{ending}") for k in range(SHARDS)]
     atlas.apply(alignment(), place, out=f"{place}-out")
     assert [remote.state(f"{place}-out/part-{k}{ending}") for k in range(SHARDS)] == before

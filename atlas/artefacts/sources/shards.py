@@ -20,7 +20,6 @@ from atlas.artefacts.sources.vector_files import (
     read_parquet,
     tensor_file,
     text_beside,
-    write_beside,
 )
 from atlas.artefacts.vectors import Vectors, encode_labels, write_file
 from atlas.cards.folder import BARE, CARD
@@ -278,7 +277,8 @@ def _write_shard(
     with whole(target) as temporary:
         write_file(temporary, Path(target).suffix, view, batches, view.rows.dtype, space)
         if Path(target).suffix == ".npy":
-            write_beside(Path(target), space)
+            with whole(f"{target}.space.json") as noted:
+                noted.write_text(f"{space.to_json()}\n", encoding="utf-8")
         if not is_remote(target):
             sync(temporary)
             # Before the file has its name: there is no moment in which it is finished, and not known to be.
