@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 
 def on_files(files: Any, config: Any) -> Any:
     """Add a page for each README beside `docs/`, at the place that links from within `docs/` name without '../'."""
-    for page in [ROOT / "README.md", *sorted((ROOT / "plugins").glob("latent-atlas-*/README.md"))]:
+    for page in [ROOT / "README.md", *sorted((ROOT / "plugins").glob("*/README.md"))]:
         where = page.relative_to(ROOT).as_posix()
         name = "overview.md" if where == "README.md" else where
         files.append(File.generated(config, name, content=page.read_text(encoding="utf-8")))

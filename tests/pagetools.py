@@ -10,19 +10,24 @@ from click.testing import CliRunner
 
 from atlas.cli import main
 
-BLOCK = re.compile(r"^```(python|console)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^```(python|console|yaml)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
-def run_page(page: Path) -> int:
-    """Run the Python and the `$ atlas` lines of a page in the working folder, and return how many blocks there were."""
+def run_page(page: Path | str) -> int:
+    """Run the Python and `$ atlas` lines of a page, or of its text, in the working folder; return how many blocks ran.
+
+    A block of YAML that begins with `# NAME` is written to that file.
+    """
     names: dict[str, object] = {}
-    blocks = BLOCK.findall(page.read_text())
+    blocks = BLOCK.findall(page.read_text() if isinstance(page, Path) else page)
     for kind, text in blocks:
         if kind == "python":
-            exec(compile(text, str(page), "exec"), names)
-        else:
+            exec(compile(text, "a page", "exec"), names)
+        elif kind == "console":
             run_commands(text)
-    return len(blocks)
+        elif name := re.match(r"# (\S+)\n", text):
+            Path(name[1]).write_text(text)
+    return sum(kind != "yaml" for kind, _ in blocks)
 
 
 def run_commands(text: str) -> None:

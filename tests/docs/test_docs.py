@@ -5,35 +5,26 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
-import shlex
 import sys
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
+from pagetools import run_page
 
-from atlas.cli import main
 from atlas.plugins import hooks
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("plugins/*/README.md")])
 # Pages whose commands and code are run from top to bottom, in a folder of their own.
 RUN = [ROOT / "README.md", ROOT / "docs" / "tutorial.md", ROOT / "docs" / "recipes.md"]
-BLOCK = re.compile(r"^```(python|console|yaml)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-LINK = re.compile(r"\]\(([^)#: ]+)(#[^)]*)?\)")
+LINK = re.compile(r"\]\(([^)#: ]*)(?:#([^)]*))?\)")
+ADDRESS = re.compile(r"https?:[^\s)\"'`<>|]+")
 
 
 @pytest.mark.parametrize("page", RUN, ids=lambda page: page.name)
 def test_every_command_and_all_code_of_a_page_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    names: dict = {}
-    for kind, text in BLOCK.findall(page.read_text()):
-        if kind == "python":
-            exec(compile(text, str(page), "exec"), names)
-        elif kind == "console":
-            run_commands(text)
-        elif name := re.match(r"# (\S+)\n", text):
-            Path(name[1]).write_text(text)
+    run_page(page)
 
 
 OWN = (ROOT / "docs" / "own-vectors.md").read_text().split("\n## ")
@@ -47,28 +38,34 @@ def test_every_section_on_vectors_of_ones_own_runs_after_the_first(section, tmp_
         if f"import {library}" in section or f"from {library}" in section:
             pytest.importorskip(library)
     monkeypatch.chdir(tmp_path)
-    names: dict = {}
     numpy = next(part for part in OWN if part.startswith("numpy"))
-    for kind, text in BLOCK.findall("\n".join([OWN[0], *([numpy] if section != numpy else []), section])):
-        if kind == "python":
-            exec(compile(text, "own-vectors.md", "exec"), names)
-        else:
-            run_commands(text)
+    run_page("\n".join([OWN[0], *([numpy] if section != numpy else []), section]))
 
 
-def run_commands(text):
-    """Run the `$ atlas ...` lines of a console block; any other command is the reader's shell and is left alone."""
-    for line in text.replace("\\\n", " ").splitlines():
-        words = shlex.split(line[2:], comments=True) if line.startswith("$ ") else []
-        if words[:1] == ["atlas"]:
-            result = CliRunner().invoke(main, words[1:], catch_exceptions=False)
-            assert result.exit_code == 0, f"{line}\n{result.output}"
+def anchors(page: Path) -> set[str]:
+    """Return the names that GitHub gives to the headings of a page."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    titles = [re.sub(r"\]\([^)]*\)|[^\w\- ]", "", title) for title in re.findall(r"^#+ (.*)", text, re.MULTILINE)]
+    return {title.lower().strip().replace(" ", "-") for title in titles}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page):
-    broken = [link for link, _ in LINK.findall(page.read_text()) if not (page.parent / link).exists()]
+    broken = []
+    for link, anchor in LINK.findall(re.sub(r"<!--.*?-->|`[^`\n]*`", "", page.read_text(), flags=re.DOTALL)):
+        to = page.parent / link if link else page
+        if not to.exists() or (anchor and to.suffix == ".md" and anchor not in anchors(to)):
+            broken.append(f"{link}#{anchor}")
     assert not broken
+
+
+def test_addresses_are_written_one_way_and_numbers_of_papers_are_such():
+    text = "\n".join(page.read_text() for page in [*PAGES, ROOT / "CITATION.cff"])
+    found = {address.rstrip(".,;:") for address in ADDRESS.findall(text)}
+    bare = [re.sub(r"^https?://(www\.)?|/$", "", address) for address in found]
+    assert len(set(bare)) == len(found)
+    numbers = re.findall(r"arxiv(?:\.org/abs/|:) ?([\w./-]*\w)", text, re.IGNORECASE)
+    assert len(numbers) > 4 and [n for n in numbers if not re.fullmatch(r"\d{4}\.\d{4,5}(v\d+)?", n)] == []
 
 
 def test_every_hook_is_documented_with_its_arguments():

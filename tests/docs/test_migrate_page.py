@@ -11,14 +11,20 @@ from pagetools import run_page
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT.parent / "shared" / "data"
+pytest.importorskip("ir_measures", reason="needs latent-atlas[migrate]")
+pytest.importorskip("pyarrow")
+TRY, REST = (ROOT / "docs" / "migrate.md").read_text().split("\n## Ten minutes on real text\n")
+
+
+def test_the_migration_of_digits_runs_with_what_ships(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run_page(TRY) == 2
 
 
 @pytest.mark.skipif(not DATA.exists(), reason="needs ../shared/data")
-def test_the_page_on_changing_the_embedding_model_runs(tmp_path, monkeypatch):
-    pytest.importorskip("ir_measures", reason="needs latent-atlas[migrate]")
-    pytest.importorskip("pyarrow")
+def test_the_migration_of_real_text_runs(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "docs" / "migration")
     importlib.import_module("study").example(DATA, tmp_path)
     shutil.copy(DATA / "cranfield" / "cranqrel.trec.txt", tmp_path)
     monkeypatch.chdir(tmp_path)
-    assert run_page(ROOT / "docs" / "migrate.md") == 5
+    assert run_page(REST) == 5
