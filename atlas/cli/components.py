@@ -30,7 +30,7 @@ def listing(kind: str, find: Found) -> click.Group:
                 rows = [[one["name"], one["summary"], one["plugin"]] for one in described.values()]
                 put_table(["name", "description", "from"], rows, f"No {kind} is installed")
 
-    @group.command("show", help=f"Describe a {kind} and its options.")
+    @group.command("show", help=f"Describe {'an' if kind[0] in 'ae' else 'a'} {kind} and its options.")
     @click.argument("name")
     @params.as_json
     def show(name: str, as_json: bool) -> None:

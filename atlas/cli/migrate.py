@@ -179,7 +179,7 @@ def put_status(migration: Migration, found: Status, as_json: bool) -> None:
 def run_plan(plan: Path, as_json: bool, registry: Any) -> None:
     """Carry out a plan: fit, check the gate, map beside the old vectors, verify, and switch.
 
-    Old vectors are not touched. A run that was cut off is gone on with.
+    Old vectors are not touched. A run that was cut off goes on where it stopped.
     """
     migration = _opened(plan)
     put_status(migration, migration.run(), as_json)

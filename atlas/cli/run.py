@@ -46,7 +46,7 @@ def run_command(
 ) -> None:
     """Run a recipe: the same verbs, composed in a YAML file.
 
-    A step is done once, until something that goes into it changes. Figures are printed, and written to
+    A finished step is skipped until one of its inputs changes. Figures are printed, and written to
     results.json in the folder; the pictures that the recipe asks for are drawn beside it.
     """
     from atlas.recipes.reading import read_recipe

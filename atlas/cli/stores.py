@@ -67,20 +67,24 @@ def put_status(status: dict[str, Any], as_json: bool) -> None:
 @click.command("search", cls=params.Spread)
 @click.argument("queries")
 @click.argument("indexes", metavar="INDEX...", nargs=-1, required=True)
-@click.option("--map", "maps", multiple=True, required=True, help="An alignment or an atlas; may be repeated.")
+@click.option(
+    "--map", "maps", metavar="MAP", multiple=True, required=True, help="An alignment or an atlas; may be repeated."
+)
 @click.option("-k", default=10, show_default=True, type=click.IntRange(1), help="Results for each query.")
-@click.option("--merge", default="cosine", show_default=True, help="How several indexes come together: cosine or rank.")
+@click.option(
+    "--merge", default="cosine", metavar="NAME", show_default=True, help="Merge several indexes by cosine or by rank."
+)
 @click.option(
     "--fallback",
     type=click.Path(path_type=Path),
-    help="A .txt file for the ids of queries that deserve the old path, one a line.",
+    help="Write the ids of queries that should go to the old model to this .txt file, one a line.",
 )
 @click.option(
     "--least",
     default=0.5,
     show_default=True,
     type=click.FloatRange(0, 1),
-    help="A query goes into --fallback if the chance that its first result is the true one is lower.",
+    help="With --fallback: the lowest chance of a right first result at which a query is left out of the file.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace the file of --fallback.")
 @params.as_json
@@ -98,9 +102,9 @@ def search_command(
 ) -> None:
     """Search indexes of one model or several through maps between them.
 
-    QUERIES and each INDEX are vectors. An index of the queries' own model is searched as it is. Through one map that
-    'atlas calibrate' has seen, scores are those to expect of true vectors, and each query has the chance that its first
-    result is theirs.
+    QUERIES and each INDEX are vectors. An index of the queries' own model is searched as it is. Through one calibrated
+    map ('atlas calibrate'), scores are corrected to those expected of the true vectors, and each query gets the chance
+    that its first result is the right one.
     """
     from atlas.progress import bar
     from atlas.storage.files import check_list, whole_file

@@ -100,7 +100,7 @@ def _named(names: Sequence[str], wanted: Sequence[str], where: str) -> str:
         if name in names:
             return name
     has = ", ".join(map(str, names))[:200] or "nothing"
-    raise AtlasError(f"{where} must name one of {', '.join(wanted)}, has {has}")
+    raise AtlasError(f"{where} must name one of {', '.join(wanted)}, has {has} - add it")
 
 
 def relevant(judgements: Judgements, queries: Sequence[str], documents: Sequence[str]) -> Judgements:

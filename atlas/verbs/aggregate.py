@@ -42,8 +42,8 @@ def aggregate(
     Args:
         aggregator: the method; `atlas aggregators` lists them.
         *vectors: vectors of two or more spaces.
-        anchors: fit on these items alone; by default on all that the method can make use of, which for most must be in
-            all spaces, or in two of them.
+        anchors: fit on these items alone; by default on all that the method can use, which most methods need in all
+            spaces, some in two of them.
         vector_column: column of a table that holds the vectors; the only one that holds arrays unless given.
         id_column: column of a table that holds the ids; the one with a common name unless given, '' for none.
         id: id of the atlas; by default made of its spaces and method.

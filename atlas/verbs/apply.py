@@ -91,8 +91,8 @@ def apply(
 ) -> Vectors:
     """Map vectors through an alignment or an atlas.
 
-    From the URL of a store into that of a store, they go batch by batch beside the vectors that are there, which
-    `atlas stores switch` then puts them in place of. A run that was cut off is taken up where it was.
+    From one store to another, or within one, they are written batch by batch beside the existing vectors, and
+    `atlas stores switch` exchanges the two. A run that was cut off goes on where it stopped.
 
     Args:
         mapping: an alignment, which maps vectors of its source to its target, or an atlas, which maps those of its
@@ -102,13 +102,13 @@ def apply(
             batch; of a set of shards, a folder of shards with the same names, in which a second run skips those that
             are finished.
         inverse: run the alignment backwards: vectors of the target to the source.
-        confidence: of each vector, also tell how far it is likely to be from the true one: `predicted_error`, a column
-            or a tensor of the output.
+        confidence: predict the distance of each mapped vector from the true one, too: `predicted_error`, a column or a
+            tensor of the output.
         vector_column: column of a table that holds the vectors; the only one that holds arrays unless given.
         id_column: column of a table that holds the ids; the one with a common name unless given, '' for none.
         skip_bad: leave out vectors that are missing or hold NaN or infinity, and list their ids in this .txt file, one
             a line; without it, the first of them ends the work.
-        read_back: verify in the end all rows that were written to a store, not a sample of them.
+        read_back: verify all rows written to a store in the end, not a sample of them.
         overwrite: replace an existing `out`.
         engine: works on shards side by side: a name, with options as in daft:workers=2 (`atlas engines` lists them); in
             Python also an executor of `concurrent.futures`. The bytes are the same.

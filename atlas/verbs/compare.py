@@ -50,7 +50,7 @@ def compare(
 ) -> list[Comparison]:
     """Measure how alike spaces are.
 
-    Every two of them are compared, on the items both have.
+    Each pair of spaces is compared, on the items that both have.
 
     Args:
         *vectors: vectors of two or more spaces (one will do for a metric of one space), paired by item id.

@@ -78,9 +78,9 @@ def evaluate(
         vectors: for a head: vectors of the space it reads; for an atlas: of one or more of its spaces.
         head: for an alignment: measure the accuracy of this head of the target, too; for an atlas: a head of the shared
             space.
-        metrics: metrics of an alignment; by default cosine, R2, how often a row finds itself among those
-            given and how far it has the same neighbours (jaccard), both of up to 200,000 rows, and accuracy if there is
-            a head.
+        metrics: metrics of an alignment; by default cosine, R2, up to 200,000 rows also how often a mapped row finds
+            its partner (self-recall, mrr) and the share of its neighbours that it keeps (jaccard), and accuracy if
+            there is a head.
         split: the part of the data set, for the card.
         vector_column: column of a table that holds the vectors; the only one that holds arrays unless given.
         id_column: column of a table that holds the ids; the one with a common name unless given, '' for none.
@@ -88,9 +88,9 @@ def evaluate(
             a line; without it, the first of them ends the work.
 
     Returns:
-        One figure for each metric, with a 95 % interval where it is a mean over rows and these are not too few to tell
-        (below 30, except for shares of rows), and beside it, as far as there are such, that of the target's own vectors
-        (`native`) and of no alignment or no vectors (`floor`).
+        One figure for each metric. A mean over rows has a 95 % interval if it is a share of rows, or there are at least
+        30 of them. Beside it, where there is one, stands the figure of the target's own vectors (`native`), and that of
+        no alignment or no vectors (`floor`).
 
     Raises:
         SpaceMismatchError: vectors or a head of another space.

@@ -53,8 +53,8 @@ def fit(
     """Fit a map from one space to another.
 
     Rows are paired by item id. A method that fits on the source alone, such as `relative`, takes no target. One that
-    fits on seeds takes the items of the anchors, or all that both have, as pairs, and all other vectors of either side
-    without a partner. A linear method can be fitted from moments instead, or from moments and further pairs.
+    fits on seeds takes as pairs the items of the anchors, or all that both sides have, and every other vector of either
+    side as unpaired. A linear method can be fitted from moments instead, or from moments and further pairs.
 
     Args:
         aligner: the method; `atlas aligners` lists them.
@@ -63,10 +63,11 @@ def fit(
         anchors: fit on these items alone, all of which must be in both; by default on all that both have.
         moments: moments of the two spaces, or an alignment on the Hub that has them beside it; source and target, if
             they are given, too, add pairs of other items.
-        reverse: fit from moments from their target to their source, which source and target then are of, too.
-        confidence: keep where the pairs lay, by which apply, evaluate and confidence tell where the map is likely to be
-            wrong; by default where that costs nothing and there are 10 pairs for each dimension, so that it does not
-            give them away.
+        reverse: with moments: fit the map from their target to their source; further pairs are still named as in the
+            moments.
+        confidence: keep where the pairs lay, from which apply, evaluate and confidence predict where the map is likely
+            to be wrong; by default only if that costs nothing and there are at least 10 pairs for each dimension, since
+            fewer could be read from it.
         vector_column: column of a table that holds the vectors; the only one that holds arrays unless given.
         id_column: column of a table that holds the ids; the one with a common name unless given, '' for none.
         skip_bad: leave out vectors that are missing or hold NaN or infinity, and list their ids in this .txt file, one

@@ -157,10 +157,10 @@ def check_rows(vectors: Vectors, what: str = "Vectors") -> None:
 def merge(*moments: MomentsLike, id: str = "") -> Moments:
     """Merge moments of disjoint sets of items.
 
-    The result is that of all items at once. A pair of vectors that several of them have counts as often.
+    The result is that of all items at once. A pair that is in several of them counts several times.
 
     Args:
-        *moments: of the same two spaces.
+        *moments: two or more, of the same two spaces.
         id: id of the result; by default that of the first.
 
     Raises:

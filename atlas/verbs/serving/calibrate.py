@@ -42,17 +42,16 @@ def calibrate(
 ) -> Alignment:
     """Learn how far to trust results found through an alignment.
 
-    Items that are known in both spaces show it: queries, which are mapped to search an index of the target; or, with
-    `queries`, documents, which are mapped and searched by queries of the target. Their results are compared with those
-    of the true vectors, and the calibration is kept with the map. Items that the map was fitted on are mapped by fits
-    that leave them out.
+    Items known in both spaces are mapped, and their search results compared with those of their true vectors. They are
+    queries that search an index of the target, or, with `queries`, documents that queries of the target search. The
+    calibration is kept with the map. Items that the map was fitted on are mapped by fits that leave them out.
 
     Args:
         alignment: the map.
         source: vectors of its source; at best queries like those to come, 50 or more.
         target: the true vectors of the same items, of its target.
         index: vectors of the target that are searched; by default those of `target`, each without itself.
-        queries: vectors of the target that search documents, whose vectors `source` and `target` are.
+        queries: vectors of the target that search the documents in `source` and `target`.
         vector_column: column of a table that holds the vectors; the only one that holds arrays unless given.
         id_column: column of a table that holds the ids; the one with a common name unless given, '' for none.
 
