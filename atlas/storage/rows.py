@@ -226,7 +226,8 @@ class Noted(Lazy):
     @property
     def noted(self) -> Tensor:
         """The rows of the index, read now if not all have been read."""
-        return self.rows.take(self.index) if self._noted is None else self._noted
+        # Few at once: around a row that is mapped, the system may map a megabyte.
+        return torch.cat([*self.rows.batches(16, self.index)]) if self._noted is None else self._noted
 
     def place(self, row: int) -> str:
         """Return how a person finds a row."""
