@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ ROOT = Path(__file__).parent
 CLAIMS = "| the paper claims | here | measured |\n|---|---|---|"
 
 
+# Variables that name a pair of spaces.
+PAIR = ("source", "target", "one", "other")
 # 97.5 % quantiles of Student's t, by the number of differences.
 QUANTILES = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}
 
@@ -28,6 +31,8 @@ def cells(
 ) -> list[dict[str, Any]]:
     """Return the means of committed figures, with their spread, as a recipe's tables have them.
 
+    Where figures are of several pairs of spaces, 'sd' is that of draws within a pair, and 'range' that of pairs.
+
     Args:
         paper: its folder.
         steps: whose figures, separated by spaces.
@@ -39,7 +44,16 @@ def cells(
     how = {"metric": "", "figure": "value", "where": {}, **how}
     summary = Summary(paper, tuple(steps.split()), rows=tuple(rows), columns=columns, **how)
     chosen = [r for r in results(paper)["results"] if any(scope.items() <= r.items() for scope in among)]
-    return summarise(summary, chosen)
+    found = summarise(summary, chosen)
+    each = summarise(replace(summary, rows=(*rows, *(name for name in PAIR if name not in (*rows, columns)))), chosen)
+    for cell in found:
+        names = cell.keys() - {"mean", "sd", "count"}
+        pairs = [one for one in each if all(one[name] == cell[name] for name in names)]
+        if len(pairs) > 1:
+            drawn = [one["sd"] ** 2 for one in pairs if one["sd"] is not None]
+            cell["sd"] = statistics.fmean(drawn) ** 0.5 if drawn else None
+            cell["range"] = min(one["mean"] for one in pairs), max(one["mean"] for one in pairs)
+    return found
 
 
 def side_by_side(paper: str, rows: Sequence[str], columns: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -86,9 +100,10 @@ def took(paper: str) -> str:
 
 
 def told(cell: Mapping[str, Any], scale: float = 100, digits: int = 1) -> str:
-    """Return 'mean ± standard deviation'."""
+    """Return 'mean ± standard deviation', and the range over pairs of spaces if there are several."""
     spread = "" if cell["sd"] is None else f" ± {scale * cell['sd']:.{digits}f}"
-    return f"{scale * cell['mean']:.{digits}f}{spread}"
+    ends = [f"{scale * end:.{digits}f}" for end in cell.get("range", ())]
+    return f"{scale * cell['mean']:.{digits}f}{spread}" + (f" ({' to '.join(ends)})" if ends else "")
 
 
 def table(found: Iterable[Mapping[str, Any]], rows: Sequence[str], columns: str, **how: Any) -> Iterator[str]:

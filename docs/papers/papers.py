@@ -54,6 +54,10 @@ def command(function: Callable[..., None]) -> click.Command:
         with explained():
             function(report, data, models)
             report.write()
+            name = Path(function.__code__.co_filename).with_suffix(".json")
+            kept = name.with_name("results.json") if name.stem == "run" else name
+            if kept.exists() and not small:
+                say(compared(json.loads((out / "results.json").read_text()), json.loads(kept.read_text())))
 
     return run
 
@@ -148,12 +152,39 @@ class Report:
             "python": platform.python_version(),
             "torch": torch.__version__,
             "atlas": atlas.__version__,
+            # Of networks that are trained here: where these are the same, all figures are.
+            "networks": digests(self.out / "networks"),
         }
         with whole_file(self.out / "results.json") as temporary:
             told = (json.dumps(rounded(row), ensure_ascii=False, separators=(",", ":")) for row in self.results)
             rows = ",\n".join(told)
             temporary.write_text(f'{{"about": {json.dumps(about)},\n"results": [\n{rows}\n]}}\n', encoding="utf-8")
         say(f"Wrote {len(self.results)} figures to {self.out / 'results.json'}")
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """Return the first digits of the SHA-256 of the tensors of each stored network."""
+    return {path.parent.name: sha256_file(path)[:12] for path in sorted(folder.glob("*/*.safetensors"))}
+
+
+def compared(made: Mapping[str, Any], kept: Mapping[str, Any]) -> str:
+    """Say how many figures and networks of a run are those of the committed results."""
+
+    def figures(found: Mapping[str, Any]) -> dict[str, Any]:
+        named = [{k: v for k, v in row.items() if k not in ("value", "native", "floor")} for row in found["results"]]
+        return {
+            json.dumps(name, sort_keys=True): row["value"] for name, row in zip(named, found["results"], strict=True)
+        }
+
+    ours, theirs = figures(made), figures(kept)
+    common = ours.keys() & theirs.keys()
+    same = sum(ours[name] == theirs[name] for name in common)
+    off = [abs(ours[n] - theirs[n]) for n in common if isinstance(ours[n], float) and isinstance(theirs[n], float)]
+    nets, known = made["about"]["networks"], kept["about"].get("networks", {})
+    equal = sum(nets[name] == known[name] for name in nets.keys() & known.keys())
+    told = f"{same} of {len(theirs)} committed figures come out the same, {len(theirs) - len(common)} were not measured"
+    told += f", the largest difference is {max(off, default=0):.2g}"
+    return f"{told}; {equal} of {len(known)} networks are the same"
 
 
 # What no page tells of a figure of a recipe: its spread here is over draws, not over items.
