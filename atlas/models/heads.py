@@ -233,16 +233,18 @@ class NearestNeighboursHead(HeadModel):
         return {**sizes, "C": int(labels.max()) + 1}
 
     def _scores(self, X: Tensor) -> Tensor:
-        labels = self.state["labels"].to(X.device)
-        similarity = self._kept(X, lambda: to_points(self.state["vectors"].to(X), self.metric))
+        similarity, labels, votes = self._kept(X, lambda: self._ready(X))
+        parts = X.split(max(1, _CHUNK // len(labels)))
+        classes = [labels[similarity(part).topk(self.k).indices] for part in parts]
+        found = classes[0] if len(classes) == 1 else torch.cat(classes)
+        result = X.new_zeros(len(X), self.outputs(X.shape[1]))
+        return result.scatter_add_(1, found, votes.expand(len(X), -1))
+
+    def _ready(self, X: Tensor) -> tuple[Callable[[Tensor], Tensor], Tensor, Tensor]:
+        """Return, as X is, the similarity to all that is kept, the labels of that, and the votes of neighbours."""
         # Of classes with as many votes the one with the nearest neighbour wins: together these add less than one vote.
         votes = 1 + 0.5 ** torch.arange(1, self.k + 1, device=X.device).to(X.dtype)
-        result = X.new_zeros(len(X), self.outputs(X.shape[1]))
-        rows = max(1, _CHUNK // len(labels))
-        for part, scores in zip(X.split(rows), result.split(rows), strict=True):
-            nearest = similarity(part).topk(self.k).indices
-            scores.scatter_add_(1, labels[nearest], votes.expand(len(part), -1))
-        return result
+        return to_points(self.state["vectors"].to(X), self.metric), self.state["labels"].to(X.device), votes
 
 
 def similarity(X: Tensor, Y: Tensor, metric: str) -> Tensor:
