@@ -9,6 +9,14 @@ from pathlib import Path
 from typing import Any
 
 
+_faces: dict[str, Callable[[str], Any]] = {}
+
+
+def public(name: str) -> Any:
+    """Return a public name of Atlas, for a package below its home: the face `atlas` has registered itself here."""
+    return _faces["atlas"](name)
+
+
 def lazy(module: str, file: str) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """Return `__getattr__` and `__dir__` of a module that has the names its stub, the .pyi file beside it, imports.
 
@@ -33,4 +41,5 @@ def lazy(module: str, file: str) -> tuple[Callable[[str], Any], Callable[[], lis
         home = importlib.import_module(homes()[name])
         return getattr(home, name) if hasattr(home, name) else importlib.import_module(f"{home.__name__}.{name}")
 
+    _faces[module] = get
     return get, lambda: sorted(homes())

@@ -75,7 +75,7 @@ def load(ref: str | Path, kind: str | Sequence[str] = "", **hub: Any) -> Any:
         NotFoundError: nothing is there.
         CardError: the card is malformed, or the tensors are not the ones it describes.
     """
-    return loaded(reference(ref), (kind,) if isinstance(kind, str) else kind, **hub)
+    return loaded(reference(ref, hub.get("revision")), (kind,) if isinstance(kind, str) else kind, **hub)
 
 
 def loaded(ref: str | Path, kinds: Sequence[str] = (), **hub: Any) -> Any:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from atlas.cards.names import sha256_of
 from atlas.cards.space import Space
 from atlas.components.options import Component
 from atlas.errors import AtlasError
+from atlas.faces import public
 from atlas.numerics.arrays import check_device, check_finite, frozen, hash_of
 
 if TYPE_CHECKING:
@@ -37,6 +39,25 @@ class Encoder(Component):
     stored_id = ""
 
     _state: dict[str, Tensor] | None = None
+
+    @classmethod
+    def from_pretrained(cls, ref: str | Path, **hub: Any) -> Self:
+        """Load the encoder of a stored or published space, with its weights.
+
+        Args:
+            ref: a folder, the id of a registry entry, or a repository on the Hub: 'hf://owner/name[@revision]', or
+                'owner/name' where there is no such folder.
+            **hub: how to pull from the Hub: revision, token, cache_dir, local_files_only, force_download.
+
+        Raises:
+            NotFoundError: nothing is there.
+            CardError: the card is malformed, or its weights make another space.
+            AtlasError: it is of another kind, or its plugin is not installed.
+        """
+        found = public("load")(ref, "space", **hub)
+        if not isinstance(found, cls):
+            raise AtlasError(f"'{ref}' is the space of {found.label()} - load it with Encoder.from_pretrained")
+        return found
 
     @property
     def dim(self) -> int:

@@ -95,8 +95,8 @@ def here() -> Iterator[tuple[Card, str | Path]]:
 
 
 def there(token: str | bool | None = None) -> Iterator[tuple[Card, str | Path]]:
-    """Yield the cards of the maps, atlases and moments on the Hub; unreadable ones are left out."""
-    for kind in ("alignment", "atlas", "moments"):
+    """Yield the cards of the maps, atlases, moments and anchors on the Hub; unreadable ones are left out."""
+    for kind in ("alignment", "atlas", "moments", "anchors"):
         for one in search(kind=kind, token=token):
             with contextlib.suppress(AtlasError):
                 pulled = pull(f"{one.repo}@{one.commit}", tensors=False, token=token)

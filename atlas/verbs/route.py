@@ -15,8 +15,9 @@ from atlas.artefacts.alignment import Alignment
 from atlas.artefacts.artefact import Artefact
 from atlas.artefacts.loading import load
 from atlas.artefacts.moments import Moments
+from atlas.artefacts.vectors import Vectors
 from atlas.cards.folder import read_card
-from atlas.cards.kinds import AlignmentCard, Metric, MomentsCard
+from atlas.cards.kinds import AlignmentCard, AnchorsCard, Metric, MomentsCard
 from atlas.cards.names import current
 from atlas.cards.space import Space
 from atlas.components.encoder import Encoder
@@ -27,7 +28,11 @@ from atlas.numerics.moments import Moments as Sums
 from atlas.routes.edges import R2, Edge, edges, here, node, there
 from atlas.routes.paths import Graph, Route
 from atlas.verbs.compose import compose
+from atlas.verbs.evaluate import evaluate
 from atlas.verbs.parameters.arguments import moments_of
+
+# Fewer anchors predict no figure.
+LEAST = 100
 
 SpaceLike: TypeAlias = Space | Encoder | Artefact | str | Path
 
@@ -46,7 +51,8 @@ def route(
 
     Maps, the maps of atlases, and both run backwards are followed, spaces matched by fingerprint. The share it keeps is
     estimated before anything is applied: from the held-out figures of the cards, and, where moments of its two ends are
-    published and its maps are affine, from these, which is exact for data like theirs.
+    published and its maps are affine, from these, which is exact for data like theirs. A route of several maps whose
+    ends share published anchors is tried on those.
 
     Args:
         source: the space to map from: its id, or where vectors or an encoder of it are.
@@ -144,12 +150,48 @@ def moments_between(chosen: Route, graph: Graph) -> Moments | None:
 
 
 def _judged(chosen: Route, made: Alignment, graph: Graph, metric: str) -> tuple[Route, Alignment]:
-    """Predict the figure of a route of affine maps from moments of its ends: exact on data like theirs."""
+    """Predict the figure of a route of affine maps from moments of its ends, or of several maps from anchors in both.
+
+    Both are exact on data like theirs.
+    """
     if metric == R2 and isinstance(made.aligner, LinearAligner) and (found := moments_between(chosen, graph)):
         weight, bias = (made.aligner.state[name].double() for name in ("weight", "bias"))
         keeps = explained(found.sums, weight, bias)
         chosen = replace(chosen, keeps=keeps, told_by=f"moments '{found.id}' of {found.n:,} pairs")
+    elif len(chosen.edges) > 1 and (shared := anchors_between(chosen, graph)):
+        id, source, target = shared
+        [figure] = evaluate(made, source=source, target=target, metrics=[scaled(metric, len(source), _counted(chosen))])
+        fitted = f", of which about {figure.overlap:,} were fitted on" if figure.overlap else ""
+        told_by = f"{figure.name} of the {len(source):,} anchors '{id}'{fitted}"
+        chosen = replace(chosen, keeps=figure.value, told_by=told_by)
     return chosen, made
+
+
+def anchors_between(chosen: Route, graph: Graph) -> tuple[str, Vectors, Vectors] | None:
+    """Return the id of the most anchors that are published in both ends of a route, and their vectors; None: of none.
+
+    Fewer than `LEAST` tell too little.
+    """
+    ends = [node(chosen.edges[0].source), node(chosen.edges[-1].target)]
+    named = [(card, ref) for card, ref in graph.cards if isinstance(card, AnchorsCard) and card.n >= LEAST]
+    for card, ref in sorted(named, key=lambda one: -one[0].n):
+        known = {node(space): space.id for space in card.spaces}
+        if all(end in known for end in ends):
+            with contextlib.suppress(AtlasError):
+                found = load(ref, "anchors")
+                return card.id, *(found.vectors(known[end]) for end in ends)
+    return None
+
+
+def scaled(metric: str, n: int, of: int) -> str:
+    """Return a metric for n items that is as hard as it is for more of them: @1 of 256 for @10 of 3,080."""
+    name, at, k = metric.partition("@")
+    return f"{name}@{max(1, round(int(k) * n / of))}" if at and of > n else metric
+
+
+def _counted(chosen: Route) -> int:
+    """Return how many items the figures on the cards of a route are of, at most."""
+    return max((one.n or 0 for edge in chosen.edges for one in getattr(edge.card, "metrics", ())), default=0)
 
 
 def explained(m: Sums, weight: Tensor, bias: Tensor) -> float:

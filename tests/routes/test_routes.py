@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from atlas.routes.edges import edges
 from atlas.routes.paths import Graph
 from atlas.storage.registry import FOLDERS
 from atlas.verbs.aggregate import chart
-from atlas.verbs.route import find_route
+from atlas.verbs.route import find_route, followed, scaled
 
 pytest_plugins = ["hub_fixtures"]
 pytestmark = CLIENT_WARNS
@@ -247,6 +248,30 @@ def test_moments_of_the_ends_tell_what_is_kept(zoo: Path, views, atlas_command) 
     assert said == f"Estimated r2: {real:.4f}, by moments 'c__a__moments' of 200 pairs"
     # They tell of R², and of affine maps alone.
     assert find_route("a", "c", metric="recall@10")[0].keeps is None
+
+
+def test_a_route_is_tried_on_anchors_that_its_ends_share(zoo: Path, views) -> None:
+    rough = atlas.route("a", "c", metric="r2").metrics[0].value
+    # Fewer tell too little.
+    put(zoo, atlas.Anchors.of("few", views["a"].ids[500:550], views["a"], views["c"]))
+    assert atlas.route("a", "c").metrics[0].value == rough
+    put(zoo, atlas.Anchors.of("shared", views["a"].ids[300:500], views["a"], views["c"]))
+    at = torch.arange(300, 500)
+    held = {"source": views["a"].take(at), "target": views["c"].take(at)}
+    found = followed(find_route("a", "c"))[0]
+    real = atlas.evaluate(atlas.route("a", "c"), **held, metrics=["r2"])[0].value
+    assert found.keeps == pytest.approx(real, abs=1e-6)
+    said = re.fullmatch(r"r2 of the 200 anchors 'shared', of which about (\d+) were fitted on", found.told_by)
+    assert said and 50 < int(said[1]) < 150
+    # A single map has a figure of its own on its card.
+    assert followed(find_route("d", "c"))[0].told_by == "the figures on the cards"
+
+
+def test_the_nearest_of_a_few_anchors_stand_for_as_large_a_share_of_many() -> None:
+    assert scaled("self-recall@10", 256, 3080) == "self-recall@1"
+    assert scaled("recall@10", 1000, 3080) == "recall@3"
+    assert scaled("recall@10", 1000, 500) == "recall@10"
+    assert scaled("r2", 256, 3080) == "r2"
 
 
 def test_a_route_over_the_hub(hub, repo: str, views, tmp_path: Path, monkeypatch) -> None:
