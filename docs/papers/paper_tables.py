@@ -93,10 +93,9 @@ def took(paper: str) -> str:
     """Return what the committed results were measured on, and how long that took, as a sentence."""
     about = results(paper)["about"]
     machine = f"{about['cores']} cores of an {about['processor']}, torch {about['torch']}"
-    if "processor_minutes" not in about:
-        return f"{machine}, {about['minutes']:.0f} minutes."
     threads = f"{about['threads']} thread{'s' * (about['threads'] > 1)}"
-    return f"{machine}, {threads}, {about['processor_minutes']:.0f} minutes of processor time."
+    minutes = max(1, round(about["processor_minutes"]))
+    return f"{machine}, {threads}, {minutes} minute{'s' * (minutes > 1)} of processor time."
 
 
 def told(cell: Mapping[str, Any], scale: float = 100, digits: int = 1) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
+import torch
 from papertools import PAPERS, mean, pictures, run, shared_run, values
 
 
@@ -63,3 +66,20 @@ def test_the_pictures_of_the_page_are_drawn(results, folder):
     for name in pictures("relative"):
         assert (PAPERS / "relative" / name).is_file()
         assert any(path.read_bytes().startswith(b"\x89PNG") for path in folder.rglob(name)), name
+
+
+def test_a_rotated_and_scaled_space_is_an_isometry_and_another_is_not(tmp_path):
+    run("relative", tmp_path, "isometry")
+    measured = sys.modules["paper_relative_isometry"].isometry
+    A = torch.randn(300, 6, generator=torch.Generator().manual_seed(0)) * torch.tensor([3.0, 2, 1, 1, 1, 1])
+    Q = torch.linalg.qr(A[:6].double()).Q.float()
+    whole = {"a": (A[:200], A[200:]), "turned": (A[:200] @ (5 * Q), A[200:] @ (5 * Q))}
+    bent = {"a": whole["a"], "squares": (A[:200].square(), A[200:].square())}
+    found, worse = (list(measured(views, data="planted")) for views in (whole, bent))
+    same = {"kind": "absolute", "items": "same items"}
+    assert values(found, metric="correlation", **same) == pytest.approx([1, 1])
+    assert values(found, metric="factor", **same) == pytest.approx([1, 1], abs=1e-3)
+    assert mean(found, metric="factor", kind="absolute", items="others") > 1.5
+    assert values(found, map="rotation and scale") == pytest.approx([1, 1], abs=1e-4)
+    assert mean(found, map="rotation") < 0.9
+    assert mean(worse, map="linear") < 0.3 and mean(worse, metric="correlation", **same) < 0.8
