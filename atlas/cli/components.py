@@ -9,7 +9,6 @@ import click
 
 from atlas.cli import params
 from atlas.cli.output import put, put_json, put_table
-from atlas.errors import AtlasError, unknown
 
 # Descriptions of components by name.
 Found = Callable[[], Mapping[str, dict[str, Any]]]
@@ -36,7 +35,9 @@ def listing(kind: str, find: Found) -> click.Group:
     def show(name: str, as_json: bool) -> None:
         found = find()
         if name not in found:
-            raise AtlasError(unknown(kind, name, found))
+            from atlas.plugins.catalogue import missing
+
+            raise missing(kind, name, found)
         one = found[name]
         if as_json:
             put_json(one)

@@ -196,6 +196,11 @@ class Encoder(Component):
         for name in set(vars(self)) - options:
             delattr(self, name)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what another process needs: options and state; models that are loaded are loaded again there."""
+        options = {f.name for f in dataclasses.fields(self)}  # type: ignore[arg-type]
+        return {name: value for name, value in vars(self).items() if name in {*options, "_state", "stored_id"}}
+
     def state_dict(self) -> dict[str, Tensor]:
         """Return the learned or loaded state, as contiguous tensors on the CPU; empty for most encoders."""
         return dict(self.state) if self.fits else dict(self._state or {})

@@ -48,6 +48,8 @@ IMAGES = (
 )
 KNOWN = f"known endings: {', '.join(sorted(IMAGES))}"
 TABLES = {".csv": read_csv, ".jsonl": read_jsonl, ".parquet": read_parquet, ".tsv": read_csv}
+# The endings of files that may be encoded one by one, as a set.
+SETS = frozenset((*TABLES, ".txt", ".npy", ".safetensors"))
 # A folder with more files that are no images is hardly one of images.
 MOST_OTHERS = 100_000
 SPLITS = ("dev", "test", "train", "training", "val", "valid", "validation")

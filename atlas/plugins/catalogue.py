@@ -19,6 +19,18 @@ from atlas.plugins.loading import NAME, load
 
 C = TypeVar("C", bound=Component)
 
+# By kind, the components of plugins in Atlas' own repository: one that is missing may only have to be installed.
+SHIPPED: Mapping[str, Mapping[str, str]] = {
+    "aligner": {name: name for name in ("bootstrap", "gromov-wasserstein", "mean-shift", "minivec")},
+    "encoder": {
+        **{name: name for name in ("onnx", "openai", "sentence-transformers", "static")},
+        **{"onnx-text": "onnx", "transformers-image": "transformers", "transformers-text": "transformers"},
+    },
+    "engine": {"daft": "daft"},
+    "exporter": {name: name for name in ("faiss", "onnx", "sentence-transformers")},
+    "store": {name: name for name in ("chroma", "lance", "pgvector", "qdrant")},
+}
+
 _origins: dict[type[Component], str] = {}
 _loading: list[Plugin] = []
 _lock = threading.RLock()
@@ -138,11 +150,21 @@ def components(kind: type[C]) -> Components[C]:
     return Components(kind)
 
 
+def missing(kind: str, name: str, known: Iterable[str]) -> AtlasError:
+    """Return the error of a name that no installed plugin provides."""
+    if shipped := SHIPPED.get(kind, {}).get(name):
+        plugin = f"latent-atlas-{shipped}"
+        return AtlasError(
+            f"{kind.capitalize()} '{name}' comes with plugin '{plugin}' - run: atlas plugins install {plugin}"
+        )
+    return AtlasError(unknown(kind, name, known))
+
+
 def component(kind: type[C], name: str) -> type[C]:
     """Return the class of a kind and name, or raise `AtlasError` if no plugin provides it, or more than one does."""
     found = components(kind).get(name)
     if not found:
-        raise AtlasError(unknown(kind.kind, name, components(kind)))
+        raise missing(kind.kind, name, components(kind))
     if len(found) > 1:
         claims = " and ".join(f"{cls.__module__}.{cls.__qualname__}" for cls in found)
         claimed = f"{kind.kind.capitalize()} '{name}' is claimed by {claims}"

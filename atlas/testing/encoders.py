@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 from typing import Any
 
@@ -123,6 +124,14 @@ def state_survives(encoder: Encoder, items: Any = None) -> None:
     ensure(same, encoder, "must have the same space when it is made again from its options and tensors")
     promise = "must make the same vectors when it is made again from its options and tensors - keep all in its state"
     made = attempt(lambda: vectors(again, items), encoder, promise)
+    ensure(torch.equal(made, vectors(encoder, items)), encoder, promise)
+
+
+def processes_can_share_it(encoder: Encoder, items: Any = None) -> None:
+    """Pickled, as engines send it to their workers, it makes the same vectors."""
+    encoder, items = given(encoder, items)
+    promise = "must make the same vectors after pickling - load again whatever options and state do not hold"
+    made = attempt(lambda: vectors(pickle.loads(pickle.dumps(encoder)), items), encoder, promise)
     ensure(torch.equal(made, vectors(encoder, items)), encoder, promise)
 
 
@@ -252,6 +261,7 @@ ENCODER_CHECKS: tuple[Callable[..., None], ...] = (
     items_stay,
     space_is_fixed,
     state_survives,
+    processes_can_share_it,
     learning_is_in_the_space,
     items_are_read,
     odd_texts_are_met,

@@ -15,7 +15,8 @@ from torch import Tensor
 from atlas.artefacts.alignment import Alignment
 from atlas.artefacts.artefact import Artefact
 from atlas.artefacts.atlas import Atlas
-from atlas.artefacts.sources.shards import joined, resumable, write_shards
+from atlas.artefacts.sources.shard_writing import resumable, write_shards
+from atlas.artefacts.sources.shards import joined
 from atlas.artefacts.sources.stores import is_store
 from atlas.artefacts.sources.transfer import transfer
 from atlas.artefacts.vectors import Vectors, written

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import atlas
-from atlas.artefacts.sources.shards import STAMPS
+from atlas.artefacts.sources.shard_writing import STAMPS
 from atlas.errors import AtlasError, NotFoundError
 from atlas.storage import remote
 

@@ -14,8 +14,8 @@ import pytest
 import torch
 
 import atlas
-from atlas.artefacts.sources import shards
-from atlas.artefacts.sources.shards import STAMPS
+from atlas.artefacts.sources import shard_writing, shards
+from atlas.artefacts.sources.shard_writing import STAMPS
 from atlas.cards.space import Space
 from atlas.errors import AtlasError, SpaceMismatchError
 from atlas.storage import parquet as storage
@@ -406,7 +406,7 @@ def test_a_damaged_stamp_is_no_stamp(mapped, stamp):
     atlas.apply(alignment, source, out=folder / "out")
     (folder / "out" / STAMPS / "part-2.parquet.json").write_text(stamp)
     with pytest.raises(
-        AtlasError, match=r"part-2.parquet' exists and is no result of this map - choose another folder"
+        AtlasError, match=r"part-2.parquet' exists and is no result of this map or encoder - choose another folder"
     ):
         atlas.apply(alignment, source, out=folder / "out")
     whole = contents(folder / "out")
@@ -419,10 +419,10 @@ def test_what_another_map_or_another_hand_has_written_stays(mapped):
     atlas.apply(alignment, source, out=folder / "out")
     whole = contents(folder / "out")
     other = atlas.fit("linear", source=source, target=atlas.Vectors.of(2 * turned(), ids=ids()))
-    with pytest.raises(AtlasError, match=r"part-0.parquet' exists and is no result of this map"):
+    with pytest.raises(AtlasError, match=r"part-0.parquet' exists and is no result of this map or encoder"):
         atlas.apply(other, source, out=folder / "out")
     os.utime(folder / "out" / "part-4.parquet", ns=(1, 1))
-    with pytest.raises(AtlasError, match=r"part-4.parquet' exists and is no result of this map"):
+    with pytest.raises(AtlasError, match=r"part-4.parquet' exists and is no result of this map or encoder"):
         atlas.apply(alignment, source, out=folder / "out")
     assert contents(folder / "out") == whole
     made = atlas.apply(other, source, out=folder / "out", overwrite=True)
@@ -454,7 +454,10 @@ def test_shards_go_nowhere_else(mapped):
 
 def test_two_runs_do_not_write_to_one_place(mapped):
     folder, source, alignment = mapped
-    with shards._alone(folder / "out"), pytest.raises(AtlasError, match="out' is being written by another run - wait"):
+    with (
+        shard_writing._alone(folder / "out"),
+        pytest.raises(AtlasError, match="out' is being written by another run - wait"),
+    ):
         atlas.apply(alignment, source, out=folder / "out")
     atlas.apply(alignment, source, out=folder / "out")
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from atlas.plugins import catalogue
+
 ROOT = Path(__file__).parents[2]
 PROJECTS = [
     tomllib.loads(path.read_text())["project"]
@@ -74,3 +76,13 @@ def test_each_is_named_as_the_docs_say_and_told_of(project):
     page = (ROOT / "docs" / "plugins.md").read_text()
     assert f"[{project['name']}](../plugins/{project['name']}/README.md)" in page
     assert "```" in (ROOT / "plugins" / project["name"] / "README.md").read_text()
+
+
+@pytest.mark.parametrize("kind", sorted(catalogue.SHIPPED))
+def test_a_name_that_needs_a_plugin_of_the_repository_says_which(kind):
+    assert {f"latent-atlas-{plugin}" for plugin in catalogue.SHIPPED[kind].values()} <= {
+        one["name"] for one in PROJECTS
+    }
+    name, plugin = next(iter(catalogue.SHIPPED[kind].items()))
+    assert f"'{name}' comes with plugin 'latent-atlas-{plugin}'" in str(catalogue.missing(kind, name, []))
+    assert str(catalogue.missing(kind, "nothing", ["one"])) == f"Unknown {kind} 'nothing' - known: one"

@@ -10,7 +10,7 @@ import torch
 from click.testing import CliRunner
 
 import atlas
-from atlas.artefacts.sources.shards import STAMPS
+from atlas.artefacts.sources.shard_writing import STAMPS
 from atlas.cli import main
 
 pa = pytest.importorskip("pyarrow")
@@ -119,6 +119,63 @@ def test_a_bad_row_is_told_by_its_shard_and_the_others_stay(world):
     assert "'bad/part-2.parquet' has 5 values that are NaN or infinite, the first in row 7" in result.stderr
     assert {path.name for path in (folder / "many").glob("*.parquet")} >= {"part-0.parquet", "part-1.parquet"}
     assert not list((folder / "many").glob("*.tmp")) and (folder / "many" / STAMPS).is_dir()
+
+
+@pytest.fixture
+def texts(tmp_path, monkeypatch):
+    """Three files of texts, 'texts', and an encoder that is fitted on one of them, 'space', in the working folder."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "texts").mkdir()
+    for part in (0, 1, 10):
+        rows = [
+            f'{{"id": "{part}-{i}", "text": "{one} word {part}", "label": "{i}"}}'
+            for i, one in enumerate(("red fox", "blue dog", "fox"))
+        ]
+        (tmp_path / "texts" / f"part-{part}.jsonl").write_text("\n".join(rows))
+    atlas.encode("tfidf-svd", "texts/part-0.jsonl", save_space="space", dim=2, min_df=1)
+    return tmp_path
+
+
+def test_a_set_of_files_is_encoded_to_the_same_bytes(texts):
+    alone = atlas.encode("space", "texts", out="alone")
+    result = run("encode", "space", "texts/*.jsonl", "--out", "many", "--engine", "processes:workers=2")
+    assert result.exit_code == 0, result.output
+    assert contents(texts / "many") == contents(texts / "alone")
+    found = [atlas.encode("space", f"texts/part-{part}.jsonl") for part in (0, 1, 10)]
+    assert list(alone.ids) == [id for one in found for id in one.ids] and alone.space == found[0].space
+    assert alone.label_names() == [label for one in found for label in one.label_names()]
+    assert torch.equal(torch.cat(list(alone.rows.batches())), torch.cat([one.data for one in found]))
+
+
+def test_a_second_run_encodes_changed_files_alone(texts):
+    atlas.encode("space", "texts", out="many", engine=ThreadPoolExecutor(2))
+    states = {path.name: path.stat().st_mtime_ns for path in (texts / "many").glob("*.parquet")}
+    (texts / "texts" / "part-1.jsonl").write_text('{"id": "other", "text": "a word"}')
+    assert "other" in atlas.encode("space", "texts", out="many").ids
+    changed = {path.name for path in (texts / "many").glob("*.parquet") if path.stat().st_mtime_ns != states[path.name]}
+    assert changed == {"part-1.parquet"}
+
+
+def test_lines_of_a_set_without_ids_are_numbered_through(texts):
+    (texts / "lines").mkdir()
+    for name in ("a.txt", "b.txt"):
+        (texts / "lines" / name).write_text("one word\n\ntwo words\n")
+    assert list(atlas.encode("space", "lines", out="many").ids) == ["0", "1", "2", "3"]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["space", "texts", "--out", "many.npy"], "is a set of files, which become a folder of shards"),
+        (["space", "texts", "--out", "many", "--skip-bad", "bad.txt"], "of which no items are left out"),
+        (["tfidf-svd", "texts", "--out", "many"], "is fitted on items, and 'texts' is a set of files"),
+        (["space", "texts/part-0.jsonl", "--out", "many", "--engine", "processes"], "encodes a set of files side"),
+    ],
+)
+def test_a_set_that_cannot_be_encoded_is_refused_in_a_sentence(texts, words, sentence):
+    result = run("encode", *words)
+    assert result.exit_code == 1 and sentence in result.stderr
+    assert not (texts / "many").exists()
 
 
 @pytest.mark.parametrize(

@@ -234,7 +234,10 @@ def test_the_wrong_dimension_names_the_store(lite, alignment, tmp_path):
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
-        ("qdrant:///x/y", "Store 'qdrant:///x/y' needs one - install plugin 'latent-atlas-qdrant' first"),
+        (
+            "qdrant:///x/y",
+            "Store 'qdrant' comes with plugin 'latent-atlas-qdrant' - run: atlas plugins install latent-atlas-qdrant",
+        ),
         ("lite:///nowhere.db", "Store 'lite:///nowhere.db' is not there"),
         ("lite:///a?tabel=x", "Unknown option 'tabel' of store 'lite' - did you mean 'table'"),
         ("lite://host:port/a", "The URL of a store 'lite://...' cannot be read: Port could not"),

@@ -1,13 +1,11 @@
-"""Bare files of vectors, alone and as the shards of a set, which is read as one and written shard by shard."""
+"""Bare files of vectors, alone and as the shards of a set, which is read as one."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,23 +19,17 @@ from atlas.artefacts.sources.vector_files import (
     tensor_file,
     text_beside,
 )
-from atlas.artefacts.vectors import Vectors, encode_labels, write_file
+from atlas.artefacts.vectors import Vectors, encode_labels
 from atlas.cards.folder import BARE, CARD
 from atlas.cards.names import slug
 from atlas.cards.space import SPACE_KEY, Space
-from atlas.components.engine import Executor, Seen, each
 from atlas.errors import AtlasError, SpaceMismatchError
 from atlas.items.files import named
-from atlas.progress import Progress, silent
-from atlas.storage.files import as_path, explained, refuse_device
+from atlas.storage.files import as_path, refuse_device
 from atlas.storage.item_ids import RowNumbers, StoredIds
-from atlas.storage.parquet import ParquetRows
-from atlas.storage.places import sync
-from atlas.storage.remote import beside, is_remote, matching, name_of, names_in, read_text, state, whole
+from atlas.storage.remote import beside, is_remote, matching, names_in, read_text
 from atlas.storage.rows import Parts, Rows, map_npy
 
-# In a folder of shards that were written one by one: the stamps of their inputs, and the lock of the run at work.
-STAMPS = ".shards"
 _PATTERN = re.compile(r"[*?\[]")
 
 
@@ -103,7 +95,7 @@ def read(ref: str | Path | Sequence[str | Path], *columns: Any) -> Vectors | Non
     if isinstance(ref, (str, Path)):
         if is_remote(ref) and Path(ref).suffix in BARE and not _PATTERN.search(str(ref)):
             return read_bare(ref, *columns)
-        files = _files(ref)
+        files = shard_files(ref)
         name = Path(_PATTERN.split(str(ref))[0]).name
     else:
         files, name = list(ref), Path(ref[0]).parent.name if ref else ""
@@ -120,13 +112,18 @@ def read(ref: str | Path | Sequence[str | Path], *columns: Any) -> Vectors | Non
     return joined(found, name)
 
 
-def _files(ref: str | Path) -> list[str | Path] | None:
-    """Return the shards in a folder or of a pattern in their natural order; None if it is no reference to a set."""
+def shard_files(ref: str | Path, kinds: Collection[str] = BARE) -> list[str | Path] | None:
+    """Return the shards in a folder or of a pattern in their natural order; None if it is no reference to a set.
+
+    Args:
+        ref: a folder, a pattern or a URL.
+        kinds: the endings of the files.
+    """
     if _PATTERN.search(str(ref)) and not as_path(ref).exists():
-        found = [file for file in matching(str(ref)) if Path(file).suffix in BARE]
+        found = [file for file in matching(str(ref)) if Path(file).suffix in kinds]
     elif is_remote(ref) or (as_path(ref).is_dir() and not (as_path(ref) / CARD).is_file()):
         folder = ref if is_remote(ref) else as_path(ref)
-        found = [beside(folder, name) for name in names_in(folder) if Path(name).suffix in BARE]
+        found = [beside(folder, name) for name in names_in(folder) if Path(name).suffix in kinds]
         if not found and not is_remote(ref):
             return None
     else:
@@ -192,172 +189,3 @@ def _space(views: Sequence[Vectors], name: str) -> Space:
     carried = all(view.space == first.space for view in views)
     bare = not first.space.known and first.space.id == slug(Path(str(first.rows.file)).stem)
     return first.space if carried and not bare else Space(slug(name), first.space.dim)
-
-
-def resumable(out: str | Path) -> bool:
-    """Whether something is a place for shards alone: a store, or a folder of shards that were written one by one."""
-    return is_remote(out) or (as_path(out) / STAMPS).is_dir()
-
-
-def write_shards(
-    out: str | Path,
-    vectors: Vectors,
-    key: str,
-    made: Callable[[Vectors, Iterable[Tensor]], Iterable[Tensor]],
-    space: Space,
-    completed: Callable[[Vectors], Vectors],
-    *,
-    overwrite: bool = False,
-    engine: Executor | None = None,
-    progress: Progress = silent,
-) -> Vectors:
-    """Write a file for each shard of a set, under its name, whole or not at all, and return them as one set.
-
-    Shards that an earlier run finished stay: a stamp records a shard's inputs, and the state of its file.
-
-    Args:
-        out: a folder, or the URL of one.
-        vectors: a set of shards.
-        key: a hash of the work, different for any other work on the same shards.
-        made: returns the output of a shard, given it and the batches of its rows.
-        space: of the output.
-        completed: returns a shard with whatever else is written beside its vectors.
-        overwrite: replace files that other work has left.
-        engine: works on the shards; None: this process, one after another. For one, `made` and `completed` can be
-            pickled.
-        progress: shows how far it is.
-
-    Raises:
-        AtlasError: files of others are there, two shards have one name, or another run is at work.
-    """
-    assert isinstance(vectors.rows, Parts)
-    out = out if is_remote(out) else as_path(out)
-    parts = dict(zip(_targets(out, vectors.rows), vectors.rows.parts, strict=True))
-    with _alone(out):
-        todo = {target: part for target, part in parts.items() if not _finished(target, part.file, key, overwrite)}
-        size = vectors.rows.batch_rows()
-        work = _Writing(key, vectors.space, space, made, completed, size)
-        sizes = [-(-len(part) // size) for part in todo.values()]
-        for _ in each(work, list(todo.items()), sizes, engine, progress, "Applying"):
-            pass
-    written = joined([read_bare(target) for target in parts])
-    written.rows.kept = len(parts) - len(todo)  # type: ignore[attr-defined]
-    return replace(written, card=replace(written.card, space=space, dataset=vectors.dataset))
-
-
-@dataclass(frozen=True)
-class _Writing:
-    """The work on one shard, in any process."""
-
-    key: str
-    source: Space
-    target: Space
-    made: Callable[[Vectors, Iterable[Tensor]], Iterable[Tensor]]
-    completed: Callable[[Vectors], Vectors]
-    size: int
-
-    def __call__(self, shard: tuple[str | Path, Rows], seen: Seen = iter) -> None:
-        target, part = shard
-        view = self.completed(_view(self.source, part))
-        batches = self.made(view, seen(view.rows.batches(self.size)))
-        _write_shard(target, view, batches, self.target, {"key": self.key, "input": state(part.file or "")})
-
-
-def _view(space: Space, part: Rows) -> Vectors:
-    """Return the vectors of a shard: of a table, all other columns are carried along, and nothing else is needed."""
-    if isinstance(part, ParquetRows):
-        return Vectors.made(space, part, RowNumbers(len(part)))
-    assert part.file is not None
-    return read_bare(part.file)
-
-
-def _write_shard(
-    target: str | Path, view: Vectors, batches: Iterable[Tensor], space: Space, stamp: dict[str, Any]
-) -> None:
-    with whole(target) as temporary:
-        write_file(temporary, Path(target).suffix, view, batches, view.rows.dtype, space)
-        if Path(target).suffix == ".npy":
-            with whole(f"{target}.space.json") as noted:
-                noted.write_text(f"{space.to_json()}\n", encoding="utf-8")
-        if not is_remote(target):
-            sync(temporary)
-            # Before the file has its name: there is no moment in which it is finished, and not known to be.
-            _stamp(target, {**stamp, "output": state(temporary)})
-    if is_remote(target):
-        _stamp(target, {**stamp, "output": state(target)})
-
-
-def _place(target: str | Path) -> str | Path:
-    """Return where the stamp of a shard lies."""
-    folder = str(target).rpartition("/")[0] if is_remote(target) else Path(target).parent
-    return beside(folder, STAMPS, f"{name_of(target)}.json")
-
-
-def _stamp(target: str | Path, stamp: dict[str, Any]) -> None:
-    with whole(_place(target)) as temporary:
-        temporary.write_text(json.dumps(stamp), encoding="utf-8")
-
-
-def _finished(target: str | Path, source: str | Path | None, key: str, overwrite: bool) -> bool:
-    """Whether a shard was written by the same work on the same input; raise where it is of other work."""
-    there = state(target)
-    if there is None:
-        return False
-    try:
-        stamp = json.loads(read_text(_place(target)))
-    except (ValueError, RecursionError):
-        stamp = None
-    stamp = stamp if isinstance(stamp, dict) else {}
-    mine = stamp.get("output") == there and stamp.get("key") == key
-    if not mine and not overwrite:
-        raise AtlasError(
-            f"'{target}' exists and is no result of this map - choose another folder, or pass --overwrite "
-            "(overwrite=True) to replace it"
-        )
-    assert source is not None
-    return mine and stamp.get("input") == state(source)
-
-
-def _targets(out: str | Path, rows: Parts) -> list[str | Path]:
-    """Return where the shards are written, or raise `AtlasError` if they cannot be."""
-    if not is_remote(out):
-        path = Path(out)
-        if path.exists() and not path.is_dir():
-            raise AtlasError(f"'{out}' is a file, and a set of shards is written to a folder - choose another name")
-        if path.is_dir() and any(path.iterdir()) and not (path / STAMPS).is_dir():
-            raise AtlasError(f"'{out}' is a folder of something else - choose another name")
-    names = [name_of(part.file or "") for part in rows.parts]
-    if len(set(names)) < len(names):
-        twice = next(name for i, name in enumerate(names) if name in names[:i])
-        raise AtlasError(f"Two of the shards are called '{twice}', and each is written under its name - rename one")
-    strange = [name for name in names_in(out) if Path(name).suffix in BARE and name not in set(names)]
-    if strange:
-        raise AtlasError(f"'{out}' holds '{min(strange)}', which is none of these shards - choose another folder")
-    targets = [beside(out, name) for name in names]
-    same = [t for t, p in zip(targets, rows.parts, strict=True) if _whereabouts(t) == _whereabouts(p.file or "")]
-    if same:
-        raise AtlasError(f"'{same[0]}' is read, and would be written to - choose another folder")
-    return targets
-
-
-def _whereabouts(where: str | Path) -> str:
-    return str(where) if is_remote(where) else str(Path(where).resolve())
-
-
-@contextlib.contextmanager
-def _alone(out: str | Path) -> Iterator[None]:
-    """Let one run at a time write shards to a folder, where the file system has locks; a store has none."""
-    with contextlib.ExitStack() as stack:
-        if not is_remote(out):
-            lock = Path(out, STAMPS, "lock")
-            with explained(lock):
-                lock.parent.mkdir(parents=True, exist_ok=True)
-                file = stack.enter_context(lock.open("a"))
-            with contextlib.suppress(ImportError):
-                import fcntl
-
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    raise AtlasError(f"'{out}' is being written by another run - wait for it, or stop it") from None
-        yield

@@ -15,12 +15,10 @@ from atlas.artefacts.vectors import Vectors, encode_labels
 from atlas.cards.names import slug
 from atlas.cards.space import Space
 from atlas.components.store import VECTORS, Address, Batch, Store
-from atlas.errors import AtlasError, AtlasWarning, unknown
-from atlas.plugins.catalogue import component, components
+from atlas.errors import AtlasWarning
+from atlas.plugins.catalogue import SHIPPED, component, components
 from atlas.storage.writers import spooled
 
-# Providers of stores that no installed plugin provides.
-SHIPPED = {name: f"latent-atlas-{name}" for name in ("pgvector", "qdrant", "chroma", "lance")}
 # How many rows are read and written at a time.
 ROWS = 5000
 
@@ -28,7 +26,7 @@ ROWS = 5000
 def is_store(given: Any) -> bool:
     """Whether something is the URL of a store."""
     scheme, found, _ = str(given).partition("://") if isinstance(given, str) else ("", "", "")
-    return bool(found) and (scheme in SHIPPED or scheme in components(Store))
+    return bool(found) and (scheme in SHIPPED["store"] or scheme in components(Store))
 
 
 def shown(ref: str) -> str:
@@ -40,10 +38,6 @@ def shown(ref: str) -> str:
 def opened(url: str | Path) -> Iterator[Store]:
     """Open the store at a URL, and let go of it in the end."""
     address = Address.parse(str(url))
-    if address.scheme not in components(Store):
-        plugin = SHIPPED.get(address.scheme)
-        known = f"install plugin '{plugin}' first" if plugin else ""
-        raise AtlasError(f"Store '{address}' needs one - {known}" if known else unknown("store", address.scheme, ()))
     store = component(Store, address.scheme).at(address)
     try:
         yield store

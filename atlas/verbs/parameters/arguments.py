@@ -34,13 +34,13 @@ from atlas.components.exporter import Exporter
 from atlas.components.head import HeadModel
 from atlas.components.options import Component
 from atlas.components.sampler import Sampler
-from atlas.errors import AtlasError, AtlasWarning, NotFoundError, unknown
+from atlas.errors import AtlasError, AtlasWarning, NotFoundError
 from atlas.hub.cache import INSIDE, SCHEME
 from atlas.hub.pulling import pull
 from atlas.items.batches import Items, as_items
 from atlas.items.files import read_items, table_items
 from atlas.items.frames import table_of
-from atlas.plugins.catalogue import component, components, create
+from atlas.plugins.catalogue import SHIPPED, component, components, create, missing
 from atlas.storage.files import as_path, check_list, whole_file
 from atlas.storage.registry import Registry
 
@@ -178,7 +178,8 @@ def encoder_of(given: EncoderLike, options: Mapping[str, Any] | None = None) -> 
         if "/" in str(given) or str(given).startswith("."):
             raise
         ids = [entry.card.id for entry in Registry().list(kind="space")]
-        raise AtlasError(unknown("encoder or space", given, [*known, *ids])) from None
+        kind = "encoder" if str(given) in SHIPPED["encoder"] else "encoder or space"
+        raise missing(kind, str(given), [*known, *ids]) from None
     if options:
         raise AtlasError(f"Options are those of the stored space '{given}' - leave out {', '.join(sorted(options))}")
     return stored

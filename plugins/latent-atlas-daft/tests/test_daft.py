@@ -39,6 +39,16 @@ def test_the_bytes_are_those_without_an_engine(folder, workers):
     assert contents(folder / "again") == contents(folder / "sums")
 
 
+def test_files_of_items_are_encoded_to_the_same_bytes(folder):
+    atlas.encode("pixels", np.zeros((2, 3, 4, 4), np.float32), save_space="space", size=2)
+    (folder / "arrays").mkdir()
+    for part in range(3):
+        np.save(folder / "arrays" / f"part-{part}.npy", np.full((5, 3, 4, 4), part, np.float32))
+    atlas.encode("space", "arrays", out="vectors", engine=Daft(workers=2))
+    atlas.encode("space", "arrays", out="by-one")
+    assert contents(folder / "vectors") == contents(folder / "by-one")
+
+
 def test_the_bytes_are_the_same_on_ray(folder):
     pytest.importorskip("ray")
     code = (
