@@ -30,7 +30,8 @@ class LinearAligner(Aligner):
     needs: ClassVar[tuple[str, ...]] = ("xy",)
 
     _moments: Moments | None = None
-    _pinv: Tensor | None = None
+    # The pseudo-inverse, in each form that was used.
+    _pinv: dict[tuple[torch.dtype, torch.device], Tensor] | None = None
 
     def solve(self, m: Moments) -> Tensor:
         """Return the weight, shape (d_source, d_target), float64, acting on the right of row vectors."""
@@ -122,9 +123,10 @@ class LinearAligner(Aligner):
 
         Directions that the map drops come back as zero, not as their mean, of which weight and bias know nothing.
         """
-        if self._pinv is None:
-            self._pinv = pseudo_inverse(self.state["weight"])
-        return (Y - self.state["bias"].to(Y)) @ self._pinv.to(Y)
+        form = (Y.dtype, Y.device)
+        if (known := self._pinv or {}).get(form) is None:
+            self._pinv = known = {**known, form: pseudo_inverse(self.state["weight"]).to(Y)}
+        return (Y - self.state["bias"].to(Y)) @ known[form]
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> Self:
         """Take weight and bias, and forget everything else."""
@@ -152,19 +154,25 @@ class Affine(LinearAligner):
 
     def inverse(self) -> Affine:
         """Return the map that undoes this one: exact if weight has full row rank, least squares otherwise."""
-        weight, bias = self.state["weight"].double(), self.state["bias"].double()
+        weight, bias = _exact(self)
         back = pseudo_inverse(weight)
         return Affine.of(back, -bias @ back)
 
     def then(self, other: LinearAligner) -> Affine:
         """Return this map followed by another affine one."""
-        weight, bias = other.state["weight"].double(), other.state["bias"].double()
-        return Affine.of(self.state["weight"].double() @ weight, self.state["bias"].double() @ weight + bias)
+        (own, shift), (weight, bias) = _exact(self), _exact(other)
+        return Affine.of(own @ weight, shift @ weight + bias)
+
+
+def _exact(made: LinearAligner) -> tuple[Tensor, Tensor]:
+    """Return weight and bias in float64, on the CPU, which always has it."""
+    state = made.state_dict()
+    return state["weight"].double(), state["bias"].double()
 
 
 def pseudo_inverse(weight: Tensor) -> Tensor:
-    """Return the pseudo-inverse (d_target, d_source) of a stored weight, float64.
+    """Return the pseudo-inverse (d_target, d_source) of a stored weight, float64 on the CPU.
 
     Singular values that the rounding of the weight to float32 could have made count as zero.
     """
-    return torch.linalg.pinv(weight.double(), rtol=8 * torch.finfo(torch.float32).eps)
+    return torch.linalg.pinv(weight.cpu().double(), rtol=8 * torch.finfo(torch.float32).eps)

@@ -93,14 +93,14 @@ def far_from_zero(X: Tensor) -> bool:
     return not (2**-40 < spread < 2**40 and float(X.norm()) < 1e4 * spread)
 
 
-def check_device(device: str) -> str:
-    """Return a device's name, or raise `AtlasError` if torch has no such device here."""
+def check_device(device: str, dtype: str = "float32") -> str:
+    """Return a device's name, or raise `AtlasError` if torch has no such device here, or that has no such numbers."""
     import torch
 
     try:
         # Not all of torch's devices compute: 'meta' holds no numbers.
-        torch.zeros(1, device=device).cpu()
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        torch.zeros(1, device=device, dtype=getattr(torch, dtype)).cpu()
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
         raise AtlasError(f"Device '{device}' cannot be used: {first_line(error)} - use 'cpu'") from None
     return device
 

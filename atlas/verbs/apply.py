@@ -59,6 +59,7 @@ def apply(
     read_back: bool = False,
     overwrite: bool = False,
     engine: EngineLike | None = None,
+    device: str | None = None,
     progress: Progress = silent,
 ) -> Vectors: ...
 @overload
@@ -74,6 +75,7 @@ def apply(
     read_back: bool = False,
     overwrite: bool = False,
     engine: EngineLike | None = None,
+    device: str | None = None,
     progress: Progress = silent,
 ) -> Any: ...
 def apply(
@@ -88,6 +90,7 @@ def apply(
     read_back: bool = False,
     overwrite: bool = False,
     engine: EngineLike | None = None,
+    device: str | None = None,
     progress: Progress = silent,
 ) -> Vectors:
     """Map vectors through an alignment or an atlas.
@@ -113,6 +116,7 @@ def apply(
         overwrite: replace an existing `out`.
         engine: works on shards side by side: a name, with options as in daft:workers=2 (`atlas engines` lists them); in
             Python also an executor of `concurrent.futures`. The bytes are the same.
+        device: where an alignment computes: cpu, cuda, mps...; by default where it is, which is the CPU at first.
         progress: shows how far it is.
 
     Returns:
@@ -126,13 +130,17 @@ def apply(
         raise AtlasError(NO_SHARDS)
     columns = (vector_column, id_column)
     if is_store(out):
-        made: Any = transfer(*_to_store(found, vectors, inverse), str(out), read_back=read_back, progress=progress)
+        made: Any = transfer(
+            *_to_store(found, vectors, inverse, device), str(out), read_back=read_back, progress=progress
+        )
         return made
     if read_back:
         raise AtlasError("Rows are read back from a store alone - leave out read_back")
     if isinstance(found, Atlas):
+        if device is not None:
+            raise AtlasError(f"Atlas '{found.id}' maps on the CPU alone - apply one of its charts, or leave out device")
         return _apply_atlas(found, views_of(vectors, *columns), inverse, out, overwrite)
-    alignment = found.inverse() if inverse else found
+    alignment = _run(found, inverse, device)
     in_memory = len(vectors) == 1 and out is None and skip_bad is None
     if in_memory and not (isinstance(vectors[0], Artefact) or lies_somewhere(vectors[0])):
         if confidence:
@@ -198,13 +206,21 @@ def _apply_in_python(alignment: Alignment, given: Any, vector_column: str | None
     return replaced(given, names, mapped.data.numpy(), mapped.space)
 
 
-def _to_store(found: Alignment | Atlas, vectors: Sequence[VectorsLike], inverse: bool) -> tuple[Alignment, str]:
+def _run(alignment: Alignment, inverse: bool, device: str | None) -> Alignment:
+    """Return an alignment, or the one back, on the device where it is to compute."""
+    made = alignment.inverse() if inverse else alignment
+    return made if device is None else made.to(device)
+
+
+def _to_store(
+    found: Alignment | Atlas, vectors: Sequence[VectorsLike], inverse: bool, device: str | None
+) -> tuple[Alignment, str]:
     """Return the transfer into a store, and the URL of the store that is read, or raise `AtlasError`."""
     if not isinstance(found, Alignment):
         raise AtlasError(f"Atlas '{found.id}' cannot map into a store - take out the chart of the space, and use that")
     if len(vectors) != 1 or not is_store(vectors[0]):
         raise AtlasError("A store is filled from a store - give one URL to read from, often the one of --out (out)")
-    return found.inverse() if inverse else found, str(vectors[0])
+    return _run(found, inverse, device), str(vectors[0])
 
 
 def _apply_rows(

@@ -12,6 +12,7 @@ from atlas.artefacts.vectors import Vectors, paired
 from atlas.errors import AtlasError
 from atlas.metrics import Measure, find, running
 from atlas.metrics.similarity import FROM_MOMENTS
+from atlas.numerics.arrays import check_device
 from atlas.verbs.evaluate import _labels
 from atlas.verbs.moments import named
 from atlas.verbs.parameters.arguments import MomentsLike, VectorsLike, moments_of, sound_of, views_of
@@ -47,6 +48,7 @@ def compare(
     vector_column: str | None = None,
     id_column: str | None = None,
     skip_bad: str | Path | None = None,
+    device: str = "cpu",
 ) -> list[Comparison]:
     """Measure how alike spaces are.
 
@@ -60,10 +62,12 @@ def compare(
         id_column: column of a table that holds the ids; the one with a common name unless given, '' for none.
         skip_bad: leave out vectors that are missing or hold NaN or infinity, and list their ids in this .txt file, one
             a line; without it, the first of them ends the work.
+        device: where to compute: cpu, cuda...; it must have float64.
 
     Raises:
-        AtlasError: an unknown metric, one that needs a head or vectors, or items that do not overlap.
+        AtlasError: an unknown metric, one that needs a head or vectors, items that do not overlap, or no such device.
     """
+    check_device(device, "float64")
     if moments is not None:
         if vectors:
             raise AtlasError("Vectors and moments cannot be compared at once - give one of them")
@@ -74,16 +78,17 @@ def compare(
         if measure.takes == "classes":
             raise AtlasError(f"Metric '{measure.name}' reads predictions - measure it with evaluate and a head")
         if measure.takes == "labelled":
-            found += [_of_one(measure, view) for view in views]
+            found += [_of_one(measure, view, device) for view in views]
         elif len(views) < 2:
             raise AtlasError(f"Metric '{measure.name}' compares spaces - give the vectors of two or more")
         else:
-            found += [_of_two(measure, *pair) for pair in itertools.combinations(views, 2)]
+            found += [_of_two(measure, *pair, device) for pair in itertools.combinations(views, 2)]
     return found
 
 
-def _of_one(measure: Measure, view: Vectors) -> Comparison:
-    return Comparison(measure.name, view.space.id, "", measure(view.data, _labels(view, measure.name)), None, len(view))
+def _of_one(measure: Measure, view: Vectors, device: str) -> Comparison:
+    value = measure(view.data.to(device), _labels(view, measure.name))
+    return Comparison(measure.name, view.space.id, "", value, None, len(view))
 
 
 def _of_moments(measure: Measure, m: Moments) -> Comparison:
@@ -96,19 +101,19 @@ def _of_moments(measure: Measure, m: Moments) -> Comparison:
     return Comparison(measure.name, m.source.id, m.target.id, value, measure.by_chance(m.n), m.n, note)
 
 
-def _of_two(measure: Measure, a: Vectors, b: Vectors) -> Comparison:
+def _of_two(measure: Measure, a: Vectors, b: Vectors, device: str) -> Comparison:
     x, y = paired(a, b)
     note = measure.caution(len(x), max(a.space.dim, b.space.dim))
     with named(x, y, [f"Vectors of '{view.space.id}'" for view in (x, y)]):
-        value = _figure(measure, x, y)
+        value = _figure(measure, x, y, device)
     return Comparison(measure.name, a.space.id, b.space.id, value, measure.by_chance(len(x)), len(x), note)
 
 
-def _figure(measure: Measure, x: Vectors, y: Vectors) -> float:
+def _figure(measure: Measure, x: Vectors, y: Vectors, device: str) -> float:
     figure = running(measure) if x.rows.batch_rows() < len(x) else None
     if figure is None:
-        return measure(x.data, y.data)
+        return measure(x.data.to(device), y.data.to(device))
     size = min(x.rows.batch_rows(), y.rows.batch_rows())
     for pair in zip(x.rows.batches(size), y.rows.batches(size), strict=True):
-        figure.add(*pair)
+        figure.add(*(batch.to(device) for batch in pair))
     return figure.figure()[0]

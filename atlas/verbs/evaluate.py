@@ -24,7 +24,7 @@ from atlas.artefacts.vectors import Vectors, paired
 from atlas.cards.kinds import Metric
 from atlas.errors import AtlasError
 from atlas.metrics import Measure, Running, agreement, find, interval, running, wilson
-from atlas.numerics.arrays import is_finite
+from atlas.numerics.arrays import check_device, is_finite
 from atlas.verbs.fit import check_rows
 from atlas.verbs.parameters.arguments import (
     HeadLike,
@@ -64,6 +64,7 @@ def evaluate(
     vector_column: str | None = None,
     id_column: str | None = None,
     skip_bad: str | Path | None = None,
+    device: str = "cpu",
 ) -> tuple[Metric, ...]:
     """Measure an alignment, a head or an atlas.
 
@@ -86,6 +87,7 @@ def evaluate(
         id_column: column of a table that holds the ids; the one with a common name unless given, '' for none.
         skip_bad: leave out vectors that are missing or hold NaN or infinity, and list their ids in this .txt file, one
             a line; without it, the first of them ends the work.
+        device: where to map, predict and measure: cpu, cuda...; it must have float64.
 
     Returns:
         One figure for each metric. A mean over rows has a 95 % interval if it is a share of rows, or there are at least
@@ -95,8 +97,9 @@ def evaluate(
     Raises:
         SpaceMismatchError: vectors or a head of another space.
         AtlasError: an unknown metric, items that do not overlap, labels that are missing, a head that is no classifier,
-            or data of the wrong kind for the artefact.
+            data of the wrong kind for the artefact, or no such device.
     """
+    check_device(device, "float64")
     found: Alignment | Head | Atlas = artefact_of(artefact, Alignment, Head, Atlas)  # type: ignore[assignment]
     columns = (vector_column, id_column)
     views = views_of(vectors if isinstance(vectors, (list, tuple)) else [vectors], *columns)
@@ -106,12 +109,12 @@ def evaluate(
     if isinstance(found, Alignment) and source is not None and target is not None:
         sides = [vectors_of(source, *columns, name="source"), vectors_of(target, *columns, name="target")]
         X, Y = sound_of(sides, skip_bad)
-        return _of_alignment(found, X, Y, reader, metrics, split)
+        return _of_alignment(found.to(device), X, Y, reader, metrics, split, device)
     views = sound_of(views, skip_bad)
     read = found(*views) if isinstance(found, Atlas) else views[0]
     reader = found if isinstance(found, Head) else reader
     assert reader is not None
-    figure = _of_head(reader, read, split)
+    figure = _of_head(reader, read, split, device)
     return (replace(figure, overlap=_fitted([found, reader], figure.n, read, *views)),)
 
 
@@ -143,6 +146,7 @@ def _of_alignment(
     head: Head | None,
     metrics: Sequence[str] | None,
     split: str,
+    device: str,
 ) -> tuple[Metric, ...]:
     alignment.source.require(source.space, f"Alignment '{alignment.id}' maps from", "the source vectors")
     alignment.target.require(target.space, f"Alignment '{alignment.id}' maps to", "the target vectors")
@@ -154,10 +158,10 @@ def _of_alignment(
     labelled = target if target.labels is not None else source
     readers = {measure.name: _reader(measure, head, labelled) for measure in measures}
     large = source.rows.batch_rows() < len(source)
-    found = _by_batches(alignment, source, target, measures if large else [], readers)
+    found = _by_batches(alignment, source, target, measures if large else [], readers, device)
     if len(found) < len(measures):
         check_rows(source, "The source")
-        views = _views(alignment, source.data, target.data)
+        views = _views(alignment, source.data.to(device), target.data.to(device))
     else:
         views = {}
     fitted = _fitted([alignment], len(source), source, target)
@@ -192,7 +196,12 @@ def _views(alignment: Alignment, X: Tensor, Y: Tensor) -> dict[str, Tensor]:
 
 
 def _by_batches(
-    alignment: Alignment, source: Vectors, target: Vectors, measures: Sequence[Measure], readers: Mapping[str, Reader]
+    alignment: Alignment,
+    source: Vectors,
+    target: Vectors,
+    measures: Sequence[Measure],
+    readers: Mapping[str, Reader],
+    device: str,
 ) -> dict[str, dict[str, tuple[float, Tensor | None]]]:
     """Return the figures of the metrics that need not see all rows at once, of each view."""
     figures: dict[str, dict[str, Running]] = {}
@@ -205,7 +214,7 @@ def _by_batches(
     for x, y in pairs:
         if not is_finite(x):
             check_rows(source, "The source")
-        views = _views(alignment, x, y)
+        views = _views(alignment, x.to(device), y.to(device))
         for name, each in figures.items():
             for view, figure in each.items():
                 figure.add(*readers[name](views[view], views["native"], slice(done, done + len(x))))
@@ -213,7 +222,7 @@ def _by_batches(
     return {name: {view: figure.figure() for view, figure in each.items()} for name, each in figures.items()}
 
 
-def _of_head(head: Head, vectors: Vectors, split: str) -> Metric:
+def _of_head(head: Head, vectors: Vectors, split: str, device: str) -> Metric:
     """Return the accuracy of a classifier on labelled vectors, those of unknown class left out.
 
     Its floor is the accuracy of always naming the commonest class.
@@ -225,7 +234,8 @@ def _of_head(head: Head, vectors: Vectors, split: str) -> Metric:
     if not bool(((truth >= 0) & (truth < len(head.classes))).any()):
         theirs, ours = ", ".join(vectors.classes[:5]), ", ".join(head.classes[:5])
         raise AtlasError(f"Head '{head.id}' knows none of the vectors' classes ({theirs}) - its own are {ours}")
-    rows = agreement.correct(torch.cat([head.model.predict(batch) for batch in vectors.rows.batches()]), truth)
+    predicted = [head.model.predict(batch.to(device)) for batch in vectors.rows.batches()]
+    rows = agreement.correct(torch.cat(predicted), truth)
     low, high = wilson(rows)
     # Only a class that the head knows could be named.
     floor = float(truth[truth >= 0].bincount()[: len(head.classes)].max()) / len(rows)

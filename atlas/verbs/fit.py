@@ -15,6 +15,7 @@ from atlas.cards.space import Space
 from atlas.components.aligner import Aligner
 from atlas.components.linear import LinearAligner
 from atlas.errors import AtlasError
+from atlas.numerics.arrays import check_device
 from atlas.numerics.domain import Domain
 from atlas.progress import Progress, silent
 from atlas.storage.item_ids import hash_ids
@@ -47,6 +48,7 @@ def fit(
     id_column: str | None = None,
     skip_bad: str | Path | None = None,
     id: str = "",
+    device: str = "cpu",
     progress: Progress = silent,
     **options: Any,
 ) -> Alignment:
@@ -73,17 +75,21 @@ def fit(
         skip_bad: leave out vectors that are missing or hold NaN or infinity, and list their ids in this .txt file, one
             a line; without it, the first of them ends the work.
         id: id of the alignment; by default made of its spaces and method.
+        device: where to sum up the rows, for methods that fit from moments; others fit on the CPU alone.
         progress: shows how far it is.
         **options: options of the aligner.
 
     Raises:
-        AtlasError: items that do not overlap, anchors that are missing, or a fit the method cannot do.
+        AtlasError: items that do not overlap, anchors that are missing, a fit the method cannot do, or no such device.
     """
     model = component_of(Aligner, aligner, options)
+    if device != "cpu" and not model.streaming:
+        raise model.fail(f"fits on the CPU alone, got device '{device}' - leave out device")
+    check_device(device)
     if moments is not None:
         pairs = {"source": source, "target": target, "anchors": anchors}
         columns = {"vector_column": vector_column, "id_column": id_column}
-        known = _with_pairs(moments_of(moments), pairs, **columns, skip_bad=skip_bad, progress=progress)
+        known = _with_pairs(moments_of(moments), pairs, **columns, skip_bad=skip_bad, device=device, progress=progress)
         return _fit_moments(model, known.reversed() if reverse else known, confidence, id)
     if reverse:
         raise AtlasError(
@@ -101,7 +107,7 @@ def fit(
     if target is None:
         raise model.fail("needs the vectors of both spaces - give a target")
     X, Y = sound_of([X, vectors_of(target, vector_column, id_column, name="target")], skip_bad)
-    seen = _fit_both(model, X, Y, only, progress, bool(confidence))
+    seen = _fit_both(model, X, Y, only, progress, bool(confidence), device)
     dataset = X.dataset if X.dataset == Y.dataset else ""
     domain = domain_of(model, confidence)
     return Alignment.of(model, X.space, Y.space, id, domain, **seen, anchors=name, dataset=dataset)
@@ -153,6 +159,7 @@ def _fit_both(
     only: Sequence[str] | None,
     progress: Progress,
     confidence: bool = False,
+    device: str = "cpu",
 ) -> dict[str, Any]:
     """Fit an aligner that needs the vectors of both spaces, and return the fields of its card about those it saw."""
     unpaired, sketching = len(source) + len(target), None
@@ -168,9 +175,9 @@ def _fit_both(
             source = sketching.view
         if confidence and isinstance(model, LinearAligner) and model.streaming:
             needs = {*model.needed(source.space.dim, target.space.dim), "xy", "xx"}
-            model.fit_moments(summed(source, target, needs, progress)).state_dict()
+            model.fit_moments(summed(source, target, needs, progress, device=device)).state_dict()
         else:
-            fit_rows(model, source, target, progress)
+            fit_rows(model, source, target, progress, device)
         pairs = len(source) if model.fits_on == "pairs" else 0
         # Those that are no anchors were not asked for.
         unpaired = unpaired if only is None else len(source) + len(target)
@@ -178,8 +185,10 @@ def _fit_both(
     return {"n_pairs": pairs, "n_unpaired": unpaired - 2 * pairs, "fitted_on": fitted_on}
 
 
-def fit_rows(model: Aligner, source: Vectors, target: Vectors, progress: Progress = silent) -> Aligner:
-    """Fit on paired vectors, batch by batch if the aligner can."""
+def fit_rows(
+    model: Aligner, source: Vectors, target: Vectors, progress: Progress = silent, device: str = "cpu"
+) -> Aligner:
+    """Fit on paired vectors, batch by batch, each brought to a device, if the aligner can."""
     X, Y = source.rows, target.rows
     size = min(X.batch_rows(), Y.batch_rows())
     with named(source, target):
@@ -188,7 +197,7 @@ def fit_rows(model: Aligner, source: Vectors, target: Vectors, progress: Progres
         model.forget()
         pairs = zip(X.batches(size), Y.batches(size), strict=True)
         for x, y in progress(pairs, -(-len(X) // size), "Fitting"):
-            model.partial_fit(x, y)
+            model.partial_fit(x.to(device), y.to(device))
     model.state_dict()
     return model
 

@@ -15,7 +15,7 @@ from atlas.artefacts.vectors import Vectors, paired
 from atlas.components.engine import Executor, Seen, each
 from atlas.errors import AtlasError
 from atlas.numerics import moments as numerics
-from atlas.numerics.arrays import is_finite, not_finite
+from atlas.numerics.arrays import check_device, is_finite, not_finite
 from atlas.progress import Progress, silent
 from atlas.storage.rows import Parts, Rows
 from atlas.verbs.parameters.arguments import (
@@ -44,6 +44,7 @@ def moments(
     skip_bad: str | Path | None = None,
     id: str = "",
     engine: EngineLike | None = None,
+    device: str = "cpu",
     progress: Progress = silent,
 ) -> Moments:
     """Sum up the paired vectors of two spaces.
@@ -63,18 +64,20 @@ def moments(
         id: id of the moments; by default made of their spaces.
         engine: works on shards side by side, which hold the same items in the same order: a name, with options as in
             daft:workers=2 (`atlas engines` lists them); in Python also an executor of `concurrent.futures`.
+        device: where to compute: cpu, cuda, mps...
         progress: shows how far it is.
 
     Raises:
-        AtlasError: items that do not overlap, or anchors that are missing.
+        AtlasError: items that do not overlap, anchors that are missing, or no such device.
     """
+    check_device(device)
     only, name = anchors_of(anchors)
     X = vectors_of(source, vector_column, id_column, name="source")
     Y = vectors_of(target, vector_column, id_column, name="target")
     X, Y = sound_of([X, Y], skip_bad)
     X, Y = paired(X, Y, only)
     dataset = X.dataset if X.dataset == Y.dataset else ""
-    sums = summed(X, Y, ALL, progress, exact=True, engine=engine_of(engine))
+    sums = summed(X, Y, ALL, progress, exact=True, engine=engine_of(engine), device=device)
     return Moments.of(sums, X.space, Y.space, id, anchors=name, dataset=dataset)
 
 
@@ -86,6 +89,7 @@ def summed(
     *,
     exact: bool = False,
     engine: Executor | None = None,
+    device: str = "cpu",
 ) -> numerics.Moments:
     """Return the moments of vectors that are paired row by row, read batch by batch.
 
@@ -102,7 +106,7 @@ def summed(
     total = numerics.Moments.empty(source.space.dim, target.space.dim, needs)
     sizes = [-(-len(x) // _batch_rows(x, y)) for x, y in shards]
     with named(source, target):
-        for part in each(_Summing(frozenset(needs), exact), shards, sizes, engine, progress, "Summing up"):
+        for part in each(_Summing(frozenset(needs), exact, device), shards, sizes, engine, progress, "Summing up"):
             total = total + part
     return total
 
@@ -117,6 +121,7 @@ class _Summing:
 
     needs: frozenset[str]
     exact: bool
+    device: str
 
     def __call__(self, shards: tuple[Rows, Rows], seen: Seen = iter) -> numerics.Moments:
         X, Y = shards
@@ -125,7 +130,7 @@ class _Summing:
         for x, y in seen(zip(X.batches(size), Y.batches(size), strict=True)):
             # Once there are too many distinct rows to count, more batches change nothing.
             wanted = self.needs - ({"rows"} if total.rows is None else set())
-            total = total + numerics.Moments.of(x, y, wanted, exact=self.exact)
+            total = total + numerics.Moments.of(x.to(self.device), y.to(self.device), wanted, exact=self.exact)
         return total
 
 
