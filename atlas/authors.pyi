@@ -32,6 +32,7 @@ from atlas.numerics.arrays import lengths as lengths
 from atlas.numerics.arrays import unit as unit
 from atlas.numerics.moments import Moments as Moments
 from atlas.numerics.moments import row_hashes as row_hashes
+from atlas.plugins.packaged import packaged as packaged
 from atlas.progress import note as note
 from atlas.storage.files import explained as explained
 from atlas.storage.files import whole_file as whole_file

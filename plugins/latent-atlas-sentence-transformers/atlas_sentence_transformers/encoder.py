@@ -39,7 +39,7 @@ class SentenceTransformers(atlas.Encoder):
     name = "sentence-transformers"
     takes = "text"
 
-    model: str = atlas.option(help="Name on the Hub, such as sentence-transformers/all-MiniLM-L6-v2, or a folder")
+    model: str = atlas.option(help="Name on the Hub, such as BAAI/bge-small-en-v1.5, a folder, or package:NAME/PATH")
     revision: str = atlas.option("", help="Branch, tag or commit on the Hub; for a folder, the sha256 of its files")
     task: str | None = atlas.option(None, help="Encode as encode_query() or encode_document()", choices=tuple(PROMPTS))
     prompt_name: str = atlas.option("", help="Name of one of the model's prompts, which is put before each text")

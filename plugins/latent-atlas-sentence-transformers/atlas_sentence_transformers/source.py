@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from atlas import AtlasError
-from atlas.authors import explained, sha256_of
+from atlas.authors import explained, packaged, sha256_of
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 HASH = re.compile(r"[0-9a-f]{64}")
@@ -36,7 +36,7 @@ class Source:
     """A model, pinned.
 
     Attributes:
-        name: owner/name on the Hub, or the name of a local folder.
+        name: owner/name on the Hub, package:NAME/PATH, or the name of a local folder.
         revision: the commit of a repository, 40 hexadecimal digits, or the sha256 of a local model's files, 64.
         place: the local folder; None for a repository, and for a model kept in a stored space.
         files: the files that a stored space keeps, as bytes, by name.
@@ -79,8 +79,8 @@ class Source:
         return Path(patiently(call, Ref(self.name, self.revision)))
 
     def state(self) -> dict[str, Tensor]:
-        """Return the files of a local model as tensors, to be stored; nothing for a repository, which has them."""
-        if not self.local:
+        """Return the files of a local model as tensors, to be stored; nothing where the Hub or a package has them."""
+        if not self.local or self.name.startswith("package:"):
             return {}
         if not self.place:
             return {FILE + name: data for name, data in self.files.items()}
@@ -94,13 +94,15 @@ def find(model: str, revision: str = "") -> Source:
     """Return the model that a name and a revision mean.
 
     Args:
-        model: owner/name on the Hub (or the name alone of one of sentence-transformers' own), or a folder.
+        model: owner/name on the Hub (or the name alone of one of sentence-transformers' own), a folder, or one in an
+            installed package, package:NAME/PATH.
         revision: a branch, tag or commit of a repository; of a folder, the sha256 of its files, which is checked.
 
     Raises:
         AtlasError: no such folder, repository or revision, or the Hub cannot be asked.
     """
-    place = Path(model).expanduser()
+    inside = packaged(model)
+    place = inside or Path(model).expanduser()
     if not HASH.fullmatch(revision) and (COMMIT.fullmatch(revision) or not place.is_dir()):
         return _repository(model, revision)
     if not place.is_dir():
@@ -110,7 +112,7 @@ def find(model: str, revision: str = "") -> Source:
         raise AtlasError(f"'{model}' is a folder, and has no revision '{revision}' - leave it out")
     if revision and found != revision:
         raise AtlasError(f"needs another model than that in '{model}': sha256 {revision[:12]}..., not {found[:12]}...")
-    return Source(place.resolve().name, found, place.resolve())
+    return Source(model if inside else place.resolve().name, found, place.resolve())
 
 
 def from_state(name: str, state: Mapping[str, Tensor]) -> Source:

@@ -27,7 +27,7 @@ class Static(atlas.Encoder):
     name = "static"
     takes = "text"
 
-    model: str = atlas.option(help="A folder, a .safetensors file, or owner/name[@revision] on the Hub")
+    model: str = atlas.option(help="A folder, a .safetensors file, package:NAME/PATH, or owner/name[@revision]")
     tokenizer: str = atlas.option("", help="The tokenizer's file; '': tokenizer.json beside the table")
     normalize: bool | None = atlas.option(None, help="Scale vectors to length 1; none: as the model's config.json says")
     max_tokens: int | None = atlas.option(512, help="Tokens that are read of a text; none: all")
@@ -59,6 +59,11 @@ class Static(atlas.Encoder):
             self._found = {name: found[name] for name in ("normalize", "drop_unknown") if getattr(self, name) is None}
         return self._state
 
+    @property
+    def _in_packages(self) -> bool:
+        """Whether all its files are named by the package they are in."""
+        return all(not ref or ref.startswith("package:") for ref in (self.model, self.tokenizer))
+
     def _meant(self) -> dict[str, bool]:
         """Return the values that the model's own files have for options that were not given."""
         _ = self.state
@@ -69,7 +74,7 @@ class Static(atlas.Encoder):
         found = self._meant() if None in (self.normalize, self.drop_unknown) else {}
         place = Path(self.model).expanduser()
         name = place.name if place.is_absolute() or place.exists() else self.model
-        return {**super().config(), **found, "model": name, "tokenizer": ""}
+        return {**super().config(), **found, "model": name, "tokenizer": self.tokenizer if self._in_packages else ""}
 
     def identity(self) -> dict[str, Any]:
         """Return the hash of table and tokenizer, and the options of the mean."""
@@ -83,8 +88,11 @@ class Static(atlas.Encoder):
         return super().space(id or self.stored_id or slug(default))
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return the table and the bytes of the tokenizer's file, so that a stored space works anywhere."""
-        return dict(self.state)
+        """Return the table and the bytes of the tokenizer's file, so that a stored space works anywhere.
+
+        Nothing for a model in an installed package: the space has its hash.
+        """
+        return {} if self._in_packages else dict(self.state)
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> Self:
         """Take the tensors of `state_dict`; numbers in half precision stay so."""

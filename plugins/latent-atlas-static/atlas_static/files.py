@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from atlas import AtlasError
-from atlas.authors import Ref, explained, load_tensors, patiently
+from atlas.authors import Ref, explained, load_tensors, packaged, patiently
 from atlas_static.table import MAPPING, TABLE, TOKENIZER, WEIGHTS
 
 # Where the table lies in a folder, by preference, and its names in the file.
@@ -24,13 +24,13 @@ def read(model: str, tokenizer: str = "") -> tuple[dict[str, Tensor], dict[str, 
     """Return the tensors of a model, the bytes of its tokenizer among them, and how its vectors are meant to be made.
 
     Args:
-        model: a folder, a .safetensors file, or owner/name[@revision] on the Hub.
-        tokenizer: its file; '' for tokenizer.json beside the table.
+        model: a folder, a .safetensors file, either as package:NAME/PATH, or owner/name[@revision] on the Hub.
+        tokenizer: its file, or package:NAME/PATH; '' for tokenizer.json beside the table.
 
     Raises:
         AtlasError: there is no such model, or it is none.
     """
-    place = Path(model).expanduser()
+    place = packaged(model) or Path(model).expanduser()
     if not place.exists():
         place = _downloaded(model)
     table = place if place.is_file() else _table_in(place)
@@ -38,7 +38,7 @@ def read(model: str, tokenizer: str = "") -> tuple[dict[str, Tensor], dict[str, 
     if "embeddings" not in stored and "embedding.weight" not in stored:
         names = ", ".join(sorted(stored)[:5])
         raise AtlasError(f"finds no table 'embeddings' or 'embedding.weight' in '{table}', which has {names}")
-    words = Path(tokenizer).expanduser() if tokenizer else table.with_name("tokenizer.json")
+    words = packaged(tokenizer) or Path(tokenizer).expanduser() if tokenizer else table.with_name("tokenizer.json")
     if not words.is_file():
         raise AtlasError(f"finds no tokenizer '{words}' - give its file as option 'tokenizer'")
     state = {NAMES[name]: tensor for name, tensor in stored.items() if name in NAMES}

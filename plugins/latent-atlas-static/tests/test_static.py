@@ -132,6 +132,25 @@ def test_options_that_make_no_sense_are_refused(options, said):
         Static(**{"model": "m", **options})
 
 
+def test_a_space_of_a_model_in_a_package_stores_no_weights(wordllama, tmp_path):
+    folder = "package:wordllama/wordllama"
+    files = {
+        "model": "weights/l2_supercat_256.safetensors",
+        "tokenizer": "tokenizers/l2_supercat_tokenizer_config.json",
+    }
+    encoder = Static(**{name: f"{folder}/{file}" for name, file in files.items()})
+    assert encoder.space().fingerprint == Static(**wordllama).space().fingerprint
+    atlas.save(encoder, tmp_path / "space")
+    assert sum(path.stat().st_size for path in (tmp_path / "space").iterdir()) < 4096
+    again = atlas.load(tmp_path / "space")
+    assert torch.equal(encoded(again, TEXTS), encoded(encoder, TEXTS))
+    # Another version of the package may have other weights.
+    card = tmp_path / "space" / "config.yaml"
+    card.write_text(card.read_text().replace(encoder.identity()["state"], "0" * 64))
+    with pytest.raises(AtlasError, match="the card is of"):
+        atlas.load(tmp_path / "space")
+
+
 def test_wordllama_makes_the_vectors_of_its_own_library(wordllama):
     from safetensors.numpy import load_file
     from tokenizers import Tokenizer
