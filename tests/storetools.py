@@ -1,4 +1,4 @@
-"""A small real store for tests: the one that a new plugin comes with, installed as plugin 'lite'."""
+"""What tests of stores share: rows, a map, and a small real store, the one that a new plugin comes with, 'lite'."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
+import atlas
 from atlas.plugins.scaffold import contents
 
 CODE = contents("lite", "store")["atlas_lite.py"]
@@ -16,6 +18,22 @@ CODE = contents("lite", "store")["atlas_lite.py"]
 def rows(n: int, dim: int, seed: int = 0) -> np.ndarray:
     """Return vectors (n, dim), float32."""
     return np.random.default_rng(seed).normal(size=(n, dim)).astype("float32")
+
+
+@pytest.fixture
+def alignment() -> atlas.Alignment:
+    """An affine map from 6 to 9 dimensions, from 'old' to 'new'."""
+    spaces = [atlas.Space(name, dim, "planted", {"name": name}) for name, dim in (("old", 6), ("new", 9))]
+    X = rows(50, 6, 1)
+    pair = [atlas.Vectors.of(Z, space) for Z, space in zip((X, X @ rows(6, 9, 2) + 1), spaces, strict=True)]
+    return atlas.fit("linear", source=pair[0], target=pair[1], id="old-new")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder, an empty one."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
 def make(path: Path, X: np.ndarray, ids: list[Any] | None = None, table: str = "vectors") -> str:

@@ -65,6 +65,8 @@ class Lance(atlas.Store):
     def dim(self, place: str) -> int:
         """Return the size of the column."""
         found = self._dataset(place)
+        if place == SHADOW and found and not {self.id, self.vector} <= {*found.schema.names}:
+            raise self.fail(f"has a dataset '{self._path(SHADOW).name}' beside it that Atlas did not make - rename it")
         return 0 if found is None else self._size(found.schema)
 
     def count(self, place: str) -> int:

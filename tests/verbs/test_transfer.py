@@ -15,11 +15,11 @@ from storetools import CODE, add, content, make, rows
 
 import atlas
 from atlas.artefacts.sources import transfer as module
-from atlas.artefacts.sources.stores import opened
+from atlas.artefacts.sources.stores import opened, present
 from atlas.artefacts.sources.tally import Tally
 from atlas.artefacts.sources.transfer import State, transfer
 from atlas.components.linear import Affine
-from atlas.components.store import SHADOW, VECTORS, Address
+from atlas.components.store import SHADOW, VECTORS, Address, Batch
 from atlas.errors import AtlasError, AtlasWarning, SpaceMismatchError
 
 pytest_plugins = ["plugin_fixtures"]
@@ -124,7 +124,7 @@ def test_nothing_is_mapped_twice(url, alignment, tmp_path):
     atlas.apply(alignment, url, out=url)
     atlas.switch_store(url)
     back = atlas.Alignment.of(Affine.of(torch.ones(K, K), torch.zeros(K)), space_of("new", K), space_of("x", K))
-    with pytest.raises(AtlasError, match="has a shadow with the vectors from before a switch"):
+    with pytest.raises(AtlasError, match="has the vectors from before a switch in its shadow - switch back first"):
         atlas.apply(back, url, out=url)
     with pytest.raises(AtlasError, match="switch back first, or delete them for good with --old"):
         atlas.drop_shadow(url)
@@ -133,6 +133,25 @@ def test_nothing_is_mapped_twice(url, alignment, tmp_path):
         atlas.apply(alignment, url, out=url)
     with pytest.raises(AtlasError, match=r"is not native: row 'item-00000' is mapped by old-new .* already"):
         atlas.apply(back, url, out=url)
+
+
+@pytest.mark.parametrize(("n", "dim"), [(3, K), (0, K + 1)])
+def test_a_shadow_that_is_there_already_stays(url, alignment, tmp_path, n, dim):
+    with opened(url) as store:
+        store.begin(dim)
+        if n:
+            store.put(Batch([f"mine-{i}" for i in range(n)], rows(n, dim), "", [""] * n))
+    for work in (lambda: atlas.apply(alignment, url, out=url), lambda: atlas.drop_shadow(url)):
+        with pytest.raises(AtlasError, match="has a shadow that Atlas did not make - move it"):
+            work()
+    assert atlas.store_status(url)["shadow"]["rows"] == n
+    assert atlas.drop_shadow(url, old=True)["shadow"] is None
+
+
+@pytest.mark.parametrize(("ids", "told"), [(["a", "a"], "the id 'a' in several rows"), (["a", None], "a row without")])
+def test_ids_that_are_missing_or_repeated_are_told(url, ids, told):
+    with opened(url) as store, pytest.raises(AtlasError, match=f"Store 'lite://.*' has {told}"):
+        present(store, Batch(ids, rows(2, D)))
 
 
 def test_rows_without_a_vector_are_left_out_with_a_warning(lite, alignment, tmp_path):

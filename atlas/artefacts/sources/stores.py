@@ -53,7 +53,16 @@ def batches(store: Store, place: str, after: str = "", size: int = ROWS) -> Iter
 
 
 def present(store: Store, batch: Batch) -> tuple[Batch, list[str]]:
-    """Return the rows that have a vector, and the ids of the others; refuse a vector that is not finite."""
+    """Return the rows that have a vector, and the ids of the others.
+
+    Raises:
+        AtlasError: a vector that is not finite, a row without an id, or two with one.
+    """
+    if len(set(batch.ids)) < len(batch) or None in batch.ids:
+        row = next(i for i, one in enumerate(batch.ids) if one is None or one in batch.ids[:i])
+        one = batch.ids[row]
+        told = "a row without an id" if one is None else f"the id '{one}' in several rows"
+        raise store.fail(f"has {told} - ids must be there and distinct, or name another column of ids")
     missing = np.isnan(batch.vectors).all(1)
     bad = ~missing & ~np.isfinite(batch.vectors).all(1)
     if bad.any():

