@@ -15,6 +15,9 @@ from atlas.errors import AtlasError
 from atlas.metrics.pairs import blocks, class_numbers, mean_of, same_space
 from atlas.numerics.arrays import all_equal, as_matrix, unit
 
+# Rows at a time whose copies in float64 stay in the processor's cache.
+FEW = 256
+
 
 def correct(predicted: Any, labels: Any) -> Tensor:
     """Return 1 where the class was predicted, else 0, for each row of known class.
@@ -46,7 +49,7 @@ def accuracy(predicted: Any, labels: Any) -> float:
 def squared_errors(X: Any, Y: Any) -> Tensor:
     """Return the mean over columns of (x - y)^2 for each row, (n,) float64."""
     X, Y = same_space(X, Y)
-    return torch.cat([(X[b].double() - Y[b].double()).square().mean(1) for b in blocks(len(X))]).cpu()
+    return torch.cat([(X[b].double() - Y[b].double()).square().mean(1) for b in blocks(len(X), FEW)]).cpu()
 
 
 def mse(X: Any, Y: Any) -> float:
@@ -67,15 +70,22 @@ def r2(X: Any, Y: Any) -> float:
     if all_equal(Y):
         raise AtlasError("R2 is undefined: the rows of Y are all equal")
     mean = mean_of(Y)
-    error = sum(float((X[b].double() - Y[b].double()).square().sum()) for b in blocks(len(Y)))
-    total = sum(float((Y[b].double() - mean).square().sum()) for b in blocks(len(Y)))
+    error = sum(float((X[b].double() - Y[b].double()).square().sum()) for b in blocks(len(Y), FEW))
+    total = sum(float((Y[b].double() - mean).square().sum()) for b in blocks(len(Y), FEW))
     return 1 - error / total
 
 
 def cosines(X: Any, Y: Any) -> Tensor:
     """Return the cosine of each pair of rows, (n,) float64; 0 where one is a row of zeros."""
     X, Y = same_space(X, Y)
-    return torch.cat([(unit(X[b].double()) * unit(Y[b].double())).sum(1) for b in blocks(len(X))]).cpu()
+    # Squares of narrower types neither overflow nor vanish in float64; rows of float64 are brought to length 1 first.
+    sides = [(t, unit if t.dtype == torch.float64 else torch.Tensor.double) for t in (X, Y)]
+    return torch.cat([_cosines(*(wide(t[b]) for t, wide in sides)) for b in blocks(len(X), FEW)]).cpu()
+
+
+def _cosines(X: Tensor, Y: Tensor) -> Tensor:
+    sizes = ((X * X).sum(1) * (Y * Y).sum(1)).sqrt()
+    return (X * Y).sum(1) / torch.where(sizes == 0, 1, sizes)
 
 
 def cosine(X: Any, Y: Any) -> float:

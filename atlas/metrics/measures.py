@@ -29,6 +29,7 @@ class Measure:
         higher_is_better: whether more is better.
         values: the same for each row, of which the metric is the mean; None if it is no mean.
         shares: whether these values lie from 0 to 1.
+        ranked: whether they are made of `retrieval.ranks`, which several metrics can share.
         chance: (n, k) to the figure that unrelated vectors reach; None if it is 0 or has no meaning.
         caveat: a warning where there are fewer than `few` rows for each dimension.
         few: see caveat.
@@ -42,6 +43,7 @@ class Measure:
     higher_is_better: bool = True
     values: Callable[..., Tensor] | None = None
     shares: bool = False
+    ranked: bool = False
     chance: Callable[[int, int], float] | None = None
     caveat: str = ""
     few: int = 0
@@ -51,9 +53,14 @@ class Measure:
         """Return the figure for the two things the metric takes."""
         return self.function(X, Y, **self.options)
 
-    def per_row(self, X: Any, Y: Any) -> Tensor | None:
-        """Return one value for each row, of which the figure is the mean, or None if it is no mean."""
-        return None if self.values is None else self.values(X, Y, **self.options)
+    def per_row(self, X: Any, Y: Any, **known: Any) -> Tensor | None:
+        """Return one value for each row, of which the figure is the mean, or None if it is no mean.
+
+        Args:
+            X, Y: the two things the metric takes.
+            **known: for one that is `ranked`: the result of `retrieval.ranks` as `found`.
+        """
+        return None if self.values is None else self.values(X, Y, **self.options, **known)
 
     def by_chance(self, n: int) -> float | None:
         """Return the value that unrelated vectors of n items reach, or None where that is 0 or has no meaning."""
@@ -128,6 +135,7 @@ _ALL = (
         retrieval.recall_at_k,
         "Share of rows that find themselves among the k nearest by cosine, of the rows measured: easier the fewer",
         values=retrieval.hits,
+        ranked=True,
         shares=True,
         chance=lambda n, k: min(1.0, k / n),
     ),
@@ -137,6 +145,7 @@ _ALL = (
         retrieval.mrr,
         "Mean of 1 / rank of a row itself by cosine, among the rows measured: easier the fewer",
         values=retrieval.reciprocal_ranks,
+        ranked=True,
         shares=True,
         chance=lambda n, k: sum(1 / rank for rank in range(1, n + 1)) / n,
     ),

@@ -44,9 +44,16 @@ def ranks(queries: Any, targets: Any) -> Tensor:
     return found.cpu()
 
 
-def hits(queries: Any, targets: Any, k: int = 1) -> Tensor:
-    """Return 1 where the true match of a query is among its k nearest targets, else 0; (n,) float64."""
-    found = ranks(queries, targets)
+def hits(queries: Any, targets: Any, k: int = 1, *, found: Tensor | None = None) -> Tensor:
+    """Return 1 where the true match of a query is among its k nearest targets, else 0; (n,) float64.
+
+    Args:
+        queries: (n, d).
+        targets: (n, d); row i is the true match of query i.
+        k: how many targets count as near.
+        found: the result of `ranks`, where that is known.
+    """
+    found = ranks(queries, targets) if found is None else found
     _check_k(k, len(found))
     return (found <= k).double()
 
@@ -56,9 +63,9 @@ def recall_at_k(queries: Any, targets: Any, k: int = 1) -> float:
     return float(hits(queries, targets, k).mean())
 
 
-def reciprocal_ranks(queries: Any, targets: Any) -> Tensor:
-    """Return 1 / rank of the true match of each query, (n,) float64."""
-    return 1 / ranks(queries, targets).double()
+def reciprocal_ranks(queries: Any, targets: Any, *, found: Tensor | None = None) -> Tensor:
+    """Return 1 / rank of the true match of each query, (n,) float64; `found` as for `hits`."""
+    return 1 / (ranks(queries, targets) if found is None else found).double()
 
 
 def mrr(queries: Any, targets: Any) -> float:
@@ -115,10 +122,11 @@ def jaccards(X: Any, Y: Any, k: int = 10) -> Tensor:
 
     Source: L. Moschella et al., Relative representations, 2023 (the authors' code).
     """
+    same = X is Y
     X, Y = same_space(X, Y)
     _check_k(k, len(X))
     index = unit(working(Y))
-    both = _both((unit(working(X)).to(index), index), (index, index))
+    both = _both((index if same else unit(working(X)).to(index), index), (index, index))
     shared = torch.cat([_shared(mapped, own, k) for _, mapped, own in both])
     return shared / (2 * k - shared)
 
@@ -141,6 +149,9 @@ def _similarities(queries: Tensor, targets: Tensor) -> Iterator[tuple[slice, Ten
 
 def _both(a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor]) -> Iterator[tuple[slice, Tensor, Tensor]]:
     """Yield slices of the queries, and the similarities of two pairs of queries and targets."""
+    if all(one is other for one, other in zip(a, b, strict=True)):
+        yield from ((block, near, near) for block, near in _similarities(*a))
+        return
     for (block, first), (_, second) in zip(_similarities(*a), _similarities(*b), strict=True):
         yield block, first, second
 

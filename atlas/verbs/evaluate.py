@@ -24,6 +24,7 @@ from atlas.artefacts.vectors import Vectors, paired
 from atlas.cards.kinds import Metric
 from atlas.errors import AtlasError
 from atlas.metrics import Measure, Running, agreement, find, interval, running, wilson
+from atlas.metrics.retrieval import ranks
 from atlas.numerics.arrays import check_device, is_finite
 from atlas.verbs.fit import check_rows
 from atlas.verbs.parameters.arguments import (
@@ -167,10 +168,11 @@ def _of_alignment(
     fitted = _fitted([alignment], len(source), source, target)
     with_head = fitted if head is None else _fitted([alignment, head], len(source), source, target)
     figures = []
+    ranked: dict[str, dict[str, Tensor]] = {view: {} for view in views}
     for measure in measures:
         read = readers[measure.name]
         values = found.get(measure.name) or {
-            view: _figure(measure, *read(X, views["native"], slice(None))) for view, X in views.items()
+            view: _figure(measure, *read(X, views["native"], slice(None)), ranked[view]) for view, X in views.items()
         }
         rows = values["value"][1]
         low, high = (None, None) if rows is None else interval(rows, measure.shares)
@@ -243,9 +245,11 @@ def _of_head(head: Head, vectors: Vectors, split: str, device: str) -> Metric:
     return Metric("accuracy", float(rows.mean()), low=low, high=high, floor=floor, **about)
 
 
-def _figure(measure: Measure, X: Any, Y: Any) -> tuple[float, Tensor | None]:
-    """Return a figure, and the values for each row that it is the mean of, if it is one."""
-    rows = measure.per_row(X, Y)
+def _figure(measure: Measure, X: Any, Y: Any, ranked: dict[str, Tensor]) -> tuple[float, Tensor | None]:
+    """Return a figure, and the values for each row that it is the mean of, if it is one; keep ranks for the next."""
+    if measure.ranked and not ranked:
+        ranked["found"] = ranks(X, Y)
+    rows = measure.per_row(X, Y, **(ranked if measure.ranked else {}))
     return (measure(X, Y), None) if rows is None else (float(rows.mean()), rows)
 
 

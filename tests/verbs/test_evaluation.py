@@ -38,6 +38,13 @@ def test_a_planted_map_reaches_the_ceiling_and_no_alignment_does_not():
         assert (metric.n, metric.dataset) == (300, "planted")
 
 
+def test_metrics_measured_together_are_those_measured_alone():
+    X, Y = views(noise=2.0)
+    made = atlas.fit("procrustes", source=X, target=Y)
+    for name, metric in figures(made, source=X, target=Y).items():
+        assert metric == figures(made, source=X, target=Y, metrics=[name])[name]
+
+
 def test_the_interval_holds_the_figure_and_narrows_with_more_rows():
     wide, narrow = (
         figures(atlas.fit("procrustes", source=X, target=Y), source=X, target=Y, metrics=["self-recall@1"])[
