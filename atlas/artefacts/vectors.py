@@ -123,7 +123,7 @@ class Vectors(Artefact):
         X = with_numbers(as_matrix(data, "Vectors"), "Vectors")
         known = space if isinstance(space, Space) else Space(slug(space), X.shape[1])
         numbers, names = encode_labels(labels, classes)
-        ids = RowNumbers(len(X)) if ids is None else [str(_text_or_number(i, "Ids")) for i in _listed(ids)]
+        ids = RowNumbers(len(X)) if ids is None else [str(_text_or_number(i, "Ids")) for i in _listed(ids, "Ids")]
         return cls.made(known, Rows(X), ids, numbers, classes=names, dataset=dataset)
 
     @property
@@ -217,7 +217,7 @@ def encode_labels(labels: Any, classes: Sequence[str]) -> tuple[Tensor | None, t
         raise AtlasError(f"Labels must be one for each row, got shape {tuple(labels.shape)}")
     if not hasattr(labels, "__iter__"):
         raise AtlasError(f"Labels must be one for each row, got {shown(labels)}")
-    given = _listed(labels)
+    given = _listed(labels, "Labels")
     if not all(type(label) is int for label in given):
         given = [_label(label) for label in given]
     if any(isinstance(label, str) for label in given):
@@ -240,14 +240,18 @@ def encode_labels(labels: Any, classes: Sequence[str]) -> tuple[Tensor | None, t
     return numbers - unknown, tuple(str(i) for i in present[unknown:].tolist())
 
 
-def _listed(values: Any) -> list[Any]:
+def _listed(values: Any, what: str) -> list[Any]:
     """Return the values of a tensor, an array, a column of a table or a sequence as plain ones."""
+    if isinstance(values, set | frozenset):
+        raise AtlasError(
+            f"{what} must be in the order of the rows, which a {type(values).__name__} has not - give a list"
+        )
     return values.tolist() if hasattr(values, "tolist") else list(values)
 
 
 def _label(label: Any) -> str | int:
     """Return a class as a text or a number, -1 if it is missing; a missing one is NA in pandas, NaN in numpy."""
-    if label is None or label == "" or type(label).__name__ == "NAType" or label != label:
+    if label is None or type(label).__name__ == "NAType" or label == "" or label != label:
         return -1
     if isinstance(label, float) and label.is_integer():
         return int(label)

@@ -16,6 +16,9 @@ import click
 from atlas.cli.output import say
 from atlas.errors import AtlasError, AtlasWarning
 
+# Ways to end a command that say why themselves, or need not.
+STOPS = (SystemExit, click.ClickException, click.exceptions.Exit, click.Abort)
+
 
 class Failure(click.ClickException):
     """One sentence; the exit status is 1."""
@@ -41,15 +44,13 @@ def explained() -> Iterator[None]:
             yield
             if sys.stdout:
                 sys.stdout.flush()
-    except (click.ClickException, click.exceptions.Exit, click.Abort):
-        raise
     except BaseException as error:
         from atlas.plugins.discovery import culprit
 
         plugin = culprit(error)
         if isinstance(error, KeyboardInterrupt) and not plugin:
             raise Interrupted("Interrupted - nothing half-written was left") from None
-        stopped = isinstance(error, SystemExit) or (isinstance(error, OSError) and error.errno == errno.EPIPE)
+        stopped = isinstance(error, STOPS) or (isinstance(error, OSError) and error.errno == errno.EPIPE)
         if os.environ.get("ATLAS_DEBUG") or (stopped and not plugin):
             raise
         raise Failure(f"Error: {sentence(error, plugin)}") from None

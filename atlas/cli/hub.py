@@ -287,4 +287,5 @@ def put_found(query: str, as_json: bool, **wanted: Any) -> None:
         about = [one.kind, f"hf://{one.repo}", one.source, one.target, one.method, one.metrics.get(metric)]
         about.append("items it was fitted on" if metric in one.overlap else "")
         rows.append([*about, one.downloads, one.modified[:10], "private" if one.private else ""])
-    put_table(header, rows)
+    least = " and ".join(f"{name} from {value:g}" for name, value in wanted.get("least", {}).items())
+    put_table(header, rows, f"Nothing found with {least}" if least else "Nothing found")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from atlas.cards.kinds import Metric, best, rank
+from atlas.cards.names import current
 from atlas.cards.sketch import Sketch
 from atlas.cards.space import Space
 from atlas.cli import params
@@ -89,6 +90,7 @@ def list_command(
         space = space_of(have)
         uses = {entry.folder: use(entry.card, space) for entry in entries}
         entries = [entry for entry in entries if uses[entry.folder]]
+    tell_unmeasured(entries, [*dict(least), *filter(None, [sort])])
     entries = [entry for entry in entries if fits(entry, license, pairs, least)]
     if sort:
         entries.sort(key=lambda entry: rank(figure(entry, sort)))
@@ -98,6 +100,14 @@ def list_command(
     else:
         header = ["kind", "id", "from", "to", "method", "dim", "n", sort, "of", "use"]
         put_table(header, [[*row(entry, sort), uses.get(entry.folder, "")] for entry in entries])
+
+
+def tell_unmeasured(entries: Iterable[Entry], names: Iterable[str]) -> None:
+    """Say of which of these metrics no card has a figure."""
+    there = sorted({one.name for entry in entries for one in getattr(entry.card, "metrics", ())})
+    for name in names:
+        if current(name) not in there:
+            say(f"Note: no card here has a figure of '{name}' - there are figures of {', '.join(there) or 'none'}")
 
 
 def fits(entry: Entry, license: str, pairs: int, least: Iterable[tuple[str, float]]) -> bool:

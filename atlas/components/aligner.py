@@ -155,7 +155,8 @@ class Aligner(Component):
             raise self.fail(f"maps {d_in} to {d_out} dimensions, got X with shape {tuple(given.shape)}")
         working = given if given.dtype in (torch.float32, torch.float64) else given.float()
         working = working if self._device is None else working.to(self._device)
-        result = (function(working) if len(given) else working.new_empty(0, d_out)).to(given.dtype)
+        result = self.made(function(working), len(given), d_out) if len(given) else working.new_empty(0, d_out)
+        result = result.to(given.dtype)
         if not torch.compiler.is_compiling() and not bool(torch.isfinite(result.sum())):
             self._check_held(result, working)
         made = like(result, X, given)

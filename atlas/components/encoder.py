@@ -162,10 +162,7 @@ class Encoder(Component):
         for start in range(0, len(items), batch_size):
             batch = items[start : start + batch_size]
             with torch.no_grad():
-                X = self._encode(batch, device).cpu()
-            if X.shape != (len(batch), d) or not X.is_floating_point():
-                made, due = f"{X.dtype} of shape {tuple(X.shape)}", f"real numbers of shape {(len(batch), d)}"
-                raise self.fail(f"made {made} where it should make {due} - report this to its author")
+                X = self.made(self._encode(batch, device), len(batch), d).cpu()
             check_finite(X, f"The output of {self.label()}", start, more=start + len(batch) < len(items))
             yield X
 

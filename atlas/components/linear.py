@@ -65,7 +65,7 @@ class LinearAligner(Aligner):
     def _solved(self, m: Moments) -> dict[str, Tensor]:
         if m.n < 2:
             raise self.fail(f"needs at least 2 rows, got {m.n}")
-        weight = self.solve(m)
+        weight = self.made(self.solve(m), len(m.mean_x), len(m.mean_y))
         kept = weight.float().double()
         # The bias of the weight that is saved: a mean far from zero would magnify the rounding of the weight.
         bias = self.offset(m, kept)

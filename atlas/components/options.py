@@ -123,6 +123,16 @@ class Component:
         """Return the options and their values, defaults included."""
         return {opt.name: getattr(self, opt.name) for opt in self.options()}
 
+    def made(self, result: Any, *shape: int) -> Any:
+        """Return the real numbers that a method of a plugin made, or raise `AtlasError` for another type or shape."""
+        import torch
+
+        tensor = isinstance(result, torch.Tensor)
+        if tensor and result.is_floating_point() and tuple(result.shape) == shape:
+            return result
+        what = f"{result.dtype} of shape {tuple(result.shape)}" if tensor else type(result).__name__
+        raise self.fail(f"made {what} where it should make real numbers of shape {shape} - report this to its author")
+
     def fail(self, reason: str) -> AtlasError:
         """Return an error that says which component met the reason."""
         return AtlasError(f"{self.label().capitalize()} {reason}")

@@ -205,7 +205,8 @@ def read_csv(path: Path) -> Table:
         raise AtlasError("The file is empty")
     (_, names), rows = numbered[0], numbered[1:]
     where = {name: i for i, name in enumerate(names)}
-    for other, advice in {",": "call the file .csv", "\t": "call the file .tsv", ";": "separate them by ','"}.items():
+    commas = "separate them by ','"
+    for other, advice in {",": "call the file .csv", "\t": "call the file .tsv", ";": commas, "|": commas}.items():
         if len(names) == 1 and other != delimiter and other in names[0]:
             raise AtlasError(f"Its columns seem to be separated by {other!r} - {advice}")
     if len(where) != len(names):

@@ -72,6 +72,8 @@ def r2(X: Any, Y: Any) -> float:
     mean = mean_of(Y)
     error = sum(float((X[b].double() - Y[b].double()).square().sum()) for b in blocks(len(Y), FEW))
     total = sum(float((Y[b].double() - mean).square().sum()) for b in blocks(len(Y), FEW))
+    if not 0 < total <= error + total < float("inf"):
+        raise AtlasError("Float64 cannot hold the squares of these vectors - bring both to another unit")
     return 1 - error / total
 
 

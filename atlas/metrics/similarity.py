@@ -39,12 +39,12 @@ def linear_cka(X: Any, Y: Any) -> float:
     if not by_grams(X, Y):
         return linear_cka_from_moments(Moments.of(X, Y, ALL))
     K, L = grams(X, Y)
-    return _cka(float((K * L).sum()), float(K.square().sum()), float(L.square().sum()))
+    return _share(float((K * L).sum()), float(K.square().sum()), float(L.square().sum()))
 
 
 def linear_cka_from_moments(m: Moments) -> float:
     """Return linear CKA from the moments xy, xx and yy."""
-    return _cka(*squared_norms(m))
+    return _share(*squared_norms(m))
 
 
 def cca_correlations(m: Moments, variance: float = 1.0) -> Tensor:
@@ -121,7 +121,14 @@ def pwcca_from_moments(m: Moments) -> float:
     """Return projection-weighted CCA from the moments xy, xx and yy."""
     Wx, Wy = _whitenings(m)
     U, rho, _ = torch.linalg.svd(Wx.T @ m.get("xy") @ Wy, full_matrices=False)
-    weight = (U.T @ (Wx.T @ m.get("xx"))).abs().sum(1)
+    carried = U.T @ (Wx.T @ m.get("xx"))
+    # Variates of equal correlations may be turned among themselves: those along the principal axes of X are taken.
+    ends = (rho[:-1] - rho[1:] > _ROUNDED**0.5).nonzero()[:, 0] + 1
+    for group in carried.tensor_split(ends.cpu()):
+        if len(group) > 1:
+            _, s, Vt = torch.linalg.svd(group, full_matrices=False)
+            group.copy_(s[:, None] * Vt)
+    weight = carried.abs().sum(1)
     return float((weight * rho.clamp(max=1)).sum() / weight.sum())
 
 
@@ -179,8 +186,11 @@ def _gram(X: Tensor, what: str) -> Tensor:
     return Xc @ Xc.T
 
 
-def _cka(xy: float, xx: float, yy: float) -> float:
-    return min(1.0, xy / math.sqrt(xx * yy))
+def _share(xy: float, xx: float, yy: float) -> float:
+    whole = math.sqrt(xx) * math.sqrt(yy)
+    if not 0 < whole < math.inf:
+        raise _beyond()
+    return min(1.0, xy / whole)
 
 
 def _moments(X: Any, Y: Any, needs: tuple[str, ...] = (*ALL, "rows")) -> Moments:
@@ -192,10 +202,16 @@ def _check_varied(m: Moments) -> None:
     for spread, what in zip(m.deviations(), "XY", strict=True):
         if not spread.any():
             raise _constant(what)
+        if not spread.isfinite().all():
+            raise _beyond()
 
 
 def _constant(what: str) -> AtlasError:
     return AtlasError(f"The similarity of spaces is undefined: the rows of {what} are all equal")
+
+
+def _beyond() -> AtlasError:
+    return AtlasError("Float64 cannot hold the squares of these vectors - bring both spaces to another unit")
 
 
 def _whitenings(m: Moments, variance: float = 1.0) -> tuple[Tensor, Tensor]:
@@ -226,8 +242,7 @@ def _whitening(C: Tensor, spread: Tensor, variance: float, eps: float) -> Tensor
 
 def _overlap(m: Moments) -> float:
     _check_varied(m)
-    nuclear = float(torch.linalg.svdvals(m.get("xy")).sum())
-    return min(1.0, nuclear / math.sqrt(float(m.ssx.sum()) * float(m.ssy.sum())))
+    return _share(float(torch.linalg.svdvals(m.get("xy")).sum()), float(m.ssx.sum()), float(m.ssy.sum()))
 
 
 # The figures that need moments alone, by the names of their metrics.

@@ -69,6 +69,7 @@ def _contained(plugin: Plugin) -> Iterator[list[int]]:
 def _off_stdout() -> Iterator[None]:
     """Send everything printed meanwhile to stderr, also by libraries in C and other programs; drop warnings."""
     with contextlib.ExitStack() as stack:
+        stack.callback(setattr, sys, "stderr", sys.stderr)
         stack.enter_context(contextlib.redirect_stdout(sys.stderr))
         stack.enter_context(warnings.catch_warnings(action="ignore"))
         with contextlib.suppress(OSError):

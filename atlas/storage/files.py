@@ -98,9 +98,11 @@ def explained(path: Path, doing: str = "written") -> Iterator[None]:
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Yield a temporary name beside `path`, and rename it to `path` if all goes well; otherwise leave nothing."""
+    # A component that makes the rows may change the working folder meanwhile.
+    given, path = path, path.absolute()
     temporary = temporary_name(path)
     try:
-        with explained(path):
+        with explained(given):
             path.parent.mkdir(parents=True, exist_ok=True)
             tidy(path)
             yield temporary
@@ -118,9 +120,10 @@ def whole_folder(path: Path) -> Iterator[Path]:
     It appears, or takes the place of the folder that is there, in one step: whenever the process is killed, the old
     artefact or the new one is whole. Files of other names stay.
     """
+    given, path = path, path.absolute()
     temporary = temporary_name(path)
     try:
-        with explained(path):
+        with explained(given):
             tidy(path)
             temporary.mkdir(parents=True)
             yield temporary

@@ -117,6 +117,7 @@ def test_a_missing_label_is_unknown_and_a_number_its_own_name(labels, numbers, c
         (np.eye(2), r"^Labels must be one for each row, got shape \(2, 2\)$"),
         (torch.zeros(2, 1, dtype=torch.int64), r"^Labels must be one for each row, got shape \(2, 1\)$"),
         (["a", 1], "^Label '1' is none of the classes a$"),
+        ({"a", "b"}, "^Labels must be in the order of the rows, which a set has not - give a list$"),
     ],
 )
 def test_labels_that_cannot_be_meant_are_refused(labels, message):
@@ -144,6 +145,16 @@ def test_whole_numbers_are_ids(ids):
 def test_ids_that_are_neither_text_nor_numbers_are_refused(ids, shown):
     with pytest.raises(AtlasError, match=f"^Ids must be texts or whole numbers, got {shown}$"):
         Vectors.of(rows(2), ids=ids)
+
+
+def test_a_label_that_pandas_misses_is_unknown():
+    labels = pytest.importorskip("pandas").array(["x", None, "y"], dtype="string")
+    assert encode_labels(labels, ())[0].tolist() == [0, -1, 1]  # type: ignore[union-attr]
+
+
+def test_ids_in_no_order_are_refused():
+    with pytest.raises(AtlasError, match=r"^Ids must be in the order of the rows, which a frozenset has not - give a"):
+        Vectors.of(rows(2), ids=frozenset("ab"))
 
 
 def test_masked_vectors_are_refused():

@@ -302,6 +302,12 @@ def test_nothing_found_is_said_on_stderr(zoo, atlas_command):
     assert (result.stdout, result.stderr) == ("", "Nothing found\n")
 
 
+def test_a_metric_that_no_card_has_is_told_of(zoo, atlas_command):
+    result = atlas_command("list", "--least", "nope", "0.5", "--registry", ".")
+    assert result.stderr.startswith("Note: no card here has a figure of 'nope' - there are figures of ")
+    assert result.stderr.endswith("\nNothing found\n")
+
+
 def test_cards_that_cannot_be_read_are_noted(zoo, atlas_command):
     Path("head/config.yaml").write_text("format: 3")
     result = atlas_command("list", "--registry", ".")

@@ -71,6 +71,7 @@ FAILS = good().replace("        return", "        {}\n        return", 1)
         ("raise SystemExit(0)", "SystemExit: 0"),
         ("import sys; sys.exit()", "SystemExit"),
         ("raise KeyboardInterrupt", "KeyboardInterrupt"),
+        ("import click; raise click.exceptions.Exit(0)", "Exit: 0"),
         ("import json; json.loads('{')", "JSONDecodeError: Expecting property name enclosed in double quotes"),
     ],
 )
@@ -80,6 +81,20 @@ def test_a_plugin_that_fails_at_work_is_named(plant, stored, atlas_command, line
     assert result.stderr.startswith(f"Error: Plugin 'fails' failed: {words}")
     assert result.stderr.endswith(" - set ATLAS_DEBUG=1 to see where\n")
     assert not (stored / "made").exists()
+
+
+def test_a_plugin_at_work_does_not_say_where_files_are_written(plant, stored, atlas_command, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    plant("moves", FAILS.format(f"import os; os.chdir({str(elsewhere)!r})"))
+    atlas_command("fit", "mover", "--source", "a", "--target", "b", "--out", "made")
+    assert (stored / "made" / "config.yaml").is_file() and not any(elsewhere.iterdir())
+
+
+def test_a_plugin_that_forgets_to_return_is_named(plant, stored, atlas_command):
+    plant("forgets", FAILS.format("return None"))
+    result = atlas_command("fit", "mover", "--source", "a", "--target", "b", "--out", "made", status=1)
+    assert result.stderr.startswith("Error: Aligner 'mover' made NoneType where it should make real numbers of shape (")
 
 
 def test_what_a_plugin_says_in_words_of_its_own_is_printed_as_it_is(plant, stored, atlas_command):

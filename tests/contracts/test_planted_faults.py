@@ -26,7 +26,7 @@ from atlas.testing.stores import ids_of
 
 # Component, the check that finds its fault, and what that says.
 FOUND = [
-    (aligners.WiderResult, "fit_returns_self", "must map (160, 9) to (160, 12), mapped to (160, 13)"),
+    (aligners.WiderResult, "fit_returns_self", "(160, 13) where it should make real numbers of shape (160, 12)"),
     (aligners.FitChangesX, "inputs_stay", "must leave its inputs as they are"),
     (aligners.MappingChangesX, "inputs_stay", "must leave its inputs as they are"),
     (aligners.ChanceOfTorch, "chance_is_seeded", "must leave the global random state alone"),

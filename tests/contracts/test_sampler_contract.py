@@ -20,6 +20,20 @@ def test_every_sampler_keeps_the_contract(sampler, check):
     check(sampler)
 
 
+@pytest.mark.parametrize("rows", [None, [0, 1], [0.0, 1.0, 2.0], [[0, 1, 2]], [0, 0, 1], [0, 1, 5], [-1, 0, 1]])
+def test_a_sampler_that_chooses_no_distinct_rows_is_named(rows):
+    class Wrong(Sampler):
+        """Choose wrongly."""
+
+        name = "wrong"
+
+        def _sample(self, X, n, generator, labels):
+            return rows if rows is None else torch.tensor(rows)
+
+    with pytest.raises(AtlasError, match=r"^Sampler 'wrong' chose no 3 distinct rows of 5 - report this to its author"):
+        Wrong().sample(torch.eye(5), 3)
+
+
 @every_sampler
 def test_mistakes_are_told_in_full(sampler):
     X, labels = torch.ones(120, 7), torch.arange(120) % 5

@@ -314,6 +314,7 @@ def main() -> int:
     """Do what the command line says, and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--modules", action="append", help="path, with * and ?, of modules to change")
+    parser.add_argument("--tests", action="append", help="path, with * and ?, of the tests that are to notice them")
     parser.add_argument("--per-module", type=int, default=5)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=1)
@@ -326,6 +327,7 @@ def main() -> int:
     modules = [m for m in modules if any(fnmatch.fnmatch(m, p) for p in given.modules or ["*"])]
     tests = sorted(str(p) for p in Path("tests").rglob("test_*.py"))
     tests = [test for test in tests if not any(fnmatch.fnmatch(test, pattern) for pattern in LEFT_OUT)]
+    tests = [test for test in tests if any(fnmatch.fnmatch(test, pattern) for pattern in given.tests or ["*"])]
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         known: Survey = {}

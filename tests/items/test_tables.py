@@ -48,6 +48,7 @@ def test_quotes_that_pair_in_every_line_of_a_tsv_are_its_syntax(tmp_path) -> Non
     ("name", "header", "message"),
     [
         ("a.csv", "id;text", "its columns seem to be separated by ';' - separate them by ','"),
+        ("a.csv", "id|text", "its columns seem to be separated by '\\|' - separate them by ','"),
         ("a.csv", "id\ttext", r"its columns seem to be separated by '\\t' - call the file .tsv"),
         ("a.tsv", "id,text", "its columns seem to be separated by ',' - call the file .csv"),
     ],

@@ -77,6 +77,12 @@ def test_r2_is_one_for_the_target_itself_and_zero_for_its_mean(pair):
     assert metrics.r2(Y.mean(0).expand_as(Y), Y) == pytest.approx(0, abs=1e-12)
 
 
+@pytest.mark.parametrize(("x", "y"), [(1e300, 1.0), (1.0, 1e300), (1.0, 1e-300)])
+def test_r2_of_vectors_whose_squares_are_no_numbers_is_refused(x, y):
+    with pytest.raises(AtlasError, match="Float64 cannot hold the squares of these vectors - bring both to another"):
+        metrics.r2(normal(10, 2) * x, normal(10, 2, seed=1) * y)
+
+
 def test_r2_of_a_constant_target_is_refused():
     with pytest.raises(AtlasError, match="R2 is undefined: the rows of Y are all equal"):
         metrics.r2(normal(10, 2), torch.full((10, 2), 0.1))

@@ -194,6 +194,21 @@ def test_pwcca_weighs_variates_by_their_projections():
     assert abs(metrics.pwcca(Y, X) - expected) > 1e-3
 
 
+def test_pwcca_of_repeated_rows_depends_on_no_order_of_them():
+    """Where spaces share directions to the full, equal correlations leave open which variates carry them."""
+    X, Y = normal(8, 6).repeat_interleave(10, 0), normal(8, 6, seed=1).repeat_interleave(10, 0)
+    order = torch.randperm(80, generator=torch.Generator().manual_seed(2))
+    assert metrics.pwcca(X[order], Y[order]) == pytest.approx(metrics.pwcca(X, Y), abs=1e-9)
+    assert metrics.pwcca(X, Y @ rotation(6)) == pytest.approx(metrics.pwcca(X, Y), abs=1e-9)
+
+
+@pytest.mark.parametrize("name", SAME)
+@pytest.mark.parametrize("n", [50, 6])
+def test_a_unit_whose_squares_are_no_numbers_is_refused(name, n):
+    with pytest.raises(AtlasError, match=r"cannot hold the squares|all equal|no more alike|are all 1"):
+        metrics.find(name)(normal(n, 3) * 1e200, normal(n, 3))
+
+
 def test_directions_that_are_rounding_are_left_out_of_cca():
     X, Y = spaces()
     more = torch.cat([X, X @ normal(9, 3, seed=4) + 1e-8 * normal(300, 3, seed=5)], 1)

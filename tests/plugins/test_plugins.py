@@ -165,6 +165,13 @@ def test_what_a_plugin_prints_stays_off_stdout(plant, capfd):
     assert capfd.readouterr() == ("", "hello\nfrom a shell\n")
 
 
+def test_a_plugin_does_not_take_stderr(plant, capfd):
+    plant("silent", "import io, sys\nsys.stdout = sys.stderr = io.StringIO()\n" + good())
+    assert component(Aligner, "mover").name == "mover"
+    print("heard", file=sys.stderr)
+    assert capfd.readouterr() == ("", "heard\n")
+
+
 def test_what_a_plugin_warns_of_when_it_is_imported_is_no_error(plant, capfd):
     plant("warner", "import warnings\nwarnings.warn('look out')\n" + good())
     assert component(Aligner, "mover").name == "mover"

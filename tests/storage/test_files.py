@@ -261,6 +261,17 @@ def test_a_file_appears_whole(tmp_path):
     assert (tmp_path / "new" / "x").read_text() == "data" and nothing_else(tmp_path / "new", "x")
 
 
+def test_files_and_folders_lie_where_they_were_asked_for_if_the_working_folder_changes(tmp_path, monkeypatch):
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with whole_file(Path("a")) as file, whole_folder(Path("b")) as folder:
+        monkeypatch.chdir("other")
+        file.write_text("new")
+        (folder / "c").touch()
+    assert (tmp_path / "a").read_text() == "new" and (tmp_path / "b" / "c").is_file()
+    assert not any((tmp_path / "other").iterdir())
+
+
 def test_a_file_that_fails_leaves_what_was_there(tmp_path):
     (tmp_path / "x").write_text("old")
     with pytest.raises(ValueError, match="broken"), whole_file(tmp_path / "x") as temporary:

@@ -6,6 +6,7 @@ The source is read, not imported, so that the help of a command needs no torch.
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
 import importlib
 import re
@@ -142,7 +143,9 @@ class Verb:
         from atlas.artefacts.loading import save
 
         how = {"out": out, "overwrite": overwrite, "progress": progress}
-        made = self({**given, **{name: value for name, value in how.items() if name in self.parameters}})
+        # A component of a plugin may change the working folder, in which the next path would then be looked for.
+        with contextlib.chdir("."):
+            made = self({**given, **{name: value for name, value in how.items() if name in self.parameters}})
         if out is not None and "out" not in self.parameters:
             save(made, out, overwrite=overwrite)
         return made
