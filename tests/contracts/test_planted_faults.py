@@ -47,7 +47,7 @@ FOUND = [
     (aligners.SortsTheTarget, "pairs_count", "must learn from rows as they are paired"),
     (aligners.StartsFromTheLast, "refit_forgets", "must forget the first fit in the second"),
     (aligners.DividesBySpread, "hard_data_is_met", "must map to finite numbers where a column is always 0"),
-    (others.WithReplacement, "draws_rows", "must return every row once"),
+    (others.WithReplacement, "draws_rows", "chose no 33 distinct rows of 120"),
     (others.ChanceOfTorch, "seeds_decide", "must draw the same rows for the same seed - take all chance from"),
     (others.ChangesX, "inputs_stay", "must leave its inputs as they are"),
     (others.SeededByTheClock, "seeds_decide", "must draw the same rows for the same seed"),
