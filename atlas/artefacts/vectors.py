@@ -213,13 +213,10 @@ def encode_labels(labels: Any, classes: Sequence[str]) -> tuple[Tensor | None, t
     """
     if labels is None:
         return None, tuple(classes)
-    if getattr(labels, "ndim", 1) != 1:
-        raise AtlasError(f"Labels must be one for each row, got shape {tuple(labels.shape)}")
-    if not hasattr(labels, "__iter__"):
-        raise AtlasError(f"Labels must be one for each row, got {shown(labels)}")
-    given = _listed(labels, "Labels")
-    if not all(type(label) is int for label in given):
-        given = [_label(label) for label in given]
+    if getattr(labels, "ndim", 1) != 1 or not hasattr(labels, "__iter__"):
+        got = f"shape {tuple(labels.shape)}" if hasattr(labels, "shape") else shown(labels)
+        raise AtlasError(f"Labels must be one for each row, got {got}")
+    given = [label if type(label) is int else _label(label) for label in _listed(labels, "Labels")]
     if any(isinstance(label, str) for label in given):
         found = tuple(classes) or tuple(sorted({label for label in given if isinstance(label, str)}))
         number: dict[str | int, int] = {-1: -1, **{name: i for i, name in enumerate(found)}}
