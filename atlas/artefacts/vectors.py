@@ -216,7 +216,7 @@ def encode_labels(labels: Any, classes: Sequence[str]) -> tuple[Tensor | None, t
     if getattr(labels, "ndim", 1) != 1 or not hasattr(labels, "__iter__"):
         got = f"shape {tuple(labels.shape)}" if hasattr(labels, "shape") else shown(labels)
         raise AtlasError(f"Labels must be one for each row, got {got}")
-    given = [label if type(label) is int else _label(label) for label in _listed(labels, "Labels")]
+    given: list[Any] = [label if type(label) is int else _label(label) for label in _listed(labels, "Labels")]
     if any(isinstance(label, str) for label in given):
         found = tuple(classes) or tuple(sorted({label for label in given if isinstance(label, str)}))
         number: dict[str | int, int] = {-1: -1, **{name: i for i, name in enumerate(found)}}
