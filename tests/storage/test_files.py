@@ -358,7 +358,7 @@ def test_a_file_is_not_replaced_by_a_folder(tmp_path):
 
 
 def test_what_cannot_be_a_path_is_refused_in_words(tmp_path):
-    for text, reason in (("a" * 300, "File name too long"), ("a\0b", "embedded null byte")):
+    for text, reason in (("a" * 300, "File name too long"), ("a\0b", "(lstat: )?embedded null")):
         with pytest.raises(AtlasError, match=f"cannot be a path here: {reason}"):
             as_path(text)
     assert as_path(tmp_path / "none" / "deeper") == tmp_path / "none" / "deeper"
