@@ -33,10 +33,14 @@ class Sketching:
 
     def __init__(self, view: Vectors) -> None:
         # Items alone are hashed, and the vectors of those few that are kept.
-        items = np.fromiter(item_hashes(view), np.int64, len(view))
-        first = np.sort(np.argsort(items, kind="stable")[: MOST + 1])
-        self._items = items[first].tolist()
-        self._rows = Noted(view.rows, torch.from_numpy(first))
+        items, rows, done = np.empty(0, np.int64), np.empty(0, np.int64), 0
+        for hashes in _item_lists(view):
+            items = np.concatenate([items, np.array(hashes, np.int64)])
+            rows = np.concatenate([rows, np.arange(done, done + len(hashes))])
+            least = np.sort(np.argsort(items, kind="stable")[: MOST + 1])
+            items, rows, done = items[least], rows[least], done + len(hashes)
+        self._items = items.tolist()
+        self._rows = Noted(view.rows, torch.from_numpy(rows))
         # Those that are in memory, or mapped to it, are read where they are.
         self.view = replace(view, rows=self._rows) if isinstance(view.rows, Lazy) else view
 
@@ -66,9 +70,13 @@ def item_hashes(view: Vectors) -> Iterator[int]:
 
     Ids of no data set may be row numbers, which others have, too: the first vector tells which rows they are of.
     """
+    return itertools.chain.from_iterable(_item_lists(view))
+
+
+def _item_lists(view: Vectors) -> Iterator[list[int]]:
     name = view.dataset or str(_hashes(view.rows.some(1)))
     begin = f"{name}\0".encode(errors="surrogatepass")
-    return itertools.chain.from_iterable(_hashed([begin + raw for raw in texts.raw()]) for texts in packed(view.ids))
+    return (_hashed([begin + raw for raw in texts.raw()]) for texts in packed(view.ids))
 
 
 def row_hashes(view: Vectors) -> Iterator[int]:
@@ -77,10 +85,10 @@ def row_hashes(view: Vectors) -> Iterator[int]:
 
 
 def _hashes(rows: Tensor) -> list[int]:
-    return _hashed([row.tobytes() for row in rows.float().numpy().astype("<f4")])
+    return _hashed(np.ascontiguousarray(rows.float().numpy(), "<f4"))
 
 
-def _hashed(data: Sequence[bytes]) -> list[int]:
+def _hashed(data: Sequence[bytes] | np.ndarray) -> list[int]:
     """Return the first bytes of the sha256 of each, as numbers."""
     digests = np.frombuffer(b"".join([sha256(one).digest() for one in data]), ">u8")[::4]
     return (digests >> np.uint64(64 - 8 * BYTES)).tolist()

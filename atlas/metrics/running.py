@@ -28,12 +28,12 @@ class Running(Protocol):
         """Return the figure, and the values for each row that it is the mean of, if it is one."""
 
 
-def running(measure: Measure) -> Running | None:
-    """Return the running form of a metric; None if it needs all rows at once."""
+def running(measure: Measure, interval: bool = True) -> Running | None:
+    """Return the running form of a metric, with the values for an interval or without; None if it needs all rows."""
     if measure.takes == "classes":
         return Predictions(measure)
     if measure.name in _BY_ROW:
-        return RowByRow(measure)
+        return RowByRow(measure) if interval else Mean(measure)
     if measure.name == "r2":
         return Explained()
     return FromMoments(measure) if measure.name in FROM_MOMENTS else None
@@ -57,6 +57,23 @@ class RowByRow:
         """Return the mean, and the values."""
         values = torch.frombuffer(self.kept, dtype=torch.float64)
         return float(values.mean()), values
+
+
+class Mean:
+    """A mean of one value for each row, of which none is kept."""
+
+    def __init__(self, measure: Measure) -> None:
+        self.measure, self.n, self.total = measure, 0, 0.0
+
+    def add(self, X: Any, Y: Any) -> None:
+        """Add a batch."""
+        values = self.measure.per_row(X, Y)
+        assert values is not None
+        self.n, self.total = self.n + len(values), self.total + float(values.double().sum())
+
+    def figure(self) -> tuple[float, Tensor | None]:
+        """Return the mean."""
+        return self.total / self.n, None
 
 
 class Predictions:

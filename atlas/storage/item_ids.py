@@ -187,7 +187,15 @@ class StoredIds(Sequence[str]):
 
 
 def _picked(ids: StoredIds, index: Tensor) -> Iterator[Sequence[str]]:
-    return ([ids[i] for i in some.tolist()] for some in index.split(65536))
+    """Yield the ids of some rows in lists: of rows in rising order, as they are read; of others, from memory."""
+    if not bool((index[1:] > index[:-1]).all()):
+        yield from ([ids[i] for i in some.tolist()] for some in index.split(65536))
+        return
+    rows, start = index.numpy(), 0
+    for some in ids.lists():
+        first, last = np.searchsorted(rows, [start, start + len(some)])
+        yield [some[i] for i in (rows[first:last] - start).tolist()]
+        start += len(some)
 
 
 def check_ids(ids: Sequence[str], n: int, what: str) -> Sequence[str]:

@@ -136,7 +136,7 @@ class Streamed(Pieces):
     @functools.cached_property
     def spooled(self) -> Rows:
         """The same rows in a temporary file without a name."""
-        return spooled(self.batches(), self.dim, self.dtype)
+        return spooled(self.chunks(self.batch_rows()), self.dim, self.dtype)
 
 
 class ParquetRows(Streamed):

@@ -208,7 +208,7 @@ def _by_batches(
     """Return the figures of the metrics that need not see all rows at once, of each view."""
     figures: dict[str, dict[str, Running]] = {}
     for measure in measures:
-        each = {view: one for view in ("value", "native", "floor") if (one := running(measure))}
+        each = {view: one for view in ("value", "native", "floor") if (one := running(measure, view == "value"))}
         figures |= {measure.name: each} if each else {}
     # A metric makes several copies of a batch, in float64.
     size, done = max(256, min(source.rows.batch_rows(), target.rows.batch_rows()) // 4), 0
