@@ -164,7 +164,7 @@ def table_of(header: str, rows: Sequence[Sequence[Any]]) -> str:
 
 def thirds() -> str:
     """Return how often the first result is right by thirds of the chance that is told, and how well it is told."""
-    header = "mapped | set | first result right | surest third | middle | least sure | told | AUC | Brier | of the mean"
+    header = "mapped | set | first result right | surest third | middle | least sure | predicted | AUC | Brier | of the mean"
     rows = [
         [role, name, f"{mean(r, 'right'):.2f}", *(f"{mean(r, 'by', 'queries', 'thirds', i):.2f}" for i in range(3)),
          f"{mean(r, 'by', 'queries', 'told'):.2f}",
@@ -212,7 +212,7 @@ def elsewhere() -> str:
         [role, name, *(f"{mean(r, 'elsewhere', key):.2f}" for key in ("told", "true", "off", "off, calibrated"))]
         for role, name, r in groups()
     ]
-    return table_of("mapped | fitted and calibrated on | told | true | scores off by | calibrated", rows)
+    return table_of("mapped | fitted and calibrated on | predicted | true | scores off by | calibrated", rows)
 
 
 if __name__ == "__main__":

@@ -79,7 +79,7 @@ def summary() -> str:
     """Return the agreement of predictions and measurements, as a Markdown table."""
     rows = json.loads(RESULTS.read_text(encoding="utf-8"))["rows"]
     lines = [
-        "| figure | told by | routes | rank correlation | mean error | largest error |",
+        "| figure | predicted by | routes | rank correlation | mean error | largest error |",
         "|---|---|---|---|---|---|",
     ]
     for name, by in TOLD:
