@@ -7,7 +7,14 @@ The command line prints that sentence and exits with status 1.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
+
+
+# Letters and marks to Python, of which nothing is drawn: fillers, selectors of variants, a joiner, an empty pattern.
+_UNSEEN = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
 
 
 class AtlasError(ValueError):
@@ -70,4 +77,4 @@ def in_a_line(text: object, limit: int = 1000) -> str:
     """
     plain = " ".join(str(text).split())
     plain = plain if len(plain) <= limit else plain[: limit - 3] + "..."
-    return "".join(char if char.isprintable() else "?" for char in plain)
+    return "".join(char if char.isprintable() and not _UNSEEN.match(char) else "?" for char in plain)

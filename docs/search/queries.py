@@ -164,7 +164,9 @@ def table_of(header: str, rows: Sequence[Sequence[Any]]) -> str:
 
 def thirds() -> str:
     """Return how often the first result is right by thirds of the chance that is told, and how well it is told."""
-    header = "mapped | set | first result right | surest third | middle | least sure | predicted | AUC | Brier | of the mean"
+    header = (
+        "mapped | set | first result right | surest third | middle | least sure | predicted | AUC | Brier | of the mean"
+    )
     rows = [
         [role, name, f"{mean(r, 'right'):.2f}", *(f"{mean(r, 'by', 'queries', 'thirds', i):.2f}" for i in range(3)),
          f"{mean(r, 'by', 'queries', 'told'):.2f}",

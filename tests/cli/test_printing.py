@@ -51,6 +51,8 @@ def test_what_people_write_is_printed_as_it_is(capsys: pytest.CaptureFixture[str
     assert out.startswith(text + "\n")
     assert "日本語　ёж\u00a0🦔 x  y" in out[len(text) + 1 :]
     assert in_a_line(" a \n b ") == "a b"
+    # A filler, a selector, a joiner and an empty pattern: Python takes them for letters and marks.
+    assert in_a_line("a\u3164b\ufe0fc\u034fd\u2800e") == "a?b?c?d?e"
 
 
 def test_a_card_shows_its_fields_on_one_line_each(tmp_path: Path, atlas_command) -> None:
