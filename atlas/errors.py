@@ -10,7 +10,6 @@ import difflib
 import re
 from collections.abc import Iterable
 
-
 # Letters and marks to Python, of which nothing is drawn: fillers, selectors of variants, a joiner, an empty pattern.
 _UNSEEN = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"

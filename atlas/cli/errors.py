@@ -45,6 +45,9 @@ def explained() -> Iterator[None]:
             if sys.stdout:
                 sys.stdout.flush()
     except BaseException as error:
+        # Where no plugin was looked for, none has ended the command: help looks for none, and must stay quick.
+        if isinstance(error, STOPS) and "atlas.plugins.discovery" not in sys.modules:
+            raise
         from atlas.plugins.discovery import culprit
 
         plugin = culprit(error)

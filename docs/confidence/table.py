@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 
 HEAD = (
-    "| method | from | to | leverage: fit | like it | unlike | error, like it: predicted | true | unlike: predicted | true "
+    "| method | from | to | leverage: fit | like it | unlike "
+    "| error, like it: predicted | true | unlike: predicted | true "
     "| cosine, like it | unlike | rank correlation, like it | unlike | both | outside, like it | unlike |"
 )
 
