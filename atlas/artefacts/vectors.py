@@ -304,11 +304,8 @@ def paired(source: Vectors, target: Vectors, only: Sequence[str] | None = None) 
         check_ids_meet(source, target, numbers=True)
         return source.of_items(only), target.of_items(only)
     index = _shared(source, target)
-    if index is None:
-        return source, target
-    X = source if len(index[0]) == len(source) else source.take(index[0])
-    # The same items in the same order: ids that lie in files are read once, and from one side.
-    return X, replace(target.take(index[1]), ids=X.ids)
+    X = source if index is None or len(index[0]) == len(source) else source.take(index[0])
+    return X, target if index is None else replace(target.take(index[1]), ids=X.ids)
 
 
 def seeds(source: Vectors, target: Vectors, only: Sequence[str] | None = None) -> Tensor:
