@@ -85,17 +85,17 @@ class Endpoint:
         return found
 
     def _check(self) -> None:
+        if re.match("[^/]*//[^/]*@", self.url):
+            raise AtlasError(f"needs an address without a password in {URL} - set {KEY}")
+        host = None
         with contextlib.suppress(ValueError):
-            parts = urlsplit(self.url)
-            if parts.username or parts.password:
-                raise AtlasError(f"needs an address without a password in {URL} - set {KEY}")
-            if re.fullmatch(r"https?://[!-~]+", self.url) and parts.hostname:
-                if not (self.key.isascii() and self.key.isprintable()):
-                    raise AtlasError(f"cannot send the key in {KEY}, which has characters that no key has")
-                if parts.scheme == "http" and self.key and not _is_here(parts.hostname):
-                    warnings.warn(f"The key goes to {self.host} unencrypted - use https", AtlasWarning, stacklevel=2)
-                return
-        raise AtlasError(f"needs an address such as {DEFAULT} in {URL}, got {in_a_line(self.url, 100)!r}")
+            host = urlsplit(self.url).hostname
+        if not (host and re.fullmatch(r"https?://[!-~]+", self.url)):
+            raise AtlasError(f"needs an address such as {DEFAULT} in {URL}, got {in_a_line(self.url, 100)!r}")
+        if not (self.key.isascii() and self.key.isprintable()):
+            raise AtlasError(f"cannot send the key in {KEY}, which has characters that no key has")
+        if self.url.startswith("http:") and self.key and not _is_here(host):
+            warnings.warn(f"The key goes to {self.host} unencrypted - use https", AtlasWarning, stacklevel=2)
 
     @property
     def host(self) -> str:
