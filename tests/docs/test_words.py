@@ -2,6 +2,7 @@
 
 import io
 import re
+import sys
 import tokenize
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,12 +36,22 @@ def prose_of_page(path: Path) -> str:
     return re.sub(r"```.*?```|<!--.*?-->|`[^`\n]*`", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
 
 
+def prose_in(root: Path) -> dict[str, str]:
+    """Return the prose of every file of a checkout by its path."""
+    pages = {p: prose_of_page(p) for pattern in PAGES for p in sorted(root.glob(pattern))}
+    code = {p: "\n".join(prose_of_code(p)) for pattern in CODE for p in sorted(root.glob(pattern))}
+    return {str(path.relative_to(root)): text for path, text in {**pages, **code}.items()}
+
+
 @pytest.fixture(scope="module")
 def prose() -> dict[str, str]:
-    """Return the prose of every file by its path."""
-    pages = {p: prose_of_page(p) for pattern in PAGES for p in sorted(ROOT.glob(pattern))}
-    code = {p: "\n".join(prose_of_code(p)) for pattern in CODE for p in sorted(ROOT.glob(pattern))}
-    return {str(path.relative_to(ROOT)): text for path, text in {**pages, **code}.items()}
+    return prose_in(ROOT)
+
+
+def whats_per_thousand_lines(prose: dict[str, str], root: Path = ROOT) -> float:
+    """Return how often the word stands in a thousand lines of the files."""
+    count = sum(len(re.findall(r"\bwhat\b", text, flags=re.IGNORECASE)) for text in prose.values())
+    return 1000 * count / sum(len((root / path).read_text(encoding="utf-8").splitlines()) for path in prose)
 
 
 @pytest.mark.parametrize("pattern", AVOIDED)
@@ -51,9 +62,7 @@ def test_phrases_to_avoid_stay_away(prose, pattern):
 
 
 def test_what_is_rare(prose):
-    count = sum(len(re.findall(r"\bwhat\b", text, flags=re.IGNORECASE)) for text in prose.values())
-    lines = sum(len((ROOT / path).read_text(encoding="utf-8").splitlines()) for path in prose)
-    assert count / lines * 1000 < MOST_WHATS, "begin with the thing itself: docs/contributing.md, Words"
+    assert whats_per_thousand_lines(prose) < MOST_WHATS, "begin with the thing itself: docs/contributing.md, Words"
 
 
 def test_the_check_sees_docstrings_comments_and_messages(tmp_path):
@@ -62,3 +71,12 @@ def test_the_check_sees_docstrings_comments_and_messages(tmp_path):
     text = "\n".join(prose_of_code(module))
     assert "What reads vectors." in text and "told of" in text and "at hand" in text
     assert len(re.findall(r"\bwhat\b", text, flags=re.IGNORECASE)) == 1
+
+
+if __name__ == "__main__":
+    checkout = Path(sys.argv[1])
+    found = prose_in(checkout)
+    found.pop("docs/contributing.md", None)
+    print(f"what, in 1,000 lines: {whats_per_thousand_lines(found, checkout):.1f}")
+    for pattern in AVOIDED:
+        print(f"{pattern}: {sum(len(re.findall(pattern, text)) for text in found.values())}")
