@@ -21,7 +21,8 @@ C = TypeVar("C", bound=Component)
 
 # By kind, the components of plugins in Atlas' own repository: one that is missing may only have to be installed.
 SHIPPED: Mapping[str, Mapping[str, str]] = {
-    "aligner": {name: name for name in ("bootstrap", "gromov-wasserstein", "mean-shift", "minivec")},
+    "aligner": {name: name for name in ("bootstrap", "functional-maps", "gromov-wasserstein", "mean-shift", "minivec")}
+    | {"bootstrap-anchors": "bootstrap"},
     "encoder": {
         **{name: name for name in ("onnx", "openai", "sentence-transformers", "static")},
         **{"onnx-text": "onnx", "transformers-image": "transformers", "transformers-text": "transformers"},

@@ -61,6 +61,10 @@ def test_a_listing_shows_all_and_imports_none_of_their_libraries(command):
         found = {plugin["name"]: plugin for plugin in json.loads(printed)}
         assert {*NAMES} <= {*found}
         assert not [plugin for plugin in found.values() if plugin["broken"] or plugin["notes"]]
+        kinds = [
+            (name, kind[:-1], one) for name in NAMES for kind, all in found[name]["provides"].items() for one in all
+        ]
+        assert {kind: {o: n for n, k, o in kinds if k == kind} for _, kind, _ in kinds} == catalogue.SHIPPED
 
 
 @needs_all
