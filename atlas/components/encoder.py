@@ -196,8 +196,7 @@ class Encoder(Component):
     def __getstate__(self) -> dict[str, Any]:
         """Return what another process needs: options and state; models that are loaded are loaded again there."""
         options = {f.name for f in dataclasses.fields(self)}  # type: ignore[arg-type]
-        kept = {*options, "_state", "_found", "stored_id"}
-        return {name: value for name, value in vars(self).items() if name in kept}
+        return {name: value for name, value in vars(self).items() if name in {*options, "_state", "stored_id"}}
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the learned or loaded state, as contiguous tensors on the CPU; empty for most encoders."""

@@ -64,6 +64,10 @@ class Static(atlas.Encoder):
         """Whether all its files are named by the package they are in."""
         return all(not ref or ref.startswith("package:") for ref in (self.model, self.tokenizer))
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what another process needs: beside the table, what the model's files say of options."""
+        return super().__getstate__() | ({"_found": self._found} if self._state is not None else {})
+
     def _meant(self) -> dict[str, bool]:
         """Return the values that the model's own files have for options that were not given."""
         _ = self.state
