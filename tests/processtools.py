@@ -8,8 +8,10 @@ from __future__ import annotations
 import multiprocessing
 import os
 import runpy
+import shutil
 import sys
 import tempfile
+import weakref
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -34,7 +36,12 @@ class Forked:
         env: Mapping[str, str] | None = None,
         before: Callable[[], None] | None = None,
     ) -> None:
-        self._said = [Path(tempfile.mkstemp(prefix="atlas-said-")[1]) for _ in range(2)]
+        # It goes with this object, whether anybody reads what was said or not.
+        folder = tempfile.mkdtemp(prefix="atlas-said-")
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        self._said = [Path(folder, name) for name in ("stdout", "stderr")]
+        for path in self._said:
+            path.touch()
         environment = {**os.environ, "OMP_NUM_THREADS": "1"} if env is None else dict(env)
         arguments = work, str(cwd or Path.cwd()), environment, before, self._said
         self._process = _SERVER.Process(target=_run, args=arguments)
@@ -70,10 +77,7 @@ class Forked:
     def communicate(self, timeout: float = 240) -> tuple[str, str]:
         """Wait for the end, and return standard output and standard error."""
         self.wait(timeout)
-        said = self.said()
-        for path in self._said:
-            path.unlink()
-        return said
+        return self.said()
 
 
 def _run(

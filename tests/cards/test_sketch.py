@@ -5,7 +5,10 @@ from __future__ import annotations
 import random
 
 import pytest
+import torch
 
+from atlas.artefacts.sketches import item_hashes, row_hashes, sketch_of
+from atlas.artefacts.vectors import Vectors
 from atlas.cards.sketch import END, MOST, Sketch
 from atlas.errors import CardError
 
@@ -64,3 +67,8 @@ def test_of_one_item_all_vectors_are_kept_or_none() -> None:
 def test_what_is_none_is_refused(text: str) -> None:
     with pytest.raises(CardError, match="fitted_on must be a limit, ':' and at most 256 pairs of hashes, got '"):
         Sketch.parse(text)
+
+
+def test_a_sketch_made_list_by_list_is_that_of_all_at_once() -> None:
+    view = Vectors.of(torch.randn(20_000, 2, generator=torch.Generator().manual_seed(0)), "a", dataset="toy")
+    assert sketch_of(view) == Sketch.of(zip(item_hashes(view), row_hashes(view), strict=True)).text()

@@ -44,6 +44,15 @@ def test_batches_give_the_figure_of_all_rows(name, size):
         torch.testing.assert_close(rows, expected)
 
 
+@pytest.mark.parametrize("name", ["cosine", "mse"])
+def test_a_mean_without_an_interval_keeps_no_row(name):
+    figure, (X, Y) = running(find(name), interval=False), pair()
+    assert figure is not None
+    for x, y in zip(X.split(7), Y.split(7), strict=True):
+        figure.add(x, y)
+    assert figure.figure() == (pytest.approx(find(name)(X, Y), rel=1e-12), None)
+
+
 def test_r2_far_from_zero_loses_nothing():
     X, Y = (side.double() + 1e6 for side in pair())
     figure = running(find("r2"))

@@ -173,3 +173,10 @@ def test_half_the_tensors_of_ids_are_refused():
 def test_half_a_character_cannot_be_stored():
     with pytest.raises(AtlasError, match=r"The id '\\udc80.png' holds half a character"):
         pack_ids(["a.png", "\udc80.png"])
+
+
+@pytest.mark.parametrize("rows", [[0, 3, 4, 9], [9, 3, 3, 0], [], [2]])
+def test_some_are_picked_in_the_order_of_their_rows(rows):
+    ids = [f"é-{i}" for i in range(10)]
+    picked = stored(ids, 4).pick(torch.tensor(rows, dtype=torch.int64))
+    assert list(picked) == [ids[i] for i in rows] and len(picked) == len(rows)
