@@ -57,8 +57,10 @@ def reached(where: str | Path) -> Iterator[tuple[Any, str]]:
     except Exception as error:
         if "Protocol not known" in str(error):
             scheme = str(where).partition("://")[0]
-            advice = f"a plugin for such a store is called 'latent-atlas-{scheme}' - `atlas stores` lists all"
-            raise AtlasError(f"'{where}' cannot be reached: '{scheme}://' is unknown, {advice}") from None
+            # No name of a plugin is made of it: anybody may have taken that.
+            raise AtlasError(
+                f"'{where}' cannot be reached: '{scheme}://' is unknown - `atlas stores` lists those known"
+            ) from None
         raise AtlasError(f"'{where}' cannot be reached: {type(error).__name__}: {first_line(error)}") from None
 
 

@@ -170,6 +170,12 @@ def test_only_shards_are_written_to_a_store():
         atlas.apply(alignment(), atlas.Vectors.of(data(), "in"), out="memory://shelf/out")
 
 
+def test_an_unknown_kind_of_place_names_no_plugin_to_install():
+    with pytest.raises(AtlasError, match=r"'nosuch://' is unknown - `atlas stores` lists those known") as error:
+        atlas.read_vectors("nosuch://host/vectors")
+    assert "latent-atlas" not in str(error.value)
+
+
 @pytest.mark.parametrize("url", ["nowhere://bucket/a.parquet", "gs://bucket/a.parquet"])
 def test_a_store_that_cannot_be_reached_is_one_sentence(url, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "gcsfs", None)
