@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 
 # huggingface_hub reads these once, when it is imported.
@@ -10,6 +11,9 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HOME"] = os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="atlas-test-")
 for _name in ("ATLAS_REGISTRY", "ATLAS_PLUGINS", "ATLAS_DISABLE_PLUGINS", "ATLAS_DEBUG"):
     os.environ.pop(_name, None)
+
+# A shell lets what it starts in the background ignore Ctrl-C, which tests send.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Where tests run side by side, threads of each would only wait for one another.
 if "PYTEST_XDIST_WORKER" in os.environ:
