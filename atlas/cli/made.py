@@ -128,4 +128,6 @@ def put_figures(found: Sequence[Any], as_json: bool, empty: str) -> None:
         put_json([dataclasses.asdict(figure) for figure in found])
     else:
         header, names = METRICS if all(isinstance(figure, Metric) for figure in found) else COMPARISONS
-        put_table(header, [[getattr(figure, name) for name in names] for figure in found], empty)
+        # An estimate is of no items.
+        rows = [[None if name == "n" and not one.n else getattr(one, name) for name in names] for one in found]
+        put_table(header, rows, empty)

@@ -189,19 +189,21 @@ def complaint(error: Exception, what: object, token: str | bool | None = None, l
 
 def _answer(error: Exception, status: int, what: object, token: str | bool | None, lost: str) -> str:
     """Explain an HTTP status."""
-    from huggingface_hub import errors
+    from huggingface_hub import errors, get_token
 
     said = clean(getattr(error, "server_message", None) or "", token)
     note = f" ({said})" if said else ""
     if isinstance(error, errors.RepositoryNotFoundError) or status == 404:
         return (
-            f"'{what}': there is no such repository on {host()}, or it is private - check the name, "
-            "or log in with 'hf auth login' or HF_TOKEN"
+            f"'{what}': there is no such {getattr(what, 'noun', 'repository')} on {host()}, or it is private - "
+            "check the name, or log in with 'hf auth login' or HF_TOKEN"
         )
+    if status == 401 and not (token if isinstance(token, str) else token is not False and get_token()):
+        return f"'{what}': nobody is logged in to {host()}{note} - log in with 'hf auth login', or set HF_TOKEN"
     if status == 401:
         return f"'{what}': {host()} refuses the token{note} - log in again with 'hf auth login', or set HF_TOKEN"
     if status == 403:
-        return f"'{what}': the token does not allow this{note} - use one that may write to the repository"
+        return f"'{what}': the token does not allow this{note} - use one that may write to it"
     if status == 412:
         return f"'{what}' was changed by somebody else in the meantime - push again to build on their commit"
     if status == 429:

@@ -12,6 +12,12 @@ from atlas.hub.client import clean, client, patiently
 _SLUG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*/[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
+class Name(str):
+    """The name of a collection: messages about it call it one."""
+
+    noun = "collection"
+
+
 def add(ref: Ref, collection: str, *, token: str | bool | None = None) -> str:
     """Add a repository to a collection, once, and return the collection's name, owner/title-and-number.
 
@@ -22,16 +28,16 @@ def add(ref: Ref, collection: str, *, token: str | bool | None = None) -> str:
         token: None for the one you are logged in with.
     """
     api = client(token)
-    slug = collection
+    slug: str = collection
     if "/" not in collection:
         made = patiently(
             lambda: api.create_collection(collection, namespace=ref.repo.split("/")[0], exists_ok=True),
-            f"collection '{clean(collection)}'",
+            clean(collection),
             token,
         )
         slug = made.slug
     slug = checked(slug)
-    patiently(lambda: api.add_collection_item(slug, ref.repo, "model", exists_ok=True), f"collection '{slug}'", token)
+    patiently(lambda: api.add_collection_item(slug, ref.repo, "model", exists_ok=True), slug, token)
     return slug
 
 
@@ -42,7 +48,7 @@ def members(collection: str, *, token: str | bool | None = None) -> list[Ref]:
         NotFoundError: there is no such collection, or it holds no models.
     """
     slug, api = checked(collection), client(token)
-    found = patiently(lambda: api.get_collection(slug), f"collection '{slug}'", token)
+    found = patiently(lambda: api.get_collection(slug), slug, token)
     refs = [Ref(str(item.item_id)) for item in found.items if item.item_type == "model"]
     if not refs:
         raise NotFoundError(f"Collection '{slug}' holds no models")
@@ -58,8 +64,8 @@ def rows(collection: str, fields: list[str], *, token: str | bool | None = None)
     ]
 
 
-def checked(slug: str) -> str:
+def checked(slug: str) -> Name:
     """Return the name of a collection, or raise `AtlasError` if it is none."""
     if not _SLUG.fullmatch(slug) or ".." in slug:
         raise AtlasError(f"{clean(slug)!r} is not the name of a collection - write owner/title-and-number")
-    return slug
+    return Name(slug)

@@ -202,6 +202,9 @@ def _plan(
     made = {name: data for name, data in made.items() if name not in beside}
     extras |= {name: "" if name.endswith(".png") else data.decode() for name, data in made.items()}
     there = _remote_card(target)
+    if there is not None:
+        # Named once, they stay until others are named.
+        card = replace(card, license=card.license or there.license, language=card.language or there.language)
     before = metadata(there, _on_the_hub(there, target)) if there else {}
     after = metadata(card, _on_the_hub(card, target))
     # Items that were published before stay, and the card must not say that there are none.

@@ -97,6 +97,11 @@ LASTING = [
 ]
 
 
+def test_who_is_not_logged_in_is_asked_to(hub, repo: str, tmp_path: Path) -> None:
+    with pytest.raises(AtlasError, match=r"^'hf://.*': nobody is logged in to .* - log in with 'hf auth login'"):
+        push(make_alignment(tmp_path / "a"), repo, token=False)
+
+
 @pytest.mark.parametrize(
     ("rule", "message"), LASTING, ids=lambda v: "-".join(map(str, list(v.values())[:3])) if isinstance(v, dict) else ""
 )

@@ -165,5 +165,10 @@ def test_a_licence_is_published_or_its_absence_told(hub, repo: str, fitted: Fitt
     assert pull(repo).card.license == "My-Own"
     assert "\nlicense: other\n" in own.readme
     assert "\nlicense_name: My-Own\n" in own.readme
+    # Named once, it stays until another is named; so does a language.
+    push(fitted.folder, repo, language=["en"])
+    later = push(fitted.folder, repo)
+    assert (later.license, later.changed) == ("My-Own", ())
+    assert pull(repo).card.language == ("en",)
     with pytest.raises(CardError, match="field 'license' holds the local path"):
         push(fitted.folder, repo, license="/home/me/LICENSE")

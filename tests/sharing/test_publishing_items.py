@@ -15,7 +15,7 @@ from atlas.sharing.publishing import push
 
 pytest_plugins = ["hub_fixtures"]
 pytestmark = CLIENT_WARNS
-WARNING = "**This repository holds raw items**, in [items.csv](items.csv): whoever can read it can read them."
+WARNING = "**This repository holds raw items**, in [items.csv](items.csv): anyone who can read it can read them."
 NONE = "and none of the items"
 
 
@@ -69,11 +69,11 @@ def test_no_pull_downloads_them(hub, repo: str, tmp_path: Path, items: Path) -> 
 def test_what_was_published_before_stays_and_is_still_warned_of(hub, repo: str, tmp_path: Path, items: Path) -> None:
     upload(repo, {"items.txt": b"of somebody else"})
     first = push(make_alignment(tmp_path / "a"), repo)
-    assert "in [items.txt](items.txt): whoever" in first.readme
+    assert "in [items.txt](items.txt): anyone" in first.readme
     push(make_alignment(tmp_path / "a"), repo, with_items=items)
     later = push(make_alignment(tmp_path / "b", seed=1), repo)
     assert {"items.csv", "items.txt"} < listed(hub, repo)
-    assert "in [items.csv](items.csv) and [items.txt](items.txt): whoever" in later.readme
+    assert "in [items.csv](items.csv) and [items.txt](items.txt): anyone" in later.readme
 
 
 def test_what_is_no_file_of_items_is_refused(hub, repo: str, tmp_path: Path) -> None:

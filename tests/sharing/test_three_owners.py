@@ -79,6 +79,7 @@ def test_one_line_joins_encoder_route_and_head_of_three_owners(hub, published, t
     # A table shows both side by side.
     rows = [row.split() for row in run(hub, tmp_path, *line, "--hub")[1].splitlines()]
     assert [row[0] for row in rows if row] == ["metric", "estimated", "accuracy"]
+    assert len(rows[1]) == 3  # An estimate is of no items.
 
     # Without the Hub, nothing joins them.
     status, _, stderr = run(hub, tmp_path, *line)
