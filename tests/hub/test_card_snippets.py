@@ -43,15 +43,17 @@ def artefact(kind: str, pair) -> Any:
         "atlas": lambda: atlas.aggregate("generalized-procrustes", X, Y),
         "anchors": lambda: atlas.sample("uniform", X, 10),
         "vectors": lambda: X,
+        "moments": lambda: atlas.moments(source=X, target=Y),
     }[kind]()
 
 
 KINDS = ["text", "network", "pixels", "alignment", "relative", "composed", "head", "knn", "atlas", "anchors", "vectors"]
+KINDS += ["moments"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_snippet_runs(hub, repo: str, pair, kind: str) -> None:
-    text = push(artefact(kind, pair), repo, license="mit").readme
+    text = push(artefact(kind, pair), repo, license="mit", few=True).readme
     blocks = BLOCK.findall(text)
     assert len(blocks) == (2 if kind in ("alignment", "head") else 1)
     for block in blocks:
@@ -97,6 +99,22 @@ def test_a_card_says_how_to_install_the_paper_the_language_and_the_models(hub, r
         atlas.AtlasError, match="language must be a code such as en or pt-BR, or multilingual, got 'x y'"
     ):
         push(made, repo, language=["x y"])
+
+
+def test_a_card_names_the_packages_that_bring_the_weights(hub, repo: str) -> None:
+    text = push("wordllama", repo).readme
+    assert "```bash\npip install latent-atlas latent-atlas-static wordllama\n```" in text
+    # Options that are not set are not printed.
+    assert "None" not in push("minilm", f"{repo}-minilm").readme
+
+
+def test_no_name_of_a_package_becomes_a_command() -> None:
+    from atlas.cards.kinds import SpaceCard
+    from atlas.hub.model_card_text import body
+
+    options = {"a": "package:--pre/x", "b": "package:x; rm -rf/y", "c": "package:good_name/x"}
+    card = SpaceCard("a", space=atlas.Space("a", 8, "x"), config=options)
+    assert "```bash\npip install latent-atlas good_name\n```" in body(card, "you/a")
 
 
 @pytest.mark.parametrize("shape", [["1); import os; ("], [0], "8", {"a": 1}, [True]])

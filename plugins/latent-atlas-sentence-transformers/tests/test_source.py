@@ -183,3 +183,42 @@ def test_a_changed_file_is_noticed(folder):
     before = hash_of_folder(folder)
     edit(folder / "config_sentence_transformers.json", similarity_fn_name="dot")
     assert hash_of_folder(folder) != before
+
+
+@pytest.fixture
+def installed(small, tmp_path, monkeypatch) -> str:
+    """The small model in a package that is installed, by its name."""
+    site = tmp_path / "site"
+    shutil.copytree(small, site / "tiny_weights" / "model")
+    about = site / "tiny_weights-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: tiny-weights\nVersion: 1.0\n")
+    files = [path for path in site.rglob("*") if path.is_file()]
+    (about / "RECORD").write_text("".join(f"{path.relative_to(site).as_posix()},,\n" for path in files))
+    monkeypatch.syspath_prepend(str(site))
+    return "package:tiny-weights/tiny_weights/model"
+
+
+def test_a_space_of_a_model_in_a_package_stores_no_weights(small, installed, texts, tmp_path):
+    encoder = SentenceTransformers(installed)
+    assert encoder.space().fingerprint == SentenceTransformers(small).space().fingerprint
+    atlas.save(encoder, tmp_path / "space")
+    assert [path.name for path in (tmp_path / "space").iterdir()] == ["config.yaml"]
+    again = atlas.load(tmp_path / "space")
+    assert (again.config()["model"], again.revision) == (installed, hash_of_folder(Path(small)))
+    X, Y = (torch.cat(list(one.encode(texts[:3]))) for one in (again, SentenceTransformers(small)))
+    assert torch.equal(X, Y)
+
+
+def test_another_version_of_the_package_is_refused(installed, tmp_path):
+    atlas.save(SentenceTransformers(installed), tmp_path / "space")
+    with (tmp_path / "site" / "tiny_weights" / "model" / "tokenizer.json").open("a") as file:
+        file.write(" ")
+    with pytest.raises(AtlasError, match="needs another model than that in 'package:tiny-weights/"):
+        atlas.load(tmp_path / "space").space()
+
+
+def test_the_package_of_the_zoo_makes_the_space_that_ships(minilm):
+    ships = atlas.load("minilm")
+    assert ships.space().fingerprint == SentenceTransformers(minilm).space().fingerprint
+    assert torch.cat(list(ships.encode(["How do I change my card PIN?"]))).shape == (1, 384)
