@@ -21,6 +21,8 @@ FORMAT = 1
 DOMAIN = "domain."
 # And of those that tell the worth of its results.
 CALIBRATION = "calibration."
+# The figure of a calibration: how often the first result through a map is that of the true vectors.
+FIRST_RESULT = "first-result"
 
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*|multilingual")
 _HUB = re.compile(r"[\w.-]+/[\w.-]+@[0-9a-f]{40}")

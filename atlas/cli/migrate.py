@@ -111,6 +111,11 @@ def show(found: Advice) -> None:
         shares = list(found.rolling["in order"])
         lines = [[f"{share:.0%}", *(str(curve[share]) for curve in found.rolling.values())] for share in shares]
         put_table(["embedded anew", *found.rolling], lines)
+    if found.sure:
+        chance = f"{100 * found.chance:.1f}"
+        put(f"\nFirst results that are the new model's own, of 100, surest queries first; {chance} by chance:\n")
+        thirds = [*next(iter(found.sure.values()))]
+        put_table(["for", *thirds], [[n, *(str(one) for one in by.values())] for n, by in found.sure.items()])
     for note in found.notes:
         put(f"\nNote: {note}")
     put(f"\nVerdict: {found.verdict} - {found.reason}")

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from atlas.cards.kinds import Card
+from atlas.cards.kinds import FIRST_RESULT, Card
 from atlas.cards.space import Space
 from atlas.errors import in_a_line
 from atlas.hub.model_card import paper, spaces_of
@@ -38,6 +38,9 @@ def body(
     """
     curve = [line.split(",") for line in extras.get("curve.csv", "").strip().splitlines()]
     about = {"config": getattr(card, "config", {}), "dataset": getattr(card, "dataset", ""), "parts": spaces_of(card)}
+    metrics = getattr(card, "metrics", ())
+    about |= {"sure": [one for one in metrics if one.name == FIRST_RESULT]}
+    about |= {"figures": [one for one in metrics if one.name != FIRST_RESULT]}
     about |= {"measures": hasattr(card, "metrics"), "fitted": card.kind in ("alignment", "atlas", "head")}
     about |= {"plain_map": card.plain, "only_map": card.plain or not card.tensors}
     about |= {"domain": "domain.root" in card.tensors, "moments": moments}

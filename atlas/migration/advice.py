@@ -91,6 +91,9 @@ class Advice:
         curve: the better of the two with more pairs: number, and expected figure.
         needed: pairs at which that is expected to pass the gate; None if it is not, however many.
         rolling: the gate's figure of a mixed index, by the share that is embedded anew, "in order" and "by chance".
+        sure: how often the first result of "convert" and of "bridge" is the new model's, in thirds by the confidence
+            that other queries taught; empty with few queries.
+        chance: how often it would be if results were drawn at random.
         outside: shares of the old index and of the new queries that lie outside of where the pairs do.
         notes: limits of the verdict.
     """
@@ -108,6 +111,8 @@ class Advice:
     curve: Mapping[int, Figure] = field(default_factory=dict)
     needed: int | None = None
     rolling: Mapping[str, Mapping[float, Figure]] = field(default_factory=dict)
+    sure: Mapping[str, Mapping[str, Figure]] = field(default_factory=dict)
+    chance: float = 0.0
     outside: Mapping[str, float] = field(default_factory=dict)
     notes: Sequence[str] = ()
 

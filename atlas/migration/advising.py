@@ -104,6 +104,8 @@ def advise(
         curve=more,
         needed=needed,
         rolling=mixed,
+        sure=measured.sure(),
+        chance=1 / len(trial.documents),
         outside=where,
         notes=unknown(measured, ways, where, mixed),
     )

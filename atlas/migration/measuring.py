@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from atlas.metrics.intervals import wilson
 from atlas.migration.advice import MAPS, Gate, Way
 from atlas.migration.judgements import Judgements, neighbours, relevant
 from atlas.migration.learning import FEWEST, Curve, curve
@@ -15,6 +16,8 @@ from atlas.migration.methods import Method
 from atlas.migration.scoring import Figure, scorer
 from atlas.migration.searching import BATCH, nearest
 from atlas.migration.trial import DEEP, DEPTHS, WAYS, Maps, Trial
+from atlas.numerics.calibration import FEWEST as FEWEST_QUERIES
+from atlas.numerics.calibration import thirds
 
 # More documents than that are not searched again and again for a learning curve.
 MOST_CURVE = 5000
@@ -85,9 +88,30 @@ class Measured:
         """How many documents are embedded anew if all are."""
         return len(self.whole.documents) - len(self.whole.native)
 
+    def sure(self) -> dict[str, Mapping[str, Figure]]:
+        """Return how often the first find of each map is that of the new model, in thirds by confidence.
+
+        Few queries have no thirds: then there is nothing.
+        """
+        if len(self.trial.queries) < FEWEST_QUERIES:
+            return {}
+        return {
+            name: {third: Figure(float(v.mean()), *wilson(v)) for third, v in thirds(scores, right).items()}
+            for name, (scores, rows) in self._mapped.items()
+            for right in [self.trial.first_right(rows)]
+        }
+
+    @functools.cached_property
+    def _mapped(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """Cosines and finds of the maps in the trial."""
+        return {name: self.trial.scored(name, maps) for name, maps in self.maps.items()}
+
     def _simple(self, trial: Trial) -> dict[str, Tensor]:
         """Return the finds of the ways that embed nothing."""
-        found = {name: getattr(trial, name)(maps) for name, maps in self.maps.items()}
+        if trial is self.trial:
+            found = {name: rows for name, (_, rows) in self._mapped.items()}
+        else:
+            found = {name: getattr(trial, name)(maps) for name, maps in self.maps.items()}
         if trial.queries_old is not None:
             found["stay"] = trial.stay()
         if trial.queries_new.shape[1] == trial.old.tensor.shape[1]:

@@ -23,11 +23,11 @@ def nearest(queries: Tensor, batches: Iterable[Tensor], k: int) -> Tensor:
         batches: the rows of the index in order, (b, d) each.
         k: how many.
     """
-    return merged(_numbered(queries, batches), k)
+    return merged(numbered(queries, batches), k)[1]
 
 
-def merged(parts: Iterable[tuple[Tensor, Tensor, Tensor]], k: int) -> Tensor:
-    """Return the numbers (q, k) of the nearest rows of an index that is searched in parts.
+def merged(parts: Iterable[tuple[Tensor, Tensor, Tensor]], k: int) -> tuple[Tensor, Tensor]:
+    """Return the cosines (q, k) and numbers (q, k) of the nearest rows of an index that is searched in parts.
 
     Args:
         parts: of each the queries (q, d) as they are for it, its rows (b, d), and their numbers (b,).
@@ -40,10 +40,11 @@ def merged(parts: Iterable[tuple[Tensor, Tensor, Tensor]], k: int) -> Tensor:
         scores, rows = (torch.cat([a, b], 1) if len(a) else b for a, b in ((scores, found.values), (rows, near)))
         order = scores.sort(dim=1, descending=True, stable=True).indices[:, :k]
         scores, rows = scores.gather(1, order), rows.gather(1, order)
-    return rows
+    return scores, rows
 
 
-def _numbered(queries: Tensor, batches: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+def numbered(queries: Tensor, batches: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Yield the parts that `merged` takes for an index whose batches are all searched by the same queries."""
     done = 0
     for batch in batches:
         yield queries, batch, torch.arange(done, done + len(batch))

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from atlas.components.aligner import Aligner
 from atlas.components.choosing import cross_fit, left_out, unfitted
-from atlas.migration.searching import BATCH, mapped, merged, nearest, scores_of
+from atlas.migration.searching import BATCH, mapped, merged, nearest, numbered, scores_of
 from atlas.storage.rows import Rows
 
 # The ways, cheapest to act on first, with a description of each.
@@ -25,6 +25,8 @@ WAYS = {
 }
 # How far down figures look, and how many candidates may be re-ordered.
 DEEP, DEPTHS = 10, (50, 100, 200)
+# Cosines that differ by less are those of the same document twice.
+SAME = 1e-6
 # Fits of which each leaves some pairs out, so that no document is converted by a map that has seen it.
 FOLDS = 10
 
@@ -113,7 +115,18 @@ class Trial:
 
         A map favours the documents that it has seen, so that each is found by queries mapped by one that has not.
         """
-        return merged(self._bridged(maps), k)
+        return merged(self._bridged(maps), k)[1]
+
+    def scored(self, way: str, maps: Maps) -> tuple[Tensor, Tensor]:
+        """Return the cosines (q, k) and the finds (q, k) of "convert" or "bridge"."""
+        parts = self._bridged(maps) if way == "bridge" else numbered(self.queries_new, self.converted(maps))
+        return merged(parts, DEEP)
+
+    def first_right(self, found: Tensor) -> Tensor:
+        """Return whether the first of each query's finds (q, k) is that of the new model, or as near to the query."""
+        here, best = self.places[found[:, :1]], self.places[self.re_embed()[:, :1]]
+        true, most = (scores_of(self.queries_new, self.new, rows.clamp_min(0))[:, 0] for rows in (here, best))
+        return (here[:, 0] >= 0) & (true >= most - SAME)
 
     def _bridged(self, maps: Maps) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Yield the queries as they are mapped for some documents, these, and their numbers."""

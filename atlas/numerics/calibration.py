@@ -15,6 +15,7 @@ FEWEST = 30
 TIE = 1e-4
 # Which side of a search is mapped.
 ROLES = ("queries", "index")
+THIRDS = ("surest third", "middle third", "least sure third")
 NAMES = ("slope", "offset", "constant", "by_margin", "by_score", "n")
 
 
@@ -99,6 +100,20 @@ def chance(scores: Tensor, weights: Tensor) -> Tensor:
     if scores.shape[1] < 2:
         return torch.ones(len(scores))
     return torch.sigmoid(weights[0] + _signals(scores).to(weights.dtype) @ weights[1:])
+
+
+def thirds(scores: Tensor, right: Tensor) -> dict[str, Tensor]:
+    """Return whether first results were right, in `THIRDS` by a chance that was learned from other queries.
+
+    Args:
+        scores: (n, k) of each query's results, best first.
+        right: (n,) whether the first is right.
+    """
+    predicted = torch.empty(len(scores), dtype=torch.float64)
+    for half in (0, 1):
+        predicted[half::2] = chance(scores[half::2], learned(scores[1 - half :: 2], right[1 - half :: 2]))
+    order = predicted.argsort(descending=True, stable=True)
+    return {name: right[rows].double() for name, rows in zip(THIRDS, order.tensor_split(3), strict=True)}
 
 
 def _signals(scores: Tensor) -> Tensor:

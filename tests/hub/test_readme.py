@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 from hubtools import CLIENT_WARNS, make_alignment, upload
 
+from atlas.cards.folder import read_card
 from atlas.cards.kinds import Metric
 from atlas.cards.space import Space
 from atlas.cards.yaml import parse_yaml
 from atlas.errors import CardError
 from atlas.hub.model_card import BEGIN, END, changes, readme
+from atlas.hub.model_card_text import body
 from atlas.sharing.publishing import push
 
 pytest_plugins = ["hub_fixtures"]
@@ -185,3 +187,13 @@ def test_text_is_shown_as_it_is(text: str, shown: str) -> None:
 
     assert plain(text) == shown
     assert plain(plain(text)) == shown
+
+
+def test_first_results_by_thirds_have_a_table_of_their_own(tmp_path: Path) -> None:
+    thirds = [Metric("first-result", 0.5, 0.4, 0.6, floor=0.01, split=f"queries mapped, {t}", n=33) for t in "ab"]
+    text = body(read_card(make_alignment(tmp_path / "a", metrics=(*METRICS, *thirds))), "owner/name")
+    kept, sure = text.split("## How sure an answer is")
+    assert "first-result" not in kept and "| self-recall@10 |" in kept
+    assert sure.count("| queries mapped, ") == 2
+    text = body(read_card(make_alignment(tmp_path / "b", metrics=tuple(thirds))), "owner/name")
+    assert "How much of the vectors it keeps has not been measured" in text

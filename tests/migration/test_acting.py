@@ -15,6 +15,7 @@ from worlds import N, world
 
 import atlas
 from atlas import AtlasError, Migration, Vectors
+from atlas.hub.model_card_text import body
 from atlas.migration.acting.plan import Plan
 
 
@@ -41,6 +42,17 @@ def test_a_folder_is_migrated_and_made_final(plan):
     assert Migration(plan).commit().stage == "committed"
     assert not (plan.parent / "docs__shadow").exists()
     assert Migration(plan).run().stage == "committed"
+
+
+def test_the_map_keeps_the_confidence_of_its_results_by_thirds(plan):
+    Migration(plan).run()
+    made = atlas.load(plan.with_suffix(".map"))
+    assert [*made.calibration] == ["index"]
+    assert [(one.name, one.split, one.floor) for one in made.metrics] == [
+        ("first-result", f"index mapped, {third}", 1 / N)
+        for third in ("surest third", "middle third", "least sure third")
+    ]
+    assert "| index mapped, surest third | **1** | 0.8389 to 1 | 0.004167 |" in body(made.card, "owner/name")
 
 
 def test_a_plan_says_everything_that_decides(plan):

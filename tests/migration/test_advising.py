@@ -80,6 +80,26 @@ def test_a_figure_is_that_of_the_queries_and_documents_one_by_one():
     assert found.way("stay").figures["ndcg@10"].value == pytest.approx(float(expected.mean()), abs=1e-6)
 
 
+def test_the_surest_third_finds_what_the_new_model_finds_more_often():
+    found = atlas.advise(**world(documents=0.7).given())
+    assert found.chance == 1 / N
+    for name, thirds in found.sure.items():
+        assert list(thirds) == ["surest third", "middle third", "least sure third"]
+        assert thirds["surest third"].value > thirds["least sure third"].value > found.chance, name
+    assert [*found.sure] == ["convert", "bridge"]
+
+
+def test_a_map_that_loses_nothing_is_right_in_every_third():
+    found = atlas.advise(**world(queries=1.5).given())
+    assert {one.value for thirds in found.sure.values() for one in thirds.values()} == {1.0}
+
+
+def test_few_queries_have_no_thirds():
+    one, few = world(documents=0.7), torch.arange(20)
+    some = {name: getattr(one, name).take(few) for name in ("queries_old", "queries_new")}
+    assert atlas.advise(**one.given(**some)).sure == {}
+
+
 def test_of_a_sample_figures_are_of_the_documents_that_are_known_and_the_whole_index_is_beside_them():
     one = world(documents=0.7)
     found = atlas.advise(**one.given(new=half(one.new)))

@@ -39,6 +39,8 @@ def test_six_ways_and_a_verdict_are_printed(advised):
     assert "Points (of 100) for 60 queries, judged, in 240 of 240 documents" in result.stdout
     assert result.stdout.splitlines()[-1].startswith("Verdict: recall and re-order - re-order from the top ")
     assert "hours" in result.stdout
+    assert "First results that are the new model's own, of 100, surest queries first; 0.4 by chance:" in result.stdout
+    assert "for      surest third" in result.stdout
 
 
 def test_what_may_be_chance_says_so(advised):
@@ -52,6 +54,8 @@ def test_json_has_everything(advised):
     assert (found["verdict"], found["judged"], found["pairs"]) == ("convert", True, 240)
     assert found["ways"][0]["figures"]["ndcg@10"].keys() == {"value", "low", "high"}
     assert found["methods"]["convert"][0]["aligner"] == "procrustes"
+    assert found["sure"]["convert"]["surest third"]["value"] == 1
+    assert found["chance"] == pytest.approx(1 / 240)
 
 
 @pytest.mark.parametrize("noise, status", [(0.7, 0), (50.0, 1)])

@@ -22,7 +22,9 @@ def test_batches_find_what_all_rows_at_once_do(size):
     expected = (unit(queries) @ unit(index).T).topk(6).indices
     assert torch.equal(nearest(queries, index.split(size), 6), expected)
     parts = ((queries, index[rows], rows) for rows in torch.randperm(50).split(size))
-    assert torch.equal(merged(parts, 6), expected)
+    scores, rows = merged(parts, 6)
+    assert torch.equal(rows, expected)
+    assert torch.allclose(scores.double(), (unit(queries) @ unit(index).T).gather(1, expected), atol=1e-6)
 
 
 def test_of_equals_the_first_is_found_first():

@@ -46,6 +46,7 @@ def test_thirds_by_confidence_count_first_results(world):
     surest, _, least = figures
     assert surest.split == "queries mapped, surest third"
     assert surest.low > least.value
+    assert {one.floor for one in figures} == {1 / N}
 
 
 def test_it_is_kept_in_the_file(world, tmp_path):

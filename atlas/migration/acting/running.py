@@ -16,6 +16,7 @@ from atlas.artefacts.sources.stores import batches, opened, present
 from atlas.artefacts.sources.transfer import GrownError, State, Transfer, Work, exchanged, transfer
 from atlas.artefacts.vectors import Vectors
 from atlas.cards.names import sha256_of
+from atlas.cards.space import Space
 from atlas.components.store import SHADOW, VECTORS, Store
 from atlas.errors import AtlasError
 from atlas.migration.acting.journal import Journal, Native, Step, alone
@@ -27,11 +28,13 @@ from atlas.migration.rolling import order
 from atlas.migration.scoring import Figure
 from atlas.migration.trial import Maps
 from atlas.numerics.arrays import hash_of
+from atlas.numerics.calibration import FEWEST
 from atlas.progress import Progress, silent
 from atlas.storage.files import as_path
 from atlas.storage.rows import Rows
 from atlas.verbs.fit import fit
 from atlas.verbs.parameters.arguments import VectorsLike, vectors_of
+from atlas.verbs.serving.calibrate import calibrate
 
 STAGES = ("planned", "mapping", "mapped", "switched", "committed")
 # How often rows may come while others are mapped.
@@ -312,10 +315,28 @@ class Migration:
                 raise AtlasError(f"'{self.map_folder}' is not the map that was fitted - remove it, and run again")
             return found
         source, target = map(vectors_of, self.plan.inputs.fitted_on(self.plan.way))
-        made = fit(self.plan.map.aligner, source=source, target=target, **self.plan.map.options)
+        made = self._calibrated(fit(self.plan.map.aligner, source=source, target=target, **self.plan.map.options))
         made.save_pretrained(self.map_folder, overwrite=True)
         made = Alignment.from_pretrained(self.map_folder)
         self._write(f"fitted {self.plan.method} on {made.n_pairs:,} pairs", map=Work(made).map_digest)
+        return made
+
+    def _calibrated(self, made: Alignment) -> Alignment:
+        """Return the map with the confidence of its results, by thirds on its card, where the queries can show it."""
+        inputs, bridged = self.plan.inputs, self.plan.way == "bridge"
+        queries = vectors_of(inputs.queries_new)
+        if len(queries) < FEWEST or (bridged and not inputs.queries_old):
+            return made
+        old = vectors_of(inputs.old)
+        # A model may encode queries with another prompt than documents, in a space of another name.
+        if bridged:
+            asked = vectors_of(inputs.queries_old).of_items(queries.ids, "the new queries")
+            source, target, searched = _as(made.source, queries), _as(made.target, asked), {"index": old}
+        else:
+            source, target, searched = old, vectors_of(inputs.new), {"queries": _as(made.target, queries)}
+        # A map whose scores teach nothing is worth as much as before.
+        with contextlib.suppress(AtlasError):
+            return calibrate(made, source=source, target=target, **searched)  # type: ignore[arg-type]
         return made
 
     def _natives(self) -> Vectors | None:
@@ -339,6 +360,10 @@ def _still_mapped(work: Work, store: Store, ids: list[str]) -> Iterator[Tensor]:
         ids += [batch.ids[row] for row in mapped]
         if mapped:
             yield torch.from_numpy(batch.vectors[mapped])
+
+
+def _as(space: Space, vectors: Vectors) -> Vectors:
+    return vectors.in_space(space, vectors.data)
 
 
 def _digest(vectors: Vectors) -> str:

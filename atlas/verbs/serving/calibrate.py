@@ -10,13 +10,13 @@ from torch import Tensor
 from atlas.artefacts.alignment import Alignment
 from atlas.artefacts.sketches import count_fitted
 from atlas.artefacts.vectors import Vectors, paired
-from atlas.cards.kinds import Metric, merged
+from atlas.cards.kinds import FIRST_RESULT, Metric, merged
 from atlas.components.choosing import cross_fit, left_out
 from atlas.errors import AtlasError
 from atlas.metrics import wilson
 from atlas.metrics.nearest import nearest
 from atlas.numerics.arrays import unit
-from atlas.numerics.calibration import Calibration, chance, learned
+from atlas.numerics.calibration import Calibration, thirds
 from atlas.storage.item_ids import match
 from atlas.verbs.fit import check_rows
 from atlas.verbs.parameters.arguments import AlignmentLike, VectorsLike, artefact_of, vectors_of
@@ -26,8 +26,6 @@ DEEP, MOST = 10, 2000
 FOLDS = 5
 # True scores that differ by less are those of the same document twice.
 SAME = 1e-6
-FIGURE = "first-result"
-THIRDS = ("surest third", "middle third", "least sure third")
 
 
 def calibrate(
@@ -85,7 +83,7 @@ def calibrate(
     mapped = _mapped(made, X, Y)
     scores, true, right = _mapped_queries(mapped, Y, third) if queries is None else _mapped_index(mapped, Y, third)
     found = Calibration.of(scores, true, right)
-    figures = _thirds(scores, right, f"{role} mapped", X.dataset)
+    figures = _thirds(scores, right, len(third if queries is None else Y), f"{role} mapped", X.dataset)
     card = replace(made.card, metrics=merged(made.metrics, figures))
     return replace(made, card=card, calibration={**made.calibration, role: found})
 
@@ -144,17 +142,17 @@ def _compared(queries: Tensor, documents: Tensor, rows: Tensor, best: Tensor) ->
     return true, true[:, 0] >= best[:, 0] - SAME
 
 
-def _thirds(scores: Tensor, right: Tensor, mapped: str, dataset: str) -> list[Metric]:
-    """Return how often the first result is right, in thirds by a chance that was learned from other queries."""
-    told = torch.empty(len(scores), dtype=torch.float64)
-    for half in (0, 1):
-        told[half::2] = chance(scores[half::2], learned(scores[1 - half :: 2], right[1 - half :: 2]))
-    order = told.argsort(descending=True, stable=True)
-    figures = []
-    for name, rows in zip(THIRDS, order.tensor_split(3), strict=True):
-        low, high = wilson(right[rows].double())
-        share = float(right[rows].double().mean())
-        figures.append(
-            Metric(FIGURE, share, low=low, high=high, dataset=dataset, split=f"{mapped}, {name}", n=len(rows))
+def _thirds(scores: Tensor, right: Tensor, searched: int, mapped: str, dataset: str) -> list[Metric]:
+    """Return how often the first result is right, in thirds by chance; the floor is that of drawing one at random."""
+    return [
+        Metric(
+            FIRST_RESULT,
+            float(values.mean()),
+            *wilson(values),
+            floor=1 / searched,
+            dataset=dataset,
+            split=f"{mapped}, {name}",
+            n=len(values),
         )
-    return figures
+        for name, values in thirds(scores, right).items()
+    ]
