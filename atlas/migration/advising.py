@@ -68,15 +68,8 @@ def advise(
         AtlasError: vectors of other models than said, ids that do not match, or judgements that name none of them.
     """
     wanted = Gate.of(gate)
-    question = question_of(
-        old=old,
-        new=new,
-        queries_new=queries_new,
-        queries_old=queries_old,
-        judgements=judgements,
-        new_index=new_index,
-        pairs=pairs,
-    )
+    asked = {"queries_new": queries_new, "queries_old": queries_old, "judgements": judgements}
+    question = question_of(old=old, new=new, new_index=new_index, pairs=pairs, **asked)  # type: ignore[arg-type]
     whole, given, trial = question.whole, question.given, question.trial
     fitted = whole.pairs
     roles = progress(zip(MAPS, ROLES, strict=True), len(MAPS), "Choosing methods")
