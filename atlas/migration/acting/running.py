@@ -9,18 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from atlas.artefacts.alignment import Alignment
-from atlas.artefacts.sources.stores import batches, opened, present
+from atlas.artefacts.sources.stores import opened
 from atlas.artefacts.sources.transfer import GrownError, State, Transfer, Work, exchanged, transfer
 from atlas.artefacts.vectors import Vectors
 from atlas.cards.names import sha256_of
-from atlas.cards.space import Space
 from atlas.components.store import SHADOW, VECTORS, Store
 from atlas.errors import AtlasError
+from atlas.migration.acting.calibrating import calibrated
 from atlas.migration.acting.journal import Journal, Native, Step, alone
 from atlas.migration.acting.plan import Plan, place_of
+from atlas.migration.acting.rows import check_ids, check_none_lost, still_mapped, written
 from atlas.migration.advice import Gate
 from atlas.migration.advising import Question, question_of_sample
 from atlas.migration.measuring import Measured
@@ -28,13 +28,11 @@ from atlas.migration.rolling import order
 from atlas.migration.scoring import Figure
 from atlas.migration.trial import Maps
 from atlas.numerics.arrays import hash_of
-from atlas.numerics.calibration import FEWEST
 from atlas.progress import Progress, silent
 from atlas.storage.files import as_path
 from atlas.storage.rows import Rows
 from atlas.verbs.fit import fit
 from atlas.verbs.parameters.arguments import VectorsLike, vectors_of
-from atlas.verbs.serving.calibrate import calibrate
 
 STAGES = ("planned", "mapping", "mapped", "switched", "committed")
 # How often rows may come while others are mapped.
@@ -134,7 +132,7 @@ class Migration:
             with opened(self.plan.store) as store:
                 if self._stage(store)[0] == "switched":
                     raise AtlasError(f"'{self.path}' has been switched to - commit it or roll it back first")
-                _check_ids(store, found)
+                check_ids(store, found)
                 if not isinstance(vectors, (str, Path)):
                     raise AtlasError("Vectors that are added must lie in a file, a folder or a store - save them first")
                 where = place_of(vectors)
@@ -155,7 +153,7 @@ class Migration:
             new, queries = vectors_of(inputs.new), vectors_of(inputs.queries_new)
             ids: list[str] = []
             with opened(self.plan.store) as store:
-                rows = _still_mapped(work, store, ids)
+                rows = still_mapped(work, store, ids)
                 numbers = order(queries.data.float(), new.data.float(), rows).tolist()
             return [ids[row] for row in numbers]
 
@@ -174,7 +172,7 @@ class Migration:
                         store.switch()
                         self._write("switched back")
                     if stage in ("switched", "mapped"):
-                        _check_none_lost(store)
+                        check_none_lost(store)
                     self._drop(store)
             self._write("rolled back", natives=(), work="", kept={})
             return self.status()
@@ -257,7 +255,7 @@ class Migration:
         store = self.plan.store
         made = self._transferred(alignment, natives)
         self._write(f"mapped {made.rows:,} rows, with digest {made.digest}")
-        self._check("found", measured.kept_of(_written(store, measured.trial.documents, made.space.dim)))
+        self._check("found", measured.kept_of(written(store, measured.trial.documents, made.space.dim)))
         with opened(store) as there, there.hold():
             if self._stage(there)[0] == "mapped":
                 if there.count(VECTORS) > there.count(SHADOW):
@@ -315,28 +313,10 @@ class Migration:
                 raise AtlasError(f"'{self.map_folder}' is not the map that was fitted - remove it, and run again")
             return found
         source, target = map(vectors_of, self.plan.inputs.fitted_on(self.plan.way))
-        made = self._calibrated(fit(self.plan.map.aligner, source=source, target=target, **self.plan.map.options))
-        made.save_pretrained(self.map_folder, overwrite=True)
+        made = fit(self.plan.map.aligner, source=source, target=target, **self.plan.map.options)
+        calibrated(self.plan, made).save_pretrained(self.map_folder, overwrite=True)
         made = Alignment.from_pretrained(self.map_folder)
         self._write(f"fitted {self.plan.method} on {made.n_pairs:,} pairs", map=Work(made).map_digest)
-        return made
-
-    def _calibrated(self, made: Alignment) -> Alignment:
-        """Return the map with the confidence of its results, by thirds on its card, where the queries can show it."""
-        inputs, bridged = self.plan.inputs, self.plan.way == "bridge"
-        queries = vectors_of(inputs.queries_new)
-        if len(queries) < FEWEST or (bridged and not inputs.queries_old):
-            return made
-        old = vectors_of(inputs.old)
-        # A model may encode queries with another prompt than documents, in a space of another name.
-        if bridged:
-            asked = vectors_of(inputs.queries_old).of_items(queries.ids, "the new queries")
-            source, target, searched = _as(made.source, queries), _as(made.target, asked), {"index": old}
-        else:
-            source, target, searched = old, vectors_of(inputs.new), {"queries": _as(made.target, queries)}
-        # A map whose scores teach nothing is worth as much as before.
-        with contextlib.suppress(AtlasError):
-            return calibrate(made, source=source, target=target, **searched)  # type: ignore[arg-type]
         return made
 
     def _natives(self) -> Vectors | None:
@@ -352,53 +332,5 @@ class Migration:
         return Vectors.made(found[0].space, Rows(data), list(rows))
 
 
-def _still_mapped(work: Work, store: Store, ids: list[str]) -> Iterator[Tensor]:
-    """Yield the vectors that the work makes of a store's rows and that are not native, and list their ids."""
-    for found in batches(store, VECTORS, size=store.rows):
-        batch = work.made(store, present(store, found)[0])
-        mapped = [row for row, mark in enumerate(batch.marks) if mark]
-        ids += [batch.ids[row] for row in mapped]
-        if mapped:
-            yield torch.from_numpy(batch.vectors[mapped])
-
-
-def _as(space: Space, vectors: Vectors) -> Vectors:
-    return vectors.in_space(space, vectors.data)
-
-
 def _digest(vectors: Vectors) -> str:
     return sha256_of([list(vectors.ids), hash_of({"vectors": vectors.data})])
-
-
-def _check_ids(store: Store, vectors: Vectors) -> None:
-    """Raise `AtlasError` unless all ids are in a store."""
-    for start in range(0, len(vectors), store.rows):
-        some = list(vectors.ids[start : start + store.rows])
-        there = {*store.fetch(VECTORS, some).ids}
-        missing = [one for one in some if one not in there]
-        if missing:
-            raise store.fail(f"has no row '{missing[0]}', of which a vector is added - give ids of the store")
-
-
-def _check_none_lost(store: Store) -> None:
-    """Raise `AtlasError` where rows came after a switch: they have only new vectors, which would be gone."""
-    there = {one for batch in batches(store, VECTORS, size=store.rows) for one in present(store, batch)[0].ids}
-    for batch in batches(store, SHADOW, size=store.rows):
-        for one, mark in zip(batch.ids, batch.marks or [""] * len(batch), strict=True):
-            if not mark and one not in there:
-                raise store.fail(
-                    f"has its old vectors back, and row '{one}' came after the switch, so that only the shadow has it "
-                    "- embed it with the old model, or drop the shadow with atlas stores drop URL"
-                )
-
-
-def _written(url: str, documents: Sequence[str], dim: int) -> Tensor:
-    """Return the vectors (n, d) of documents as they were written, zeros for one that is not there."""
-    where = {one: row for row, one in enumerate(documents)}
-    found = torch.zeros(len(documents), dim)
-    with opened(url) as store:
-        for batch in batches(store, SHADOW, size=store.rows):
-            for row, one in enumerate(batch.ids):
-                if one in where:
-                    found[where[one]] = torch.from_numpy(batch.vectors[row])
-    return found
