@@ -152,6 +152,11 @@ def conv_autoencoder(side: int, dim: int, channels: int = 16) -> tuple[Layers, L
     return encoder, [*decoder, {"type": "sigmoid"}, {"type": "flatten"}]
 
 
+def read_by(decoder: Layers, n: int) -> Layers:
+    """Return the layers of a decoder that reads n similarities."""
+    return [{"type": "layer-norm", "features": n}, linear(n, decoder[0]["out_features"]), *decoder[1:]]
+
+
 def linear(d_in: int, d_out: int) -> dict[str, Any]:
     """Return a dense layer."""
     return {"type": "linear", "in_features": d_in, "out_features": d_out}

@@ -78,13 +78,13 @@ def mean(paper: str, steps: str, *, scale: float = 100, digits: int = 1, figure:
     return told(cell, scale, digits)
 
 
-def difference(paper: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
-    """Return by how many points one row is above another, seed by seed: the mean, and its 95 % t interval."""
+def difference(paper: str, one: Mapping[str, Any], other: Mapping[str, Any], scale: float = 100) -> str:
+    """Return by how much one row is above another, in points, seed by seed: the mean, and its 95 % t interval."""
     found = [
         {r["seed"]: r["value"] for r in results(paper)["results"] if scope.items() <= r.items()}
         for scope in (one, other)
     ]
-    each = [100 * (value - found[1][seed]) for seed, value in found[0].items()]
+    each = [scale * (value - found[1][seed]) for seed, value in found[0].items()]
     mean, half = statistics.fmean(each), QUANTILES[len(each)] * statistics.stdev(each) / len(each) ** 0.5
     return f"{mean:+.1f} ({mean - half:+.1f} to {mean + half:+.1f})"
 

@@ -7,6 +7,7 @@ Without data it runs small, on the digits that ship with Atlas; `--data` and `--
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 import math
 import os
@@ -20,6 +21,7 @@ from typing import Any
 
 import click
 import torch
+from safetensors.torch import save
 from torch import Tensor
 
 import atlas
@@ -165,6 +167,14 @@ class Report:
 def digests(folder: Path) -> dict[str, str]:
     """Return the first digits of the SHA-256 of the tensors of each stored network."""
     return {path.parent.name: sha256_file(path)[:12] for path in sorted(folder.glob("*/*.safetensors"))}
+
+
+def digest(*networks: torch.nn.Module) -> str:
+    """Return the first digits of the SHA-256 of the tensors of networks that are not stored."""
+    found = hashlib.sha256()
+    for net in networks:
+        found.update(save(net.state_dict()))
+    return found.hexdigest()[:12]
 
 
 def compared(made: Mapping[str, Any], kept: Mapping[str, Any]) -> str:

@@ -83,3 +83,9 @@ def test_a_rotated_and_scaled_space_is_an_isometry_and_another_is_not(tmp_path):
     assert values(found, map="rotation and scale") == pytest.approx([1, 1], abs=1e-4)
     assert mean(found, map="rotation") < 0.9
     assert mean(worse, map="linear") < 0.3 and mean(worse, metric="correlation", **same) < 0.8
+
+
+def test_decoders_of_variational_autoencoders_read_translated_and_relative_codes_of_another(tmp_path_factory):
+    found = shared_run("relative", tmp_path_factory, "vae")[0]
+    error = {row: mean(found, row=row, metric="mse") for row in ("as they are", "linear", "relative", "mean image")}
+    assert max(error["linear"], error["relative"]) < 0.7 * error["mean image"] < 0.7 * error["as they are"]

@@ -22,7 +22,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]
 import paper_networks
 import papers
 import pictures
-from paper_networks import Layers, linear
+from paper_networks import Layers, read_by
 from papers import Made, Report
 
 import atlas
@@ -208,11 +208,6 @@ def end_to_end(anchors: Tensor, encoder: Layers, decoder: Layers, X: Tensor, see
             F.mse_loss(above(relative(X[rows])), X[rows]).backward()
             optimizer.step()
     return relative, above
-
-
-def read_by(decoder: Layers, n: int) -> Layers:
-    """Return the layers of a decoder that reads n similarities."""
-    return [{"type": "layer-norm", "features": n}, linear(n, decoder[0]["out_features"]), *decoder[1:]]
 
 
 if __name__ == "__main__":
