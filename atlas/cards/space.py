@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -60,7 +61,7 @@ class Space:
         """Whether anything but the dimension is known."""
         return bool(self.encoder)
 
-    @property
+    @functools.cached_property
     def fingerprint(self) -> str:
         """The sha256 of encoder, identity and dimension; '' for the space of a bare file."""
         if not self.known:
