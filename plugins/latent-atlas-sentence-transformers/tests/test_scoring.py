@@ -1,4 +1,4 @@
-"""Figures of mteb: on a small task of retrieval, beside the target's own model, and against brute force."""
+"""Figures of mteb through models of the library: beside the target's own model, and against brute force."""
 
 from __future__ import annotations
 
@@ -10,10 +10,8 @@ from makers import TEXTS, tiny
 from sentence_transformers import SentenceTransformer
 
 import atlas
-from atlas import AtlasError
 from atlas.hub.model_card import metadata
 from atlas_sentence_transformers import SentenceTransformers
-from atlas_sentence_transformers.scoring import mteb
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -53,7 +51,10 @@ def scored(small, tmp_path_factory):
     other = tiny(tmp_path_factory.mktemp("models") / "other", width=24, seed=1)
     X, Y = (atlas.encode(SentenceTransformers(model), TEXTS) for model in (small, other))
     made = atlas.fit("linear", source=X, target=Y)
-    return mteb(made, Halves(), source=small, documents=other), other
+    figures = atlas.evaluate(
+        made, mteb=Halves(), queries=SentenceTransformers(small), documents=SentenceTransformers(other)
+    )
+    return made.with_card(metrics=figures), other
 
 
 def brute(queries, documents):
@@ -78,8 +79,3 @@ def test_the_figures_are_in_the_model_index(scored):
     results = metadata(scored[0].card)["model-index"][0]["results"]
     assert [one["dataset"]["name"] for one in results] == ["Halves"]
     assert {one["type"] for one in results[0]["metrics"]} == {"ndcg@10", "map@10"}
-
-
-def test_another_model_is_refused(scored, small):
-    with pytest.raises(AtlasError, match="needs another model than that in"):
-        mteb(scored[0], Halves(), source=small, documents=small)
