@@ -17,6 +17,7 @@ from torch import Tensor
 
 from atlas.errors import AtlasError
 from atlas.numerics.arrays import as_matrix, check_finite
+from atlas.numerics.near import near_pairs
 from atlas.numerics.sums import ROUGH, Sums, full_precision
 
 # Large enough for a matrix product to run at full rate, small enough for a chunk to stay in the processor's cache.
@@ -44,7 +45,8 @@ class Moments:
 
     rows are hashes of the distinct pairs of rows, in order, int64, or None if they were not asked for, or are more than
     `most_distinct`: a repeated pair adds to n but tells nothing new, and second moments alone cannot tell it from
-    another. apart counts distinct pairs whose hashes were dropped, by `anonymous`.
+    another. apart counts distinct pairs whose hashes were dropped, by `anonymous`. near counts distinct pairs that are
+    almost one before them of the same batch (`near_pairs`): they say little about the noise of new rows.
     """
 
     n: int
@@ -58,6 +60,7 @@ class Moments:
     eps: float = FINE
     rows: Tensor | None = None
     apart: int = 0
+    near: int = 0
 
     @property
     def n_distinct(self) -> int:
@@ -117,7 +120,11 @@ class Moments:
         # Differences of float32 rows in a direction are good to their own rounding, however fine the sums are.
         coarse = wide or (fine and X.dtype != torch.float64)
         eps = max(total.eps, torch.finfo(torch.float32).eps ** 2) if coarse else total.eps
-        return replace(total, eps=eps, rows=distinct(X, Y) if "rows" in needs else None)
+        total = replace(total, eps=eps, rows=distinct(X, Y) if "rows" in needs else None)
+        if total.rows is None:
+            return total
+        # Repeated pairs are near, too, and counted by their hashes.
+        return replace(total, near=max(near_pairs(X, Y, first_row) - (total.n - total.n_distinct), 0))
 
     def __add__(self, other: Moments) -> Moments:
         """Merge the moments of two disjoint sets of rows (Chan, Golub and LeVeque's update)."""
@@ -143,6 +150,7 @@ class Moments:
             if self.rows is None or other.rows is None
             else _united(self.rows, other.rows, most_distinct(len(dx))),
             apart=self.apart + other.apart,
+            near=self.near + other.near,
         )
 
     def __radd__(self, other: int) -> Moments:
@@ -169,7 +177,7 @@ class Moments:
 
     def tensors(self) -> dict[str, Tensor]:
         """Return all there is to store, counts as tensors without dimensions."""
-        counts = {"n": torch.tensor(self.n), "apart": torch.tensor(self.apart)}
+        counts = {name: torch.tensor(getattr(self, name)) for name in ("n", "apart", "near")}
         given = {name: getattr(self, name) for name in (*_SHAPES, "rows")}
         eps = torch.tensor(self.eps, dtype=torch.float64)
         return {**counts, "eps": eps, **{name: t for name, t in given.items() if t is not None}}
@@ -183,9 +191,10 @@ class Moments:
         """
         sizes = {"x": d_source, "y": d_target}
         wanted = {name: (torch.float64, tuple(sizes[side] for side in of)) for name, of in _SHAPES.items()}
-        wanted |= {"n": (torch.int64, ()), "apart": (torch.int64, ()), "eps": (torch.float64, ())}
+        wanted |= {"n": (torch.int64, ()), "apart": (torch.int64, ()), "near": (torch.int64, ())}
+        wanted["eps"] = (torch.float64, ())
         wanted["rows"] = (torch.int64, (tensors["rows"].numel() if "rows" in tensors else 0,))
-        for name in sorted({*tensors, *wanted} - ({"xy", "xx", "yy", "rows"} - {*tensors})):
+        for name in sorted({*tensors, *wanted} - ({"xy", "xx", "yy", "rows", "near"} - {*tensors})):
             t = tensors.get(name)
             if name not in wanted or t is None or (t.dtype, tuple(t.shape)) != wanted[name]:
                 raise AtlasError(f"Tensor '{name}' is not one of moments from {d_source} to {d_target} dimensions")
@@ -198,14 +207,14 @@ class Moments:
         """Raise `AtlasError` unless these can be the moments of some rows, as far as sums can tell."""
         numbers = [t for name in _SHAPES if (t := getattr(self, name)) is not None]
         sound = all(bool(torch.isfinite(t).all()) for t in numbers) and 0 < self.eps < 1
-        sound = sound and min(self.n, self.apart, float(self.ssx.min()), float(self.ssy.min())) >= 0
+        sound = sound and min(self.n, self.apart, self.near, float(self.ssx.min()), float(self.ssy.min())) >= 0
         sides = {"x": self.ssx, "y": self.ssy}
         for name in ("xy", "xx", "yy"):
             # The inequality of Cauchy and Schwarz, with room for the rounding of float32.
             a, b, product = sides[name[0]], sides[name[1]], getattr(self, name)
             bound = torch.outer(a.sqrt(), b.sqrt()) * 1.001
             sound = sound and (product is None or bool((product.abs() <= bound + bound.max() * 1e-6).all()))
-        if not sound or self.n_distinct > self.n:
+        if not sound or self.n_distinct > self.n or self.near > self.n:
             raise AtlasError(f"These tensors are not the moments of any {self.n} rows - make them again")
 
     def get(self, name: str) -> Tensor:

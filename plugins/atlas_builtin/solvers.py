@@ -17,8 +17,6 @@ UNEQUAL = 8
 # Each round of the search for a penalty looks at so many, and the next between the neighbours of the best.
 CANDIDATES = 64
 ROUNDS = 6
-# Shares of the degrees of freedom that rows almost alike may take, and how far a penalty without them must differ.
-SHORT, FAR_LARGER = (0.1, 0.2, 0.3, 0.4), 100.0
 # The part of the variance that may be the rounding of vectors: repeats of a row differ by no more.
 REPEATED = 1e-7
 
@@ -127,39 +125,43 @@ def automatic_penalty(m: Moments, values: Tensor, explained: Tensor, intercept: 
     rank, missed = int(main.sum()), total - float(explained[main].sum())
     # With more rows than that a map that fits all of them is exact.
     if missed <= rounding * total and m.n_distinct - intercept < 2 * rank and rank < len(m.ssx):
-        return best_penalty(values[main], explained[main], 0.0, 0)
+        return best_penalty(values[main], explained[main], 0.0, 0, max(m.near - (len(values) - rank), 0))
     rank = len(values)
     # Fewer distinct rows than directions are rows that differ, but too little beside their mean to be told apart.
     n = m.n_distinct if m.n_distinct - intercept >= rank else m.n
     spare = max(n - intercept - rank, 0)
-    return best_penalty(values, explained, max(total - float(explained.sum()), 0.0) if spare else 0.0, spare)
+    return best_penalty(values, explained, max(total - float(explained.sum()), 0.0) if spare else 0.0, spare, m.near)
 
 
-def best_penalty(values: Tensor, explained: Tensor, residual: float, spare: int) -> float:
+def best_penalty(values: Tensor, explained: Tensor, residual: float, spare: int, near: int = 0) -> float:
     """Return the penalty of least generalised cross-validation error, from moments alone.
 
     Minimises ||Y - Yhat||^2 / (n - tr H)^2, where Yhat = H Y: an estimate of the error on rows that were left out.
 
-    Two rows that are almost alike, noise and all, show no noise in the short direction between them, and where hardly
-    any degree of freedom is spare, a few of these tell by themselves that there is no noise anywhere. Where the
-    directions without the shortest ones call for a far larger penalty, they are believed, unless all rows are fitted
-    exactly with degrees of freedom to spare.
+    Two rows that are almost alike, noise and all, show no noise in the short direction between them, and a few of these
+    would tell by themselves that there is no noise anywhere. They take the spare degrees of freedom and the shortest
+    directions, which are left out where the others show more noise and call for a larger penalty. Moments alone cannot
+    tell such directions from those of data without noise: the rows must have been counted.
 
     Args:
-        values: (r,) eigenvalues of xx that are not zero.
+        values: (r,) eigenvalues of xx that are not zero, smallest first.
         explained: (r,) the part of ||Y||^2 that least squares explains along each eigenvector.
         residual: the part it explains along none.
         spare: degrees of freedom that least squares leaves.
+        near: how many rows are almost alike to others.
 
     Source: G. H. Golub, M. Heath and G. Wahba, Generalized cross-validation as a method for choosing a good ridge
     parameter, Technometrics 21, 1979.
     """
+    if near <= spare:
+        return _least_error(values, explained, residual, spare - near)
     penalty = _least_error(values, explained, residual, spare)
-    if spare and residual <= REPEATED * float(explained.sum()):
-        return penalty
-    fewer = [max(int(share * (len(values) + spare)) - spare, 0) for share in SHORT]
-    others = [_least_error(values[k:], explained[k:], 0.0, 0) for k in fewer if k]
-    return max([penalty, *(other for other in others if other > FAR_LARGER * penalty)])
+    short = min(near - spare, len(values) - 1)
+    longer = _least_error(values[short:], explained[short:], 0.0, 0)
+    lost = longer / (values[short:] + longer)
+    noise = float((explained[short:] * lost.square()).sum() / lost.sum())
+    seen = (residual + float(explained[:short].sum())) / (spare + short)
+    return longer if longer > penalty and noise > seen else penalty
 
 
 def _least_error(values: Tensor, explained: Tensor, residual: float, spare: int) -> float:

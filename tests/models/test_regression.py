@@ -252,3 +252,24 @@ def test_low_rank_of_full_rank_is_linear():
     X, Y = paired_data()
     assert create("low-rank").config()["rank"] > Y.shape[1]
     close(create("low-rank").fit(X, Y).state_dict()["weight"], create("linear").fit(X, Y).state_dict()["weight"])
+
+
+@pytest.mark.parametrize("name", ["linear", "low-rank", "linear-orthogonal"])
+@pytest.mark.parametrize("share", [0.3, 1.0])
+@pytest.mark.parametrize("apart", [1e-3, 0.1])
+def test_rows_that_are_almost_alike_fit_about_as_well_as_without_them(name, share, apart):
+    for seed in (0, 10):
+        fit, test = noisy(96, d=128, noise=3.0, seed=seed)
+        few = int(share * 96)
+        copies = (t[:few] + apart * t.std(0) * normal(few, 128, seed=seed + 5) for t in fit)
+        again = tuple(torch.cat([t, copy]) for t, copy in zip(fit, copies, strict=True))
+        once, twice = (unexplained(create(name).fit(*rows), *test) for rows in (fit, again))
+        assert twice < 1.1 * once
+
+
+@pytest.mark.parametrize("n", [76, 96, 105])
+def test_what_wide_directions_do_not_tell_is_learned_from_narrow_ones(n):
+    X = normal(n + 800, 96, seed=1) * torch.logspace(0, -1.5, 96, dtype=torch.float64)
+    Y = X[:, 32:64]
+    best = min(unexplained(create("linear", ridge=10.0**-e).fit(X[:n], Y[:n]), X[n:], Y[n:]) for e in range(2, 9))
+    assert unexplained(create("linear").fit(X[:n], Y[:n]), X[n:], Y[n:]) < 1.05 * best + 1e-6
