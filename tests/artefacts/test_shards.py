@@ -16,6 +16,7 @@ import torch
 import atlas
 from atlas.artefacts.sources import shard_writing, shards
 from atlas.artefacts.sources.shard_writing import STAMPS
+from atlas.artefacts.sources.shards import shard_files
 from atlas.cards.space import Space
 from atlas.errors import AtlasError, SpaceMismatchError
 from atlas.storage import parquet as storage
@@ -528,3 +529,9 @@ def test_stamps_say_what_a_shard_was_made_of(mapped):
     stamp = json.loads((folder / "out" / STAMPS / "part-0.parquet.json").read_text())
     assert stamp["input"] == [(p := (source / "part-0.parquet").stat()).st_size, p.st_mtime_ns]
     assert stamp["output"] == [(p := (folder / "out" / "part-0.parquet").stat()).st_size, p.st_mtime_ns]
+
+
+def test_a_name_that_looks_like_a_pattern_is_a_file_where_there_is_one(tmp_path):
+    assert shard_files(tmp_path / "part[1]*.npy") == []
+    np.save(tmp_path / "part[1].npy", np.eye(3))
+    assert shard_files(tmp_path / "part[1].npy") is None

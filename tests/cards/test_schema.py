@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 
 import pytest
 
 import atlas
-from atlas.cards.schema import check_names, exactly, of_type, read_as
+from atlas.cards.schema import build, check_names, exactly, of_type, read_as
 from atlas.errors import AtlasError
+
+
+@dataclass(frozen=True)
+class Counted:
+    n: int
 
 
 @pytest.mark.parametrize("kind, value", [(int, True), (int, 1.0), (float, True), (str, None), (bool, 1), (list, ())])
@@ -52,3 +58,10 @@ def test_names_are_known_and_the_needed_ones_there():
 def test_an_option_of_a_component_goes_through_it():
     with pytest.raises(AtlasError, match=r"^Option 'ridge' of aligner 'linear' must be float.*, got 1000"):
         atlas.create(atlas.Aligner, "linear", {"ridge": 10**400})
+
+
+def test_whole_numbers_of_cards_are_those_that_eight_bytes_hold():
+    assert build(Counted, {"n": 2**63 - 1}) == Counted(2**63 - 1)
+    for n in (2**63, -1):
+        with pytest.raises(AtlasError, match=rf"^Field 'n' must be from 0 to 2\*\*63 - 1, got {n}$"):
+            build(Counted, {"n": n})

@@ -66,3 +66,12 @@ def test_too_few_pairs_choose_the_first():
     best, shares = chosen(methods, X, Y, "index")
     assert best is methods[0]
     assert shares.isnan().all()
+
+
+def test_twenty_pairs_tell_and_nineteen_do_not():
+    X, Y = pair(20)
+    candidates = [create(Aligner, "identity"), create(Aligner, "procrustes")]
+    best, shares = chosen(candidates, X, Y, "index", folds=4)
+    assert best is candidates[1] and shares[1] > shares[0]
+    best, shares = chosen(candidates, X[:19], Y[:19], "index", folds=4)
+    assert best is candidates[0] and bool(shares.isnan().all())

@@ -74,14 +74,14 @@ def _number(node: ast.AST) -> bool:
 
 
 def constant(node: ast.Constant) -> Iterator[ast.AST]:
-    """Change a number by one, or a half, and turn a truth."""
+    """Change a number by one, or a half, and turn a truth; half of nothing is nothing."""
     value = node.value
     if isinstance(value, bool):
         yield ast.Constant(not value)
     elif isinstance(value, int):
         yield from (ast.Constant(value + 1), ast.Constant(value - 1))
     elif isinstance(value, float):
-        yield from (ast.Constant(value * 1.5), ast.Constant(value / 1.5))
+        yield from (ast.Constant(value * 1.5), ast.Constant(value / 1.5)) if value else [ast.Constant(1.0)]
 
 
 def joined(node: ast.BoolOp) -> Iterator[ast.AST]:

@@ -125,6 +125,10 @@ def test_changes_of_source_are_small_can_be_run_and_leave_annotations_and_texts(
     assert not any("Text" in one for one in made)
 
 
+def test_a_change_of_a_number_is_another_number():
+    assert {change.after for change in changes("x.y = 0.0\n")} == {"x.y = (1.0)", "pass"}
+
+
 @pytest.mark.slow
 def test_a_change_that_tests_notice_is_told_from_one_that_they_do_not(tmp_path):
     import subprocess

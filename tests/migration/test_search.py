@@ -11,6 +11,7 @@ from planted import normal
 from atlas import AtlasError, create
 from atlas.authors import unit
 from atlas.components.aligner import Aligner
+from atlas.migration.methods import TRIED, choose
 from atlas.migration.searching import mapped, merged, nearest
 from atlas.migration.trial import Maps, Pairs, Trial
 from atlas.storage.rows import Rows
@@ -83,3 +84,21 @@ def test_rows_that_are_not_finite_are_told_of_by_their_number():
     aligner = create(Aligner, "identity").fit(normal(30, 5), normal(30, 5))
     with pytest.raises(AtlasError, match="The old index has 1 value that is NaN or infinite, the first in row 17"):
         list(mapped(aligner, Rows(bad), "The old index"))
+
+
+def test_a_row_that_is_no_number_is_named_by_its_place_in_the_whole_index(monkeypatch):
+    monkeypatch.setattr("atlas.migration.searching.BATCH", 4)
+    rows = normal(11, 3)
+    rows[9, 1] = torch.nan
+    aligner = create(Aligner, "identity").fit(normal(5, 3), normal(5, 3))
+    with pytest.raises(AtlasError, match="row 9"):
+        list(mapped(aligner, Rows(rows), "the index"))
+
+
+def test_without_names_the_methods_of_the_role_are_tried():
+    old, new = normal(60, 6), normal(60, 6, seed=1)
+    pairs = Pairs(old, new, torch.arange(60))
+    for role, tried in TRIED.items():
+        found = choose(pairs, role)
+        assert sorted((m.aligner, str(m.options)) for m in found) == sorted((n, str(o)) for n, o in tried)
+    assert [m.aligner for m in choose(pairs, "index", ["identity"])] == ["identity"]

@@ -18,6 +18,7 @@ from atlas.storage import places
 from atlas.storage.checks import problems
 from atlas.storage.files import as_path, check_list, check_target, whole_file, whole_folder
 from atlas.storage.registry import Registry, find_local
+from atlas.storage.remote import reached
 
 KILLED = 9
 # Of whatever the system is asked for, what may change files.
@@ -332,3 +333,19 @@ def test_a_tilde_that_names_nobody_is_a_name(tmp_path, monkeypatch):
 def test_the_address_of_a_page_of_the_hub_says_how_to_name_what_is_there(atlas_command, page):
     for words in (["show", page], ["compare", page, page]):
         assert "hf://alice/map\n" in atlas_command(*words, status=1).output
+
+
+def test_links_in_a_folder_that_is_kept_stay_links(tmp_path):
+    old, new = tmp_path / "old", tmp_path / "new"
+    (old / "notes").mkdir(parents=True)
+    new.mkdir()
+    (tmp_path / "large").write_text("x")
+    (old / "notes" / "link").symlink_to(tmp_path / "large")
+    places.keep_others(old, new)
+    assert (new / "notes" / "link").readlink() == tmp_path / "large"
+
+
+def test_an_error_of_atlas_within_a_place_stays_as_it_is(tmp_path):
+    pytest.importorskip("fsspec")
+    with pytest.raises(AtlasError, match=r"^two rows are missing$"), reached(f"file://{tmp_path}"):
+        raise AtlasError("two rows are missing")
