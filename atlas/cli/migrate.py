@@ -82,7 +82,7 @@ def advise(as_json: bool, plan: Path | None, store: str, registry: Any, **given:
     from atlas.progress import bar
 
     asked = given["gate"] is not None
-    given |= {"gate": given["gate"] or GATE, "pairs": given["pairs"] or None}
+    given |= {"gate": given["gate"] if asked else GATE, "pairs": given["pairs"] or None}
     found = advise(**given, progress=bar)
     if as_json:
         put_json(dataclasses.asdict(found))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +23,7 @@ from atlas.migration.trial import DEEP, DEPTHS, Maps, Pairs, Trial
 from atlas.migration.unknown import check_better_than_chance, unknown
 from atlas.numerics.arrays import check_finite
 from atlas.progress import Progress, silent
-from atlas.storage.item_ids import match
+from atlas.storage.item_ids import check_ids, match
 from atlas.storage.rows import Rows
 from atlas.verbs.parameters.arguments import VectorsLike, vectors_of
 
@@ -30,6 +31,8 @@ from atlas.verbs.parameters.arguments import VectorsLike, vectors_of
 COVERED = 0.99
 # Fewer documents with new vectors say nothing of an index.
 FEWEST = 50
+# Fewer pairs than that cannot be divided into those a map is fitted on and those it is tried on.
+FEWEST_PAIRS = 20
 
 
 def advise(
@@ -68,6 +71,9 @@ def advise(
         AtlasError: vectors of other models than said, ids that do not match, or judgements that name none of them.
     """
     wanted = Gate.of(gate)
+    for what, number in (("rate", rate), ("number of tokens", tokens)):
+        if not 0 <= number < math.inf:
+            raise AtlasError(f"The {what} must be a number from 0 up, got {number}")
     asked = {"queries_new": queries_new, "queries_old": queries_old, "judgements": judgements}
     question = question_of(old=old, new=new, new_index=new_index, pairs=pairs, **asked)  # type: ignore[arg-type]
     whole, given, trial = question.whole, question.given, question.trial
@@ -154,8 +160,18 @@ def _check_spaces(index: Vectors, sample: Vectors, asked: Vectors, before: Vecto
     _check_model(sample, asked, "The new vectors are of", "the new queries")
     if before is not None:
         _check_model(index, before, "The old index is of", "the old queries")
-        check_finite(before.data, "The old queries")
-    check_finite(asked.data, "The new queries")
+        _check_queries(before, "old")
+    _check_queries(asked, "new")
+
+
+def _check_queries(queries: Vectors, which: str) -> None:
+    """Raise for numbers that are none, for a query without a direction, and for one that is there twice."""
+    check_finite(queries.data, f"The set of {which} queries")
+    empty = (queries.data == 0).all(1)
+    if bool(empty.any()):
+        item = queries.ids[int(empty.nonzero()[0])]
+        raise AtlasError(f"The {which} vector of query '{item}' is all zeros - embed it again, or leave it out")
+    check_ids([*queries.ids], len(queries), f"The set of {which} queries")
 
 
 def _check_model(vectors: Vectors, queries: Vectors, what: str, whose: str) -> None:
@@ -170,6 +186,10 @@ def _pairs(index: Vectors, sample: Vectors, other: Sequence[VectorsLike] | None)
     old, new = paired(index, sample) if other is None else paired(vectors_of(other[0]), vectors_of(other[1]))
     index.space.require(old.space, "The old index is of", "the old vectors of the pairs")
     sample.space.require(new.space, "The new vectors are of", "the new vectors of the pairs")
+    if len(old) < FEWEST_PAIRS:
+        raise AtlasError(
+            f"Pairs must be {FEWEST_PAIRS} or more, or better 1,000, got {len(old)} - embed more with both models"
+        )
     found = match(old.ids, index.ids)
     for what, vectors in (("old", old), ("new", new)):
         bad = ~torch.isfinite(vectors.data).all(1)

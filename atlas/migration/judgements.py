@@ -67,18 +67,26 @@ def _of_trec(path: str | Path, lines: Sequence[str]) -> Iterator[tuple[int, Any,
         if words := line.split():
             if len(words) != 4:
                 expected = "a line of TREC qrels has 4 words (query 0 document grade)"
-                raise AtlasError(f"{path}, line {number}: {expected}, got {len(words)}")
+                other = "name a table with tabs .tsv, and JSON lines .jsonl"
+                raise AtlasError(f"{path}, line {number}: {expected}, got {len(words)} - {other}")
             yield number, words[0], words[2], words[3]
 
 
 def _of_table(path: str | Path, lines: Sequence[str]) -> Iterator[tuple[int, Any, Any, Any]]:
     rows = csv.DictReader(lines, delimiter="\t")
     columns = [_named(rows.fieldnames or (), names, f"{path}: the header") for names in (QUERY, DOCUMENT, GRADE)]
-    for row in rows:
+    for row in _readable(path, rows):
         query, document, grade = (row[column] for column in columns)
         if None in (query, document, grade):
             raise AtlasError(f"{path}, line {rows.line_num}: has fewer columns than the header")
         yield rows.line_num, query, document, grade
+
+
+def _readable(path: str | Path, rows: csv.DictReader) -> Iterator[dict[str, Any]]:
+    try:
+        yield from rows
+    except csv.Error as error:
+        raise AtlasError(f"{path}, line {rows.line_num + 1}: is no row of a table with tabs: {error}") from None
 
 
 def _of_json(path: str | Path, lines: Sequence[str]) -> Iterator[tuple[int, Any, Any, Any]]:
@@ -92,7 +100,11 @@ def _of_json(path: str | Path, lines: Sequence[str]) -> Iterator[tuple[int, Any,
         if not isinstance(row, dict):
             raise AtlasError(f"{path}, line {number}: must be a JSON object with a query, a document and a grade")
         where = f"{path}, line {number}"
-        yield number, *(row[_named(tuple(row), names, where)] for names in (QUERY, DOCUMENT, GRADE))
+        query, document, grade = (row[_named(tuple(row), names, where)] for names in (QUERY, DOCUMENT, GRADE))
+        for what, one in (("query", query), ("document", document)):
+            if not isinstance(one, (str, int)):
+                raise AtlasError(f"{where}: the {what} must be an id, a text or a whole number, got {one!r:.40}")
+        yield number, query, document, grade
 
 
 def _named(names: Sequence[str], wanted: Sequence[str], where: str) -> str:
@@ -119,6 +131,11 @@ def relevant(judgements: Judgements, queries: Sequence[str], documents: Sequence
     _check_numbers("documents", {d for grades in judgements.values() for d in grades}, documents)
     kept = {q: {d: grade for d, grade in judgements[q].items() if d in known} for q in have}
     found = {q: grades for q, grades in kept.items() if any(grade > 0 for grade in grades.values())}
+    if not any(grade > 0 for query in have for grade in judgements[query].values()):
+        raise AtlasError(
+            f"The judgements find no document relevant for any of the {len(have)} queries: all grades are 0 or below - "
+            "give answers a grade above 0"
+        )
     if not found:
         raise AtlasError(
             f"None of the {len(have)} queries has a relevant document among the {len(documents)} that are looked at - "

@@ -60,6 +60,9 @@ def choose(pairs: Pairs, role: str, names: Sequence[str] = ()) -> list[Method]:
     """
     tried: list[tuple[str, Mapping[str, Any]]] = [(name, {}) for name in names] or list(TRIED[role])
     aligners = [create(Aligner, name, options) for name, options in tried]
+    for one in aligners:
+        if one.fits_on == "source":
+            raise one.fail("maps into a space of its own, and not into the other model's - leave it out")
     source, target = (pairs.old, pairs.new) if role == "index" else (pairs.new, pairs.old)
     best, shares = chosen(aligners, source, target, role, slack=SLACK)
     found = zip(aligners, [Method(*one, share) for one, share in zip(tried, shares.tolist(), strict=True)], strict=True)

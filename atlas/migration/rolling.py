@@ -11,7 +11,7 @@ from atlas.migration.domain import leverage
 from atlas.migration.measuring import MOST_CURVE, Measured
 from atlas.migration.scoring import Figure
 from atlas.migration.searching import BATCH, nearest
-from atlas.migration.trial import DEEP, Maps
+from atlas.migration.trial import DEEP, Maps, Trial
 
 # Shares of the documents that are embedded anew, and how far down an answer documents count as asked for.
 SHARES, ASKED = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0), 200
@@ -58,13 +58,33 @@ def rolling(measured: Measured, maps: Maps) -> dict[str, Mapping[float, Figure]]
     n = len(trial.documents)
     if n > MOST_CURVE or len(trial.native) < n or n <= 2 * DEEP:
         return {}
-    converted, new = torch.cat(list(trial.converted(maps))), trial.new[trial.places]
-    halves = [torch.arange(len(trial.queries)) % 2 == k for k in (0, 1)]
+    converted = torch.cat(list(trial.converted(maps)))
+    halves = halves_of(trial)
     by_chance = torch.randperm(n, generator=torch.Generator().manual_seed(0))
     orders = {
         "in order": [order(trial.queries_new[~half], trial.pairs.new, converted.split(BATCH)) for half in halves],
         "by chance": [by_chance, by_chance],
     }
+    return curves(measured, converted, orders)
+
+
+def halves_of(trial: Trial) -> list[Tensor]:
+    """Return which queries (q,) are of each half: the order for one half is that which the other asks for."""
+    return [torch.arange(len(trial.queries)) % 2 == k for k in (0, 1)]
+
+
+def curves(
+    measured: Measured, converted: Tensor, orders: Mapping[str, list[Tensor]]
+) -> dict[str, Mapping[float, Figure]]:
+    """Return the gate's figure of a mixed index by the share that is embedded anew, for each order.
+
+    Args:
+        measured: the documents and queries; all new vectors are known.
+        converted: the documents (n, d) mapped.
+        orders: for each half of the queries the numbers of the documents, those first that are embedded first.
+    """
+    trial = measured.trial
+    n, new, halves = len(converted), trial.new[trial.places], halves_of(trial)
 
     def figure(both: list[Tensor], share: float) -> Figure:
         found = torch.empty(len(trial.queries), min(DEEP, n), dtype=torch.int64)

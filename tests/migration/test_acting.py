@@ -167,6 +167,14 @@ def test_a_plan_that_changes_on_the_way_is_noticed(plan):
         Migration(plan)
 
 
+def test_a_damaged_journal_is_named(plan):
+    Migration(plan).run()
+    journal = plan.with_suffix(".journal.yaml")
+    journal.write_text("")
+    with pytest.raises(AtlasError, match=r"plan.journal.yaml: .* - put the journal back as it was"):
+        Migration(plan).run()
+
+
 def test_two_runs_at_once_are_kept_apart(plan):
     with Migration(plan)._alone(), pytest.raises(AtlasError, match="is being worked on by another run"):
         Migration(plan).run()
@@ -241,15 +249,52 @@ def test_native_vectors_of_strangers_are_refused(plan):
         Migration(plan).add(plan.parent / "b.safetensors")
 
 
-def test_rows_that_came_after_a_switch_are_not_lost_by_a_rollback(plan):
-    Migration(plan).run()
-    more = Vectors.of(world().new.data[:1].clone(), "new-model", ids=["x1"])
+def append(plan, space="new-model"):
+    """Put a row of the new model into the folder, as an application does that goes on writing."""
+    more = Vectors.of(world().new.data[:1].clone(), space, ids=["x1"])
     write_index(plan.parent / "later", more, files=1)
     (plan.parent / "later" / "docs-0.parquet").rename(plan.parent / "docs" / "later-0.parquet")
-    with pytest.raises(AtlasError, match="has its old vectors back, and row 'x1' came after the switch"):
-        Migration(plan).rollback()
-    assert "x1" in vectors_in(plan.parent / "docs__shadow")
-    assert "x1" not in vectors_in(plan.parent / "docs")
+
+
+def test_rows_that_came_between_switch_and_commit_are_native_and_stay(plan):
+    Migration(plan).run()
+    append(plan)
+    found = Migration(plan).status()
+    assert (found.stage, found.rows, found.total, found.native) == ("switched", N + 1, N + 1, 1)
+    assert Migration(plan).run().stage == "switched"
+    found = Migration(plan).commit()
+    assert (found.stage, found.rows, found.native) == ("committed", N + 1, 1)
+    one = world(queries=1.5)
+    some = Vectors.of(one.new.data[:30], one.new.space, ids=list(one.new.ids[:30]))
+    some.save_pretrained(plan.parent / "native.safetensors")
+    Migration(plan).add(plan.parent / "native.safetensors")
+    assert {*Migration(plan).order()} == {*one.old.ids[30:]}
+    found = Migration(plan).run()
+    assert (found.stage, found.rows, found.native) == ("switched", N + 1, 31)
+    vector, mark = vectors_in(plan.parent / "docs")["x1"]
+    assert mark is None and np.allclose(vector, world().new.data[0])
+
+
+def test_rows_that_came_after_a_switch_are_not_lost_by_a_rollback(plan):
+    Migration(plan).run()
+    append(plan)
+    one = world(queries=1.5)
+    for again in (
+        Migration.rollback,
+        Migration.rollback,
+        Migration.resume,
+        lambda m: m.add(plan.parent / "new.safetensors"),
+    ):
+        with pytest.raises(AtlasError, match="has its old vectors back, and row 'x1' came after the switch"):
+            again(Migration(plan))
+        assert "x1" in vectors_in(plan.parent / "docs__shadow")
+        assert "x1" not in vectors_in(plan.parent / "docs")
+    # Once the old model has embedded it, too, nothing is in the way.
+    more = Vectors.of(one.old.data[:1].clone(), one.old.space, ids=["x1"])
+    write_index(plan.parent / "old-later", more, files=1)
+    (plan.parent / "old-later" / "docs-0.parquet").rename(plan.parent / "docs" / "later-0.parquet")
+    assert Migration(plan).rollback().stage == "planned"
+    assert "x1" in vectors_in(plan.parent / "docs")
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
-import numpy as np
 import pytest
 import torch
 from planted import normal
@@ -14,10 +10,8 @@ from worlds import QUERIES, N, world
 import atlas
 from atlas import AtlasError, Vectors
 from atlas.authors import unit
-from atlas.migration.judgements import read_judgements
 
 pytest.importorskip("ir_measures", reason="needs latent-atlas[migrate]")
-DATA = Path(__file__).parents[3] / "shared" / "data"
 
 
 def half(vectors):
@@ -215,7 +209,10 @@ def test_texts_cost_tokens_and_hours():
             r"none of the 240 documents \(theirs are such as 'x', the vectors' 'd0'\)",
         ),
         ({"judgements": {"x": {"d0": 1}}}, "name none of the 60 queries"),
-        ({"judgements": {"q0": {"d0": 0}}}, "None of the 1 queries has a relevant document among the 240"),
+        (
+            {"judgements": {"q0": {"x": 1, "d0": 0}}},
+            "None of the 1 queries has a relevant document among the 240 that are looked at",
+        ),
         (
             {"queries_new": "noise"},
             "The new queries find hardly more than chance does - check that they are of the model",
@@ -223,6 +220,13 @@ def test_texts_cost_tokens_and_hours():
         ({"new": "few"}, r"Only 20 of the 20 items with new vectors are in the old index .* - embed 50 documents"),
         ({"old": "damaged"}, "The old vector of 'd3' holds NaN or infinity - embed it again, or leave it out"),
         ({"aligners": ["procrustse"]}, "did you mean 'procrustes'"),
+        ({"aligners": ["relative"]}, "Aligner 'relative' maps into a space of its own, and not into the other model's"),
+        ({"judgements": {"q0": {"d0": 0}, "q1": {"d3": -1}}}, "for any of the 2 queries: all grades are 0 or below"),
+        ({"queries_new": "empty"}, "The new vector of query 'q3' is all zeros - embed it again, or leave it out"),
+        ({"queries_old": "lost"}, "The set of old queries has 12 values that are NaN or infinite, the first in row 3"),
+        ({"pairs": "few pairs"}, "Pairs must be 20 or more, or better 1,000, got 3 - embed more with both models"),
+        ({"rate": float("nan")}, "The rate must be a number from 0 up, got nan"),
+        ({"tokens": float("inf")}, "The number of tokens must be a number from 0 up, got inf"),
     ],
 )
 def test_what_cannot_be_used_is_refused(others, sentence):
@@ -230,12 +234,43 @@ def test_what_cannot_be_used_is_refused(others, sentence):
     wrong = {
         "noise": Vectors.of(normal(QUERIES, one.new.space.dim, seed=9).float(), "new-model", ids=one.queries_new.ids),
         "few": one.new.take(torch.arange(20)),
+        "few pairs": tuple(
+            Vectors.of(side.data[:3], side.space, ids=["x1", "x2", "x3"]) for side in (one.old, one.new)
+        ),
+        "empty": damaged(one.queries_new, 0.0),
+        "lost": damaged(one.queries_old, torch.nan),
         "damaged": Vectors.of(
             one.old.data.index_fill(0, torch.tensor([3]), torch.nan), "old-model", ids=list(one.old.ids)
         ),
     }
     with pytest.raises(AtlasError, match=sentence):
         atlas.advise(**one.given(**{name: wrong.get(str(value), value) for name, value in others.items()}))
+
+
+def damaged(vectors, value):
+    """Return vectors of which the fourth holds nothing but a value."""
+    data = vectors.data.index_fill(0, torch.tensor([3]), value)
+    return Vectors.of(data, vectors.space, ids=list(vectors.ids))
+
+
+def test_a_query_that_is_there_twice_is_refused(tmp_path):
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    one = world()
+    ids = ["q0", *one.queries_new.ids[:-1]]
+    lists = pa.array(list(one.queries_new.data.numpy()), pa.list_(pa.float32()))
+    parquet.write_table(pa.table({"id": ids, "embedding": lists}), tmp_path / "asked.parquet")
+    with pytest.raises(AtlasError, match="The set of new queries has 1 duplicate id, 'q0' - ids must be distinct"):
+        atlas.advise(**one.given(queries_new=tmp_path / "asked.parquet", queries_old=None))
+
+
+@pytest.mark.parametrize("kind", ["float16", "int8"])
+def test_an_index_in_few_bits_is_advised_on_as_it_is(kind):
+    one = world(queries=1.5)
+    X = one.old.data / one.old.data.abs().max() * 127
+    found = atlas.advise(**one.given(old=Vectors.of(X.numpy().astype(kind), "old-model", ids=list(one.old.ids))))
+    assert found.verdict == "convert"
 
 
 def test_queries_of_another_model_are_refused():
@@ -249,46 +284,3 @@ def test_a_sample_of_other_documents_is_refused():
     other = Vectors.of(one.new.data, "new-model", ids=[f"x{i}" for i in range(N)])
     with pytest.raises(AtlasError, match="Only 0 of 240 and 240 items are in both"):
         atlas.advise(**one.given(new=other))
-
-
-def cranfield(old, new):
-    """Return the arguments of `advise` on Cranfield, with 1,000 pairs."""
-    ids = {"docs": json.loads((DATA / "vectors" / "cran-docs.ids.json").read_text())}
-    ids["queries"] = [str(i + 1) for i in range(225)]
-
-    def vectors(name, encoder):
-        X = torch.tensor(np.load(DATA / "vectors" / f"cran-{name}.{encoder}.npy")).float()
-        return Vectors.of(unit(X), encoder, ids=ids[name])
-
-    everything = vectors("docs", new)
-    some = torch.randperm(len(everything), generator=torch.Generator().manual_seed(0))[:1000]
-    return {
-        "old": vectors("docs", old),
-        "new": everything.take(some),
-        "new_index": everything,
-        "queries_old": vectors("queries", old),
-        "queries_new": vectors("queries", new),
-        "judgements": read_judgements(DATA / "cranfield" / "cranqrel.trec.txt"),
-    }
-
-
-@pytest.mark.skipif(not DATA.exists(), reason="needs ../shared/data")
-def test_mapped_documents_that_crowd_out_those_of_the_new_model_are_reported():
-    # Cosines of e5 are all large, and mapped documents lie nearer to its queries than its own do.
-    found = atlas.advise(**cranfield("use", "e5"), aligners=["kernel"])
-    assert found.rolling["by chance"][0.75].value < found.rolling["by chance"][0.0].value
-    assert any("a mixed index finds less than a converted one" in note for note in found.notes)
-    found = atlas.advise(**cranfield("use", "minilm"), aligners=["kernel"])
-    assert found.rolling["in order"][0.5].value > found.rolling["by chance"][0.5].value + 0.01
-    assert not any("a mixed index" in note for note in found.notes)
-
-
-@pytest.mark.skipif(not DATA.exists(), reason="needs ../shared/data")
-def test_on_real_encoders_the_curved_map_beats_the_old_model_and_re_ordering_nearly_reaches_the_new_one():
-    found = atlas.advise(**cranfield("wordllama", "minilm"), aligners=["kernel", "cca"])
-    points = {way.name: 100 * way.figures["ndcg@10"].value for way in found.ways}
-    assert points["stay"] == pytest.approx(34.2, abs=0.2)
-    assert points["re-embed"] == pytest.approx(40.2, abs=0.2)
-    assert points["convert"] > 35.8
-    assert found.way("re-order").share.value > 0.95
-    assert found.verdict == "recall and re-order"

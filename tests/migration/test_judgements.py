@@ -42,6 +42,10 @@ def test_all_forms_are_read(name, tmp_path):
         ("a.tsv", "query-id\tcorpus-id\tscore\nq1\td1\n", "line 2: has fewer columns than the header"),
         ("a.jsonl", '{"query": 1, "document": 2, "grade": 1}\n[1]\n', "line 2: must be a JSON object"),
         ("a.jsonl", "[" * 100_000, "line 1: must be a JSON object"),
+        ("a.jsonl", '{"query": {}, "document": "d", "grade": 1}\n', "line 1: the query must be an id, .* got {}"),
+        ("a.jsonl", '{"query": "q", "document": 1.5, "grade": 1}\n', "line 1: the document must be an id, .* got 1.5"),
+        ("a.tsv", "query-id\tcorpus-id\tscore\nq\t" + "x" * 140_000 + "\t1\n", "line 2: is no row of a table .* limit"),
+        ("a.csv", "query-id,corpus-id,score\n", "line 1: a line of TREC qrels .* - name a table with tabs .tsv"),
         ("a.jsonl", '{"query": 1, "grade": 1}\n', "line 1 must name one of corpus-id, .* has query, grade"),
         (
             "a.jsonl",

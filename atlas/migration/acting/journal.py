@@ -74,7 +74,11 @@ class Journal:
         """Return the journal in a file, a new one if there is none; raise `AtlasError` if it is of another plan."""
         if not path.exists():
             return cls(plan)
-        found = build(cls, read_yaml(path))
+        data = read_yaml(path)
+        try:
+            found = build(cls, data)
+        except AtlasError as error:
+            raise AtlasError(f"{path}: {error} - put the journal back as it was") from None
         if found.plan != plan:
             raise AtlasError(
                 f"The plan has changed since '{path}' was begun - put it back as it was, or advise to a file of "

@@ -90,8 +90,15 @@ class Migration:
             return Status("fitted" if journal.map else "planned", 0, 0, 0, {**journal.kept}, journal.steps)
         with opened(self.plan.store) as store:
             stage, state = self._stage(store)
-            tally = (state.tally.rows, store.count(VECTORS), state.tally.native) if state else None
-            return Status(stage, *(tally or (0, store.count(VECTORS), 0)), {**journal.kept}, journal.steps)
+            rows, native, total = (
+                state.tally.rows if state else 0,
+                state.tally.native if state else 0,
+                store.count(VECTORS),
+            )
+            if stage in ("switched", "committed") and state:
+                # Rows that came after the switch are of the model that is in use.
+                rows, native = total, native + max(0, total - rows)
+            return Status(stage, rows, total, native, {**journal.kept}, journal.steps)
 
     def run(self) -> Status:
         """Fit the map, see that it meets the gate, map beside the old vectors, verify, and switch.
@@ -106,6 +113,8 @@ class Migration:
                 return self.status()
             with opened(self.plan.store) as store:
                 stage, _ = self._stage(store)
+                if stage == "mapped" and store.count(SHADOW) > store.count(VECTORS):
+                    check_none_lost(store)
             if stage in ("planned", "mapping", "mapped"):
                 self._convert()
             return self.status()
@@ -146,10 +155,11 @@ class Migration:
         with self._alone():
             if self.plan.way == "bridge":
                 raise AtlasError(f"'{self.path}' maps queries, and no document - there is nothing to embed anew")
-            inputs, work = self.plan.inputs, Work(None)
+            inputs, alignment = self.plan.inputs, None
             if not self.journal.committed:
                 self.plan.question()
-                work = Work(self._fitted(), self._natives())
+                alignment = self._fitted()
+            work = Work(alignment, self._natives())
             new, queries = vectors_of(inputs.new), vectors_of(inputs.queries_new)
             ids: list[str] = []
             with opened(self.plan.store) as store:
@@ -171,8 +181,6 @@ class Migration:
                             raise store.fail("has a shadow of other work in place of the old vectors - drop it first")
                         store.switch()
                         self._write("switched back")
-                    if stage in ("switched", "mapped"):
-                        check_none_lost(store)
                     self._drop(store)
             self._write("rolled back", natives=(), work="", kept={})
             return self.status()
@@ -226,8 +234,11 @@ class Migration:
         return "planned", None
 
     def _drop(self, store: Store) -> None:
-        """Remove the vectors beside those in use, if this migration has made them."""
-        if self._stage(store)[0] in ("mapping", "mapped"):
+        """Remove the vectors beside those in use, if this migration has made them and no row would be gone."""
+        stage, _ = self._stage(store)
+        if stage == "mapped":
+            check_none_lost(store)
+        if stage in ("mapping", "mapped"):
             store.drop()
 
     def _bridge(self) -> None:
