@@ -46,9 +46,9 @@ def pages(entries: Any, title: str = "Start") -> Iterator[tuple[str, str]]:
 def about(page: str) -> tuple[str, str]:
     """Return the title of a page, and the first sentence of its text."""
     text = re.sub(r"<!--.*?-->|```.*?```", "", (DOCS / page).read_text(encoding="utf-8"), flags=re.DOTALL)
-    title, _, body = text.lstrip().removeprefix("# ").partition("\n")
+    title, _, body = re.sub(r"\A---\n.*?\n---\n", "", text, flags=re.DOTALL).lstrip().removeprefix("# ").partition("\n")
     prose = [line for line in body.splitlines() if re.match(r"[A-Z`*\[]", line) and not line.startswith("![")]
-    first = re.split(r"(?<=[a-z0-9)`%][.:])\s", prose[0])[0] if prose else ""
+    first = re.split(r"(?<=[a-z0-9)`%][.:])\s(?![a-z])", prose[0])[0] if prose else ""
     return title.strip(), re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", first).rstrip(".:")
 
 
