@@ -78,13 +78,35 @@ def mean(paper: str, steps: str, *, scale: float = 100, digits: int = 1, figure:
     return told(cell, scale, digits)
 
 
-def difference(paper: str, one: Mapping[str, Any], other: Mapping[str, Any], scale: float = 100) -> str:
-    """Return by how much one row is above another, in points, seed by seed: the mean, and its 95 % t interval."""
-    found = [
-        {r["seed"]: r["value"] for r in results(paper)["results"] if scope.items() <= r.items()}
-        for scope in (one, other)
-    ]
-    each = [scale * (value - found[1][seed]) for seed, value in found[0].items()]
+def difference(
+    paper: str,
+    one: Mapping[str, Any],
+    other: Mapping[str, Any],
+    scale: float = 100,
+    figures: Sequence[str] = ("value",),
+) -> str:
+    """Return by how much one row is above another, in points, paired by seed: the mean, and its 95 % t interval.
+
+    Args:
+        paper: its folder.
+        one: the values that some variables must have, several choices as a tuple; means over the rest are taken.
+        other: those of the other row.
+        scale: what a difference is multiplied by.
+        figures: which figure of the rows, or one for each.
+    """
+    rows = results(paper)["results"]
+
+    def of_seeds(scope: Mapping[str, Any], figure: str) -> dict[int, float]:
+        chosen = [
+            r for r in rows if all(r.get(k) in v if isinstance(v, tuple) else r.get(k) == v for k, v in scope.items())
+        ]
+        return {
+            seed: statistics.fmean(r[figure] for r in chosen if r["seed"] == seed)
+            for seed in {r["seed"] for r in chosen}
+        }
+
+    above, below = of_seeds(one, figures[0]), of_seeds(other, figures[-1])
+    each = [scale * (value - below[seed]) for seed, value in above.items()]
     mean, half = statistics.fmean(each), QUANTILES[len(each)] * statistics.stdev(each) / len(each) ** 0.5
     return f"{mean:+.1f} ({mean - half:+.1f} to {mean + half:+.1f})"
 

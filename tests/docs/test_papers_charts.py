@@ -87,9 +87,28 @@ def test_pictures_are_drawn(ran):
     assert drawn <= {path.name for path in ran[1].glob("*.png")}
 
 
-def test_no_network_at_all_is_read_as_well_as_whitened_charts(tmp_path_factory):
-    found = shared_run("charts", tmp_path_factory, "controls")[0]
-    frozen = mean(found, row="no network", setting="any")
+@pytest.fixture(scope="module")
+def controls(tmp_path_factory):
+    return shared_run("charts", tmp_path_factory, "controls")[0]
+
+
+def test_no_network_at_all_is_read_as_well_as_whitened_charts(controls):
+    frozen = mean(controls, row="no network", setting="any")
     for setting in ("shared samples", "nothing shared"):
-        assert frozen > mean(found, row="whitened", setting=setting) - 0.02
-        assert mean(found, row="whitened, and no network", setting=setting) > mean(found, row="end-to-end")
+        assert frozen > mean(controls, row="whitened", setting=setting) - 0.02
+        assert mean(controls, row="whitened, and no network", setting=setting) > mean(
+            controls, row="end-to-end", setting="any"
+        )
+
+
+def test_several_networks_and_a_wide_one_are_ahead_of_one_network(controls):
+    alone = mean(controls, row="end-to-end", setting="any")
+    assert mean(controls, row="as many networks, end-to-end, whitened") > alone
+    assert mean(controls, row="end-to-end, as wide as all") > alone
+
+
+def test_tasks_that_come_one_by_one_and_clients_need_no_trained_networks(controls):
+    last = {"step": "tasks", "of": "classes so far", "task": 5}
+    for row in ("untrained networks", "no network"):
+        assert mean(controls, row=row, **last) > mean(controls, row="trained networks", **last) - 0.02
+    assert mean(controls, row="untrained networks", of="clients") > mean(controls, row="trained networks", of="clients")

@@ -48,3 +48,20 @@ def test_the_spread_over_draws_is_kept_apart_from_the_range_over_pairs(tables, t
     assert cell["sd"] == pytest.approx(pooled)
     assert tables.told(cell) == "61.5 ± 1.6 (41.0 to 82.0)"
     assert tables.told(tables.cells("page", "s", ["source"], "target")[0]) == "82.0 ± 2.0"
+
+
+def test_differences_are_paired_by_seed_after_the_mean_over_pairs_of_spaces(tables, tmp_path):
+    rows = [
+        {"way": way, "source": source, "seed": seed, "value": value + seed / 10 + (source == "b") / 5}
+        for way, value in (("one", 0.5), ("other", 0.25))
+        for source in ("a", "b", "c")
+        for seed in range(3)
+    ]
+    rows[-1]["source"] = "d"
+    rows[0]["value"] += 0.02
+    (tmp_path / "page").mkdir()
+    (tmp_path / "page" / "results.json").write_text(json.dumps({"results": rows}))
+    scopes = ({"way": way, "source": ("a", "b")} for way in ("one", "other"))
+    # Differences of 26, 25 and 25 points: t with two degrees of freedom.
+    half = 4.303 * (1 / 3) ** 0.5 / 3**0.5
+    assert tables.difference("page", *scopes) == f"+25.3 ({25 + 1 / 3 - half:+.1f} to {25 + 1 / 3 + half:+.1f})"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 
 import torch
 from paper_networks import Layers
@@ -135,17 +136,24 @@ def mostly(y: Tensor, first: Tensor, generator: torch.Generator) -> Tensor:
 
 def trained(data: Data, rows: Tensor, seed: int, start: torch.nn.Sequential | None = None) -> torch.nn.Sequential:
     """Return a network trained on rows (n,) bool by Adam; one that is given goes on, with its outputs as they are."""
+    return next(islice(passes(data, rows, seed, start), data.epochs - 1, None)).eval()
+
+
+def passes(
+    data: Data, rows: Tensor, seed: int, start: torch.nn.Sequential | None = None
+) -> Iterator[torch.nn.Sequential]:
+    """Yield the same network after each pass over the rows, without end."""
     present = data.y[rows].unique() if start is None else torch.arange(data.classes)
     X, y = data.X[rows], torch.searchsorted(present, data.y[rows])
     net = network.initialise(data.layers(len(present)), seed) if start is None else start
     optimizer, generator = torch.optim.Adam(net.parameters(), RATE), torch.Generator().manual_seed(seed)
-    for _ in range(data.epochs):
+    while True:
         for batch in torch.randperm(len(X), generator=generator).split(BATCH):
             x = mirrored(X[batch], data.flips, generator) if data.flips else X[batch]
             optimizer.zero_grad()
             F.cross_entropy(net(x), y[batch]).backward()
             optimizer.step()
-    return net.eval()
+        yield net
 
 
 def mirrored(X: Tensor, shape: tuple[int, int, int], generator: torch.Generator) -> Tensor:

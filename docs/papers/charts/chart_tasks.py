@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import reduce
+from operator import add
 from typing import Any
 
 import torch
@@ -99,17 +101,10 @@ def federated(data: Data, setting: Setting, spaces: list[Split], whole: Split, r
         present = data.y[own].unique()
         head = HEADS["linear"]().fit(space.train[own], torch.searchsorted(present, data.y[own]), seed=seed)
         alone.append(float((present[head.predict(space.test)] == data.test_y).double().mean()))
-    fitted = charts(setting, spaces, None)
-    merged = Split(
-        *(combined(fitted, [getattr(s, k) for s in spaces], all_of(getattr(spaces[0], k), spaces)) for k in KINDS)
-    )
-    parts = [moments(merged.train[own], data.y[own], data.classes) for own in setting.own.T]
-    added = parts[0]
-    for part in parts[1:]:
-        added = added + part
+    merged = in_one_atlas(setting, spaces)
     found = {
         "heads of their own, weighed": heads_of_their_own(data, setting, spaces, everyone, seed),
-        "sums over items, added up": regressed(added, merged.test),
+        "sums over items, added up": added_up(data, setting, merged),
         "the same on all items in one place": regressed(
             moments(merged.train[rows], data.y[rows], data.classes), merged.test
         ),
@@ -121,6 +116,20 @@ def federated(data: Data, setting: Setting, spaces: list[Split], whole: Split, r
     for row, predicted in found.items():
         value = float((predicted == data.test_y).double().mean())
         yield {"row": row, "metric": "accuracy", "of": "clients", "value": value}
+
+
+def in_one_atlas(setting: Setting, spaces: list[Split]) -> Split:
+    """Return the vectors of all items in an atlas of whitened charts, each fitted on the items of its own task."""
+    fitted = charts(setting, spaces, None)
+    return Split(
+        *(combined(fitted, [getattr(s, k) for s in spaces], all_of(getattr(spaces[0], k), spaces)) for k in KINDS)
+    )
+
+
+def added_up(data: Data, setting: Setting, space: Split) -> Tensor:
+    """Return the classes that a regression predicts of which every client gave sums over its own items."""
+    parts = [moments(space.train[own], data.y[own], data.classes) for own in setting.own.T]
+    return regressed(reduce(add, parts), space.test)
 
 
 def all_of(X: Tensor, spaces: list[Split]) -> Tensor:

@@ -1,4 +1,4 @@
-"""What the charts of texts are held against: no network, untrained and wide ones, sums; and one chart more.
+"""What charts are held against: no network, untrained, wide, longer trained and several ones, sums; one chart more.
 
 python docs/papers/charts/controls.py --data DATA --out controls
 """
@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,22 +22,35 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 import papers
 from chart_bench import Figures, Split, one
-from chart_splits import Data, embedded, held_out, settings
-from paper_networks import Layers, linear
+from chart_splits import Data, Setting, apart, embedded, held_out, passes, settings
+from chart_tasks import TASKS, added_up, head_on_all, in_one_atlas
+from paper_networks import Layers
 from papers import Report
-from run import CODE, dense, digits, of
+from run import CODE, dense, digits, images, of
 
 import atlas
 from atlas.models import network
 from atlas.models.heads import HEADS
 
+# Training ends when validation has not been better for so many passes, or after so many times the usual passes.
+PATIENCE, LONGEST = 5, 3
+
 
 @papers.command
 def main(report: Report, data: Path, models: Path) -> None:
     """Measure what the section on controls tells."""
-    given = digits() if report.small else questions(data)
-    for seed in range(1 if report.small else 5):
-        report.part("controls", controls, given, seed=seed)
+    read: Mapping[str, Callable[[], Data]] = {"digits": digits}
+    if not report.small:
+        read = {"banking77": partial(questions, data), "CIFAR-10": partial(images, data / "cifar10")}
+    given = {name: source() for name, source in read.items()}
+    cases = [(name, seed) for name in given for seed in range(1 if report.small else 5)]
+    for name, seed in cases:
+        report.part("controls", controls, given[name], data=name, seed=seed)
+    for name, seed in cases:
+        if name != "CIFAR-10":
+            report.part("tasks", one_by_one, given[name], data=name, seed=seed)
+    for name, seed in cases:
+        report.part("wide", as_wide_as_all, given[name], data=name, seed=seed)
 
 
 def questions(data: Path) -> Data:
@@ -46,35 +61,120 @@ def questions(data: Path) -> Data:
     return of(train, test, lambda c: dense(384, c, 256), epochs=12, shared=32, novel=9, tasks=5, anchors=(128, 256))
 
 
-def controls(data: Data, seed: int) -> Figures:
+def frozen(given: Data, used: Tensor) -> Split:
+    """Return what all networks read; of images the first principal components of pixels, as many as a code is wide."""
+    if not given.flips:
+        return Split(given.X, given.test)
+    mean = given.X[used].mean(0)
+    directions = torch.linalg.eigh(torch.cov(given.X[used].T))[1][:, -CODE:]
+    return Split(given.X, given.test).map(lambda X: (X - mean) @ directions)
+
+
+def controls(given: Data, data: str, seed: int) -> Figures:
     """Yield accuracies of the kernel head on each space, where tasks share samples and where they share nothing."""
-    validation = held_out(data.y, seed)
+    validation = held_out(given.y, seed)
     used = ~validation
-    frozen, whole = Split(data.X, data.test), one(data, used, 100 * seed)
+    base = frozen(given, used)
+    nets, longer = zip(*(long_enough(given, used, validation, 100 * seed + t) for t in range(given.tasks)), strict=True)
+    several = [space(given, net) for net in nets]
+    whole, enough = several[0], space(given, longer[0])
     spaces = {
-        "no network": frozen,
-        "no network, whitened": whitened([frozen], [used]),
+        "no network": base,
+        "no network, whitened": whitened([base], [used]),
         "end-to-end": whole,
         "end-to-end, whitened": whitened([whole], [used]),
-        "end-to-end and no network, whitened": whitened([whole, frozen], [used, used]),
-        "end-to-end, as wide as all": one(replace(data, layers=wide(data)), used, 100 * seed),
+        "end-to-end, until validation says enough": enough,
+        "end-to-end, until validation says enough, whitened": whitened([enough], [used]),
+        "as many networks, end-to-end, whitened": whitened(several, [used] * given.tasks),
+        "end-to-end and no network, whitened": whitened([whole, base], [used, used]),
     }
-    for row, space in spaces.items():
-        yield {"row": row, "setting": "any", "metric": "accuracy", "value": read(data, space, used, seed)}
-    for row, value in sums(data, frozen, used).items():
+    right = {row: read(given, merged, used, seed) for row, merged in spaces.items()}
+    right |= answers(given, nets)
+    sums = from_sums(base.train[used], given.y[used], base.test)
+    right |= {row: share(given, predicted) for row, predicted in sums.items()}
+    for row, value in right.items():
         yield {"row": row, "setting": "any", "metric": "accuracy", "value": value}
-    for setting in settings(data, validation, seed):
+    yield {"row": "as many networks, end-to-end", "metric": "sha256", "value": papers.digest(*nets)}
+    for setting in settings(given, validation, seed):
         if setting.name != "shared classes":
-            own = list(setting.own.T)
-            tasks = [one(data, rows, 100 * seed + 10 + t) for t, rows in enumerate(own)]
-            merged = {
-                "whitened": whitened(tasks, own),
-                "whitened, untrained networks": whitened([untrained(data, seed + t) for t in range(len(own))], own),
-                "whitened, and no network": whitened([*tasks, frozen], [*own, used]),
-            }
-            for row, space in merged.items():
-                value = read(data, space, used, seed)
+            for row, merged in of_tasks(given, setting, base, validation, seed).items():
+                value = read(given, merged, used, seed)
                 yield {"row": row, "setting": setting.name, "metric": "accuracy", "value": value}
+
+
+def of_tasks(given: Data, setting: Setting, base: Split, validation: Tensor, seed: int) -> dict[str, Split]:
+    """Return the atlases of tasks' networks as they are trained in the paper, longer, and not at all."""
+    own = list(setting.own.T)
+    kept = validation[:, None] & setting.member
+    pairs = [long_enough(given, rows, kept[:, t], 100 * seed + 10 + t) for t, rows in enumerate(own)]
+    tasks, longer = ([space(given, net) for net in nets] for nets in zip(*pairs, strict=True))
+    return {
+        "whitened": whitened(tasks, own),
+        "whitened, untrained networks": whitened(untrained(given, len(own), seed), own),
+        "whitened, until validation says enough": whitened(longer, own),
+        "whitened, and no network": whitened([*tasks, base], [*own, ~validation]),
+    }
+
+
+def long_enough(given: Data, rows: Tensor, kept: Tensor, seed: int) -> tuple[torch.nn.Sequential, torch.nn.Sequential]:
+    """Return a network after the usual passes over some rows, and as it was when it got most of the kept rows right."""
+    present, best, since = given.y[rows].unique(), -1, 0
+    for done, net in enumerate(passes(given, rows, seed), 1):
+        with torch.no_grad():
+            right = int((present[net(given.X[kept]).argmax(1)] == given.y[kept]).sum())
+        if right > best:
+            best, since, chosen = right, done, deepcopy(net)
+        if done == given.epochs:
+            usual = deepcopy(net)
+        if done >= given.epochs and done >= min(since + PATIENCE, LONGEST * given.epochs):
+            break
+    return usual, chosen
+
+
+def as_wide_as_all(given: Data, data: str, seed: int) -> Figures:
+    """Yield the accuracy in the space of one network whose layers are as wide as those of all tasks' together."""
+    used = ~held_out(given.y, seed)
+    value = read(given, one(replace(given, layers=wide(given)), used, 100 * seed), used, seed)
+    yield {"row": "end-to-end, as wide as all", "setting": "any", "metric": "accuracy", "value": value}
+
+
+def wide(given: Data) -> Callable[[int], Layers]:
+    """Return the layers of a network that is as many times as wide as there are tasks, but for its input and output."""
+
+    def layers(classes: int) -> Layers:
+        found = [dict(layer) for layer in given.layers(classes)]
+        weighty = [layer for layer in found if layer["type"] in ("linear", "conv")]
+        for ends, among in (("out", weighty[:-1]), ("in", weighty[1:])):
+            for layer in among:
+                layer[f"{ends}_{'features' if layer['type'] == 'linear' else 'channels'}"] *= given.tasks
+        return found
+
+    return layers
+
+
+def one_by_one(given: Data, data: str, seed: int) -> Figures:
+    """Yield accuracies after each task that comes, and of clients, with trained networks and without."""
+    validation = held_out(given.y, seed)
+    order = torch.randperm(given.classes, generator=torch.Generator().manual_seed(3000 + seed))
+    setting = apart(order, TASKS, given, validation, torch.empty(0, dtype=torch.int64), "one by one")
+    base = frozen(given, ~validation)
+    spaces = {
+        "trained networks": [one(given, own, 100 * seed + 10 + t) for t, own in enumerate(setting.own.T)],
+        "untrained networks": untrained(given, TASKS, seed),
+        "no network": [base],
+    }
+    for t in range(TASKS):
+        old, new = (m[:, : t + 1].any(1) for m in (setting.own, setting.test_member))
+        found = {row: head_on_all(given, setting, among[: t + 1], old, new, seed) for row, among in spaces.items()}
+        found |= from_sums(base.train[old], given.y[old], base.test[new])
+        for row, predicted in found.items():
+            value = float((predicted == given.test_y[new]).double().mean())
+            yield {"row": row, "task": t + 1, "metric": "accuracy", "of": "classes so far", "value": value}
+    merged = {row: in_one_atlas(setting, among) if len(among) > 1 else among[0] for row, among in spaces.items()}
+    found = {row: added_up(given, setting, among) for row, among in merged.items()}
+    found |= from_sums(base.train[~validation], given.y[~validation], base.test)
+    for row, predicted in found.items():
+        yield {"row": row, "metric": "accuracy", "of": "clients", "value": share(given, predicted)}
 
 
 def whitened(spaces: list[Split], rows: list[Tensor]) -> Split:
@@ -94,36 +194,49 @@ def through(fitted: atlas.Aggregator, views: list[Tensor]) -> Tensor:
     return fitted.combine(rows, torch.ones(rows.shape[:2], dtype=torch.bool))
 
 
-def wide(data: Data) -> Callable[[int], Layers]:
-    """Return the layers of a network whose code is as wide as those of all tasks' networks together."""
-    first = data.layers(2)[:2]
-    hidden, code = first[0]["out_features"], CODE * data.tasks
-    return lambda classes: [*first, linear(hidden, code), {"type": "sigmoid"}, linear(code, classes)]
+def space(given: Data, net: torch.nn.Sequential) -> Split:
+    """Return the vectors of a network."""
+    return Split(embedded(net, given.X), embedded(net, given.test))
 
 
-def untrained(data: Data, seed: int) -> Split:
-    """Return the vectors of a network as it is before training."""
-    net = network.initialise(data.layers(data.classes), seed).eval()
-    return Split(embedded(net, data.X), embedded(net, data.test))
+def untrained(given: Data, count: int, seed: int) -> list[Split]:
+    """Return the vectors of networks as they are before training."""
+    return [space(given, network.initialise(given.layers(given.classes), seed + t)) for t in range(count)]
 
 
-def read(data: Data, space: Split, used: Tensor, seed: int) -> float:
+def read(given: Data, among: Split, used: Tensor, seed: int) -> float:
     """Return the accuracy of the kernel head, trained on the rows that are used."""
-    head = HEADS["kernel"]().fit(space.train[used], data.y[used], seed=seed)
-    return papers.accuracy(head, space.test, data.test_y)
+    head = HEADS["kernel"]().fit(among.train[used], given.y[used], seed=seed)
+    return share(given, head.predict(among.test))
 
 
-def sums(data: Data, space: Split, used: Tensor) -> Mapping[str, float]:
-    """Return the accuracy of what needs no more than sums over items: their classes' means, and one covariance."""
-    means = HEADS["nearest-mean"](metric="euclidean").fit(space.train[used], data.y[used])
-    X, y = space.train[used].double(), data.y[used]
-    centres = torch.stack([X[y == c].mean(0) for c in range(data.classes)])
-    spread = torch.cov((X - centres[y]).T) + 1e-4 * X.var() * torch.eye(X.shape[1]).double()
+def share(given: Data, predicted: Tensor) -> float:
+    """Return the share of test items whose class is predicted."""
+    return float((predicted == given.test_y).double().mean())
+
+
+@torch.no_grad()
+def answers(given: Data, nets: tuple[torch.nn.Sequential, ...]) -> dict[str, float]:
+    """Return the accuracy of the first network's own answers, and of the mean of all networks' probabilities."""
+    each = torch.stack([torch.cat([net(rows) for rows in given.test.split(500)]).softmax(1) for net in nets])
+    means = {
+        "end-to-end, its own answers": each[0],
+        "as many networks, end-to-end, mean of their answers": each.mean(0),
+    }
+    return {row: share(given, mean.argmax(1)) for row, mean in means.items()}
+
+
+def from_sums(X: Tensor, y: Tensor, test: Tensor) -> dict[str, Tensor]:
+    """Return the classes predicted from no more than sums over items: their classes' means, and one covariance."""
+    X, test, present = X.double(), test.double(), y.unique()
+    centres = torch.stack([X[y == c].mean(0) for c in present])
+    within = X - centres[torch.searchsorted(present, y)]
+    spread = torch.cov(within.T) + 1e-4 * X.var() * torch.eye(X.shape[1]).double()
     directions = torch.linalg.solve(spread, centres.T)
-    scores = space.test.double() @ directions - (centres.T * directions).sum(0) / 2
+    scores = test @ directions - (centres.T * directions).sum(0) / 2
     return {
-        "no network, nearest class mean": papers.accuracy(means, space.test, data.test_y),
-        "no network, linear discriminants": float((scores.argmax(1) == data.test_y).double().mean()),
+        "no network, nearest class mean": present[torch.cdist(test, centres).argmin(1)],
+        "no network, linear discriminants": present[scores.argmax(1)],
     }
 
 
