@@ -507,6 +507,23 @@ def test_logistic_regression_is_that_of_scikit_learn():
     torch.testing.assert_close(scores, torch.from_numpy(reference.predict_proba(X.numpy())), rtol=0, atol=1e-4)
 
 
+def test_where_rounding_hides_the_gradient_the_exact_one_takes_over():
+    from atlas.models.regression import minimised
+
+    wanted = torch.arange(1, 7, dtype=torch.float64).view(2, 3) / 7
+
+    def exact(at):
+        return float((at - wanted).square().sum()), 2 * (at - wanted)
+
+    def rounded(at):
+        value, gradient = exact(at)
+        return value, (gradient * 100).round() / 100 + 0.01
+
+    same = lambda: lambda gradient: gradient / 2  # noqa: E731
+    found = minimised([rounded, exact], torch.zeros_like(wanted), [same, same], 3, tolerance=1e-9)
+    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-9)
+
+
 def test_the_first_linear_head_in_a_process_imports_no_compiler():
     code = (
         "import sys, torch; from atlas.models.heads import create_head\n"
