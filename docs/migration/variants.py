@@ -58,7 +58,7 @@ TOLD = {
     "local": "mixture of eight local ridge maps, each shrunk to the global one",
     "ranking": "`linear`, then 50 steps of gradient on in-batch contrast",
     "residual": "`kernel` on the residuals of `linear`",
-    "spread": "`kernel`, mapped rows as far from the mean as true ones",
+    "spread": "`kernel`, mapped rows moved out to the distance from the mean that true ones have",
     "spread, sharp": "likewise, with sharpness 3 and ridge 0.03",
 }
 
@@ -247,9 +247,7 @@ def claims() -> str:
     return (
         f"- A log of queries by both models, added to the pairs, brings {gains('log', e5=False)} to a converted index "
         f"where the new model encodes queries as documents, and {gains('log', e5=True)} where that is e5, which has a "
-        f"prompt for each. To a bridge it brings {min(bridged):+.1f} to {max(bridged):+.1f} points.\n"
-        f"- A ridge draws rows that it is unsure of towards the mean. Moved out again to the distance of true rows, "
-        f"they bring {gains('spread')}, most where the new model is e5."
+        f"prompt for each. To a bridge it brings {min(bridged):+.1f} to {max(bridged):+.1f} points."
     )
 
 
