@@ -32,6 +32,10 @@ class NotFoundError(AtlasError):
     """A name, file or artefact that is not there."""
 
 
+class NotFiniteError(AtlasError):
+    """Rows that hold NaN or infinity, which some functions can leave out."""
+
+
 class SpaceMismatchError(AtlasError):
     """Two things that do not live in the same space."""
 

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from atlas.cli import params
+from atlas.errors import NotFiniteError
 from atlas.progress import bar as progress
 from atlas.verbs.parameters.signatures import SCALARS, Parameter, Verb, verb
 
@@ -144,7 +145,11 @@ def run_verb(verb: Verb, **values: Any) -> None:
         given[name] = found if verb.parameters[name].many else found[0]
     if "model" in given:
         given["model"] = model_of(given["model"])
-    made = verb.make(given, out, overwrite=overwrite, progress=progress)
+    try:
+        made = verb.make(given, out, overwrite=overwrite, progress=progress)
+    except NotFiniteError as error:
+        advice = ", or leave them out with --skip-bad LIST.txt" if "skip_bad" in verb.parameters else ""
+        raise NotFiniteError(f"{error}{advice}") from None
     tell(verb, made, values, given)
 
 

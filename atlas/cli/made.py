@@ -51,7 +51,8 @@ def tell(verb: Verb, made: Any, values: Mapping[str, Any], given: Mapping[str, A
     elif verb.stores:
         if kept := getattr(getattr(made, "rows", None), "kept", 0):
             say(f"Note: {kept:,} of {count(len(made.rows.parts), 'shard')} were finished by an earlier run, and stay")
-        wrote(described(made), out, NEXT.get(verb.name, "").format(out))
+        if not kept or kept < len(made.rows.parts):
+            wrote(described(made), out, NEXT.get(verb.name, "").format(out))
         if verb.name == "encode" and made.numbered:
             tell_numbered([values["input"]])
         if values.get("save_space"):

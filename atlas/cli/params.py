@@ -109,14 +109,14 @@ def option(decorator: Callable[[F], F]) -> click.Parameter:
 
 
 def read_all(*refs: str, **columns: str) -> list[Vectors]:
-    """Read vectors, with a note if any are bare files, whose spaces are known by dimension alone, or have no ids."""
+    """Read vectors, with notes on those without an encoder, told by dimension alone, and on those without ids."""
     from atlas.artefacts.loading import read_vectors
 
     found = [read_vectors(ref, **columns) for ref in refs]
     bare = list(dict.fromkeys(ref for ref, vectors in zip(refs, found, strict=True) if not vectors.space.known))
     if bare:
-        have = "has" if len(bare) == 1 else "have"
-        say(f"Note: {_named(bare)} {have} no space recorded - only the dimension was checked")
+        do = "does" if len(bare) == 1 else "do"
+        say(f"Note: {_named(bare)} {do} not say which encoder made the vectors - only the dimension was checked")
     tell_numbered([ref for ref, vectors in zip(refs, found, strict=True) if vectors.numbered], paired=len(refs) > 1)
     return found
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from atlas.cards.names import sha256_of
-from atlas.errors import AtlasError, first_line, in_a_line
+from atlas.errors import AtlasError, NotFiniteError, first_line, in_a_line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -241,11 +241,11 @@ def check_finite(t: Tensor, what: str, first_row: int = 0, more: bool = False) -
     raise not_finite(what, int(bad.sum()), f"row {first_row + int(bad.any(1).nonzero()[0])}", more)
 
 
-def not_finite(what: str, count: int, place: str, more: bool = False, id: str = "") -> AtlasError:
+def not_finite(what: str, count: int, place: str, more: bool = False, id: str = "") -> NotFiniteError:
     """Return the error for values that are NaN or infinite: how many (at least, if there are more rows), and where."""
     place = f"{place} ('{in_a_line(id, 60)}')" if id else place
     values = ("at least " if more else "") + ("1 value that is" if count == 1 else f"{count} values that are")
-    return AtlasError(f"{what} has {values} NaN or infinite, the first in {place} - remove those rows")
+    return NotFiniteError(f"{what} has {values} NaN or infinite, the first in {place} - remove those rows")
 
 
 def like(result: Tensor, given: Any, tensor: Tensor) -> Any:

@@ -98,7 +98,7 @@ def test_apply_there_and_back(zoo, atlas_command, pair):
 def test_a_bare_file_is_noted_once_on_stderr(zoo, atlas_command, pair):
     np.save("x.npy", pair.source.data.numpy())
     result = atlas_command("apply", "map", "x.npy", "--out", "y.npy")
-    note = "Note: 'x.npy' has no space recorded - only the dimension was checked\n"
+    note = "Note: 'x.npy' does not say which encoder made the vectors - only the dimension was checked\n"
     assert result.stderr.startswith(note) and result.stderr.count("Note") == 1
 
 

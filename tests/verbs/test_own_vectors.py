@@ -232,7 +232,8 @@ def test_a_missing_vector_of_a_file_is_skipped(tmp_path, atlas_command, monkeypa
     parquet.write_table(pa.table({"id": IDS, "vector": pa.array(cells, pa.list_(pa.float32()))}), "x.parquet")
     MAP.save_pretrained("map")
     said = atlas_command("apply", "map", "x.parquet", "--out", "mapped", status=1).stderr
-    assert "has 8 values that are NaN or infinite, the first in row 7 ('item-7') - remove those rows" in said
+    assert "has 8 values that are NaN or infinite, the first in row 7 ('item-7') - remove those rows, or " in said
+    assert said.endswith("or leave them out with --skip-bad LIST.txt\n")
     atlas_command("apply", "map", "x.parquet", "--out", "mapped", "--skip-bad", "bad.txt")
     assert Path("bad.txt").read_text() == "item-7\n" and len(atlas.read_vectors("mapped")) == 119
 
