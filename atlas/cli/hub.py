@@ -280,7 +280,11 @@ def put_found(query: str, as_json: bool, **wanted: Any) -> None:
         put_json([dataclasses.asdict(one) for one in found])
         return
     sort = wanted.get("sort", "")
-    metric = current(sort) if sort not in ("", "downloads", "modified") else "jaccard@10"
+    by = "" if sort in ("downloads", "modified") else current(sort)
+    metric = by or "jaccard@10"
+    there = sorted({name for one in found for name in one.metrics})
+    if found and by and by not in there:
+        say(f"Note: no card found has a figure of '{by}' - there are figures of {', '.join(there) or 'none'}")
     header = ["kind", "ref", "from", "to", "method", metric, "of", "downloads", "modified", ""]
     rows = []
     for one in found:

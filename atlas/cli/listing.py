@@ -75,7 +75,7 @@ def list_command(
         given |= {"sort": sort} if sort else {}
         wanted: dict[str, Any] = {"license": license, "pairs": pairs, "least": dict(least), "limit": limit, **given}
         if have:
-            raise click.UsageError("--for does not go with --hub")
+            raise click.UsageError("--for does not go with --hub - make a registry of it first: atlas index AUTHOR")
         return put_found(" ".join(query), as_json, kind=kind or "", source=source, target=target, **wanted)
     if given:
         raise click.UsageError(f"--{next(iter(given))} goes with --hub")

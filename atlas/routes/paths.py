@@ -95,6 +95,4 @@ class Graph:
                     onwards, longer = node(edge.target), (*way, edge)
                     far = length + self.cost(edge, onwards == end)
                     heapq.heappush(ways, (far, len(longer), next(order), onwards, longer))
-        raise NotFoundError(
-            f"No maps lead from '{source.id}' to '{target.id}' - fit one, or look on the Hub: --hub (hub=True)"
-        )
+        raise NotFoundError(f"No maps lead from '{source.id}' to '{target.id}' - fit one")

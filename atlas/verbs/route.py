@@ -75,7 +75,12 @@ def find_route(source: SpaceLike, target: SpaceLike, *, hub: bool = False, **how
     cards = [*here(), *(there(token) if hub else ())]
     found = [*edges(cards, **how)]
     graph = Graph(found, cards)
-    return graph.best(space_of(source, found), space_of(target, found)), graph
+    begin, end = space_of(source, found), space_of(target, found)
+    try:
+        return graph.best(begin, end), graph
+    except NotFoundError as error:
+        elsewhere = "" if hub else ", or look on the Hub: --hub (hub=True)"
+        raise NotFoundError(f"{error}{elsewhere}") from None
 
 
 def space_of(given: SpaceLike, graph: Iterable[Edge]) -> Space:

@@ -127,6 +127,8 @@ def test_the_command_line_chooses_the_same(hub, some: str, tmp_path: Path, atlas
     wanted = ("--license", "mit", "--least", "r2", "0.8", "--json")
     [one] = json.loads(atlas_command("list", "--hub", "--collection", some, *wanted).stdout)
     assert one["license"] == "mit" and one["pairs"] == 50
+    said = atlas_command("list", "--hub", "--collection", some, "--sort", "r3").stderr
+    assert "Note: no card found has a figure of 'r3' - there are figures of r2\n" in said
     for name in "abc":
         (tmp_path / "zoo" / "alignments").mkdir(parents=True, exist_ok=True)
         (tmp_path / name).rename(tmp_path / "zoo" / "alignments" / name)

@@ -283,7 +283,7 @@ def test_a_route_over_the_hub(hub, repo: str, views, tmp_path: Path, monkeypatch
     }
     ends = mine["a"].space, mine["c"].space
     pushed = [fitted(mine, *pair).push_to_hub(f"{repo}-{'-'.join(pair)}") for pair in (("a", "b"), ("b", "c"))]
-    with pytest.raises(NotFoundError):
+    with pytest.raises(NotFoundError, match="fit one, or look on the Hub"):
         atlas.route(*ends)
     made = atlas.route(*ends, hub=True)
     assert [f"hf://{part.hub}" for part in made.parts] == [one.pinned for one in pushed]
@@ -295,6 +295,8 @@ def test_a_route_over_the_hub(hub, repo: str, views, tmp_path: Path, monkeypatch
     whole = {"source": mine["a"], "target": mine["c"]}
     again = atlas.route(*ends, hub=True)
     assert again.metrics[0].value == pytest.approx(atlas.evaluate(again, **whole, metrics=["r2"])[0].value, abs=1e-4)
+    with pytest.raises(NotFoundError, match=r"No maps lead from 'a' to 'away' - fit one$"):
+        atlas.route(ends[0], atlas.Space("away", 8, "planted"), hub=True)
 
 
 def test_of_many_routes_the_estimates_rank_what_is_measured(views, tmp_path: Path, monkeypatch) -> None:
