@@ -16,10 +16,20 @@ from atlas.items.tables import Table, arrow_table
 
 # The name of a single column that has none.
 COLUMN = "vectors"
+# Of the same libraries, but no table: a recipe for one, or several.
+_NO_TABLES = {
+    "LazyFrame": "is not read yet - give it as frame.collect()",
+    "IterableDataset": "is read once, from its first row on - load it whole, or write it to .parquet files",
+    "IterableDatasetDict": "holds several data sets - load one of them whole",
+    "DatasetDict": "holds several data sets - give one of them, such as data['train']",
+}
 
 
 def table_of(given: Any) -> Table | None:
     """Return the columns of a frame, a table, a dataset or a column of one; None for anything else."""
+    name = type(given).__name__
+    if name in _NO_TABLES and type(given).__module__.partition(".")[0] in _READERS:
+        raise AtlasError(f"This {name} {_NO_TABLES[name]}")
     return _READERS[_library(given)](given) if _library(given) else None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -139,6 +140,20 @@ def test_an_index_of_pandas_that_was_set_holds_the_ids():
     assert Vectors.of(frame.reset_index(drop=True)).numbered
     assert Vectors.of(frame.reset_index(drop=True)[10:20]).ids == [str(i) for i in range(10, 20)]
     assert list(atlas.apply(MAP, frame).index) == IDS
+
+
+def test_what_is_not_yet_a_table_is_refused_with_the_way_to_one():
+    lazy, data = polars_frame(X).lazy(), dataset(X)
+    several = {"train": data}
+    sets = pytest.importorskip("datasets")
+    for given, advice in (
+        (lazy, "This LazyFrame is not read yet - give it as frame.collect()"),
+        (data.to_iterable_dataset(), "This IterableDataset is read once, from its first row on - load it whole"),
+        (sets.DatasetDict(several), "This DatasetDict holds several data sets - give one of them"),
+        (sets.IterableDatasetDict(several), "This IterableDatasetDict holds several data sets - load one of them"),
+    ):
+        with pytest.raises(AtlasError, match=f"^{re.escape(advice)}"):
+            atlas.apply(MAP, given)
 
 
 @pytest.mark.parametrize("library", ["pandas", "polars"])
