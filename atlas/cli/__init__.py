@@ -95,9 +95,11 @@ class LazyGroup(click.Group):
         """Import and return a command; None if there is none of that name."""
         for section in COMMANDS.values():
             if cmd_name in section:
+                from atlas.cli.output import working
+
                 module = importlib.import_module(f"atlas.cli.{section[cmd_name][0]}")
                 made = getattr(module, f"{cmd_name}_command", None)
-                return made or module.command(cmd_name)
+                return working(made or module.command(cmd_name))
         return None
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:

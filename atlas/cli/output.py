@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import re
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 import click
@@ -15,6 +18,8 @@ from atlas.progress import clear_bars
 
 # Characters that Python calls unprintable, and that do no harm.
 SPACES = "\n\t\u00a0\u3000"
+# Where results are printed; None: on stdout.
+_results: ContextVar[Any] = ContextVar("results", default=None)
 # The password in a URL; as a path, a URL loses a slash.
 _PASSWORD = re.compile(r"(:/{1,2}[^/\s:@']*):[^/\s@']+@")
 
@@ -25,10 +30,41 @@ def say(text: str) -> None:
     click.echo(_PASSWORD.sub(r"\1:***@", in_a_line(text, 2000)), err=True)
 
 
+@contextlib.contextmanager
+def results_alone() -> Iterator[None]:
+    """Keep stdout for results: anything else that is printed meanwhile, such as by a plugin, goes to stderr."""
+    # One command may run another.
+    token = _results.set(_results.get() or sys.stdout)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        _results.reset(token)
+
+
+class Working(click.Context):
+    """The context of a command, whose stdout is for results."""
+
+    def invoke(self, callback: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """Run the command."""
+        with results_alone():
+            return super().invoke(callback, *args, **kwargs)
+
+
+def working(command: click.Command | None) -> click.Command | None:
+    """Return a command, and all in it, such that its stdout is for results."""
+    for one in getattr(command, "commands", {}).values():
+        working(one)
+    if command is not None:
+        command.context_class = Working
+    return command
+
+
 def put(text: str) -> None:
     """Print a result of one line or more on stdout, without characters that move the cursor or cannot be seen."""
     clear_bars()
-    click.echo("".join(char if char in SPACES or char.isprintable() else "?" for char in text))
+    shown = "".join(char if char in SPACES or char.isprintable() else "?" for char in text)
+    click.echo(shown, file=_results.get())
 
 
 def put_json(data: Any) -> None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from atlas.components.aligner import Aligner
 from atlas.components.options import Component
+from atlas.components.settings import left_alone
 from atlas.errors import AtlasError, unknown
 from atlas.numerics.arrays import as_matrix, frozen, hash_of
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from atlas.components.aligner import Aligner
 
 
 class Aggregator(Component):
@@ -54,7 +54,13 @@ class Aggregator(Component):
         if not self.partial and len({tuple(r.sort().values.tolist()) for r in rows.values()}) != 1:
             raise self.fail("needs every item in every space - give anchors that are encoded in all of them")
         self.charts, self.extra = {}, {}
-        self.charts = dict(self._fit(matrices, rows))
+        with left_alone(self.label()):
+            charts = self._fit(matrices, rows)
+        if not isinstance(charts, Mapping) or not all(isinstance(chart, Aligner) for chart in charts.values()):
+            raise self.fail(
+                f"made {type(charts).__name__} where it should make an aligner for each space - {self.author()}"
+            )
+        self.charts = dict(charts)
         self.extra = frozen(self.extra)
         return self
 

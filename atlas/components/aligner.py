@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from atlas.components.options import Component
+from atlas.components.settings import left_alone
 from atlas.numerics.arrays import as_batch, as_matrix, as_pairs, check_device, far_from_zero, frozen, is_finite, like
 
 if TYPE_CHECKING:
@@ -71,8 +72,9 @@ class Aligner(Component):
         x, y = X.double(), None if Y is None else Y.double()
         known = self.check_pairs(pairs, len(x), 0 if y is None else len(y))
         self.forget()
-        with full_precision():
+        with full_precision(), left_alone(self.label()):
             learned = self._fit(x, y) if known is None or y is None else self._fit_seeds(x, y, known)
+        learned = self.check_learned(learned)
         # Where the plugin is missing, these two tensors alone are taken for the map.
         if not self.affine and set(learned) == {"weight", "bias"}:
             raise self.fail("learns weight and bias, as affine maps do, and is not affine - give one another name")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from atlas.cards.names import sha256_of
 from atlas.cards.space import Space
 from atlas.components.options import Component
+from atlas.components.settings import left_alone
 from atlas.errors import AtlasError
 from atlas.faces import public
 from atlas.numerics.arrays import check_device, check_finite, frozen, hash_of
@@ -100,7 +101,9 @@ class Encoder(Component):
             raise self.fail("learns nothing from items - call encode()")
         ready = self.ready(items)
         self.forget()
-        self._state = frozen(self._fit(ready))
+        with left_alone(self.label()):
+            learned = self._fit(ready)
+        self._state = frozen(self.check_learned(learned))
         return self
 
     def encode(self, items: Any, *, batch_size: int = 256, device: str = "cpu") -> Iterator[Tensor]:
@@ -161,7 +164,7 @@ class Encoder(Component):
         batch_size = min(batch_size, items.at_once(), max(1, MAX_BATCH // d))
         for start in range(0, len(items), batch_size):
             batch = items[start : start + batch_size]
-            with torch.no_grad():
+            with left_alone(self.label()), torch.no_grad():
                 X = self.made(self._encode(batch, device), len(batch), d).cpu()
             check_finite(X, f"The output of {self.label()}", start, more=start + len(batch) < len(items))
             yield X

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from atlas.components.aligner import Aligner
+from atlas.components.settings import left_alone
 from atlas.errors import AtlasError
 from atlas.numerics.arrays import as_matrix, frozen
 from atlas.numerics.moments import Moments
@@ -65,7 +66,8 @@ class LinearAligner(Aligner):
     def _solved(self, m: Moments) -> dict[str, Tensor]:
         if m.n < 2:
             raise self.fail(f"needs at least 2 rows, got {m.n}")
-        weight = self.made(self.solve(m), len(m.mean_x), len(m.mean_y))
+        with left_alone(self.label()):
+            weight = self.made(self.solve(m), len(m.mean_x), len(m.mean_y))
         kept = weight.float().double()
         # The bias of the weight that is saved: a mean far from zero would magnify the rounding of the weight.
         bias = self.offset(m, kept)

@@ -11,10 +11,13 @@ import typing
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass
-from typing import Any, ClassVar, Self, Union
+from typing import TYPE_CHECKING, Any, ClassVar, Self, Union
 
 from atlas.cards.schema import check_names, of_type
 from atlas.errors import AtlasError, AtlasWarning
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # The share of the spread of vectors that rounding may move them by without a word, and at all.
 TOLD, REFUSED = 0.01, 0.5
@@ -131,7 +134,25 @@ class Component:
         if tensor and result.is_floating_point() and tuple(result.shape) == shape:
             return result
         what = f"{result.dtype} of shape {tuple(result.shape)}" if tensor else type(result).__name__
-        raise self.fail(f"made {what} where it should make real numbers of shape {shape} - report this to its author")
+        raise self.fail(f"made {what} where it should make real numbers of shape {shape} - {self.author()}")
+
+    def check_learned(self, learned: Any) -> dict[str, Tensor]:
+        """Return the state that a method of a plugin learned, or raise `AtlasError` if it is no dict of tensors."""
+        import torch
+
+        if not isinstance(learned, Mapping):
+            what = type(learned).__name__
+        else:
+            wrong = [name for name, t in learned.items() if not (isinstance(name, str) and isinstance(t, torch.Tensor))]
+            if not wrong:
+                return dict(learned)
+            what = f"{type(learned[wrong[0]]).__name__} under {wrong[0]!r}"
+        raise self.fail(f"learned {what} where it should learn a dict of tensors by name - {self.author()}")
+
+    @classmethod
+    def author(cls) -> str:
+        """Return what to do about a fault of the code of a component: it names the package that it is in."""
+        return f"report this to its author ({cls.__module__.partition('.')[0]})"
 
     def fail(self, reason: str) -> AtlasError:
         """Return an error that says which component met the reason."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from atlas.components.options import Component
+from atlas.components.settings import left_alone
 from atlas.numerics.arrays import as_matrix
 
 if TYPE_CHECKING:
@@ -41,10 +42,11 @@ class Sampler(Component):
         if y is not None and len(y) != len(X):
             raise self.fail(f"needs one label per vector, got {len(y)} labels for {len(X)} vectors")
         generator = torch.Generator().manual_seed(seed)
-        rows = self._sample(X, n, generator, y)
+        with left_alone(self.label()):
+            rows = self._sample(X, n, generator, y)
         sound = isinstance(rows, torch.Tensor) and rows.shape == (n,) and not rows.is_floating_point()
         if not sound or len(rows.unique()) < n or not 0 <= int(rows.min()) <= int(rows.max()) < len(X):
-            raise self.fail(f"chose no {n} distinct rows of {len(X)} - report this to its author")
+            raise self.fail(f"chose no {n} distinct rows of {len(X)} - {self.author()}")
         return rows.to(torch.int64).sort().values
 
     def _sample(self, X: Tensor, n: int, generator: torch.Generator, labels: Tensor | None) -> Tensor:

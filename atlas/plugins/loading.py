@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import re
 import signal
@@ -18,6 +19,7 @@ import pluggy
 
 from atlas.components.kinds import KINDS
 from atlas.components.options import Component
+from atlas.components.settings import put_back, settings
 from atlas.errors import AtlasError
 from atlas.plugins import hooks
 from atlas.plugins.discovery import Plugin
@@ -54,15 +56,18 @@ def _contained(plugin: Plugin) -> Iterator[list[int]]:
         yield []
         return
     # The folder it moves to may be gone by now, and would have no name.
-    folder, place, mask = Path.cwd(), Path().stat(), os.umask(0o077)
-    os.umask(mask)
+    folder, place, before = Path.cwd(), Path().stat(), settings()
+    hub = "huggingface_hub.constants" in sys.modules
     with _off_stdout(), _timed() as arrived:
         yield arrived
-    moved = not os.path.samestat(Path().stat(), place)
-    for what, changed in (("working folder", moved), ("umask", os.umask(mask) != mask)):
-        if changed:
-            plugin.notes.append(f"it changes the {what} when it is imported, which was undone")
+    changed = ["working folder"] if not os.path.samestat(Path().stat(), place) else []
+    changed += put_back(before)
+    plugin.notes += [f"it changes the {what} when it is imported, which was undone" for what in changed]
     os.chdir(folder)
+    # The Hub's client reads the environment once, when it is imported.
+    constants = sys.modules.get("huggingface_hub.constants")
+    if constants is not None and not hub and any("HF_" in what for what in changed):
+        importlib.reload(constants)
 
 
 @contextlib.contextmanager
