@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sys
 import warnings
@@ -21,7 +22,7 @@ def settings() -> Settings:
     """Return the value of each setting by its name, and the function that sets it; torch's if it is imported."""
     found: Settings = {"umask": (_umask(), os.umask)}
     for name in VARIABLES:
-        found[f"environment variable {name}"] = (os.environ.get(name), lambda value, name=name: _set(name, value))
+        found[f"environment variable {name}"] = (os.environ.get(name), functools.partial(_set, name))
     torch: Any = sys.modules.get("torch")
     if hasattr(torch, "set_num_threads"):
         found["default dtype of torch"] = (torch.get_default_dtype(), torch.set_default_dtype)
