@@ -222,7 +222,7 @@ def encode_labels(labels: Any, classes: Sequence[str]) -> tuple[Tensor | None, t
         number: dict[str | int, int] = {-1: -1, **{name: i for i, name in enumerate(found)}}
         for label in given:
             if label not in number:
-                raise AtlasError(f"Label '{label}' is none of the classes {', '.join(found)}")
+                raise AtlasError(f"Label {label!r} is none of the classes {', '.join(map(repr, found))}")
         return torch.tensor([number[label] for label in given], dtype=torch.int64), found
     if max(given, default=0) >= 2**63:
         raise AtlasError(f"Labels must be below 2**63, got {max(given)}")

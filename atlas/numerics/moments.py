@@ -117,6 +117,8 @@ class Moments:
                 check_finite(X[start : start + CHUNK], "X", first_row + start)
                 check_finite(Y[start : start + CHUNK], "Y", first_row + start)
             total = _summed(X, Y, products, torch.float64)
+            if not bool(torch.isfinite(total.ssx.sum() + total.ssy.sum())):
+                raise AtlasError("Float64 cannot hold the squares of these vectors - bring both spaces to another unit")
         # Differences of float32 rows in a direction are good to their own rounding, however fine the sums are.
         coarse = wide or (fine and X.dtype != torch.float64)
         eps = max(total.eps, torch.finfo(torch.float32).eps ** 2) if coarse else total.eps

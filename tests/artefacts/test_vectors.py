@@ -70,7 +70,7 @@ def test_rows_without_ids_are_numbered():
         (rows(2), {"labels": ["a"]}, "Vectors of 'unnamed' have 2 rows but 1 labels"),
         (rows(2), {"labels": [0, 3], "classes": ["a"]}, "Labels must be from -1 to 0, got 0 to 3"),
         (rows(2), {"labels": [0, -2]}, "Labels must be from -1 to 0, got -2 to 0"),
-        (rows(2), {"labels": ["a", "b"], "classes": ["a"]}, "Label 'b' is none of the classes a"),
+        (rows(2), {"labels": ["a", "b"], "classes": ["a"]}, "Label 'b' is none of the classes 'a'"),
     ],
 )
 def test_bad_vectors_are_refused(data, fields, message):
@@ -116,7 +116,7 @@ def test_a_missing_label_is_unknown_and_a_number_its_own_name(labels, numbers, c
         ([b"a", b"b"], r"^Labels must be texts or whole numbers, got b'a' \(bytes\)$"),
         (np.eye(2), r"^Labels must be one for each row, got shape \(2, 2\)$"),
         (torch.zeros(2, 1, dtype=torch.int64), r"^Labels must be one for each row, got shape \(2, 1\)$"),
-        (["a", 1], "^Label '1' is none of the classes a$"),
+        (["a", 1], "^Label 1 is none of the classes 'a'$"),
         ({"a", "b"}, "^Labels must be in the order of the rows, which a set has not - give a list$"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from planted import normal
 
 from atlas.errors import AtlasError
 from atlas.numerics import moments
@@ -218,3 +219,13 @@ def test_rows_that_a_constant_column_hides_are_not_taken_for_repeats():
     far = 5e-14 * Y + 3.4e-10 * torch.tensor([1.0, -1.0, 1.0])
     assert Moments.of(wide, far, ROWS).n_distinct == 91
     assert Moments.of(X.repeat(2, 1), Y.repeat(2, 1), ROWS).n_distinct == 91
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_vectors_whose_squares_do_not_fit_float64_are_refused(side):
+    sides = [normal(20, 3), normal(20, 4, seed=1)]
+    sides[side] = sides[side] * 1e300
+    with pytest.raises(
+        AtlasError, match=r"^Float64 cannot hold the squares of these vectors - bring both spaces to an"
+    ):
+        Moments.of(*sides)

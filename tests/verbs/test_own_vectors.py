@@ -378,3 +378,15 @@ def test_items_are_read_from_a_table(frame):
     assert made.ids == IDS and np.array_equal(made.data.numpy(), X)
     texts = atlas.encode("tfidf-svd", table, text_column="label", dim=2)
     assert texts.ids == IDS and len(texts) == 120
+
+
+@pytest.mark.parametrize("labels", [[None] * 9, [""] * 9, [-1] * 9, [float("nan")] * 9])
+def test_vectors_whose_labels_are_all_unknown_have_none(labels):
+    vectors = Vectors.of(np.eye(9), "a", labels=labels)
+    with pytest.raises(AtlasError, match=r"^Vectors of 'a' have no labels - encode items with classes, or give labels"):
+        atlas.train("nearest-mean", vectors)
+
+
+def test_labels_that_mix_numbers_and_texts_are_shown_as_they_are():
+    with pytest.raises(AtlasError, match=r"^Label 1 is none of the classes '1', 'a'$"):
+        Vectors.of(np.eye(3), "a", labels=["1", "a", 1])
