@@ -58,7 +58,7 @@ TOLD = {
     "local": "mixture of eight local ridge maps, each shrunk to the global one",
     "ranking": "`linear`, then 50 steps of gradient on in-batch contrast",
     "residual": "`kernel` on the residuals of `linear`",
-    "spread": "`kernel`, mapped rows moved out to the distance from the mean that true ones have",
+    "spread": "`kernel`, rows moved out again in every target",
     "spread, sharp": "likewise, with sharpness 3 and ridge 0.03",
 }
 

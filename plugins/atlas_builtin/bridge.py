@@ -19,7 +19,8 @@ class Bridge:
         if "weight" in t:
             return X @ t["weight"] + t["bias"]
         near = unit(unit(X) - t["mean"]) @ t["landmarks"].T
-        return np.exp(t["sharpness"] * (near - 1)) @ t["coefficients"] + t["offset"]
+        moved = np.exp(t["sharpness"] * (near - 1)) @ t["coefficients"]
+        return (unit(moved) * t["length"] if "length" in t else moved) + t["offset"]
 
     def worth(self, scores, mapped="queries"):
         """Return the true cosines to expect of results' cosines (n, k), best first, and the chance (n,) of the first.

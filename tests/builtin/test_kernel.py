@@ -22,7 +22,7 @@ def kernel(**options):
 def curved(n, d=6, seed=0):
     """Return rows, and what a curved map makes of them: their pairwise products beside themselves."""
     X = normal(n, d, seed=seed)
-    return X, torch.cat([X, 2 * X.abs()], 1) @ turn(2 * d, 2 * d, seed=9)
+    return X, torch.cat([X, 2 * X.abs() - 1.6], 1) @ turn(2 * d, 2 * d, seed=9)
 
 
 def test_it_is_the_solution_of_kernel_ridge_regression():
@@ -41,6 +41,20 @@ def test_it_follows_a_curve_that_no_affine_map_does():
         for name in ("kernel", "linear")
     }
     assert errors["kernel"] < 0.6 * errors["linear"]
+
+
+def test_where_the_target_shares_a_direction_rows_keep_their_distance_from_the_mean():
+    X, Y = curved(40)
+    shifted = Y + 10
+    fitted = kernel(ridge=2.0).fit(X, shifted)
+    length = (shifted - shifted.mean(0)).norm(dim=1).mean()
+    drawn_in = kernel(ridge=2.0).fit(X, Y).transform(X) - Y.mean(0)
+    expected = shifted.mean(0) + length * unit(drawn_in)
+    assert_close(fitted.transform(X), expected, atol=1e-3, rtol=1e-3)
+    again = kernel(ridge=2.0).load_state_dict(fitted.state_dict())
+    assert torch.equal(again.transform(X), fitted.transform(X))
+    with pytest.raises(AtlasError, match="needs tensors that go together"):
+        kernel().load_state_dict({**fitted.state_dict(), "length": torch.ones(2)})
 
 
 def test_few_landmarks_are_nearly_as_good_as_all():

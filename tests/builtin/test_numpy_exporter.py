@@ -39,6 +39,16 @@ def test_one_vector_and_many_are_mapped_as_the_alignment_does(pair, tmp_path, al
     assert bridge(X.astype("float16")).dtype == np.float32
 
 
+def test_a_map_that_moves_rows_out_does_so_without_atlas(pair, tmp_path):
+    target = atlas.Vectors.of(pair.target.data + 5, "shifted", ids=list(pair.target.ids))
+    alignment = atlas.fit("kernel", source=pair.source, target=target)
+    assert "length" in alignment.aligner.state
+    atlas.export("numpy", alignment, tmp_path / "made")
+    bridge, X = load(tmp_path / "made"), pair.source.data.numpy()
+    np.testing.assert_allclose(bridge(X), alignment(X), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(bridge(X[3]), alignment(X)[3], rtol=1e-4, atol=1e-4)
+
+
 def test_neither_atlas_nor_torch_is_needed(pair, tmp_path):
     atlas.export("numpy", atlas.fit("kernel", source=pair.source, target=pair.target), tmp_path / "made")
     code = "import json, sys, bridge; bridge.Bridge()([0.0] * 8); print(json.dumps(sorted(sys.modules)))"
