@@ -81,6 +81,8 @@ def advise(as_json: bool, plan: Path | None, store: str, registry: Any, **given:
     from atlas.migration.advising import advise
     from atlas.progress import bar
 
+    if store and not plan:
+        raise click.UsageError("--store goes with --plan, the file that says how its vectors are mapped")
     asked = given["gate"] is not None
     given |= {"gate": given["gate"] if asked else GATE, "pairs": given["pairs"] or None}
     found = advise(**given, progress=bar)

@@ -100,6 +100,11 @@ def test_a_plan_needs_a_place_where_vectors_can_be_mapped(advised):
     assert not Path("plan.yaml").exists()
 
 
+def test_a_store_goes_with_a_plan(advised):
+    said = advised("--store", "parquet:///nowhere", status=2).stderr
+    assert said.endswith("Error: --store goes with --plan, the file that says how its vectors are mapped\n")
+
+
 def test_a_password_never_reaches_a_plan(advised):
     store = "pgvector://ann:hunter2@host/db/docs?vector=v"
     said = advised(world(queries=1.5), "--plan", "plan.yaml", "--store", store)
