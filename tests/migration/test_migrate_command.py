@@ -101,7 +101,7 @@ def test_a_plan_needs_a_place_where_vectors_can_be_mapped(advised):
 
 
 def test_a_store_goes_with_a_plan(advised):
-    said = advised("--store", "parquet:///nowhere", status=2).stderr
+    said = advised(world(), "--store", "parquet:///nowhere", status=2).stderr
     assert said.endswith("Error: --store goes with --plan, the file that says how its vectors are mapped\n")
 
 
