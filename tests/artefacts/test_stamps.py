@@ -170,3 +170,19 @@ def test_npy_shards_that_atlas_wrote_carry_their_space(stored, atlas_command):
     atlas_command("apply", "map", "old-*.npy", "--out", "new")
     assert space_at("new/old-1.npy").same(atlas.load("b").space)
     assert "but the vectors are of 'b'" in atlas_command("apply", "map", "new", "--out", "x", status=1).output
+
+
+def test_a_store_whose_stamp_is_of_other_vectors_is_refused():
+    from types import SimpleNamespace
+
+    from atlas.artefacts.sources import stores
+    from atlas.cards.space import Space
+
+    def fail(reason):
+        return AtlasError(f"Store {reason}")
+
+    store = SimpleNamespace(dim=lambda _: 6, stamped=lambda _: Space("old", 5), fail=fail)
+    with pytest.raises(AtlasError, match=r"^Store is stamped with 'old' of 5 dimensions, but has vectors of 6$"):
+        stores.space_of(store)
+    store.stamped = lambda _: Space("old", 6)
+    assert stores.space_of(store).id == "old"

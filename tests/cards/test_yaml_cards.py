@@ -149,3 +149,10 @@ def test_a_card_that_could_not_be_read_again_is_not_written(fields, reason):
     card = SpaceCard("x", space=Space("x", 4), **fields)
     with pytest.raises(CardError, match=f"The card of space 'x' cannot be stored: .*({reason})"):
         dump_card(card)
+
+
+def test_a_card_of_just_a_megabyte_is_read_and_one_of_a_character_more_is_not():
+    text = "a: " + "x" * (10**6 - 3)
+    assert len(parse_yaml(text, "card")["a"]) == 10**6 - 3
+    with pytest.raises(CardError, match=r"^card: 1000001 characters are too many - the limit is 1000000$"):
+        parse_yaml(text + "x", "card")

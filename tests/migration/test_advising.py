@@ -284,3 +284,16 @@ def test_a_sample_of_other_documents_is_refused():
     other = Vectors.of(one.new.data, "new-model", ids=[f"x{i}" for i in range(N)])
     with pytest.raises(AtlasError, match="Only 0 of 240 and 240 items are in both"):
         atlas.advise(**one.given(new=other))
+
+
+def test_what_is_gained_over_the_old_model_is_said_where_it_is_known():
+    from types import SimpleNamespace
+
+    from atlas.migration.advice import _kept
+
+    share, gate = SimpleNamespace(value=0.9, low=0.85, high=0.95), SimpleNamespace(measure="ndcg@10")
+    way = SimpleNamespace(name="map", method="linear", depth=0, gain="3 [1, 5]", share=share)
+    begins = "map with linear keeps 90 % [85, 95] of the new model's ndcg@10"
+    assert _kept(way, gate) == begins + ", 3 [1, 5] points over the old model"
+    way.gain = None
+    assert _kept(way, gate) == begins

@@ -339,7 +339,7 @@ def test_links_in_a_folder_that_is_kept_stay_links(tmp_path):
     old, new = tmp_path / "old", tmp_path / "new"
     (old / "notes").mkdir(parents=True)
     new.mkdir()
-    (tmp_path / "large").write_text("x")
+    (tmp_path / "large").mkdir()
     (old / "notes" / "link").symlink_to(tmp_path / "large")
     places.keep_others(old, new)
     assert (new / "notes" / "link").readlink() == tmp_path / "large"

@@ -104,7 +104,7 @@ def read_store(url: str | Path) -> Vectors:
                 missing.extend(without)
                 ids.extend(batch.ids)
                 labels.extend(batch.labels)
-                yield torch.from_numpy(np.ascontiguousarray(batch.vectors, np.float32))
+                yield torch.from_numpy(np.require(batch.vectors, np.float32, "CW"))
 
         rows = spooled(read(), space.dim, torch.float32)
         if not ids:
