@@ -104,7 +104,7 @@ def read_store(url: str | Path) -> Vectors:
                 missing.extend(without)
                 ids.extend(batch.ids)
                 labels.extend(batch.labels)
-                yield torch.from_numpy(np.require(batch.vectors, np.float32, "CW"))
+                yield torch.from_numpy(np.require(batch.vectors, np.float32, ["C", "W"]))
 
         rows = spooled(read(), space.dim, torch.float32)
         if not ids:
