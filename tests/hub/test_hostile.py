@@ -156,6 +156,16 @@ LISTED = [
     (r'"size": \d+', '"size": "big"'),
     (r'"size": \d+', '"size": true'),
     (r'"size": \d+', '"size": 1e400'),
+    (HASH, "0" * 40 + "\\\\n"),
+    (HASH, "\u0661" * 40),
+    (HASH, "0" * 38 + "/."),
+    (HASH, "0" * 40 + "\\\\u0000"),
+    (r'"oid": "[0-9a-f]+"', '"oid": {"a": 1}'),
+    (r'"oid": "[0-9a-f]+"', '"oid": 1234567890123456789012345678901234567890'),
+    (r'"size": \d+', '"size": 12.5'),
+    (r'"size": \d+', '"size": NaN'),
+    (r'"size": \d+', '"size": [382]'),
+    (r'"size": \d+', '"size": -0.5'),
 ]
 
 
@@ -167,7 +177,19 @@ def test_a_listing_without_hashes_and_sizes_is_refused(hub, repo: str, tmp_path:
         pull(repo)
 
 
-@pytest.mark.parametrize("path", [f'"{UP}victim.pth"', '["config.yaml"]', "7"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        f'"{UP}victim.pth"',
+        '["config.yaml"]',
+        "7",
+        '"./config.yaml"',
+        '"CONFIG.YAML"',
+        r'"config.yaml\\u0000"',
+        '{"a": 1}',
+        "null",
+    ],
+)
 def test_a_listed_name_never_becomes_a_path(hub, repo: str, tmp_path: Path, victim: Path, path: str) -> None:
     upload(repo, tmp_path / "a")
     hub.faults.add(path="/paths-info/", action="rewrite", old=r'(?<="path": )"config.yaml"', new=path)
@@ -175,7 +197,9 @@ def test_a_listed_name_never_becomes_a_path(hub, repo: str, tmp_path: Path, vict
         pull(repo)
 
 
-@pytest.mark.parametrize("text", [f"{UP}victim.pth", "main", "0" * 41])
+@pytest.mark.parametrize(
+    "text", [f"{UP}victim.pth", "main", "0" * 41, "0" * 39 + "/", "\u0661" * 40, "0" * 40 + r"\\n"]
+)
 def test_a_commit_that_is_none_is_refused(hub, repo: str, tmp_path: Path, victim: Path, text: str) -> None:
     upload(repo, tmp_path / "a")
     hub.faults.add(path="/revision/", action="rewrite", old=r'(?<="sha": ")[0-9a-f]+', new=text)
