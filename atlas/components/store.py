@@ -46,10 +46,18 @@ class Address:
             # Unlike `hostname`, in the letters that were given: it may be a folder, '%2Ftmp%2FX', where a socket lies.
             host = parts.netloc.rpartition("@")[2].removesuffix(f":{parts.port}").strip("[]")
             options = tuple(parse_qsl(parts.query, keep_blank_values=True))
-            return cls(parts.scheme, user, password, unquote(host), parts.port, unquote(parts.path), options)
-        except ValueError as error:
+            # In 'ann:12/3@host', the password looks like a port.
+            readable = "#" not in url and (parts.port is None or "@" in parts.netloc or "@" not in url)
+        except ValueError:
+            readable = False
+        if not readable:
+            # Not what Python says of it: that quotes a password with such a character.
             scheme = url.partition("://")[0]
-            raise AtlasError(f"The URL of a store '{scheme}://...' cannot be read: {error}") from None
+            raise AtlasError(
+                f"The URL of a store '{scheme}://...' cannot be read: its port must be a number, and in names, paths "
+                "and passwords '#', '/', '?', '@' and other special characters are written as in '%23'"
+            )
+        return cls(parts.scheme, user, password, unquote(host), parts.port, unquote(parts.path), options)
 
     def __str__(self) -> str:
         """Return the URL as it may be shown and stored: without the password and the options."""

@@ -259,13 +259,22 @@ def test_the_wrong_dimension_names_the_store(lite, alignment, tmp_path):
         ),
         ("lite:///nowhere.db", "Store 'lite:///nowhere.db' is not there"),
         ("lite:///a?tabel=x", "Unknown option 'tabel' of store 'lite' - did you mean 'table'"),
-        ("lite://host:port/a", "The URL of a store 'lite://...' cannot be read: Port could not"),
+        ("lite://host:port/a", "The URL of a store 'lite://...' cannot be read: its port must be a number"),
+        ("lite:///folder#1/a.db", "The URL of a store 'lite://...' cannot be read: its port must be a number, and in"),
     ],
 )
 def test_a_wrong_url_is_told(lite, given, sentence):
     with pytest.raises(AtlasError) as raised:
         atlas.store_status(given)
     assert sentence in str(raised.value)
+
+
+@pytest.mark.parametrize("between", ["#", "/", "?", "[", "]", "\u2100"])
+@pytest.mark.parametrize("secret", ["s3cret", "1234"])
+def test_a_password_with_a_special_character_is_not_printed(lite, between, secret):
+    with pytest.raises(AtlasError) as raised:
+        atlas.read_vectors(f"lite://ann:{secret}{between}{secret}@host:5/db")
+    assert secret not in str(raised.value)
 
 
 def test_only_one_store_goes_through_one_alignment(url, alignment):
