@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Sequence
 from typing import Any
 
 from atlas.artefacts.head import Head
 from atlas.artefacts.sketches import sketch_of
-from atlas.errors import AtlasError
+from atlas.errors import AtlasError, AtlasWarning
 from atlas.models.heads import create_head
 from atlas.verbs.parameters.arguments import HeadModelLike, Seed, VectorsLike, check_seed, vectors_of
 
@@ -39,7 +41,18 @@ def train(
         advice = "encode items with classes, or give labels: atlas.Vectors.of(X, labels=...)"
         raise AtlasError(f"Vectors of '{views.space.id}' have no labels - {advice}")
     known = views.labels >= 0
+    present, labels = views.labels[known].unique(return_inverse=True)
     views = views if bool(known.all()) else views.take(known.nonzero().flatten())
-    model.fit(views.data, views.labels, classes=len(views.classes), seed=seed)
-    about = {"classes": views.classes, "dataset": views.dataset, "fitted_on": sketch_of(views)}
+    classes = tuple(views.classes[i] for i in present.tolist())
+    _tell_absent(views.classes, classes)
+    model.fit(views.data, labels, classes=len(classes), seed=seed)
+    about = {"classes": classes, "dataset": views.dataset, "fitted_on": sketch_of(views)}
     return Head.of(model, views.space, id, **about)
+
+
+def _tell_absent(known: Sequence[str], present: Sequence[str]) -> None:
+    """Warn of classes without rows; where labels were numbers, it may be that they count from 1."""
+    absent = [name for name in known if name not in {*present}]
+    if absent and list(known) != [str(i) for i in range(len(known))]:
+        names = ", ".join(f"'{name}'" for name in absent[:5]) + ", ..." * (len(absent) > 5)
+        warnings.warn(f"No vector is of class {names}, which the head will not know", AtlasWarning, stacklevel=3)

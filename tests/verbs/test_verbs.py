@@ -13,7 +13,7 @@ from atlas.artefacts.vectors import Vectors
 from atlas.cards.space import Space
 from atlas.components.aligner import Aligner
 from atlas.components.encoder import Encoder
-from atlas.errors import AtlasError, SpaceMismatchError
+from atlas.errors import AtlasError, AtlasWarning, SpaceMismatchError
 from atlas.plugins.catalogue import create
 from atlas.storage.rows import Rows
 from atlas.verbs.aggregate import aggregate, chart, extend
@@ -444,3 +444,19 @@ def test_an_atlas_of_relative_spaces_takes_a_head(pair, tmp_path):
     right = head.predict(atlas(pair.target)) == atlas(pair.target).labels
     assert float(right.double().mean()) > 0.9
     assert read_vectors(Path(tmp_path / "v")).space.matches(head.space)
+
+
+def test_a_head_knows_the_classes_that_have_vectors():
+    """Labels that count from 1 have no class 0, and a part of a data set may lack a class."""
+    g = torch.Generator().manual_seed(0)
+    labels = torch.arange(60) % 3 + 1
+    X = torch.randn(60, 4, generator=g) + 5 * torch.nn.functional.one_hot(labels, 4)
+    head = train("linear", Vectors.of(X, "a", labels=labels))
+    assert head.classes == ("1", "2", "3") and [head.classes[i] for i in head.predict(X[:3])] == ["1", "2", "3"]
+    named = Vectors.of(X, "a", labels=[["cat", "dog", "owl"][i] for i in (labels - 1).tolist()])
+    part = named.take((labels != 2).nonzero().flatten())
+    with pytest.warns(AtlasWarning, match="^No vector is of class 'dog', which the head will not know$"):
+        head = train("nearest-mean", part)
+    assert head.classes == ("cat", "owl")
+    found = {figure.name: figure.value for figure in evaluate(head, vectors=named)}
+    assert found["accuracy"] == pytest.approx(2 / 3, abs=0.05)
