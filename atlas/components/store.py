@@ -136,6 +136,8 @@ class Store(Component):
     name: ClassVar[str] = ""
     # How many rows are best read and written at a time.
     rows: ClassVar[int] = 5000
+    # Whether `switch` leaves out rows of the shadow that the vectors no longer have, and fails where it lacks a row.
+    prunes: ClassVar[bool] = False
     address = Address()
 
     def __init_subclass__(cls, **about: Any) -> None:

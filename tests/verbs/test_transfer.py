@@ -239,6 +239,31 @@ def test_rows_that_come_after_are_mapped_by_another_run_before_a_switch(url, ali
     atlas.switch_store(url)
 
 
+def test_a_switch_loses_no_row_and_brings_none_back(url, alignment, tmp_path):
+    def change(statement):
+        with sqlite3.connect(tmp_path / "a.db") as database:
+            database.execute(statement)
+            if "item-00007" in statement:
+                add(database, rows(1, D, 3), ["zzz"])
+        database.close()
+
+    atlas.apply(alignment, url, out=url)
+    # As many rows as before.
+    change("DELETE FROM vectors WHERE id = 'item-00007'")
+    with pytest.raises(AtlasError, match="has a row 'zzz' that is not mapped - run atlas apply or migrate resume"):
+        atlas.switch_store(url)
+    with pytest.raises(AtlasError, match="401 rows were mapped, and there are 400 now - drop the shadow"):
+        atlas.apply(alignment, url, out=url)
+    atlas.drop_shadow(url)
+    assert len(atlas.apply(alignment, url, out=url)) == 400
+    change("DELETE FROM vectors WHERE id = 'item-00009'")
+    with pytest.raises(AtlasError, match="has a row 'item-00009' in its shadow that was deleted since"):
+        atlas.switch_store(url)
+    atlas.drop_shadow(url)
+    atlas.apply(alignment, url, out=url)
+    assert atlas.switch_store(url)["vectors"]["rows"] == 399
+
+
 def test_two_runs_into_one_store_are_refused(url, alignment):
     with opened(url) as store, store.hold(), pytest.raises(AtlasError, match="is being written to by another run"):
         atlas.apply(alignment, url, out=url)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from atlas.artefacts.alignment import Alignment
-from atlas.artefacts.sources.stores import batches, opened, present, space_of, warn_of_missing
+from atlas.artefacts.sources.stores import batches, came_and_went, opened, present, space_of, warn_of_missing
 from atlas.artefacts.sources.tally import Tally
 from atlas.artefacts.vectors import Vectors
 from atlas.cards.names import sha256_of
@@ -223,6 +223,8 @@ def _begun(work: Work, space: Space, read: Store, written: Store) -> State:
         if state and (state.digest, state.source) != (new.digest, new.source):
             made = f"of alignment '{state.map}' from '{state.source}'"
             raise written.fail(f"has a shadow {made} - switch to it, or drop it first")
+        if state and state.done and any(came_and_went(read, state.tally) if read is written else ()):
+            return replace(state, cursor="", missing=(0, ""), again=True, done=False)
         if state:
             return replace(state, done=False)
     else:
@@ -274,7 +276,7 @@ def _mapped(alignment: Alignment, store: Store, batch: Batch) -> np.ndarray:
 def _check_unchanged(space: Space, read: Store, written: Store, state: State) -> None:
     """Raise `AtlasError` if rows have come or gone meanwhile; the next run then maps those that came."""
     now = read.count(VECTORS)
-    if now == state.tally.rows:
+    if now == state.tally.rows or (now < state.tally.rows and read is written and written.prunes):
         return
     changed = f"changed while it was read: {state.tally.rows} rows were mapped, and there are {now} now"
     if now < state.tally.rows:
@@ -340,7 +342,22 @@ def exchanged(store: Store) -> None:
     now, then = store.count(VECTORS), store.count(SHADOW)
     if state is not None and now > then:
         raise store.fail(f"has {now} rows, and {then} in its shadow - run atlas apply again, which maps the others")
+    if state is not None:
+        _check_rows(store, state)
     store.switch()
+
+
+def _check_rows(store: Store, state: State) -> None:
+    """Raise `AtlasError` if a switch would lose a row, or bring one back."""
+    same = state.source == str(store.address)
+    came, went = came_and_went(store, state.tally) if same != store.prunes else ("", "")
+    if same and came:
+        raise store.fail(f"has a row '{came}' that is not mapped - run atlas apply or migrate resume, which maps it")
+    if same and went:
+        told = f"has a row '{went}' in its shadow that was deleted since, and would come back"
+        raise store.fail(f"{told} - drop the shadow, and run it again")
+    if went and store.prunes:
+        raise store.fail(f"has no vector in row '{went}', which would be lost from its shadow - insert the row first")
 
 
 def drop_shadow(url: str | Path, *, old: bool = False) -> dict[str, Any]:

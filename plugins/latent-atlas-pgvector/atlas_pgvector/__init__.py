@@ -29,6 +29,7 @@ class Pgvector(atlas.Store):
     """
 
     name = "pgvector"
+    prunes = True
 
     id: str = atlas.option("id", help="Column of the ids, unique and never NULL")
     vector: str = atlas.option("embedding", help="Column of the vectors, of type vector or halfvec")

@@ -142,6 +142,17 @@ def test_rows_that_come_before_a_switch_are_noticed(fill, alignment, database):
     with pytest.raises(atlas.AtlasError, match="has 1 rows that are not mapped, such as 'aaa' - run atlas apply again"):
         atlas.switch_store(url)
     assert store_at(url).dim(VECTORS) == 6
+    assert len(atlas.apply(alignment, url, out=url)) == N + 1
+    # The row that is gone stays so.
+    assert atlas.switch_store(url)["vectors"]["rows"] == N
+
+
+def test_rows_that_the_table_lacks_are_not_lost_by_a_switch(fill, alignment, database):
+    url, other = fill(rows(N, 6)), fill(rows(2, 9))
+    atlas.apply(alignment, url, out=other)
+    with pytest.raises(atlas.AtlasError, match="has no vector in row 'item-00002', which would be lost from its shad"):
+        atlas.switch_store(other)
+    assert store_at(other).count(SHADOW) == N
 
 
 def test_rows_without_a_vector_stay_without_one(fill, alignment, content):
