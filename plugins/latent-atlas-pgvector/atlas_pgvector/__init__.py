@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 import atlas
 from atlas.authors import SHADOW, VECTORS, Batch
 from atlas_pgvector.binary import decoded, encoded, messages
-from atlas_pgvector.tables import COLUMNS, INDEXES, KEY, NOTES, Source, joined, split
+from atlas_pgvector.tables import ALL_INDEXES, COLUMNS, INDEXES, KEY, NOTES, Source, joined, split
 
 # Seconds to wait for a connection, and for another run to let go of its lock: the server may notice late that it died.
 PATIENCE = 10
@@ -55,7 +56,12 @@ class Pgvector(atlas.Store):
             del self._connection
 
     def _run(self, text: str, /, *values: Any, **names: Any) -> Any:
-        return self._connection.execute(self._sql(text, **names), values or None)
+        from psycopg import errors
+
+        try:
+            return self._connection.execute(self._sql(text, **names), values or None)
+        except errors.LockNotAvailable:
+            raise self.fail("is in use by an open transaction - wait for its end, and run it again") from None
 
     def _sql(self, text: str, /, **names: Any) -> Any:
         """Return a statement in which '{name}' stands for an identifier, or for SQL that was made before."""
@@ -70,12 +76,14 @@ class Pgvector(atlas.Store):
         schema, table = split(self.address.path)
         side = f"{table}__{self.vector}__shadow"
         if len(side.encode()) > 63:
-            raise self.fail(f"has names too long for PostgreSQL: '{side}' - name a view or a shorter column")
+            raise self.fail(f"has names too long for PostgreSQL: '{side}' - rename the table or the column")
         found: dict[str, dict[str, Any]] = {"table": {}, "side": {}}
         for which, name, *about in self._run(COLUMNS, schema, table, schema, side).fetchall():
             found[which][name] = about
         if not found["table"]:
             raise self.fail(f"has no table '{table}' - check the URL")
+        if next(iter(found["table"].values()))[5] in ("v", "m"):
+            raise self.fail(f"has a view '{table}', and a view has no key - name the table behind it")
         for name in filter(None, (self.id, self.vector, self.labels)):
             if name not in found["table"]:
                 raise self.fail(f"has no column '{name}' in table '{table}' - name it in the URL, as in ?vector=NAME")
@@ -126,7 +134,7 @@ class Pgvector(atlas.Store):
         statement = self._sql(f"{text}{condition}) TO STDOUT (FORMAT binary)", **names)
         dim = self._dim(source)
         with self._connection.cursor().copy(statement):
-            ids, vectors, marks, labels = decoded(messages(self._connection), dim)
+            ids, vectors, marks, labels = decoded(messages(self._connection), dim, self.fail)
         cursor = f"={ids[-1]}" if ids else ""
         return Batch(ids, vectors, cursor, marks, labels if source.label else ())
 
@@ -256,12 +264,18 @@ class Pgvector(atlas.Store):
             **names,
         )
         table = self._names["table"].as_string(self._connection)
-        for index, method, operators, options in self._run(INDEXES, table, self.vector).fetchall():
+        wanted = {name: about for name, *about in self._run(INDEXES, table, self.vector).fetchall()}
+        there = [about for _, *about in self._run(INDEXES, table, f"{self.vector}__shadow").fetchall()]
+        for method, operators, options in (about for about in wanted.values() if about not in there):
             given = sql.SQL(f"WITH ({', '.join(options)})" if options else "")
-            about = {"index": f"{index[:50]}__shadow", "method": method, "operators": operators, "options": given}
-            self._run(
-                "CREATE INDEX IF NOT EXISTS {index} ON {table} USING {method} ({shadow} {operators}) {options}", **about
-            )
+            about = {"method": method, "operators": operators, "options": given}
+            self._run("CREATE INDEX ON {table} USING {method} ({shadow} {operators}) {options}", **about)
+        for (name,) in self._run(ALL_INDEXES, table, self.vector).fetchall():
+            if name not in wanted:
+                told = f"has an index '{name}' of more than the column '{self.vector}', which keeps the old vectors"
+                warnings.warn(
+                    str(self.fail(f"{told} - make it anew after the switch")), atlas.AtlasWarning, stacklevel=2
+                )
 
     def _check_full(self) -> None:
         """Raise `AtlasError` if a row has a vector and no mapped one."""
@@ -300,10 +314,11 @@ class Pgvector(atlas.Store):
         from psycopg import errors
 
         self.dim(VECTORS)
-        key = f"latent_atlas {self.address.path} {self.vector}"
+        # Whatever the URL calls the table: with its schema or without.
+        key = f"latent_atlas {self._names['table'].as_string(self._connection)} {self.vector}"
         self._run(f"SET lock_timeout = '{PATIENCE}s'")
         try:
-            self._run("SELECT pg_advisory_lock(hashtextextended(%s, 0))", key)
+            self._connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [key])
         except errors.LockNotAvailable:
             raise self.busy() from None
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import select
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -48,8 +48,13 @@ def messages(connection: Any) -> Iterator[memoryview]:
             raise OSError(result.error_message.decode(errors="replace"))
 
 
-def decoded(rows: Iterable[memoryview], dim: int) -> tuple[list[str], np.ndarray, list[str], list[str]]:
-    """Return ids, vectors, marks and labels of rows of a vector and three texts; NULL is NaN or ''."""
+def decoded(
+    rows: Iterable[memoryview], dim: int, fail: Callable[[str], Exception]
+) -> tuple[list[str], np.ndarray, list[str], list[str]]:
+    """Return ids, vectors, marks and labels of rows of a vector and three texts; NULL is NaN or ''.
+
+    A vector of another dimension raises what `fail` makes of a sentence.
+    """
     ids: list[str] = []
     # Most rows end alike: in the mark of one map, or in none.
     ends: list[bytes] = []
@@ -66,6 +71,11 @@ def decoded(rows: Iterable[memoryview], dim: int) -> tuple[list[str], np.ndarray
         after = text + 4 + int.from_bytes(row[text : text + 4])
         ids.append(row[text + 4 : after].decode())
         ends.append(row[after:])
+    # A column without a dimension may hold any.
+    other = next((row for row, vector in enumerate(vectors) if len(vector) != len(empty)), None)
+    if other is not None:
+        found = f"a vector of {len(vectors[other]) // 4} dimensions in row '{ids[other]}', and others of {dim}"
+        raise fail(f"has {found} - set it to NULL, or move it to another column")
     known = {end: _texts(end) for end in {*ends}}
     marks, labels = zip(*map(known.__getitem__, ends), strict=True) if ends else ((), ())
     return ids, np.frombuffer(b"".join(vectors), ">f4").astype(np.float32).reshape(-1, dim), [*marks], [*labels]

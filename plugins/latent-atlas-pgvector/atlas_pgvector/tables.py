@@ -6,10 +6,10 @@ import json
 from dataclasses import dataclass
 
 # Of a table and the one beside it: which, column, type, dimension (-1: any), the name of the type, whether it
-# has no NULL, the schema.
+# has no NULL, the schema, the kind of the table ('v', 'm': a view).
 COLUMNS = """
 SELECT given.which, a.attname, t.typname, a.atttypmod, format_type(a.atttypid, a.atttypmod), a.attnotnull,
-    n.nspname
+    n.nspname, c.relkind::text
 FROM (VALUES ('table', %s, %s), ('side', %s, %s)) AS given (which, space, name)
 JOIN pg_class c ON c.relname = given.name
 JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -30,6 +30,13 @@ FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am m ON m.oid = 
 JOIN pg_opclass o ON o.oid = i.indclass[0]
 JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
 WHERE i.indrelid = %s::regclass AND i.indnatts = 1 AND i.indpred IS NULL AND a.attname = %s
+"""
+# Names of all indexes that depend on a column, those of expressions and of part of the rows, too.
+ALL_INDEXES = """
+SELECT DISTINCT c.relname FROM pg_depend d JOIN pg_class c ON c.oid = d.objid AND c.relkind IN ('i', 'I')
+JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
+WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = %s::regclass
+    AND a.attname = %s
 """
 NOTES = """
 SELECT col_description(%s::regclass, attnum) FROM pg_attribute WHERE attrelid = %s::regclass AND attname = %s

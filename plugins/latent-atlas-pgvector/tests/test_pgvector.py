@@ -101,6 +101,22 @@ def test_indexes_and_what_is_not_null_go_with_the_name(fill, alignment, database
     assert store_at(url).count(VECTORS) == N
 
 
+def test_indexes_with_long_names_are_made_and_others_are_named(fill, alignment, database):
+    url = fill(rows(N, 6))
+    table = url.rpartition("/")[2]
+    for name, kind in (("a" * 60, "vector_l2_ops"), ("a" * 59 + "b", "vector_cosine_ops")):
+        database.execute(f"CREATE INDEX {name} ON {table} USING hnsw (embedding {kind})")
+    database.execute(f"CREATE INDEX odd ON {table} USING hnsw ((embedding::halfvec(6)) halfvec_l2_ops)")
+    atlas.apply(alignment, url, out=url)
+    with pytest.warns(atlas.AtlasWarning, match="has an index 'odd' of more than the column 'embedding'"):
+        atlas.switch_store(url)
+    found = database.execute("SELECT indexdef FROM pg_indexes WHERE tablename = %s", [table]).fetchall()
+    assert sorted(text.split()[-1] for (text,) in found if "(embedding " in text) == [
+        "vector_cosine_ops)",
+        "vector_l2_ops)",
+    ]
+
+
 def test_a_comment_of_others_stays(fill, alignment, database):
     url = fill(rows(N, 6))
     table = url.rpartition("/")[2]
@@ -125,6 +141,14 @@ def test_a_table_or_column_of_others_stays(fill, alignment, database):
             work()
     database.execute(f"DROP TABLE {table}__embedding__shadow; ALTER TABLE {table} ADD embedding__shadow text")
     with pytest.raises(atlas.AtlasError, match="has a column 'embedding__shadow' of type text - rename it"):
+        atlas.apply(alignment, url, out=url)
+
+
+def test_a_vector_of_another_dimension_is_named(fill, alignment, database):
+    url = fill(rows(5, 6))
+    table = url.rpartition("/")[2]
+    database.execute(f"ALTER TABLE {table} ALTER embedding TYPE vector; INSERT INTO {table} VALUES ('x', '[1,2]')")
+    with pytest.raises(atlas.AtlasError, match="has a vector of 2 dimensions in row 'x', and others of 6 - set it to"):
         atlas.apply(alignment, url, out=url)
 
 
@@ -171,13 +195,17 @@ def test_rows_without_a_vector_stay_without_one(fill, alignment, content):
         (lambda url: url + "x", "has no table 'docs"),
         (lambda url: url + "?vector=title", "has a column 'title' of type text - name one of type vector or halfvec"),
         (lambda url: url + "?vector=nope", "has no column 'nope' in table"),
+        (lambda url: url + "_seen", "_seen', and a view has no key - name the table behind it"),
         (lambda url: url + "?id=title", "has a column 'title' that may repeat or be NULL - name the primary key"),
         (lambda url: url.replace("postgres@", "ann:hunter2@"), "failed: OperationalError: connection failed"),
         (lambda url: "pgvector://ann:hunter2@127.0.0.1:1/db/t", "failed: OperationalError: connection failed"),
     ],
 )
-def test_a_wrong_url_is_told_in_a_sentence(fill, alignment, change, sentence):
-    url = change(fill(rows(5, 6)))
+def test_a_wrong_url_is_told_in_a_sentence(fill, alignment, database, change, sentence):
+    made = fill(rows(5, 6))
+    table = made.rpartition("/")[2]
+    database.execute(f"CREATE VIEW {table}_seen AS SELECT * FROM {table}")
+    url = change(made)
     with pytest.raises(atlas.AtlasError) as raised:
         atlas.apply(alignment, url, out=url)
     assert sentence in str(raised.value) and str(raised.value).startswith("Store 'pgvector://")
@@ -207,8 +235,21 @@ def test_a_server_that_goes_away_leaves_what_can_be_gone_on_with(fill, alignment
 def test_two_runs_are_kept_apart(fill, alignment, monkeypatch):
     monkeypatch.setattr("atlas_pgvector.PATIENCE", 1)
     url = fill(rows(5, 6))
-    with store_at(url).hold(), pytest.raises(atlas.AtlasError, match="is being written to by another run"):
+    spelled = url.replace("/docs", "/public.docs")
+    with store_at(spelled).hold(), pytest.raises(atlas.AtlasError, match="is being written to by another run"):
         atlas.apply(alignment, url, out=url)
+
+
+def test_a_transaction_of_others_is_waited_for_and_named(fill, alignment, server, monkeypatch):
+    monkeypatch.setattr("atlas_pgvector.PATIENCE", 1)
+    url = fill(rows(5, 6))
+    atlas.apply(alignment, url, out=url)
+    with psycopg.connect(host=server, user="postgres", dbname="postgres") as reader:
+        reader.execute(f"SELECT * FROM {url.rpartition('/')[2]}").fetchall()
+        for work in (atlas.switch_store, atlas.drop_shadow):
+            with pytest.raises(atlas.AtlasError, match="is in use by an open transaction - wait for its end, and run"):
+                work(url)
+    assert atlas.switch_store(url)["vectors"]["dim"] == 9
 
 
 def test_a_run_that_is_killed_goes_on(fill, alignment, folder, content):
