@@ -57,9 +57,16 @@ class Lance(atlas.Store):
         for name in filter(None, (self.id, self.vector, self.labels)):
             if name not in schema.names:
                 raise self.fail(f"has no column '{name}', only {', '.join(schema.names)} - name it, as in ?vector=NAME")
-        size = getattr(schema.field(self.vector).type, "list_size", 0)
-        if not size:
-            raise self.fail(f"has a column '{self.vector}' that is no list of fixed size - name another, ?vector=NAME")
+        import pyarrow as pa
+
+        key = schema.field(self.id).type
+        if not pa.types.is_integer(key) and "string" not in str(key):
+            raise self.fail(f"has a column '{self.id}' of {key} - name one of texts or whole numbers, as in ?id=NAME")
+        kind = schema.field(self.vector).type
+        size = getattr(kind, "list_size", 0)
+        if not size or not pa.types.is_floating(kind.value_type):
+            told = "that is no list of fixed size, of floating-point numbers"
+            raise self.fail(f"has a column '{self.vector}' {told} - name another, ?vector=NAME")
         return size
 
     def dim(self, place: str) -> int:
@@ -86,8 +93,12 @@ class Lance(atlas.Store):
 
         found = self._dataset(place)
         kind = found.schema.field(self.id).type
-        known = [one for one in ids if not pa.types.is_integer(kind) or one.lstrip("-").isdigit()]
-        return self._batch(found.to_table(filter=pc.field(self.id).isin(pa.array(known).cast(kind))), "")
+        if pa.types.is_integer(kind):
+            given = pa.array([one for one in ids if one.lstrip("-").isdigit()], pa.string()).cast(kind)
+            return self._batch(found.to_table(filter=pc.field(self.id).isin(given)), "")
+        # In SQL, since Lance compares no large texts otherwise.
+        quoted = ", ".join("'" + one.replace("'", "''") + "'" for one in ids) or "NULL"
+        return self._batch(found.to_table(filter=f"CAST(`{self.id}` AS STRING) IN ({quoted})"), "")
 
     def _batch(self, table: Any, cursor: str) -> Batch:
         import pyarrow as pa

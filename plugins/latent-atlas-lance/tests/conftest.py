@@ -31,7 +31,7 @@ def fill(tmp_path):
 
     def making(X, ids=None):
         path = tmp_path / f"{next(_count)}.lance"
-        lance.write_dataset(table_of(X, list(ids) if ids is not None else list(range(len(X)))), str(path))
+        lance.write_dataset(table_of(X, ids if ids is not None else pa.array(range(len(X)), pa.int64())), str(path))
         return f"lance://{path}"
 
     return making

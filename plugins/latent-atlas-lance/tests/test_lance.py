@@ -29,6 +29,28 @@ def test_it_keeps_them_with_ids_that_are_numbers(fill):
     check_store(lambda ids, X: store_at(fill(X, [int(one) for one in ids])), [str(7 * i - 20) for i in range(40)])
 
 
+@pytest.mark.parametrize("kind", [pa.large_string(), pa.dictionary(pa.int32(), pa.string())])
+def test_it_keeps_them_with_ids_that_are_other_texts(fill, kind):
+    check_store(lambda ids, X: store_at(fill(X, pa.array(ids).cast(kind))))
+
+
+def test_ids_and_vectors_of_other_types_are_refused(fill, alignment):
+    url = fill(rows(3, 6), [0.5, 1.5, 2.5])
+    with pytest.raises(atlas.AtlasError, match="has a column 'id' of double - name one of texts or whole numbers"):
+        atlas.apply(alignment, url, out=url)
+    path = url.removeprefix("lance://")
+    bits = pa.array([[1] * 6] * 3, pa.list_(pa.int8(), 6))
+    lance.write_dataset(pa.table({"id": ["a", "b", "c"], "vector": bits}), path, mode="overwrite")
+    with pytest.raises(atlas.AtlasError, match="has a column 'vector' that is no list of fixed size, of floating-poi"):
+        atlas.apply(alignment, url, out=url)
+
+
+def test_a_dataset_without_rows_is_mapped(fill, alignment):
+    url = fill(rows(0, 6))
+    assert len(atlas.apply(alignment, url, out=url)) == 0
+    assert atlas.switch_store(url)["vectors"]["dim"] == 9
+
+
 def test_vectors_are_mapped_switched_to_and_taken_back(fill, alignment):
     X = rows(60, 6)
     X[5] = np.nan
