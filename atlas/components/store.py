@@ -201,8 +201,11 @@ class Store(Component):
         """Close any open connection; a later call opens it again."""
 
     def __del__(self) -> None:
-        with contextlib.suppress(Exception):
+        # Where a program ends, modules may be gone already, contextlib among them.
+        try:  # noqa: SIM105
             self.close()
+        except Exception:
+            pass
 
     @contextlib.contextmanager
     def hold(self) -> Iterator[None]:

@@ -302,6 +302,13 @@ def test_a_password_with_a_special_character_is_not_printed(lite, between, secre
     assert secret not in str(raised.value)
 
 
+def test_a_store_that_a_program_leaves_open_ends_in_silence(lite, monkeypatch):
+    store = lite()
+    monkeypatch.setattr("atlas.components.store.contextlib", None)
+    monkeypatch.setattr(lite, "close", lambda self: 1 / 0)
+    store.__del__()
+
+
 def test_only_one_store_goes_through_one_alignment(url, alignment):
     with pytest.raises(AtlasError, match="A store is filled from a store"):
         atlas.apply(alignment, atlas.Vectors.of(rows(3, D)), out=url)

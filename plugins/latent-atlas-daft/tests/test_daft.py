@@ -51,8 +51,14 @@ def test_files_of_items_are_encoded_to_the_same_bytes(folder):
 
 def test_the_bytes_are_the_same_on_ray(folder):
     pytest.importorskip("ray")
+    atlas.encode("pixels", np.zeros((2, 3, 4, 4), np.float32), save_space="space", size=2)
+    (folder / "arrays").mkdir()
+    for part in range(3):
+        np.save(folder / "arrays" / f"part-{part}.npy", np.full((5, 3, 4, 4), part, np.float32))
+    atlas.encode("space", "arrays", out="by-one")
     code = (
         "import atlas\n"
+        "atlas.encode('space', 'arrays', out='vectors', engine='daft')\n"
         "atlas.apply('map', 'x', out='many', engine='daft:workers=2')\n"
         "atlas.moments(source='x', target='y', engine='daft').save_pretrained('again')\n"
         "import ray\n"
@@ -62,6 +68,7 @@ def test_the_bytes_are_the_same_on_ray(folder):
     assert done.returncode == 0, done.stderr.decode()
     assert contents(folder / "many") == contents(folder / "alone")
     assert contents(folder / "again") == contents(folder / "sums")
+    assert contents(folder / "vectors") == contents(folder / "by-one")
 
 
 def test_a_bad_shard_is_told_in_a_sentence(folder):
