@@ -10,6 +10,8 @@ import difflib
 import re
 from collections.abc import Iterable
 
+# The password in a URL; as a path, a URL loses a slash.
+_PASSWORD = re.compile(r"(:/{1,2}[^/\s:@']*):[^/\s@']+@")
 # Letters and marks to Python, of which nothing is drawn: fillers, selectors of variants, a joiner, an empty pattern.
 _UNSEEN = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
@@ -58,6 +60,11 @@ def unknown(what: str, name: object, known: Iterable[object]) -> str:
 def first_line(error: BaseException) -> str:
     """Return the first line of another library's message, as part of a sentence."""
     return str(error).partition("\n")[0].rstrip(". ")
+
+
+def hidden(text: str) -> str:
+    """Return a text without the passwords of URLs in it."""
+    return _PASSWORD.sub(r"\1:***@", text)
 
 
 def unquoted(value: object) -> str:

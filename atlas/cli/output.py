@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextvars import ContextVar
@@ -13,21 +12,19 @@ from typing import Any
 
 import click
 
-from atlas.errors import in_a_line
+from atlas.errors import hidden, in_a_line
 from atlas.progress import clear_bars
 
 # Characters that Python calls unprintable, and that do no harm.
 SPACES = "\n\t\u00a0\u3000"
 # Where results are printed; None: on stdout.
 _results: ContextVar[Any] = ContextVar("results", default=None)
-# The password in a URL; as a path, a URL loses a slash.
-_PASSWORD = re.compile(r"(:/{1,2}[^/\s:@']*):[^/\s@']+@")
 
 
 def say(text: str) -> None:
     """Print one line on stderr, above a progress bar if one is shown; the password of a URL is left out."""
     clear_bars()
-    click.echo(_PASSWORD.sub(r"\1:***@", in_a_line(text, 2000)), err=True)
+    click.echo(hidden(in_a_line(text, 2000)), err=True)
 
 
 @contextlib.contextmanager

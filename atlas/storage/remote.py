@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from atlas.cards.folder import hint_of_repository
-from atlas.errors import AtlasError, NotFoundError, first_line
+from atlas.errors import AtlasError, NotFoundError, first_line, hidden
 from atlas.storage.files import as_path, whole_file
 
 _URL = re.compile(r"([a-z][a-z0-9+.-]*)://(.+)", re.DOTALL)
@@ -42,8 +42,9 @@ def beside(folder: str | Path, *names: str) -> str | Path:
 @contextlib.contextmanager
 def reached(where: str | Path) -> Iterator[tuple[Any, str]]:
     """Yield the file system of a URL, and the path there; failures of any kind become `AtlasError`."""
+    shown = hidden(str(where))
     if hint := hint_of_repository(str(where)):
-        raise AtlasError(f"'{where}' is a page of the web, not an object{hint}")
+        raise AtlasError(f"'{shown}' is a page of the web, not an object{hint}")
     try:
         from fsspec.core import url_to_fs
 
@@ -51,17 +52,17 @@ def reached(where: str | Path) -> Iterator[tuple[Any, str]]:
     except AtlasError:
         raise
     except FileNotFoundError:
-        raise NotFoundError(f"There is no object '{where}'") from None
+        raise NotFoundError(f"There is no object '{shown}'") from None
     except ImportError as error:
-        raise AtlasError(f"'{where}' cannot be reached: {first_line(error)}") from None
+        raise AtlasError(f"'{shown}' cannot be reached: {hidden(first_line(error))}") from None
     except Exception as error:
         if "Protocol not known" in str(error):
             scheme = str(where).partition("://")[0]
             # No name of a plugin is made of it: anybody may have taken that.
             raise AtlasError(
-                f"'{where}' cannot be reached: '{scheme}://' is unknown - `atlas stores` lists those known"
+                f"'{shown}' cannot be reached: '{scheme}://' is unknown - `atlas stores` lists those known"
             ) from None
-        raise AtlasError(f"'{where}' cannot be reached: {type(error).__name__}: {first_line(error)}") from None
+        raise AtlasError(f"'{shown}' cannot be reached: {type(error).__name__}: {hidden(first_line(error))}") from None
 
 
 @contextlib.contextmanager

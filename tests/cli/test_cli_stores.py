@@ -79,6 +79,11 @@ def test_a_url_that_is_mistyped_hides_the_password(url, atlas_command):
         assert "ann:***@h" in said.stderr and "hunter2" not in said.output
 
 
+def test_a_url_that_is_mistyped_hides_the_password_from_python(url):
+    with pytest.raises(atlas.AtlasError, match="'lte://ann:\\*\\*\\*@h/a' cannot be reached"):
+        atlas.read_vectors("lte://ann:hunter2@h/a")
+
+
 def test_a_recipe_refuses_a_store_and_hides_the_password(url, atlas_command, tmp_path):
     steps = "format: 1\nsteps:\n  drawn: {verb: sample, sampler: uniform, n: 3, seed: 0, vectors: 'lite://ann:hunter2@h/a'}\n"
     (tmp_path / "recipe.yaml").write_text(steps)
