@@ -12,6 +12,7 @@ import argparse
 import csv
 import itertools
 import json
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -234,7 +235,7 @@ def findings() -> str:
 
 
 def example(data: Path, folder: Path) -> None:
-    """Write the vectors of the page docs/migrate.md: an index by USE, and 1,000 of its documents by MiniLM."""
+    """Write what docs/migrate.md begins with: an index by USE, 1,000 of its documents by MiniLM, and judgements."""
     documents, queries, _ = cranfield(data)
     some = torch.randperm(DOCUMENTS, generator=torch.Generator().manual_seed(0))[:1000]
     written = {
@@ -246,6 +247,7 @@ def example(data: Path, folder: Path) -> None:
     }
     for name, made in written.items():
         made.save_pretrained(folder / f"{name}.parquet", overwrite=True)
+    shutil.copyfile(data / "cranfield" / "cranqrel.trec.txt", folder / "cranqrel.trec.txt")
 
 
 def draw(advice: Path) -> None:
@@ -271,7 +273,7 @@ def line(curve: Mapping[str, Mapping[str, float]], times: float = 1) -> list[tup
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])  # type: ignore[union-attr]
     parser.add_argument("data", type=Path)
-    parser.add_argument("--example", type=Path, metavar="FOLDER", help="write the vectors of docs/migrate.md instead")
+    parser.add_argument("--example", type=Path, metavar="FOLDER", help="write the files of docs/migrate.md instead")
     parser.add_argument("--draw", type=Path, metavar="JSON", help="draw, with what advise printed of them, instead")
     given, found = parser.parse_args(), []
     if given.example:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import shutil
 from pathlib import Path
 
 import pytest
@@ -25,6 +24,5 @@ def test_the_migration_of_digits_runs_with_what_ships(tmp_path, monkeypatch):
 def test_the_migration_of_real_text_runs(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "docs" / "migration")
     importlib.import_module("study").example(DATA, tmp_path)
-    shutil.copy(DATA / "cranfield" / "cranqrel.trec.txt", tmp_path)
     monkeypatch.chdir(tmp_path)
     assert run_page(REST) == 5

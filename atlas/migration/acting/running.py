@@ -156,13 +156,14 @@ class Migration:
             if self.plan.way == "bridge":
                 raise AtlasError(f"'{self.path}' maps queries, and no document - there is nothing to embed anew")
             inputs, alignment = self.plan.inputs, None
-            if not self.journal.committed:
-                self.plan.question()
-                alignment = self._fitted()
-            work = Work(alignment, self._natives())
             new, queries = vectors_of(inputs.new), vectors_of(inputs.queries_new)
             ids: list[str] = []
             with opened(self.plan.store) as store:
+                # After a switch, the rows in use are mapped already, and the old vectors are no longer the index.
+                if not self.journal.committed and self._stage(store)[0] != "switched":
+                    self.plan.question()
+                    alignment = self._fitted()
+                work = Work(alignment, self._natives())
                 rows = still_mapped(work, store, ids)
                 numbers = order(queries.data.float(), new.data.float(), rows).tolist()
             return [ids[row] for row in numbers]
