@@ -224,12 +224,12 @@ def encode_labels(labels: Any, classes: Sequence[str]) -> tuple[Tensor | None, t
             if label not in number:
                 raise AtlasError(f"Label {label!r} is none of the classes {', '.join(map(repr, found))}")
         return torch.tensor([number[label] for label in given], dtype=torch.int64), found
-    if max(given, default=0) >= 2**63:
-        raise AtlasError(f"Labels must be below 2**63, got {max(given)}")
+    if (most := max(given, default=-1)) >= 2**63:
+        raise AtlasError(f"Labels must be below 2**63, got {most}")
+    if (least := min(given, default=-1)) < -1 or most >= (len(classes) or most + 1):
+        allowed = f"from -1 to {len(classes) - 1}" if classes else "-1 or more"
+        raise AtlasError(f"Labels must be {allowed}, got {least} to {most}")
     numbers = torch.tensor(given, dtype=torch.int64)
-    least, most = (int(numbers.min()), int(numbers.max())) if given else (-1, -1)
-    if not -1 <= least <= most < (len(classes) or most + 1):
-        raise AtlasError(f"Labels must be from -1 to {(len(classes) or most + 1) - 1}, got {least} to {most}")
     if classes or most < 2 * len(given):
         return numbers, tuple(classes) or tuple(str(i) for i in range(most + 1))
     present, numbers = numbers.unique(return_inverse=True)

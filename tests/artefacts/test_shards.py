@@ -536,3 +536,21 @@ def test_a_name_that_looks_like_a_pattern_is_a_file_where_there_is_one(tmp_path)
     assert shard_files(tmp_path / "part[1]*.npy") == []
     np.save(tmp_path / "part[1].npy", np.eye(3))
     assert shard_files(tmp_path / "part[1].npy") is None
+
+
+@pytest.mark.parametrize(
+    ("column", "numbers", "classes"),
+    [
+        ([1.0, None, 3.0, float("nan")], [1, -1, 3, -1], ("0", "1", "2", "3")),
+        ([True, False, None, True], [1, 0, -1, 1], ("0", "1")),
+        ([-2, -1, 0, None], [1, 0, 2, -1], ("-1", "-2", "0")),
+        ([0.5, 1.0, 2.0, None], None, ()),
+        ([1e300, 1.0, 2.0, None], None, ()),
+        ([[1], [2], [3], None], None, ()),
+    ],
+)
+def test_a_column_of_labels_is_read_as_classes_if_its_values_can_name_some(tmp_path, column, numbers, classes):
+    path = tmp_path / "a.parquet"
+    parquet.write_table(pa.table({"vector": [[1.0, 2.0]] * 4, "label": column}), path)
+    found = atlas.read_vectors(path, vector_column="vector")
+    assert (None if found.labels is None else found.labels.tolist(), found.classes) == (numbers, classes)

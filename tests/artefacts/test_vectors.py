@@ -69,7 +69,7 @@ def test_rows_without_ids_are_numbered():
         (rows(2), {"ids": ["a", "a"]}, "Vectors of 'unnamed' has 1 duplicate id, 'a'"),
         (rows(2), {"labels": ["a"]}, "Vectors of 'unnamed' have 2 rows but 1 labels"),
         (rows(2), {"labels": [0, 3], "classes": ["a"]}, "Labels must be from -1 to 0, got 0 to 3"),
-        (rows(2), {"labels": [0, -2]}, "Labels must be from -1 to 0, got -2 to 0"),
+        (rows(2), {"labels": [0, -2]}, "Labels must be -1 or more, got -2 to 0"),
         (rows(2), {"labels": ["a", "b"], "classes": ["a"]}, "Label 'b' is none of the classes 'a'"),
     ],
 )

@@ -162,7 +162,7 @@ def read_parquet(
         path: a path or URL.
         vector_column: the column of vectors; None: the only one of lists, or one column of numbers for each dimension.
         id_column: the column of ids; None: the one with a common name, such as id; '': none.
-        label_column: the column of labels, if it is there and holds texts or whole numbers; '': none.
+        label_column: the column of labels, if it is there and holds texts, whole numbers or bools; '': none.
     """
     with named(path):
         rows, key, carried = parquet_columns(path, vector_column, id_column)
@@ -213,17 +213,28 @@ def _ids(table: ParquetFile, column: str) -> Iterator[Texts]:
 def _labels(table: ParquetFile, column: str) -> tuple[Tensor, list[Any]] | None:
     """Return a number for the label of each row, and the label of each number; None if the column holds no such."""
     kind = table.schema.field(column).type
-    if is_list(kind) or not re.search("string|int", str(kind)):
+    if not re.match(r"(dictionary<values=)?(large_)?(string|u?int|float|double|halffloat|bool)", str(kind)):
         return None
     numbers: dict[Any, int] = {}
     found = [torch.empty(0, dtype=torch.int64)]
     for values in table.column(column):
         coded = values if hasattr(values, "dictionary") else values.dictionary_encode(null_encoding="encode")
-        own = [numbers.setdefault(value, len(numbers)) for value in [*coded.dictionary.to_pylist(), None]]
+        some = coded.dictionary.to_pylist()
+        if not all(map(_names_class, some)):
+            return None
+        own = [numbers.setdefault(value, len(numbers)) for value in [*some, None]]
         # A null in a dictionary's numbers is the None at its end.
         index = coded.indices.fill_null(len(own) - 1).to_numpy(zero_copy_only=False)
         found.append(torch.tensor(own)[torch.from_numpy(index.astype("int64"))])
+    # Numbers below -1 are names of classes, as ratings from -2 to 2 are, and so is -1 beside them.
+    if any(isinstance(value, int | float) and value < -1 for value in numbers):
+        return torch.cat(found), [None if value is None or value != value else str(int(value)) for value in numbers]
     return torch.cat(found), list(numbers)
+
+
+def _names_class(value: Any) -> bool:
+    """Whether a class may be called so; pandas writes whole numbers as floats where some are missing."""
+    return not isinstance(value, float) or value != value or (value.is_integer() and abs(value) < 2**53)
 
 
 def write_parquet(
