@@ -38,7 +38,9 @@ def train(
     model = create_head(head, options) if isinstance(head, str) else head
     views = vectors_of(vectors, vector_column, id_column)
     if views.labels is None or not bool((views.labels >= 0).any()):
-        advice = "encode items with classes, or give labels: atlas.Vectors.of(X, labels=...), or a table's column 'label'"
+        advice = (
+            "encode items with classes, or give labels: atlas.Vectors.of(X, labels=...), or a table's column 'label'"
+        )
         raise AtlasError(f"Vectors of '{views.space.id}' have no labels - {advice}")
     known = views.labels >= 0
     present, labels = views.labels[known].unique(return_inverse=True)
