@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -14,7 +15,7 @@ from atlas.cards.kinds import Card, MomentsCard
 from atlas.cards.names import slug
 from atlas.cards.space import Space
 from atlas.cards.yaml import parse_yaml
-from atlas.errors import AtlasError, CardError
+from atlas.errors import AtlasError, AtlasWarning, CardError
 from atlas.numerics import moments
 from atlas.storage.header import TensorFile
 from atlas.storage.tensors import load_tensors
@@ -62,7 +63,7 @@ class Moments(Artefact):
         return f"<Moments '{self.id}': {between}, {self.n} pairs>"
 
     def __add__(self, other: Moments) -> Moments:
-        """Merge the moments of two disjoint sets of rows.
+        """Merge the moments of two disjoint sets of rows; a pair that is in both counts twice, with a warning.
 
         Raises:
             SpaceMismatchError: they are of other spaces.
@@ -74,7 +75,12 @@ class Moments(Artefact):
         about = {"n_public": self.n_public + other.n_public, **same}
         # A space of which something is known says more than one that only has the right dimension.
         source, target = (a if a.known else b for a, b in zip(self._spaces, other._spaces, strict=True))
-        return Moments.of(self.sums + other.sums, source, target, self.id, **about)
+        sums = self.sums + other.sums
+        # Hashes of rows are gone from published moments, and beyond some number of rows; then nobody can tell.
+        if sums.rows is not None and (twice := self.sums.n_distinct + other.sums.n_distinct - sums.n_distinct):
+            text = f"Moments '{self.id}' and '{other.id}' share {twice:,} pairs, which count twice"
+            warnings.warn(f"{text} - give each set of items once", AtlasWarning, stacklevel=3)
+        return Moments.of(sums, source, target, self.id, **about)
 
     def __radd__(self, other: int) -> Moments:
         """Return itself, so that `sum` of some moments is their merge."""

@@ -260,7 +260,8 @@ def _of_head(head: Head, vectors: Vectors, split: str, device: str) -> Metric:
     head.space.require(vectors.space, f"Head '{head.id}' reads", "the vectors")
     truth = class_numbers(head, vectors)
     if not bool(((truth >= 0) & (truth < len(head.classes))).any()):
-        theirs, ours = ", ".join(vectors.classes[:5]), ", ".join(head.classes[:5])
+        there = [name for i, name in enumerate(vectors.classes) if bool((vectors.labels == i).any())]
+        theirs, ours = (", ".join(names[:5]) + ", ..." * (len(names) > 5) for names in (there, head.classes))
         raise AtlasError(f"Head '{head.id}' knows none of the vectors' classes ({theirs}) - its own are {ours}")
     predicted = [head.model.predict(batch.to(device)) for batch in vectors.rows.batches()]
     rows = agreement.correct(torch.cat(predicted), truth)

@@ -162,7 +162,8 @@ def check_rows(vectors: Vectors, what: str = "Vectors") -> None:
 def merge(*moments: MomentsLike, id: str = "") -> Moments:
     """Merge moments of disjoint sets of items.
 
-    The result is that of all items at once. A pair that is in several of them counts several times.
+    The result is that of all items at once. A pair that is in several of them counts several times; a warning
+    says so where the moments still hold hashes of their rows.
 
     Args:
         *moments: two or more, of the same two spaces.

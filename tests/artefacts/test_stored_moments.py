@@ -9,7 +9,7 @@ from conftest import space_of
 from atlas import Moments, Vectors, merge, metrics, moments
 from atlas.artefacts.moments import are_many
 from atlas.cards.folder import MODEL
-from atlas.errors import AtlasError, CardError, SpaceMismatchError
+from atlas.errors import AtlasError, AtlasWarning, CardError, SpaceMismatchError
 from atlas.numerics.moments import Moments as Sums
 from atlas.storage.tensors import load_tensors
 from atlas.testing.promises import paired_data
@@ -104,6 +104,16 @@ def test_moments_are_not_merged_with_themselves(views):
     assert merge(empty, made, empty).n == made.n
 
 
+def test_pairs_that_are_in_two_of_the_moments_are_told(views):
+    one, other = (
+        moments(source=views[0].take(rows), target=views[1].take(rows)) for rows in torch.arange(350).split(200)
+    )
+    both = moments(source=views[0].take(torch.arange(150, 300)), target=views[1].take(torch.arange(150, 300)))
+    assert (one + other).n == 350
+    with pytest.warns(AtlasWarning, match=r"share 50 pairs, which count twice - give each set of items once"):
+        assert merge(one, both).n == 350
+
+
 def test_moments_of_other_spaces_are_not_merged(views):
     made = moments(source=views[0], target=views[1])
     other = moments(source=views[0].with_card(space=space_of("a", 6, revision="2")), target=views[1])
@@ -120,8 +130,8 @@ def test_moments_of_other_spaces_are_not_merged(views):
 
 
 def test_a_space_that_is_known_is_kept_beside_one_that_is_not(views):
-    bare = moments(source=Vectors.of(views[0].data), target=Vectors.of(views[1].data))
-    made = moments(source=views[0], target=views[1])
+    bare = moments(source=Vectors.of(views[0].data[:250]), target=Vectors.of(views[1].data[:250]))
+    _, made = parts(views, 250, 500)
     assert (bare + made).source == (made + bare).source == views[0].space
 
 

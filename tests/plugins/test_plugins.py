@@ -17,7 +17,7 @@ from plugintools import good, look_again
 import atlas
 from atlas import AtlasError
 from atlas.components.aligner import Aligner
-from atlas.plugins.catalogue import component, components, plugins, provider
+from atlas.plugins.catalogue import component, components, missing, plugins, provider
 from atlas.plugins.discovery import culprit
 
 pytest_plugins = ["plugin_fixtures"]
@@ -278,6 +278,12 @@ def test_a_setting_that_names_no_plugin_is_told(plant, monkeypatch, capfd, setti
     look_again()
     list(components(Aligner))
     assert capfd.readouterr().err == f"Warning: {setting} names 'nonsense', but installed are builtin\n"
+
+
+def test_a_plugin_of_the_repository_that_is_installed_but_broken_is_not_to_be_installed_again(plant):
+    plant("faiss", "import nothing_like_this")
+    sentence = r"'faiss' comes with plugin 'latent-atlas-faiss', which is installed but not loaded: .*nothing_like_this"
+    assert re.search(sentence, str(missing("exporter", "faiss", [])))
 
 
 def test_a_broken_plugin_leaves_the_command_line_and_its_json_whole(tmp_path, plant):

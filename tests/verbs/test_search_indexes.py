@@ -55,6 +55,16 @@ def test_an_index_of_the_queries_model_is_searched_as_it_is(world, b_to_a):
     assert ids(atlas.search(b_to_a, world["b"][1], world["b"][0], k=3)) == brute(world["b"][1], world["b"][0], 3)
 
 
+def test_an_index_of_the_queries_model_is_known_by_dimension_beside_mapped_ones(world):
+    a_to_c = atlas.fit("procrustes", source=world["a"][0], target=world["c"][0])
+    halves = [world["c"][0].take(torch.arange(100)), world["a"][0].take(torch.arange(100, N))]
+    bare = [atlas.Vectors.of(one.data, f"file{i}", ids=list(one.ids)) for i, one in enumerate(halves)]
+    asked = atlas.Vectors.of(world["c"][1].data, "asked", ids=list(world["c"][1].ids))
+    assert ids(atlas.search(a_to_c, asked, bare)) == brute(world["c"][1], world["c"][0])
+    with pytest.raises(SpaceMismatchError, match=r"or back - fit one, or name the spaces .*: \{space: index\}"):
+        atlas.search(a_to_c, asked, bare[0])
+
+
 @pytest.mark.parametrize("k", [1, 7])
 def test_indexes_of_three_models_are_as_one(world, b_to_a, k):
     c_to_a = atlas.fit("procrustes", source=world["c"][0], target=world["a"][0])

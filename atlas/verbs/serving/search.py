@@ -151,10 +151,15 @@ def _way(maps: Sequence[Alignment | Atlas], queries: Space, index: Space, severa
             return Way(queries=made.aligner, made=made, role="queries")
         elif fits(made.source, index) and fits(made.target, queries):
             return Way(index=made.aligner, made=made, role="index")
+    # Beside indexes that are mapped to the queries' model, one that no map starts from may be of that model itself.
+    into = several and any(isinstance(made, Alignment) and made.target.matches(queries) for made in maps)
+    if into and queries.matches(index):
+        return Way()
     known = ", ".join(f"'{made.id}'" for made in maps)
     raise SpaceMismatchError(
         f"None of {known} leads from the queries, of '{queries.id}' ({queries.dim} dimensions), to the index, of "
-        f"'{index.id}' ({index.dim} dimensions), or back - fit one, or name the spaces of vectors that do not say them"
+        f"'{index.id}' ({index.dim} dimensions), or back - fit one, or name the spaces of vectors that do not say "
+        "them: {space: index}"
     )
 
 
