@@ -260,7 +260,7 @@ def _of_head(head: Head, vectors: Vectors, split: str, device: str) -> Metric:
     head.space.require(vectors.space, f"Head '{head.id}' reads", "the vectors")
     truth = class_numbers(head, vectors)
     if not bool(((truth >= 0) & (truth < len(head.classes))).any()):
-        there = [name for i, name in enumerate(vectors.classes) if bool((vectors.labels == i).any())]
+        there = [vectors.classes[i] for i in _labels(vectors, "accuracy").unique().tolist() if i >= 0]
         theirs, ours = (", ".join(names[:5]) + ", ..." * (len(names) > 5) for names in (there, head.classes))
         raise AtlasError(f"Head '{head.id}' knows none of the vectors' classes ({theirs}) - its own are {ours}")
     predicted = [head.model.predict(batch.to(device)) for batch in vectors.rows.batches()]
