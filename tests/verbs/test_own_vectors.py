@@ -278,7 +278,8 @@ def test_a_table_whose_ids_may_have_another_name_is_told_of(tmp_path):
         atlas.fit("linear", source=frame, target=Y)
     frame.to_parquet(tmp_path / "x.parquet")
     with pytest.warns(
-        AtlasWarning, match=r"x\.parquet: the rows have no ids and are numbered from 0 - say which column"
+        AtlasWarning,
+        match=r"x\.parquet: the rows have no ids and are numbered from 0 - say which column .*, or call it 'id'",
     ):
         atlas.fit("linear", source=tmp_path / "x.parquet", target=Y)
     # Nothing is paired, or it was said that there are none.

@@ -105,7 +105,7 @@ def vectors_of(
     if lies_somewhere(given):
         found = read_vectors(given, vector_column=vector_column, id_column=id_column)
         if found.numbered and id_column is None and str(given).lower().endswith(".parquet"):
-            advice = "say which column holds ids with id_column=, '' for none"
+            advice = "say which column holds ids with id_column=, '' for none, or call it 'id'"
             warnings.warn(
                 f"{given}: the rows have no ids and are numbered from 0 - {advice}", AtlasWarning, stacklevel=3
             )
