@@ -43,6 +43,9 @@ def train(
         )
         raise AtlasError(f"Vectors of '{views.space.id}' have no labels - {advice}")
     known = views.labels >= 0
+    if left_out := int((~known).sum()):
+        text = f"{left_out:,} of {len(views):,} vectors have no label, which is missing or -1, and are left out"
+        warnings.warn(text, AtlasWarning, stacklevel=2)
     present, labels = views.labels[known].unique(return_inverse=True)
     views = views if bool(known.all()) else views.take(known.nonzero().flatten())
     classes = tuple(views.classes[i] for i in present.tolist())

@@ -423,7 +423,10 @@ def test_rows_without_a_label_are_left_out(pair):
     labels = pair.source.labels.clone()
     labels[::2] = -1
     vectors = Vectors.of(pair.source.data, pair.source.space, labels=labels, classes=pair.source.classes)
-    head = train("nearest-mean", vectors)
+    with pytest.warns(
+        AtlasWarning, match=r"^60 of 120 vectors have no label, which is missing or -1, and are left out$"
+    ):
+        head = train("nearest-mean", vectors)
     known = Vectors.of(pair.source.data[1::2], pair.source.space, labels=labels[1::2], classes=pair.source.classes)
     assert torch.equal(head(pair.source), train("nearest-mean", known)(pair.source))
     assert head.classes == ("ant", "bee", "cat") and head.id == "a__nearest-mean"
