@@ -46,14 +46,15 @@ class LinearHead(HeadModel):
             raise self.fail("with loss 'logistic' needs labels that are whole numbers - for targets use loss 'ridge'")
         if all_equal(X):
             raise self.fail("cannot be fitted on vectors that are all the same")
-        mean = X.double().mean(0)
-        X = X - mean
-        scale = X.square().mean().sqrt()
+        mean = X.mean(0, dtype=torch.float64)
+        X = X.double() - mean
+        scale = torch.linalg.vector_norm(X) / math.sqrt(X.numel())
+        X.div_(scale)
         if self.loss == "logistic":
-            weight, bias = logistic(X / scale, y, outputs, self.penalty)
+            weight, bias = logistic(X, y, outputs, self.penalty)
         else:
             Y = F.one_hot(y, outputs) if y.ndim == 1 else y
-            weight, bias = ridge(X / scale, Y.double(), self.penalty)
+            weight, bias = ridge(X, Y.double(), self.penalty)
         weight = weight / scale
         # The bias of the weight that is saved: a mean far from zero would magnify its rounding.
         return {"weight": weight, "bias": bias - mean @ weight.float().double()}
