@@ -314,6 +314,13 @@ def test_a_plan_that_is_none_is_refused(plan, change, sentence):
         Migration(plan)
 
 
+@pytest.mark.parametrize("text", ["", "- store", "42"])
+def test_a_file_that_is_no_plan_is_refused_with_the_way_to_one(plan, text):
+    plan.write_text(text)
+    with pytest.raises(AtlasError, match=r"plan.* is no plan - make one with 'atlas migrate advise \.\.\. --plan"):
+        Migration(plan)
+
+
 def test_documents_are_ordered_by_how_much_they_are_asked_for(plan):
     one = world(queries=1.5)
     found = Migration(plan).order()

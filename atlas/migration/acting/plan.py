@@ -113,6 +113,8 @@ class Plan:
     def read(cls, path: Path) -> Plan:
         """Return the plan in a file."""
         data = read_yaml(path)
+        if not isinstance(data, dict):
+            raise AtlasError(f"{path} is no plan - make one with 'atlas migrate advise ... --plan {path}'")
         try:
             return build(cls, data)
         except AtlasError as error:
