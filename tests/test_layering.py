@@ -9,6 +9,7 @@ import ast
 import functools
 import importlib
 import statistics
+import subprocess
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -155,6 +156,16 @@ def test_functions_are_short():
     lengths = dict(functions())
     assert [name for name, length in lengths.items() if length > 40] == []
     assert statistics.median(lengths.values()) <= 6
+
+
+def test_nothing_strays_into_the_top_level():
+    if not (ROOT / ".git").exists():
+        pytest.skip("this is no clone of the repository")
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    kept = {name.partition("/")[0] for name in listed.splitlines()}
+    folders, files = {"atlas", "plugins", "registry", "tests", "docs"}, {"pyproject.toml", "README.md"}
+    beside = {"LICENSE", "CITATION.cff", "SECURITY.md"}
+    assert {name for name in kept if not name.startswith(".")} == folders | files | beside
 
 
 def test_files_and_folders_are_small():
