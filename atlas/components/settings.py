@@ -15,6 +15,7 @@ from atlas.errors import AtlasWarning
 
 # They say which server is talked to, with which token, and which plugins are loaded.
 VARIABLES = ("HF_ENDPOINT", "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_TOKEN", "ATLAS_DISABLE_PLUGINS")
+_STATUS = Path("/proc/self/status")
 Settings = dict[str, tuple[Any, Callable[[Any], Any]]]
 
 
@@ -55,9 +56,9 @@ def left_alone(label: str) -> Iterator[None]:
 
 def _umask() -> int:
     # To ask for it in any other way is to change it, also for other threads.
-    with contextlib.suppress(OSError, ValueError, StopIteration):
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return int(next(line for line in lines if line.startswith("Umask:")).split()[1], 8)
+    # It stands in the second line; this runs at every fit, and every batch that is encoded.
+    with contextlib.suppress(OSError, ValueError, IndexError), _STATUS.open("rb", buffering=0) as file:
+        return int(file.read(256).split(b"Umask:")[1].split()[0], 8)
     mask = os.umask(0o077)
     os.umask(mask)
     return mask
