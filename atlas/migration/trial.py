@@ -12,6 +12,7 @@ from torch import Tensor
 from atlas.components.aligner import Aligner
 from atlas.components.choosing import cross_fit, left_out, unfitted
 from atlas.migration.searching import BATCH, mapped, merged, nearest, numbered, scores_of
+from atlas.numerics.calibration import SAME
 from atlas.storage.rows import Rows
 
 # The ways, cheapest to act on first, with a description of each.
@@ -25,8 +26,6 @@ WAYS = {
 }
 # How far down figures look, and how many candidates may be re-ordered.
 DEEP, DEPTHS = 10, (50, 100, 200)
-# Cosines that differ by less are those of the same document twice.
-SAME = 1e-6
 # Fits of which each leaves some pairs out, so that no document is converted by a map that has seen it.
 FOLDS = 10
 

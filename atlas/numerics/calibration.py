@@ -13,6 +13,8 @@ from atlas.errors import AtlasError
 FEWEST = 30
 # Margins of less than this are ties.
 TIE = 1e-4
+# True scores that differ by less are those of the same document twice.
+SAME = 1e-6
 # Which side of a search is mapped.
 ROLES = ("queries", "index")
 THIRDS = ("surest third", "middle third", "least sure third")

@@ -16,7 +16,7 @@ from atlas.errors import AtlasError
 from atlas.metrics import wilson
 from atlas.metrics.nearest import nearest
 from atlas.numerics.arrays import unit
-from atlas.numerics.calibration import Calibration, thirds
+from atlas.numerics.calibration import SAME, Calibration, thirds
 from atlas.storage.item_ids import match
 from atlas.verbs.fit import check_rows
 from atlas.verbs.parameters.arguments import AlignmentLike, VectorsLike, artefact_of, vectors_of
@@ -24,8 +24,6 @@ from atlas.verbs.parameters.arguments import AlignmentLike, VectorsLike, artefac
 # Results of each query that scores are learned from, and the most items.
 DEEP, MOST = 10, 2000
 FOLDS = 5
-# True scores that differ by less are those of the same document twice.
-SAME = 1e-6
 
 
 def calibrate(
