@@ -165,9 +165,10 @@ class Mutant:
     change: Change
     fate: str = ""
 
-    def key(self) -> str:
-        """Return what an equivalent is known by, wherever its line may move."""
-        return f"{self.module} | {self.change.before} | {self.change.after}"
+    def keys(self) -> set[str]:
+        """Return what an equivalent is known by, wherever its line may move; '...' stands for every change of it."""
+        line = f"{self.module} | {self.change.before} | "
+        return {line + self.change.after, line + "..."}
 
 
 def drawn(module: str, number: int, seed: int) -> list[Mutant]:
@@ -293,7 +294,7 @@ def part(mutants: list[Mutant], known: Survey, folder: Path, number: int, jobs: 
             mutant = mutants[i]
             judge(mutant, known, folder / f"scratch{number}")
             # An equivalent that a test notices is none.
-            if mutant.fate == "survived" and mutant.key() in same:
+            if mutant.fate == "survived" and mutant.keys() & same:
                 mutant.fate = "equivalent"
             if mutant.fate == "survived":
                 place = f"{mutant.module}:{mutant.change.lines.start}"
