@@ -23,6 +23,10 @@ FIGURES = ("ndcg@10", "recall@10", "mrr@10", "kept")
 HEADER = ("way", *FIGURES, "over stay", "", "whole index", "texts", "tokens", "hours")
 
 
+def _column(flag: str, told: str) -> Callable[[F], F]:
+    return click.option(flag, metavar="NAME", help=told)
+
+
 @click.group("migrate")
 def migrate_command() -> None:
     """Change the embedding model of an index: advise whether and which way, and do it, step by step."""
@@ -58,6 +62,10 @@ def migrate_command() -> None:
 )
 @click.option("--rate", type=click.FloatRange(0), default=0.0, help="Texts embedded in a second, for hours.")
 @click.option("--tokens", type=click.FloatRange(0), default=0.0, help="Tokens of a text, for how many it takes.")
+@_column("--vector-column", "Column of tables that holds the vectors; the only one that holds arrays unless given.")
+@_column("--id-column", "Column of tables that holds the ids; the one with a common name unless given, '' for none.")
+@_column("--query-vector-column", "That of tables of queries; as --vector-column unless given.")
+@_column("--query-id-column", "That of tables of queries; as --id-column unless given.")
 @click.option(
     "--plan",
     metavar="FILE",
@@ -222,10 +230,12 @@ def commit(plan: Path, as_json: bool, registry: Any) -> None:
 
 @_step("add")
 @click.argument("vectors")
-def add(plan: Path, vectors: str, as_json: bool, registry: Any) -> None:
+@_column("--vector-column", "Column of a table that holds the vectors; the only one that holds arrays unless given.")
+@_column("--id-column", "Column of a table that holds the ids; the one with a common name unless given.")
+def add(plan: Path, vectors: str, as_json: bool, registry: Any, **columns: str | None) -> None:
     """Let vectors of the new model take the place of mapped ones, by their ids, in the next run."""
     migration = _opened(plan)
-    put_status(migration, migration.add(vectors), as_json)
+    put_status(migration, migration.add(vectors, **columns), as_json)
 
 
 @migrate_command.command("order")

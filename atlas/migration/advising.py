@@ -48,6 +48,10 @@ def advise(
     gate: str = GATE,
     rate: float = 0.0,
     tokens: float = 0.0,
+    vector_column: str | None = None,
+    id_column: str | None = None,
+    query_vector_column: str | None = None,
+    query_id_column: str | None = None,
     progress: Progress = silent,
 ) -> Advice:
     """Measure each way of changing the embedding model of an index, and advise one.
@@ -65,6 +69,10 @@ def advise(
         gate: the share of the new model's figures that a way must keep to be advised.
         rate: texts that are embedded in a second, 0 if that is not known.
         tokens: tokens of a text, 0 if that is not known.
+        vector_column: column of tables that holds the vectors; the only one that holds arrays unless given.
+        id_column: column of tables that holds the ids; the one with a common name unless given, '' for none.
+        query_vector_column: that of tables of queries; as `vector_column` unless given.
+        query_id_column: that of tables of queries; as `id_column` unless given.
         progress: shows how far it is.
 
     Raises:
@@ -74,7 +82,8 @@ def advise(
     for what, number in (("rate", rate), ("number of tokens", tokens)):
         if not 0 <= number < math.inf:
             raise AtlasError(f"The {what} must be a number from 0 up, got {number}")
-    asked = {"queries_new": queries_new, "queries_old": queries_old, "judgements": judgements}
+    columns = Columns(vector_column, id_column, query_vector_column, query_id_column)
+    asked = {"queries_new": queries_new, "queries_old": queries_old, "judgements": judgements, "columns": columns}
     question = question_of(old=old, new=new, new_index=new_index, pairs=pairs, **asked)  # type: ignore[arg-type]
     whole, given, trial = question.whole, question.given, question.trial
     fitted = whole.pairs
@@ -111,6 +120,35 @@ def advise(
 
 
 @dataclass(frozen=True)
+class Columns:
+    """Names of columns in tables of vectors.
+
+    Attributes:
+        vectors: that of the vectors; None: the only one that holds arrays.
+        ids: that of the ids; None: the one with a common name; '': none.
+        query_vectors: that of the vectors of queries; None: as of others.
+        query_ids: that of the ids of queries; None: as of others.
+    """
+
+    vectors: str | None = None
+    ids: str | None = None
+    query_vectors: str | None = None
+    query_ids: str | None = None
+
+    def documents(self, given: VectorsLike) -> Vectors:
+        """Return vectors of documents."""
+        return vectors_of(given, self.vectors, self.ids)
+
+    def queries(self, given: VectorsLike) -> Vectors:
+        """Return vectors of queries."""
+        vectors = self.vectors if self.query_vectors is None else self.query_vectors
+        return vectors_of(given, vectors, self.ids if self.query_ids is None else self.query_ids)
+
+
+BY_NAME = Columns()
+
+
+@dataclass(frozen=True)
 class Question:
     """An index, queries and judgements to advise on.
 
@@ -137,14 +175,15 @@ def question_of(
     judgements: Judgements | str | Path | None = None,
     new_index: VectorsLike | None = None,
     pairs: Sequence[VectorsLike] | None = None,
+    columns: Columns = BY_NAME,
 ) -> Question:
     """Return index, queries and judgements, checked against each other; arguments and errors are those of `advise`."""
-    index, sample, asked = vectors_of(old), vectors_of(new), vectors_of(queries_new)
-    before = None if queries_old is None else vectors_of(queries_old).of_items(asked.ids, "the new queries")
+    index, sample, asked = columns.documents(old), columns.documents(new), columns.queries(queries_new)
+    before = None if queries_old is None else columns.queries(queries_old).of_items(asked.ids, "the new queries")
     _check_spaces(index, sample, asked, before)
-    fitted = _pairs(index, sample, pairs)
+    fitted = _pairs(index, sample, None if pairs is None else [columns.documents(one) for one in pairs])
     given = read_judgements(judgements) if isinstance(judgements, (str, Path)) else judgements
-    known = sample if new_index is None else vectors_of(new_index)
+    known = sample if new_index is None else columns.documents(new_index)
     return Question(_whole(index, known, asked, before, fitted), given)
 
 
@@ -182,8 +221,8 @@ def _check_model(vectors: Vectors, queries: Vectors, what: str, whose: str) -> N
         one.require(other, what, whose)
 
 
-def _pairs(index: Vectors, sample: Vectors, other: Sequence[VectorsLike] | None) -> Pairs:
-    old, new = paired(index, sample) if other is None else paired(vectors_of(other[0]), vectors_of(other[1]))
+def _pairs(index: Vectors, sample: Vectors, other: Sequence[Vectors] | None) -> Pairs:
+    old, new = paired(index, sample) if other is None else paired(*other)
     index.space.require(old.space, "The old index is of", "the old vectors of the pairs")
     sample.space.require(new.space, "The new vectors are of", "the new vectors of the pairs")
     if len(old) < FEWEST_PAIRS:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from worlds import world
 
 import atlas
@@ -131,3 +132,62 @@ def test_without_judgements_it_says_so(advised):
     result = advised(world(queries=1.5), left_out=["judgements"])
     assert "found by the new model" in result.stdout
     assert "Note: There are no judgements" in result.stdout
+
+
+@pytest.fixture
+def tables(tmp_path, monkeypatch):
+    """Write the vectors of a world to tables whose columns nobody could guess."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    monkeypatch.chdir(tmp_path)
+    one = world(queries=1.5)
+
+    def write(path, given, ids, vectors):
+        lists = pa.array(list(given.data.numpy()), pa.list_(pa.float32()))
+        # Another list, and another column that is called as ids are.
+        others = {"id": ["same"] * len(given), "shape": lists.take([0] * len(given))}
+        parquet.write_table(pa.table({ids: [*given.ids], vectors: lists, **others}), path)
+
+    Path("docs").mkdir()
+    write("docs/all.parquet", one.old, ids="pk", vectors="emb")
+    write("some.parquet", one.new.take(torch.arange(0, 240, 2)), ids="pk", vectors="emb")
+    write("more.parquet", one.new.take(torch.arange(40)), ids="number", vectors="v")
+    for name in ("queries_old", "queries_new"):
+        write(f"{name}.parquet", getattr(one, name), ids="qid", vectors="asked")
+    Path("a.qrels").write_text("".join(f"{q} 0 {d} 1\n" for q, found in one.judgements.items() for d in found))
+    return one
+
+
+def test_columns_that_are_named_go_with_the_plan(tables, atlas_command):
+    given = ["--old", "docs", "--new", "some.parquet", "--queries-new", "queries_new.parquet"]
+    given += ["--queries-old", "queries_old.parquet", "--judgements", "a.qrels", "--aligner", "procrustes"]
+    documents, queries = ["--id-column", "pk", "--vector-column", "emb"], ["--query-id-column", "qid"]
+    said = atlas_command("migrate", "advise", *given, *documents, *queries, "--plan", "plan.yaml", status=1).stderr
+    assert said == "Error: queries_new.parquet: unknown column 'emb' - known: asked, shape\n"
+    queries += ["--query-vector-column", "asked"]
+    shown = atlas_command("migrate", "advise", *given, *documents, *queries, "--plan", "plan.yaml")
+    assert "for 30 queries, judged, in 120 of 240 documents" in shown.stdout
+    plan = Path("plan.yaml").read_text()
+    assert "\n  columns: {vectors: emb, ids: pk, query_vectors: asked, query_ids: qid}\n" in plan
+    assert f"store: parquet://{Path.cwd()}/docs?id=pk&vector=emb\n" in plan
+    assert "rows: 240 of 240, of which 0 native" in atlas_command("migrate", "run", "plan.yaml").stdout
+    found = atlas.read_vectors("docs", id_column="pk", vector_column="emb")
+    assert found.ids == tables.new.ids and atlas.metrics.cosine(found.data, tables.new.data) > 0.999
+    assert [metric.name for metric in atlas.load("plan.map").metrics] == ["first-result"] * 3
+    atlas_command("migrate", "rollback", "plan.yaml")
+    atlas_command("migrate", "add", "plan.yaml", "more.parquet", "--id-column", "number", "--vector-column", "v")
+    assert json.loads(atlas_command("migrate", "run", "plan.yaml", "--json").stdout)["native"] == 40
+    atlas_command("migrate", "commit", "plan.yaml")
+    atlas_command("migrate", "order", "plan.yaml", "--out", "ids.txt")
+    assert {*Path("ids.txt").read_text().split()} == {f"d{i}" for i in range(40, 240)}
+
+
+def test_rows_that_are_numbered_cannot_be_written_beside_others(tables, atlas_command):
+    given = ["--old", "docs", "--new", "docs", "--queries-new", "queries_new.parquet", "--vector-column", "emb"]
+    given += ["--query-vector-column", "asked", "--aligner", "procrustes", "--id-column", ""]
+    said = atlas_command("migrate", "advise", *given, "--plan", "plan.yaml", status=1).stderr
+    assert (
+        "Error: The rows of 'docs' are numbered, and vectors are written beside the old ones by ids - name the" in said
+    )
+    assert not Path("plan.yaml").exists()

@@ -26,11 +26,14 @@ class Native:
         vectors: where they are.
         digest: of ids and numbers.
         rows: how many.
+        vector_column, id_column: those of a table; None: found by their names.
     """
 
     vectors: str
     digest: str
     rows: int
+    vector_column: str | None = None
+    id_column: str | None = None
 
 
 @dataclass(frozen=True)

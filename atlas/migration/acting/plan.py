@@ -8,17 +8,18 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import torch
 
 from atlas.artefacts.sources.stores import is_store
+from atlas.artefacts.vectors import Vectors
 from atlas.cards.names import sha256_of
 from atlas.cards.schema import build
 from atlas.cards.yaml import dump_yaml, read_yaml
 from atlas.errors import AtlasError
 from atlas.migration.advice import Advice, Gate
-from atlas.migration.advising import Question, question_of
+from atlas.migration.advising import BY_NAME, Columns, Question, question_of
 from atlas.migration.methods import Method
 from atlas.numerics.arrays import hash_of
 from atlas.storage.files import whole_file
@@ -33,6 +34,7 @@ class Inputs:
 
     Attributes:
         old, new, queries_new, queries_old, judgements, new_index, pairs: as `atlas.advise` takes them; '' for none.
+        columns: of tables among them; None: found by their names.
     """
 
     old: str
@@ -42,22 +44,31 @@ class Inputs:
     judgements: str = ""
     new_index: str = ""
     pairs: tuple[str, ...] = ()
+    columns: Columns | None = None
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Inputs:
         """Return the inputs among the arguments of `atlas.advise`, each the place of vectors."""
-        places = {one.name: given.get(one.name) for one in fields(cls) if one.name != "pairs"}
+        places = {one.name: given.get(one.name) for one in fields(cls) if one.name not in ("pairs", "columns")}
         pairs = tuple(place_of(one) for one in given.get("pairs") or ())
-        return cls(**{name: place_of(one) if one else "" for name, one in places.items()}, pairs=pairs)
+        named = Columns(*(given.get(f"{one.name.removesuffix('s')}_column") for one in fields(Columns)))
+        columns = None if named == BY_NAME else named
+        return cls(**{name: place_of(one) if one else "" for name, one in places.items()}, pairs=pairs, columns=columns)
 
     def read(self) -> Question:
         """Return their contents."""
-        given: dict[str, Any] = {name: value or None for name, value in asdict(self).items()}
-        return question_of(**given)
+        given: dict[str, Any] = {one.name: getattr(self, one.name) or None for one in fields(self)}
+        return question_of(**{**given, "columns": self.columns or BY_NAME})
 
-    def fitted_on(self, way: str) -> tuple[str, str]:
+    def vectors(self, name: str) -> Vectors:
+        """Return the vectors of an attribute."""
+        columns = self.columns or BY_NAME
+        read = columns.queries if name.startswith("queries") else columns.documents
+        return read(getattr(self, name))
+
+    def fitted_on(self, way: str) -> tuple[Vectors, Vectors]:
         """Return the vectors that the map is fitted on: the sources, and their targets."""
-        old, new = self.pairs or (self.old, self.new)
+        old, new = map((self.columns or BY_NAME).documents, self.pairs or (self.old, self.new))
         return (old, new) if way == "convert" else (new, old)
 
 
@@ -146,8 +157,8 @@ class Plan:
 
 
 def plain(data: Any) -> Any:
-    """Return a dataclass as plain data."""
-    return json.loads(json.dumps(asdict(data)))
+    """Return a dataclass as plain data, without fields that are None, which earlier versions did not have."""
+    return json.loads(json.dumps(asdict(data, dict_factory=lambda items: {k: v for k, v in items if v is not None})))
 
 
 def digests(found: Question) -> dict[str, str]:
@@ -181,17 +192,24 @@ def planned(advice: Advice, given: Mapping[str, Any], store: str = "") -> Plan |
         way=way,
         map=Map(method.aligner, {**method.options}),
         gate="" if recalled else given["gate"],
-        store=_store(store or given["old"]) if way == "convert" else "",
+        store=_store(store or given["old"], inputs.columns or BY_NAME) if way == "convert" else "",
         inputs=inputs,
         digests=digests(inputs.read()),
     )
 
 
-def _store(where: str) -> str:
-    """Return the URL of a store, or of a folder of Parquet files, without a password."""
+def _store(where: str, columns: Columns) -> str:
+    """Return the URL of a store, or of a folder of Parquet files with these columns, without a password."""
     path = Path(where).expanduser()
     if "://" not in where and path.is_dir() and any(path.glob("*.parquet")):
-        return f"parquet://{quote(str(path.resolve()))}"
+        if columns.ids == "":
+            raise AtlasError(
+                f"The rows of '{where:.80}' are numbered, and vectors are written beside the old ones by ids - name "
+                "the column that holds these with --id-column"
+            )
+        named = {"id": columns.ids, "vector": columns.vectors}
+        options = urlencode({option: name for option, name in named.items() if name}, quote_via=quote)
+        return f"parquet://{quote(str(path.resolve()))}" + (f"?{options}" if options else "")
     if not is_store(where):
         raise AtlasError(
             f"'{where:.80}' is neither the URL of a store nor a folder of .parquet files, where vectors can be mapped "

@@ -125,19 +125,22 @@ class Migration:
             raise AtlasError(f"Nothing of '{self.path}' has been begun - run it")
         return self.run()
 
-    def add(self, vectors: VectorsLike) -> Status:
+    def add(self, vectors: VectorsLike, *, vector_column: str | None = None, id_column: str | None = None) -> Status:
         """Let vectors of the new model take the place of mapped ones, by their ids, in the next run.
 
         Of a migration that was committed, all others are then copied as they are. Vectors that were mapped beside the
         old ones before are dropped and made again.
+
+        Args:
+            vectors: where they are.
+            vector_column: column of a table that holds the vectors; the only one that holds arrays unless given.
+            id_column: column of a table that holds the ids; the one with a common name unless given.
         """
         with self._alone():
             if self.plan.way == "bridge":
                 raise AtlasError(f"'{self.path}' maps queries, and the index stays as it is - there is nothing to add")
-            found = vectors_of(vectors)
-            vectors_of(self.plan.inputs.new).space.require(
-                found.space, "The new vectors are of", "those that are added"
-            )
+            found = vectors_of(vectors, vector_column, id_column)
+            self.plan.inputs.vectors("new").space.require(found.space, "The new vectors are of", "those that are added")
             with opened(self.plan.store) as store:
                 if self._stage(store)[0] == "switched":
                     raise AtlasError(f"'{self.path}' has been switched to - commit it or roll it back first")
@@ -146,7 +149,7 @@ class Migration:
                     raise AtlasError("Vectors that are added must lie in a file, a folder or a store - save them first")
                 where = place_of(vectors)
                 self._drop(store)
-            native = Native(where, _digest(found), len(found))
+            native = Native(where, _digest(found), len(found), vector_column, id_column)
             self._write(f"added {len(found):,} native vectors", natives=(*self.journal.natives, native), work="")
             return self.status()
 
@@ -156,7 +159,7 @@ class Migration:
             if self.plan.way == "bridge":
                 raise AtlasError(f"'{self.path}' maps queries, and no document - there is nothing to embed anew")
             inputs, alignment = self.plan.inputs, None
-            new, queries = vectors_of(inputs.new), vectors_of(inputs.queries_new)
+            new, queries = inputs.vectors("new"), inputs.vectors("queries_new")
             ids: list[str] = []
             with opened(self.plan.store) as store:
                 # After a switch, the rows in use are mapped already, and the old vectors are no longer the index.
@@ -294,7 +297,8 @@ class Migration:
     def _measured_after(self) -> Measured:
         """Return the measurement once the old vectors are gone: among the documents of the sample."""
         inputs = self.plan.inputs
-        question = question_of_sample(inputs.new, inputs.queries_new, inputs.judgements or None)
+        known, asked = inputs.vectors("new"), inputs.vectors("queries_new")
+        question = question_of_sample(known, asked, inputs.judgements or None)
         return Measured(question.whole, question.whole, question.given, Gate.of(self.plan.gate), {}, {})
 
     def _expected(self, measured: Measured, maps: Maps, natives: Vectors | None, rows: int) -> Figure:
@@ -324,7 +328,7 @@ class Migration:
             if Work(found).map_digest != self.journal.map:
                 raise AtlasError(f"'{self.map_folder}' is not the map that was fitted - remove it, and run again")
             return found
-        source, target = map(vectors_of, self.plan.inputs.fitted_on(self.plan.way))
+        source, target = self.plan.inputs.fitted_on(self.plan.way)
         made = fit(self.plan.map.aligner, source=source, target=target, **self.plan.map.options)
         calibrated(self.plan, made).save_pretrained(self.map_folder, overwrite=True)
         made = Alignment.from_pretrained(self.map_folder)
@@ -333,7 +337,7 @@ class Migration:
 
     def _natives(self) -> Vectors | None:
         """Return the vectors that were added, the last of an id where it was more than once."""
-        found = [vectors_of(one.vectors) for one in self.journal.natives]
+        found = [vectors_of(one.vectors, one.vector_column, one.id_column) for one in self.journal.natives]
         for vectors, one in zip(found, self.journal.natives, strict=True):
             if _digest(vectors) != one.digest:
                 raise AtlasError(f"'{one.vectors}' has changed since it was added - roll back, and add it again")
