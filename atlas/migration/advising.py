@@ -222,7 +222,7 @@ def _check_model(vectors: Vectors, queries: Vectors, what: str, whose: str) -> N
 
 
 def _pairs(index: Vectors, sample: Vectors, other: Sequence[Vectors] | None) -> Pairs:
-    old, new = paired(index, sample) if other is None else paired(*other)
+    old, new = paired(index, sample) if other is None else paired(other[0], other[1])
     index.space.require(old.space, "The old index is of", "the old vectors of the pairs")
     sample.space.require(new.space, "The new vectors are of", "the new vectors of the pairs")
     if len(old) < FEWEST_PAIRS:
