@@ -75,7 +75,9 @@ class Aggregator(Component):
         if space in self._fitted():
             raise self.fail(f"already has a chart for '{space}' - choose another id")
         X = self._view(space, vectors)
-        self.charts[space] = self._add(space, X, self._rows(space, len(X), items))
+        rows = self._rows(space, len(X), items)
+        with left_alone(self.label()):
+            self.charts[space] = self._add(space, X, rows)
         return self
 
     def _view(self, space: str, vectors: Any) -> Tensor:
@@ -128,7 +130,8 @@ class Aggregator(Component):
             raise self.fail(f"combines rows (n, {k}, d) that are present (n, {k}) or not, got {given}")
         if not bool(present.any(1).all()):
             raise self.fail(f"cannot combine row {int((~present.any(1)).nonzero()[0])} - it is in none of the spaces")
-        return self._combine(torch.where(present[..., None], rows, 0), present)
+        with left_alone(self.label()):
+            return self._combine(torch.where(present[..., None], rows, 0), present)
 
     def identity(self) -> dict[str, Any]:
         """Return the settings that fix the coordinates of the shared space, beside the anchors.

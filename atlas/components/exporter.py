@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from atlas.components.options import Component
+from atlas.components.settings import left_alone
 from atlas.errors import AtlasError
 from atlas.storage.files import as_path, whole_file, whole_folder
 
@@ -37,7 +38,7 @@ class Exporter(Component):
         """
         path = self.target(as_path(out), overwrite)
         self._check(model)
-        with whole_file(path) if self.writes else whole_folder(path) as temporary:
+        with whole_file(path) if self.writes else whole_folder(path) as temporary, left_alone(self.label()):
             self._export(model, temporary)
         return path
 

@@ -83,6 +83,15 @@ def test_a_plugin_that_fails_at_work_is_named(plant, stored, atlas_command, line
     assert not (stored / "made").exists()
 
 
+def test_a_plugin_that_exits_where_it_maps_is_named_and_nothing_is_written(plant, stored, atlas_command):
+    plant("exits", good().replace("    def solve", "    def _transform(self, X):\n        raise SystemExit(0)\n    def solve"))
+    atlas_command("fit", "mover", "--source", "a", "--target", "b", "--out", "made")
+    for out in ("mapped", "mapped.npy"):
+        result = atlas_command("apply", "made", "a", "--out", out, status=1)
+        assert result.stderr == "Error: Plugin 'exits' failed: SystemExit: 0 - set ATLAS_DEBUG=1 to see where\n"
+        assert sorted(path.name for path in stored.iterdir()) == ["a", "b", "made", "planted-site"]
+
+
 def test_a_plugin_at_work_does_not_say_where_files_are_written(plant, stored, atlas_command, tmp_path):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()

@@ -14,7 +14,9 @@ from planted import normal
 from plugintools import good
 
 import atlas
+from atlas.components.aggregator import Aggregator
 from atlas.components.aligner import Aligner
+from atlas.components.exporter import Exporter
 from atlas.components.settings import put_back, settings
 from atlas.plugins.catalogue import component
 
@@ -144,4 +146,32 @@ def test_an_encoding_that_changes_the_umask_is_warned_of(monkeypatch):
     before = values()
     with pytest.warns(atlas.AtlasWarning, match="^Encoder 'tfidf-svd' changes the umask, which was undone$"):
         torch.cat(list(encoder.encode(texts)))
+    assert values() == before
+
+
+@pytest.fixture
+def work():
+    """What components are asked for beside fits, samples and encodings, by the method of theirs that does it."""
+    X, Y = normal(9, 3), normal(9, 3, seed=1)
+    both = atlas.create(Aligner, "two-way").fit(X, Y)
+    joined = atlas.create(Aggregator, "generalized-procrustes").fit({"a": X, "b": Y})
+    model = atlas.fit("linear", source=X, target=Y)
+    return {
+        "_transform": (both, lambda: both.transform(X)),
+        "_inverse_transform": (both, lambda: both.inverse_transform(Y)),
+        "_add": (joined, lambda: joined.add("c", X)),
+        "_combine": (joined, lambda: joined.combine(torch.stack([X, Y], 1), torch.ones(9, 2, dtype=torch.bool))),
+        "_export": (exporter := atlas.create(Exporter, "numpy"), lambda: exporter.export(model, "made")),
+    }
+
+
+@pytest.mark.parametrize("method", ["_transform", "_inverse_transform", "_add", "_combine", "_export"])
+def test_what_other_work_of_a_component_changes_is_undone_and_warned_of(monkeypatch, tmp_path, work, method):
+    monkeypatch.chdir(tmp_path)
+    component, do = work[method]
+    sound = getattr(type(component), method)
+    monkeypatch.setattr(type(component), method, lambda *given: (os.umask(0), sound(*given))[1])
+    before = values()
+    with pytest.warns(atlas.AtlasWarning, match=f"^{component.label().capitalize()} changes the umask, which was undo"):
+        do()
     assert values() == before
