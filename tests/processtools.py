@@ -11,6 +11,7 @@ import runpy
 import shutil
 import sys
 import tempfile
+import time
 import weakref
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -95,3 +96,54 @@ def _run(
     else:
         sys.argv = ["atlas", *work]
         runpy.run_module("atlas", run_name="__main__")
+
+
+def both_into(place: Path, *commands: list[str]) -> list[tuple[int, str]]:
+    """Run two commands at once, of which the first ends when the second needs only take its place in a folder, too.
+
+    Returns:
+        of each, the exit status and what it says.
+    """
+    with tempfile.TemporaryDirectory() as temporary:
+        signs, ended = Path(temporary), []
+        running = [_stopping(command, place, signs, number) for number, command in enumerate(commands)]
+        while len(list(signs.glob("ready-*"))) < len(running):
+            time.sleep(0.002)
+        for number, process in enumerate(running):
+            (signs / f"turn-{number}").touch()
+            status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+            ended.append((status, (signs / f"said-{number}").read_text()))
+    return ended
+
+
+def _stopping(command: list[str], place: Path, signs: Path, number: int) -> int:
+    """Run a command in a process that stops before it locks or renames anything in a place, until its turn."""
+    child = os.fork()
+    if child:
+        return child
+    stopped = False
+
+    def stop(event: str, arguments: tuple) -> None:
+        nonlocal stopped
+        at = f"/proc/self/fd/{arguments[0]}" if event == "fcntl.flock" else arguments[0] if event == "os.rename" else ""
+        if not stopped and at and Path(at).resolve().is_relative_to(place):
+            stopped = True
+            (signs / f"ready-{number}").touch()
+            while not (signs / f"turn-{number}").exists():
+                time.sleep(0.002)
+
+    status = 99
+    try:
+        from click.testing import CliRunner
+        from torch import set_num_threads
+
+        from atlas.cli import main
+
+        set_num_threads(1)  # A pool of threads does not come along.
+        sys.addaudithook(stop)
+        result = CliRunner().invoke(main, command, prog_name="atlas")
+        (signs / f"said-{number}").write_text(result.stderr)
+        status = result.exit_code
+    finally:
+        (signs / f"ready-{number}").touch()
+        os._exit(status)

@@ -208,7 +208,7 @@ class Artefact:
 def write(card: Card, tensors: dict[str, Tensor], folder: str | Path, *, overwrite: bool = False) -> None:
     """Write a card and the tensors it is of to a folder, whole or not at all."""
     path = check_target(folder, overwrite)
-    with whole_folder(path) as temporary:
+    with whole_folder(path, overwrite) as temporary:
         digest = hashlib.sha256()
         infos = save_tensors(temporary / MODEL, tensors, digest) if tensors else {}
         stored = replace(card, tensors=infos, sha256=digest.hexdigest() if tensors else "", hub="")

@@ -15,11 +15,10 @@ from torch import Tensor
 from atlas.artefacts.artefact import Artefact, OnCard
 from atlas.artefacts.sources.vector_files import (
     ERROR,
-    beside,
+    bare_file,
     read_error,
     read_matrix,
     read_parquet,
-    write_beside,
     write_parquet,
 )
 from atlas.cards.folder import BARE, CARD, MODEL, dump_card
@@ -30,8 +29,8 @@ from atlas.cards.space import SPACE_KEY, Space
 from atlas.errors import AtlasError, CardError
 from atlas.items.frames import table_of
 from atlas.numerics.arrays import as_matrix, with_numbers
-from atlas.storage.files import check_target, whole_file, whole_folder
-from atlas.storage.hashes import note_sha256
+from atlas.storage.files import check_target, whole_folder
+from atlas.storage.hashes import mark_of, note_sha256
 from atlas.storage.header import TensorFile
 from atlas.storage.item_ids import RowNumbers, SomeRows, StoredIds, check_ids, match, pack_ids
 from atlas.storage.rows import Rows
@@ -354,23 +353,21 @@ def written(
     path = check_target(target, overwrite, BARE)
     card = replace(like.card, space=space or like.space, hub="")
     if path.suffix in BARE:
-        with whole_file(path) as temporary:
+        with bare_file(path, card.space, overwrite) as temporary:
             bare = write_file(temporary, path.suffix, like, batches, dtype, card.space)
-            # Whatever is killed here, no file has the space of another one beside it.
-            beside(path).unlink(missing_ok=True)
-        if path.suffix == ".npy":
-            write_beside(path, card.space)
         return replace(like, card=card, rows=bare.rows(path) if bare else read_parquet(path)[0])
     card = replace(card, id=slug(path.name))
     # A card that cannot be stored is reported before the work, not after it.
     dump_card(card)
     matrix = Matrix(dtype, (len(like), card.space.dim), like.tensors())
-    with whole_folder(path) as folder:
+    with whole_folder(path, overwrite) as folder:
         digest = hashlib.sha256()
         matrix.write(folder / MODEL, batches, digest)
         stored = replace(card, sha256=digest.hexdigest(), tensors=matrix.infos)
         (folder / CARD).write_text(dump_card(stored), encoding="utf-8")
-    note_sha256(path / MODEL, stored.sha256)
+        # Another process may have put its own file there by the time that this one is noted.
+        mark = mark_of(folder / MODEL)
+    note_sha256(path / MODEL, stored.sha256, mark)
     return replace(like, card=card, rows=matrix.rows(path / MODEL))
 
 

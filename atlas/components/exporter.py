@@ -40,6 +40,8 @@ class Exporter(Component):
         self._check(model)
         with whole_file(path) if self.writes else whole_folder(path) as temporary, left_alone(self.label()):
             self._export(model, temporary)
+            # Another process may have written it meanwhile.
+            self.target(path, overwrite)
         return path
 
     def target(self, path: Path, overwrite: bool) -> Path:

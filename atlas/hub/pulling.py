@@ -172,7 +172,7 @@ def copy(pulled: Pulled, folder: str | Path, *, overwrite: bool = False) -> Path
     beside = None
     with contextlib.suppress(NotFoundError):
         beside = pull(pulled.pinned, inside=INSIDE) if pulled.card.kind == "alignment" else None
-    with whole_folder(path) as temporary, explained(path):
+    with whole_folder(path, overwrite) as temporary, explained(path):
         _copy(pulled, temporary)
         if beside:
             (temporary / INSIDE).mkdir()

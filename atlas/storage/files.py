@@ -114,11 +114,12 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
+def whole_folder(path: Path, overwrite: bool = True) -> Iterator[Path]:
     """Yield a temporary folder that becomes `path` if all goes well; otherwise leave nothing.
 
     It appears, or takes the place of the folder that is there, in one step: whenever the process is killed, the old
-    artefact or the new one is whole. Files of other names stay.
+    artefact or the new one is whole. Files of other names stay. Without `overwrite`, an artefact that another process
+    has put there meanwhile is not replaced.
     """
     given, path = path, path.absolute()
     temporary = temporary_name(path)
@@ -128,6 +129,8 @@ def whole_folder(path: Path) -> Iterator[Path]:
             temporary.mkdir(parents=True)
             yield temporary
             with alone(path.parent):
+                if not overwrite:
+                    check_target(path, overwrite)
                 if path.is_dir():
                     sync(*temporary.iterdir())
                     keep_others(path, temporary)

@@ -23,27 +23,27 @@ NOTES = "hashes"
 
 def known_sha256(path: Path) -> str:
     """Return the sha256 that a file had and must still have; '' if it is not known."""
-    noted = read_notes(NOTES).get(os.path.realpath(path)) if (mark := _mark(path)) else None
+    noted = read_notes(NOTES).get(os.path.realpath(path)) if (mark := mark_of(path)) else None
     return str(noted[-1]) if isinstance(noted, list) and noted[:-1] == mark else ""
 
 
 def fresh_sha256(path: Path) -> str:
     """Return the sha256 of a file, hashed anew, and note it."""
-    before = _mark(path)
+    before = mark_of(path)
     digest = sha256_file(path)
-    if before == _mark(path):
-        note_sha256(path, digest)
+    if before == mark_of(path):
+        note_sha256(path, digest, before)
     return digest
 
 
-def note_sha256(path: Path, digest: str) -> None:
-    """Note the sha256 of a file, if it is a large one: of one that was just written, or just hashed."""
-    if mark := _mark(path):
+def note_sha256(path: Path, digest: str, mark: list[int]) -> None:
+    """Note the sha256 of a file that has a mark, if it is a large one: of one that was just written, or just hashed."""
+    if mark:
         noted = {**read_notes(NOTES), os.path.realpath(path): [*mark, digest]}
         write_notes(NOTES, dict([*noted.items()][-MOST:]))
 
 
-def _mark(path: Path) -> list[int]:
+def mark_of(path: Path) -> list[int]:
     """Return the values that change when a file does; nothing for one that is small or not there."""
     with contextlib.suppress(OSError):
         state = path.stat()

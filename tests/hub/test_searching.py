@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 from hubtools import CLIENT_WARNS, make_alignment, upload
+from huggingface_hub.utils import close_session
+from processtools import both_into
 
 import atlas
 from atlas.cards.folder import CARD, MODEL, read_card
@@ -168,6 +170,26 @@ def test_of_what_is_gone_only_the_card_is_removed(hub, indexed: tuple[str, Path]
     assert read_card(folder / "one" / "nested").id == "nested"
     assert not (folder / "one" / CARD).exists()
     assert not (folder / "two").exists()
+
+
+# The server runs in threads of this process, of which a fork needs none.
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_two_that_index_at_once_leave_what_one_leaves(hub, indexed: tuple[str, Path], tmp_path: Path) -> None:
+    from huggingface_hub import HfApi
+
+    owner, folder = indexed
+    push(make_alignment(tmp_path / "new", seed=5, id="new"), f"{owner}-new", token="hf_other_write")
+    push(make_alignment(tmp_path / "more", seed=6, id="two"), f"{owner}-two", token="hf_other_write")
+    HfApi(endpoint=hub.url, token="hf_other_write").delete_repo(f"{owner}-one")
+    close_session()
+    command = ["index", "other", "--registry", str(folder.parent)]
+    ended = both_into(folder.parent, command, command)
+    assert [status for status, _ in ended] == [0, 0], ended
+    names = {path.name for path in folder.iterdir()}
+    assert {"two", "new"} <= names and "one" not in names and not [name for name in names if name.startswith(".")]
+    assert Registry(folder.parent).check()[folder / "two"] == []
+    done = index("other", tmp_path / "alone")
+    assert {path.name: read_card(path) for path in folder.iterdir()} == {p.name: read_card(p) for p in done.written}
 
 
 def test_an_empty_listing_removes_nothing_unasked(hub, indexed: tuple[str, Path], atlas_command) -> None:

@@ -1,21 +1,25 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from atlas.artefacts import vectors
 from atlas.artefacts.loading import load, save
 from atlas.cards.folder import CARD, MODEL, dump_card, read_card
 from atlas.errors import CardError
 from atlas.storage import hashes
 from atlas.storage.checks import problems
-from atlas.storage.files import sha256_file
-from atlas.storage.hashes import MOST, NOTES, fresh_sha256, known_sha256, note_sha256
+from atlas.storage.files import sha256_file, whole_folder
+from atlas.storage.hashes import MOST, NOTES, fresh_sha256, known_sha256, mark_of, note_sha256
 from atlas.storage.notes import notes_file
 from atlas.verbs.apply import apply
 from atlas.verbs.encode import encode
@@ -154,10 +158,10 @@ def test_notes_of_somebody_else_are_not_trusted(file, monkeypatch):
 
 
 def test_notes_are_bounded_and_the_newest_stay(file):
-    note_sha256(file, "0" * 64)
+    note_sha256(file, "0" * 64, mark_of(file))
     [noted] = json.loads(notes_file(NOTES).read_text()).values()
     notes_file(NOTES).write_text(json.dumps({f"/{i}": noted for i in range(MOST)}))
-    note_sha256(file, "1" * 64)
+    note_sha256(file, "1" * 64, mark_of(file))
     kept = json.loads(notes_file(NOTES).read_text())
     assert len(kept) == MOST and [*kept][-1] == str(file) and "/0" not in kept
 
@@ -177,6 +181,19 @@ def test_what_atlas_wrote_is_loaded_without_being_hashed(tmp_path, pair, monkeyp
     pair.source.save_pretrained(tmp_path / "v", overwrite=True)
     assert torch.equal(load(tmp_path / "v").data, pair.source.data)
     assert found == []
+
+
+def test_the_hash_of_what_was_written_is_not_noted_of_what_another_process_put_in_its_place(tmp_path, pair, monkeypatch):
+    @contextlib.contextmanager
+    def overtaken(*given: Any) -> Iterator[Path]:
+        with whole_folder(*given) as folder:
+            yield folder
+        monkeypatch.setattr(vectors, "whole_folder", whole_folder)
+        pair.target.save_pretrained(tmp_path / "v", overwrite=True)
+
+    monkeypatch.setattr(vectors, "whole_folder", overtaken)
+    pair.source.save_pretrained(tmp_path / "v")
+    assert torch.equal(load(tmp_path / "v").data, pair.target.data)
 
 
 def test_what_somebody_else_wrote_is_hashed_when_it_is_first_loaded(tmp_path, pair, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import re
@@ -13,16 +14,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from atlas.cards.folder import BARE
 from atlas.cards.kinds import TensorInfo
 from atlas.cards.space import MAX_TEXT, SPACE_KEY, Space
 from atlas.errors import AtlasError, CardError, first_line
 from atlas.items import tables
 from atlas.items.files import named
 from atlas.storage import parquet as storage
-from atlas.storage.files import explained, whole_file
+from atlas.storage.files import check_target, explained, whole_file
 from atlas.storage.header import TensorFile, parsed, size_of
 from atlas.storage.item_ids import RowNumbers, StoredIds, Texts, unpack_ids
 from atlas.storage.parquet import ParquetFile, ParquetRows, Streamed, arrow, is_list
+from atlas.storage.places import alone
 from atlas.storage.remote import is_remote, opened
 from atlas.storage.rows import Parts, Rows
 from atlas.storage.tensors import DTYPES
@@ -306,6 +309,22 @@ def text_beside(path: Path) -> str:
         return ""
     with explained(file, "read"), file.open(encoding="utf-8", errors="replace") as opened_file:
         return opened_file.read(MAX_TEXT + 1)
+
+
+@contextlib.contextmanager
+def bare_file(path: Path, space: Space, overwrite: bool) -> Iterator[Path]:
+    """Yield a temporary name of a file of vectors, and let it take its place if all goes well, with its space.
+
+    Of two processes that write it at once, and whenever one is killed, no file gets the space of another one beside it.
+    """
+    with contextlib.ExitStack() as stack:
+        with whole_file(path) as temporary:
+            yield temporary
+            stack.enter_context(alone(path.parent))
+            check_target(path, overwrite, BARE)
+            beside(path).unlink(missing_ok=True)
+        if path.suffix == ".npy":
+            write_beside(path, space)
 
 
 def write_beside(path: Path, space: Space) -> None:
