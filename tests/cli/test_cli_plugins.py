@@ -84,7 +84,8 @@ def test_a_plugin_that_fails_at_work_is_named(plant, stored, atlas_command, line
 
 
 def test_a_plugin_that_exits_where_it_maps_is_named_and_nothing_is_written(plant, stored, atlas_command):
-    plant("exits", good().replace("    def solve", "    def _transform(self, X):\n        raise SystemExit(0)\n    def solve"))
+    exits = "    def _transform(self, X):\n        raise SystemExit(0)\n    def solve"
+    plant("exits", good().replace("    def solve", exits))
     atlas_command("fit", "mover", "--source", "a", "--target", "b", "--out", "made")
     for out in ("mapped", "mapped.npy"):
         result = atlas_command("apply", "made", "a", "--out", out, status=1)

@@ -13,6 +13,7 @@ from processtools import both_into
 import atlas
 from atlas.artefacts.vectors import Vectors
 
+
 def digests(path: Path) -> dict[str, str]:
     """Return the hash of a file and of the space beside it, or of each file in a folder."""
     files = path.parent.glob(f"{path.name}*") if path.is_file() else path.rglob("*")

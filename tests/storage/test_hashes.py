@@ -183,7 +183,7 @@ def test_what_atlas_wrote_is_loaded_without_being_hashed(tmp_path, pair, monkeyp
     assert found == []
 
 
-def test_the_hash_of_what_was_written_is_not_noted_of_what_another_process_put_in_its_place(tmp_path, pair, monkeypatch):
+def test_a_hash_is_not_noted_of_what_another_process_put_in_its_place(tmp_path, pair, monkeypatch):
     @contextlib.contextmanager
     def overtaken(*given: Any) -> Iterator[Path]:
         with whole_folder(*given) as folder:
