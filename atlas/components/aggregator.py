@@ -9,7 +9,7 @@ from atlas.components.aligner import Aligner
 from atlas.components.options import Component
 from atlas.components.settings import left_alone
 from atlas.errors import AtlasError, unknown
-from atlas.numerics.arrays import as_matrix, frozen, hash_of
+from atlas.numerics.arrays import as_matrix, check_unit, frozen, hash_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -81,7 +81,9 @@ class Aggregator(Component):
         return self
 
     def _view(self, space: str, vectors: Any) -> Tensor:
-        return as_matrix(vectors, f"The matrix of '{space}'", finite=True).cpu().double()
+        X = as_matrix(vectors, f"The matrix of '{space}'", finite=True).cpu()
+        check_unit(X)
+        return X.double()
 
     def _rows(self, space: str, n: int, items: Any) -> Tensor:
         import torch

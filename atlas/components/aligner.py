@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from atlas.components.options import Component
 from atlas.components.settings import left_alone
-from atlas.numerics.arrays import as_batch, as_matrix, as_pairs, check_device, far_from_zero, frozen, is_finite, like
+from atlas.numerics.arrays import (
+    as_batch,
+    as_matrix,
+    as_pairs,
+    check_device,
+    check_unit,
+    far_from_zero,
+    frozen,
+    is_finite,
+    like,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -115,6 +125,8 @@ class Aligner(Component):
                 raise self.fail(f"needs paired rows, got {len(X)} in X and {len(Y)} in Y")
         if min(len(X), len(X) if Y is None else len(Y)) < least:
             raise self.fail(f"needs at least {least} rows, got {min(len(X), len(X) if Y is None else len(Y))}")
+        for side in (X, *([] if Y is None else [Y])):
+            check_unit(side)
         return X, Y
 
     def check_pairs(self, pairs: Any, n: int, m: int) -> Tensor | None:

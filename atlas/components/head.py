@@ -11,7 +11,7 @@ from torch import Tensor
 
 from atlas.components.options import Component
 from atlas.errors import AtlasError
-from atlas.numerics.arrays import as_matrix, frozen
+from atlas.numerics.arrays import as_matrix, check_unit, frozen
 from atlas.numerics.sums import full_precision
 
 T = TypeVar("T")
@@ -59,6 +59,7 @@ class HeadModel(Component):
                 the head reads classes alone, or a fit that does not end in finite numbers.
         """
         X = as_matrix(X, "X", finite=True).cpu()
+        check_unit(X)
         try:
             y = torch.as_tensor(y).detach().cpu()
         except (TypeError, ValueError, RuntimeError):

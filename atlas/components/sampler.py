@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from atlas.components.options import Component
 from atlas.components.settings import left_alone
-from atlas.numerics.arrays import as_matrix
+from atlas.numerics.arrays import as_matrix, check_unit
 
 if TYPE_CHECKING:
     import torch
@@ -36,6 +36,7 @@ class Sampler(Component):
         import torch
 
         X = as_matrix(vectors, "vectors", finite=True)
+        check_unit(X)
         if not 1 <= n <= len(X):
             raise self.fail(f"cannot draw {n} anchors from {len(X)} vectors - ask for 1 to {len(X)}")
         y = None if labels is None else torch.as_tensor(labels)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from atlas.errors import AtlasError
 from atlas.metrics.pairs import blocks, class_numbers, mean_of, same_space
-from atlas.numerics.arrays import all_equal, as_matrix, unit
+from atlas.numerics.arrays import all_equal, as_matrix, check_unit, unit
 
 # Rows at a time whose copies in float64 stay in the processor's cache.
 FEW = 256
@@ -69,11 +69,11 @@ def r2(X: Any, Y: Any) -> float:
     X, Y = same_space(X, Y, least=2)
     if all_equal(Y):
         raise AtlasError("R2 is undefined: the rows of Y are all equal")
+    check_unit(X)
+    check_unit(Y)
     mean = mean_of(Y)
     error = sum(float((X[b].double() - Y[b].double()).square().sum()) for b in blocks(len(Y), FEW))
     total = sum(float((Y[b].double() - mean).square().sum()) for b in blocks(len(Y), FEW))
-    if not 0 < total <= error + total < float("inf"):
-        raise AtlasError("Float64 cannot hold the squares of these vectors - bring both to another unit")
     return 1 - error / total
 
 
@@ -112,6 +112,7 @@ def separability(X: Any, labels: Any, among: Collection[int] | None = None) -> f
     Source: D. Crisostomi et al., From Charts to Atlas, 2023 (the authors' code).
     """
     X, y = as_matrix(X, "X", finite=True), class_numbers(labels, "labels")
+    check_unit(X)
     if len(X) != len(y):
         raise AtlasError(f"Separability needs one label per row, got {len(y)} labels for {len(X)} rows")
     rows = X[(y >= 0).to(X.device)].double().cpu()

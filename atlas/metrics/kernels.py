@@ -11,7 +11,7 @@ from torch import Tensor
 from atlas.errors import AtlasError
 from atlas.metrics.pairs import blocks, matched, mean_of, paired
 from atlas.metrics.similarity import ALL, by_grams, grams, squared_norms
-from atlas.numerics.arrays import lengths
+from atlas.numerics.arrays import check_unit, lengths
 from atlas.numerics.moments import Moments
 
 # Kernel values held at once.
@@ -117,6 +117,7 @@ def _ratio(hsic: Tensor) -> float:
 
 def _scaled(X: Tensor, what: str, width: float) -> Tensor:
     """Return centred rows, float64, over s sqrt 2."""
+    check_unit(X)
     Xc = X.double() - mean_of(X)
     sample = Xc[torch.linspace(0, len(Xc) - 1, min(len(Xc), _SAMPLE)).long().to(Xc.device)]
     distances = torch.nn.functional.pdist(sample).square()

@@ -12,6 +12,7 @@ from atlas.errors import AtlasError
 from atlas.metrics.agreement import squared_errors
 from atlas.metrics.measures import Measure
 from atlas.metrics.similarity import ALL, FROM_MOMENTS
+from atlas.numerics.arrays import check_unit
 from atlas.numerics.moments import Moments
 
 # Metrics that are means of values of single rows.
@@ -104,6 +105,8 @@ class Explained:
 
     def add(self, X: Any, Y: Any) -> None:
         """Add a batch."""
+        check_unit(X)
+        check_unit(Y)
         self.error += float(squared_errors(X, Y).sum()) * Y.shape[1]
         rows = Y.double()
         mean, n = rows.mean(0), self.n + len(rows)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from atlas.errors import AtlasError
 from atlas.metrics.pairs import matched, mean_of, paired
-from atlas.numerics.arrays import all_equal
+from atlas.numerics.arrays import BEYOND, all_equal, check_unit
 from atlas.numerics.moments import Moments
 
 ALL = ("xy", "xx", "yy")
@@ -182,6 +182,7 @@ def squared_norms(m: Moments) -> tuple[float, float, float]:
 def _gram(X: Tensor, what: str) -> Tensor:
     if all_equal(X):
         raise _constant(what)
+    check_unit(X)
     Xc = X.double() - mean_of(X)
     return Xc @ Xc.T
 
@@ -211,7 +212,7 @@ def _constant(what: str) -> AtlasError:
 
 
 def _beyond() -> AtlasError:
-    return AtlasError("Float64 cannot hold the squares of these vectors - bring both spaces to another unit")
+    return AtlasError(BEYOND)
 
 
 def _whitenings(m: Moments, variance: float = 1.0) -> tuple[Tensor, Tensor]:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 # A sparse matrix is made dense up to this many bytes.
 MAX_DENSE = 2**31
+# Fits and similarities take squares of squares, which float64 holds of vectors whose largest number lies between these.
+SMALLEST, LARGEST = 2.0**-250, 2.0**250
+BEYOND = "Float64 cannot hold the squares of these vectors - bring them to another unit"
 # The next wider type, where torch does not have the array's own.
 _WIDER = {"u2": "i4", "u4": "i8", "u8": "f8", "f12": "f8", "f16": "f8"}
 
@@ -91,6 +94,13 @@ def far_from_zero(X: Tensor) -> bool:
     """Whether rows lie so far from zero, beside their spread, or are so large or small, that float32 may lose them."""
     spread = float((X - X.mean(0)).norm())
     return not (2**-40 < spread < 2**40 and float(X.norm()) < 1e4 * spread)
+
+
+def check_unit(X: Tensor) -> None:
+    """Raise `AtlasError` if float64 cannot hold the squares of vectors, which are too large or too small for it."""
+    # Numbers of narrower types are never so large or so small.
+    if X.element_size() == 8 and not SMALLEST < float(X.abs().max()) < LARGEST and bool(X.any()):
+        raise AtlasError(BEYOND)
 
 
 def check_device(device: str, dtype: str = "float32") -> str:

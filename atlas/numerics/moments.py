@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from atlas.errors import AtlasError
-from atlas.numerics.arrays import as_matrix, check_finite
+from atlas.numerics.arrays import BEYOND, LARGEST, SMALLEST, as_matrix, check_finite, check_unit
 from atlas.numerics.near import near_pairs
 from atlas.numerics.sums import ROUGH, Sums, full_precision
 
@@ -118,7 +118,10 @@ class Moments:
                 check_finite(Y[start : start + CHUNK], "Y", first_row + start)
             total = _summed(X, Y, products, torch.float64)
             if not bool(torch.isfinite(total.ssx.sum() + total.ssy.sum())):
-                raise AtlasError("Float64 cannot hold the squares of these vectors - bring both spaces to another unit")
+                raise AtlasError(BEYOND)
+        for rows, squares in ((X, total.ssx), (Y, total.ssy)):
+            if not SMALLEST**2 < float(squares.sum()) < LARGEST**2:
+                check_unit(rows)
         # Differences of float32 rows in a direction are good to their own rounding, however fine the sums are.
         coarse = wide or (fine and X.dtype != torch.float64)
         eps = max(total.eps, torch.finfo(torch.float32).eps ** 2) if coarse else total.eps

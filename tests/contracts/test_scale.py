@@ -13,6 +13,7 @@ import atlas
 from atlas import AtlasError, AtlasWarning, Sampler, metrics
 from atlas.components.aggregator import Aggregator
 from atlas.components.aligner import Aligner
+from atlas.metrics.running import running
 from atlas.models.heads import create_head
 from atlas.plugins.catalogue import component, components
 from atlas.testing.aligners import fitted_on
@@ -131,6 +132,30 @@ HEADS = [
     ("kernel", {}),
     ("network", {"epochs": 5}),
 ]
+
+
+@pytest.mark.parametrize("size", [1e-200, 1e-100, 1e100, 1e200])
+def test_a_unit_whose_squares_float64_cannot_hold_is_refused_by_all(size):
+    X, Y = pair(torch.float64, n=40)
+    wrong, y = X * size, (X[:, 0] > 0.5).long()
+    both = [lambda a=aligner(name): fitted_on(a, wrong, Y) for name in FITTED]
+    target = [lambda a=a: fitted_on(a, X, wrong) for a in map(aligner, FITTED) if a.fits_on != "source"]
+    heads = [lambda head=head: create_head(head[0], **head[1]).fit(wrong, y) for head in HEADS]
+    samplers = [lambda s=component(Sampler, name)(): s.sample(wrong, 5, labels=y) for name in components(Sampler)]
+    merged = [atlas.create(Aggregator, name) for name in components(Aggregator)]
+    shared = [lambda a=a: a.fit({"a": X, "b": wrong}) for a in merged]
+    others = [lambda: metrics.separability(wrong, y), lambda: running(metrics.find("r2")).add(X, wrong)]
+    for fit in [*both, *target, *heads, *samplers, *shared, *others]:
+        with pytest.raises(AtlasError, match="Float64 cannot hold the squares of these vectors - bring them to another"):
+            fit()
+
+
+def test_rows_of_zeros_have_no_unit():
+    X, Y = pair(torch.float64, n=40)
+    X[:20], Y[:20] = 0, 0
+    whole = aligner("linear").fit(X, Y)
+    parts = aligner("linear").partial_fit(X[:20], Y[:20]).partial_fit(X[20:], Y[20:])
+    close(parts.transform(X), whole.transform(X))
 
 
 @pytest.mark.parametrize("k", [*POWERS, -60, 60])

@@ -204,9 +204,10 @@ def test_pwcca_of_repeated_rows_depends_on_no_order_of_them():
 
 @pytest.mark.parametrize("name", SAME)
 @pytest.mark.parametrize("n", [50, 6])
-def test_a_unit_whose_squares_are_no_numbers_is_refused(name, n):
-    with pytest.raises(AtlasError, match=r"cannot hold the squares|all equal|no more alike|are all 1"):
-        metrics.find(name)(normal(n, 3) * 1e200, normal(n, 3))
+@pytest.mark.parametrize("size", [1e200, 1e-200])
+def test_a_unit_whose_squares_are_no_numbers_is_refused(name, n, size):
+    with pytest.raises(AtlasError, match=r"cannot hold the squares"):
+        metrics.find(name)(normal(n, 3) * size, normal(n, 3))
 
 
 def test_directions_that_are_rounding_are_left_out_of_cca():

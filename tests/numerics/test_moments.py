@@ -226,6 +226,6 @@ def test_vectors_whose_squares_do_not_fit_float64_are_refused(side):
     sides = [normal(20, 3), normal(20, 4, seed=1)]
     sides[side] = sides[side] * 1e300
     with pytest.raises(
-        AtlasError, match=r"^Float64 cannot hold the squares of these vectors - bring both spaces to an"
+        AtlasError, match=r"^Float64 cannot hold the squares of these vectors - bring them to another unit"
     ):
         Moments.of(*sides)
