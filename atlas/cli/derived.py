@@ -35,6 +35,8 @@ def command(name: str) -> click.Command:
         options.append(params.option(params.options))
     if found.stores or "out" in found.parameters:
         options += [_out(found), params.option(params.overwrite)]
+    elif "overwrite" in found.parameters:
+        options.append(_option(found.parameters["overwrite"]))
     if found.makes == "figures":
         options += [*([SAVE] if name == "evaluate" else []), params.option(params.as_json)]
     options.append(params.option(params.registry))

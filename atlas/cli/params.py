@@ -60,7 +60,7 @@ values = click.option(
     help="Set an entry of a recipe's `values`, in YAML; a value with a '/' that exists from here is a path from here.",
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-overwrite = click.option("--overwrite", is_flag=True, help="Replace the artefact at --out.")
+overwrite = click.option("--overwrite", is_flag=True, help="Replace files that are there.")
 options = click.option(
     "-o", "--option", "options", nargs=2, multiple=True, metavar="KEY VALUE", help="Set an option; may be repeated."
 )

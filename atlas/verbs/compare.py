@@ -48,6 +48,7 @@ def compare(
     vector_column: str | None = None,
     id_column: str | None = None,
     skip_bad: str | Path | None = None,
+    overwrite: bool = False,
     device: str = "cpu",
 ) -> list[Comparison]:
     """Measure how alike spaces are.
@@ -62,6 +63,7 @@ def compare(
         id_column: column of a table that holds the ids; the one with a common name unless given, '' for none.
         skip_bad: leave out vectors that are missing or hold NaN or infinity, and list their ids in this .txt file, one
             a line; without it, the first of them ends the work.
+        overwrite: replace an existing list of `skip_bad`.
         device: where to compute: cpu, cuda...; it must have float64.
 
     Raises:
@@ -72,7 +74,7 @@ def compare(
         if vectors:
             raise AtlasError("Vectors and moments cannot be compared at once - give one of them")
         return [_of_moments(measure, moments_of(moments)) for measure in map(find, metrics)]
-    views = sound_of(views_of(vectors, vector_column, id_column), skip_bad)
+    views = sound_of(views_of(vectors, vector_column, id_column), skip_bad, overwrite)
     found = []
     for measure in map(find, metrics):
         if measure.takes == "classes":

@@ -70,6 +70,7 @@ def evaluate(
     vector_column: str | None = None,
     id_column: str | None = None,
     skip_bad: str | Path | None = None,
+    overwrite: bool = False,
     device: str = "cpu",
 ) -> tuple[Metric, ...]:
     """Measure an alignment, a head or an atlas.
@@ -97,6 +98,7 @@ def evaluate(
         id_column: column of a table that holds the ids; the one with a common name unless given, '' for none.
         skip_bad: leave out vectors that are missing or hold NaN or infinity, and list their ids in this .txt file, one
             a line; without it, the first of them ends the work.
+        overwrite: replace an existing list of `skip_bad`.
         device: where to map, predict and measure: cpu, cuda...; it must have float64.
 
     Returns:
@@ -122,9 +124,9 @@ def evaluate(
     _check_given(found, counts, metrics)
     if isinstance(found, Alignment) and source is not None and target is not None:
         sides = [vectors_of(source, *columns, name="source"), vectors_of(target, *columns, name="target")]
-        X, Y = sound_of(sides, skip_bad)
+        X, Y = sound_of(sides, skip_bad, overwrite)
         return (*_of_alignment(found.to(device), X, Y, reader, metrics, split, device), *whole)
-    views = sound_of(views, skip_bad)
+    views = sound_of(views, skip_bad, overwrite)
     read = found(*views) if isinstance(found, Atlas) else views[0]
     reader = found if isinstance(found, Head) else reader
     assert reader is not None

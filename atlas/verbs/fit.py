@@ -47,6 +47,7 @@ def fit(
     vector_column: str | None = None,
     id_column: str | None = None,
     skip_bad: str | Path | None = None,
+    overwrite: bool = False,
     id: str = "",
     device: str = "cpu",
     progress: Progress = silent,
@@ -74,6 +75,7 @@ def fit(
         id_column: column of a table that holds the ids; the one with a common name unless given, '' for none.
         skip_bad: leave out vectors that are missing or hold NaN or infinity, and list their ids in this .txt file, one
             a line; without it, the first of them ends the work.
+        overwrite: replace an existing list of `skip_bad`.
         id: id of the alignment; by default made of its spaces and method.
         device: where to sum up the rows, for methods that fit from moments; others fit on the CPU alone.
         progress: shows how far it is.
@@ -88,8 +90,8 @@ def fit(
     check_device(device)
     if moments is not None:
         pairs = {"source": source, "target": target, "anchors": anchors}
-        columns = {"vector_column": vector_column, "id_column": id_column}
-        known = _with_pairs(moments_of(moments), pairs, **columns, skip_bad=skip_bad, device=device, progress=progress)
+        how: dict[str, Any] = {"skip_bad": skip_bad, "overwrite": overwrite, "device": device, "progress": progress}
+        known = _with_pairs(moments_of(moments), pairs, vector_column=vector_column, id_column=id_column, **how)
         return _fit_moments(model, known.reversed() if reverse else known, confidence, id)
     if reverse:
         raise AtlasError(
@@ -102,11 +104,11 @@ def fit(
     if model.fits_on == "source":
         if target is not None:
             raise model.fail("fits on the source alone - leave out the target, and fit the target's half by itself")
-        [X] = sound_of([X], skip_bad)
+        [X] = sound_of([X], skip_bad, overwrite)
         return _fit_half(model, X if only is None else X.of_items(only), name, id)
     if target is None:
         raise model.fail("needs the vectors of both spaces - give a target")
-    X, Y = sound_of([X, vectors_of(target, vector_column, id_column, name="target")], skip_bad)
+    X, Y = sound_of([X, vectors_of(target, vector_column, id_column, name="target")], skip_bad, overwrite)
     seen = _fit_both(model, X, Y, only, progress, bool(confidence), device)
     dataset = X.dataset if X.dataset == Y.dataset else ""
     domain = domain_of(model, confidence)

@@ -42,6 +42,7 @@ def moments(
     vector_column: str | None = None,
     id_column: str | None = None,
     skip_bad: str | Path | None = None,
+    overwrite: bool = False,
     id: str = "",
     engine: EngineLike | None = None,
     device: str = "cpu",
@@ -61,6 +62,7 @@ def moments(
         id_column: column of a table that holds the ids; the one with a common name unless given, '' for none.
         skip_bad: leave out vectors that are missing or hold NaN or infinity, and list their ids in this .txt file, one
             a line; without it, the first of them ends the work.
+        overwrite: replace an existing list of `skip_bad`.
         id: id of the moments; by default made of their spaces.
         engine: works on shards side by side, which hold the same items in the same order: a name, with options as in
             daft:workers=2 (`atlas engines` lists them); in Python also an executor of `concurrent.futures`.
@@ -74,7 +76,7 @@ def moments(
     only, name = anchors_of(anchors)
     X = vectors_of(source, vector_column, id_column, name="source")
     Y = vectors_of(target, vector_column, id_column, name="target")
-    X, Y = sound_of([X, Y], skip_bad)
+    X, Y = sound_of([X, Y], skip_bad, overwrite)
     X, Y = paired(X, Y, only)
     dataset = X.dataset if X.dataset == Y.dataset else ""
     sums = summed(X, Y, ALL, progress, exact=True, engine=engine_of(engine), device=device)

@@ -146,7 +146,9 @@ def test_a_unit_whose_squares_float64_cannot_hold_is_refused_by_all(size):
     shared = [lambda a=a: a.fit({"a": X, "b": wrong}) for a in merged]
     others = [lambda: metrics.separability(wrong, y), lambda: running(metrics.find("r2")).add(X, wrong)]
     for fit in [*both, *target, *heads, *samplers, *shared, *others]:
-        with pytest.raises(AtlasError, match="Float64 cannot hold the squares of these vectors - bring them to another"):
+        with pytest.raises(
+            AtlasError, match="Float64 cannot hold the squares of these vectors - bring them to another"
+        ):
             fit()
 
 

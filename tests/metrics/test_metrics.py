@@ -79,7 +79,9 @@ def test_r2_is_one_for_the_target_itself_and_zero_for_its_mean(pair):
 
 @pytest.mark.parametrize(("x", "y"), [(1e300, 1.0), (1.0, 1e300), (1.0, 1e-300)])
 def test_r2_of_vectors_whose_squares_are_no_numbers_is_refused(x, y):
-    with pytest.raises(AtlasError, match="Float64 cannot hold the squares of these vectors - bring them to another unit"):
+    with pytest.raises(
+        AtlasError, match="Float64 cannot hold the squares of these vectors - bring them to another unit"
+    ):
         metrics.r2(normal(10, 2) * x, normal(10, 2, seed=1) * y)
 
 

@@ -223,8 +223,11 @@ def test_every_verb_that_reads_vectors_skips_those_that_are_bad(tmp_path):
         listed = tmp_path / f"{number}.txt"
         assert torch.equal(verb(**sides, skip_bad=listed), verb(**same))
         assert listed.read_text() == "item-7\nitem-90\nitem-11\n"
-        with pytest.raises(AtlasError, match=r"txt' exists - choose another name for the list, or remove it"):
+        with pytest.raises(AtlasError, match=r"txt' exists - choose another name, or pass --overwrite"):
             verb(**sides, skip_bad=listed)
+        listed.write_text("of an earlier run\n")
+        verb(**sides, skip_bad=listed, overwrite=True)
+        assert listed.read_text() == "item-7\nitem-90\nitem-11\n"
     head = atlas.train("nearest-mean", same["source"])
     assert atlas.evaluate(head, vectors=given, skip_bad=tmp_path / "head.txt")[0].n == 118
 
@@ -251,6 +254,11 @@ def test_a_missing_vector_of_a_file_is_skipped(tmp_path, atlas_command, monkeypa
     assert said.endswith("or leave them out with --skip-bad LIST.txt\n")
     atlas_command("apply", "map", "x.parquet", "--out", "mapped", "--skip-bad", "bad.txt")
     assert Path("bad.txt").read_text() == "item-7\n" and len(atlas.read_vectors("mapped")) == 119
+    sides = ("--source", "x.parquet", "--target", "x.parquet")
+    for words in (["fit", "linear", *sides, "--out", "map"], ["evaluate", "map", *sides], ["compare", *sides[1::2]]):
+        Path("bad.txt").write_text("of an earlier run\n")
+        atlas_command(*words, "--skip-bad", "bad.txt", "--overwrite")
+        assert Path("bad.txt").read_text() == "item-7\n"
 
 
 def test_vectors_of_two_lengths_in_a_column_are_told():

@@ -221,16 +221,11 @@ def make_ready(encoder: Encoder, items: Items) -> None:
         encoder.fit(items)
 
 
-def sound_of(views: Sequence[Vectors], listed: str | Path | None, overwrite: bool | None = None) -> list[Vectors]:
-    """Return the vectors whose numbers are all finite, and list the ids of the others in a file; None: all of them.
-
-    overwrite: None where a verb cannot be asked to replace the list.
-    """
+def sound_of(views: Sequence[Vectors], listed: str | Path | None, overwrite: bool) -> list[Vectors]:
+    """Return the vectors whose numbers are all finite, and list the ids of the others in a file; None: all of them."""
     if listed is None:
         return [*views]
-    if overwrite is None and as_path(listed).exists():
-        raise AtlasError(f"'{listed}' exists - choose another name for the list, or remove it")
-    check_list(listed, bool(overwrite))
+    check_list(listed, overwrite)
     kept: list[Vectors] = []
     bad: dict[str, None] = {}
     for view in views:
