@@ -32,7 +32,7 @@ from atlas.numerics.arrays import as_matrix, with_numbers
 from atlas.storage.files import check_target, whole_folder
 from atlas.storage.hashes import mark_of, note_sha256
 from atlas.storage.header import TensorFile
-from atlas.storage.item_ids import RowNumbers, SomeRows, StoredIds, check_ids, match, pack_ids
+from atlas.storage.item_ids import RowNumbers, SomeRows, StoredIds, check_ids, match, pack_ids, shown_apart
 from atlas.storage.rows import Rows
 from atlas.storage.writers import Matrix
 
@@ -169,10 +169,10 @@ class Vectors(Artefact):
         found = torch.arange(len(self)) if pairs is None else pairs[1]
         if len(found) < len(ids):
             have = set(self.ids)
-            missing = next(i for i in ids if i not in have)
+            missing, _, advice = shown_apart([next(i for i in ids if i not in have)], self.ids)
             raise AtlasError(
                 f"Vectors of '{self.space.id}' hold {len(found)} of the {len(ids)} items of {what}, "
-                f"the first missing is '{missing}' - encode the same items"
+                f"the first missing is {missing} - {advice}"
             )
         return found
 
@@ -321,10 +321,10 @@ def _shared(source: Vectors, target: Vectors) -> tuple[Tensor, Tensor] | None:
     check_ids_meet(source, target)
     index = match(source.ids, target.ids)
     if index is not None and len(index[0]) < 2:
-        a, b = source.ids[0], target.ids[0]
+        a, b, advice = shown_apart(source.ids, target.ids)
         raise AtlasError(
             f"Only {len(index[0])} of {len(source)} and {len(target)} items are in both, rows are paired by item id "
-            f"('{a}' in the source, '{b}' in the target) - encode the same items with both"
+            f"({a} in the source, {b} in the target) - {advice}"
         )
     return index
 

@@ -141,7 +141,8 @@ def stamp(where: str, space: str, registry: tuple[str, ...]) -> None:
     """Write down in WHERE that its vectors are of SPACE.
 
     WHERE is the URL of a store, or a file: a .parquet or .safetensors file carries it itself, any other, such as an
-    index, a file NAME.space.json beside it. SPACE is a stored space or vectors, or a file or store with a stamp.
+    index, a file NAME.space.json beside it. SPACE is a stored space or vectors, a file or store with a stamp, or a
+    .json file that describes the space: its id, dim, encoder and identity.
     """
     from atlas.artefacts.sources.stamps import stamp_space
 

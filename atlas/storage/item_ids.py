@@ -7,6 +7,7 @@ import itertools
 import operator
 import re
 import secrets
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -15,10 +16,12 @@ import torch
 from torch import Tensor
 
 from atlas.cards.names import sha256_of
-from atlas.errors import AtlasError, CardError
+from atlas.errors import AtlasError, CardError, in_a_line
 
 # Of the numbers that ids are hashed by.
 _SEED = secrets.randbits(128)
+# Ids of each side that are compared by their look, where too few are the same.
+LOOKED = 10_000
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")
 
 
@@ -246,6 +249,25 @@ def _ordered(ids: Sequence[str], hashes: np.ndarray) -> tuple[np.ndarray, np.nda
     if isinstance(ids, StoredIds):
         ids.check_distinct(hashes)
     return order, hashes
+
+
+def shown_apart(left: Sequence[str], right: Sequence[str]) -> tuple[str, str, str]:
+    """Return an id of each side for a message that says that ids do not meet, in quotes, and what to do.
+
+    If there are two that look the same to a person, as composed and decomposed letters or blanks that cannot be seen
+    do, it is these, with their characters shown. Some thousands of ids are looked at.
+    """
+    seen = {_as_seen(one): one for one in itertools.islice(right, LOOKED)}
+    pairs = ((one, seen.get(_as_seen(one), one)) for one in itertools.islice(left, LOOKED))
+    if pair := next((pair for pair in pairs if pair[0] != pair[1]), None):
+        one, other = map(ascii, pair)
+        form = "bring all ids into one form, as by unicodedata.normalize('NFC', id).strip()"
+        return one, other, f"{other} looks the same: {form}"
+    return f"'{in_a_line(left[0], 60)}'", f"'{in_a_line(right[0], 60)}'", "encode the same items with both"
+
+
+def _as_seen(text: str) -> str:
+    return "".join(char for char in unicodedata.normalize("NFKC", text) if char.isprintable() and char != " ")
 
 
 def pack_ids(ids: Sequence[str]) -> dict[str, Tensor]:

@@ -105,6 +105,27 @@ def test_what_cannot_be_stamped_is_told(tmp_path, where, error, sentence):
         atlas.stamp_space(tmp_path / where, OLD)
 
 
+@pytest.mark.parametrize("ending", [".npy", ".safetensors", ".parquet"])
+def test_a_file_of_another_dimension_is_not_stamped(tmp_path, ending):
+    path = tmp_path / f"x{ending}"
+    atlas.Vectors.of(rows(5, 6), OLD).save_pretrained(path)
+    before = path.read_bytes()
+    with pytest.raises(AtlasError, match=r"x\.\w+: has vectors of 6 dimensions, and 'x' has 7"):
+        atlas.stamp_space(path, space_of("x", 7))
+    assert path.read_bytes() == before and space_at(path) == OLD
+
+
+def test_a_space_is_described_in_a_file_of_any_name(tmp_path):
+    for name in ("space.json", "our-model.json"):
+        (tmp_path / name).write_text(OLD.to_json())
+        (tmp_path / "index.json").write_text("{}")
+        atlas.stamp_space(tmp_path / "index.json", tmp_path / name)
+        assert atlas.check_space(tmp_path / "index.json", tmp_path / name) == OLD
+    (tmp_path / "docs.faiss").write_text("x")
+    with pytest.raises(AtlasError, match=r"docs.faiss' has no stamp .* of a stored space or of a \.json file"):
+        atlas.stamp_space(tmp_path / "index.json", tmp_path / "docs.faiss")
+
+
 def test_a_damaged_stamp_is_told(tmp_path):
     (tmp_path / "a.faiss").write_text("x")
     (tmp_path / "a.faiss.space.json").write_text("{")
@@ -148,7 +169,7 @@ def test_the_file_to_copy_needs_numpy_alone():
 
 def test_the_page_runs(assert_space, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert run_page(DOCS / "space-contract.md") == 5
+    assert run_page(DOCS / "space-contract.md") == 7
 
 
 def test_a_npy_file_that_atlas_wrote_carries_its_space_so_that_it_is_not_mapped_twice(stored, atlas_command):

@@ -220,6 +220,18 @@ def test_too_little_overlap_is_told_with_examples(common):
         paired(source, target)
 
 
+@pytest.mark.parametrize(
+    ("other", "shown"), [("e\u0301", r"'e\\u03010'"), ("\u00e9\u200b", r"'\\xe9\\u200b0'"), ("\u00e9 ", r"'\\xe9 0'")]
+)
+def test_ids_that_only_look_the_same_are_shown_by_their_characters(other, shown):
+    source, target = (Vectors.of(rows(3), "a", ids=[f"{ids}{i}" for i in range(3)]) for ids in ("\u00e9", other))
+    same = rf"{shown} looks the same: bring all ids into one form, as by unicodedata.normalize\('NFC', id\)"
+    with pytest.raises(AtlasError, match=rf"\('\\xe90' in the source, {shown} in the target\) - {same}"):
+        paired(source, target)
+    with pytest.raises(AtlasError, match=rf"the first missing is '\\xe90' - {same}"):
+        target.of_items(source.ids)
+
+
 ENDINGS = ["", ".safetensors", ".npy", ".parquet"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 
 import numpy as np
@@ -138,17 +139,15 @@ HEADS = [
 def test_a_unit_whose_squares_float64_cannot_hold_is_refused_by_all(size):
     X, Y = pair(torch.float64, n=40)
     wrong, y = X * size, (X[:, 0] > 0.5).long()
-    both = [lambda a=aligner(name): fitted_on(a, wrong, Y) for name in FITTED]
-    target = [lambda a=a: fitted_on(a, X, wrong) for a in map(aligner, FITTED) if a.fits_on != "source"]
-    heads = [lambda head=head: create_head(head[0], **head[1]).fit(wrong, y) for head in HEADS]
-    samplers = [lambda s=component(Sampler, name)(): s.sample(wrong, 5, labels=y) for name in components(Sampler)]
-    merged = [atlas.create(Aggregator, name) for name in components(Aggregator)]
-    shared = [lambda a=a: a.fit({"a": X, "b": wrong}) for a in merged]
-    others = [lambda: metrics.separability(wrong, y), lambda: running(metrics.find("r2")).add(X, wrong)]
-    for fit in [*both, *target, *heads, *samplers, *shared, *others]:
-        with pytest.raises(
-            AtlasError, match="Float64 cannot hold the squares of these vectors - bring them to another"
-        ):
+    fits = [functools.partial(fitted_on, aligner(name), wrong, Y) for name in FITTED]
+    fits += [functools.partial(fitted_on, a, X, wrong) for a in map(aligner, FITTED) if a.fits_on != "source"]
+    fits += [functools.partial(create_head(name, **options).fit, wrong, y) for name, options in HEADS]
+    fits += [functools.partial(component(Sampler, s)().sample, wrong, 5, labels=y) for s in components(Sampler)]
+    made = [atlas.create(Aggregator, name) for name in components(Aggregator)]
+    fits += [functools.partial(one.fit, {"a": X, "b": wrong}) for one in made]
+    fits += [functools.partial(metrics.separability, wrong, y), lambda: running(metrics.find("r2")).add(X, wrong)]
+    for fit in fits:
+        with pytest.raises(AtlasError, match="Float64 cannot hold the squares of these vectors - bring them to"):
             fit()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from pathlib import Path
 
@@ -108,9 +109,9 @@ def test_ids_classes_and_vectors_are_read_from_columns(frame):
     assert Vectors.of(table, id_column="n").ids == [str(i) for i in range(120)]
     assert Vectors.of(table, id_column="", label_column="").numbered
     assert atlas.train("nearest-mean", table).classes == PAIR.source.classes
-    with pytest.raises(AtlasError, match="Unknown column 'pk'"):
+    with pytest.raises(AtlasError, match="^The source: unknown column 'pk'"):
         atlas.fit("linear", source=table, target=PAIR.target, id_column="pk")
-    with pytest.raises(AtlasError, match="Column 'label' must hold a list or an array of numbers"):
+    with pytest.raises(AtlasError, match="^The source: column 'label' must hold a list or an array"):
         atlas.fit("linear", source=table, target=PAIR.target, vector_column="label")
 
 
@@ -147,10 +148,16 @@ def test_what_is_not_yet_a_table_is_refused_with_the_way_to_one():
     several = {"train": data}
     sets = pytest.importorskip("datasets")
     for given, advice in (
-        (lazy, "This LazyFrame is not read yet - give it as frame.collect()"),
-        (data.to_iterable_dataset(), "This IterableDataset is read once, from its first row on - load it whole"),
-        (sets.DatasetDict(several), "This DatasetDict holds several data sets - give one of them"),
-        (sets.IterableDatasetDict(several), "This IterableDatasetDict holds several data sets - load one of them"),
+        (lazy, "The source: this LazyFrame is not read yet - give it as frame.collect()"),
+        (
+            data.to_iterable_dataset(),
+            "The source: this IterableDataset is read once, from its first row on - load it whole",
+        ),
+        (sets.DatasetDict(several), "The source: this DatasetDict holds several data sets - give one of them"),
+        (
+            sets.IterableDatasetDict(several),
+            "The source: this IterableDatasetDict holds several data sets - load one of them",
+        ),
     ):
         with pytest.raises(AtlasError, match=f"^{re.escape(advice)}"):
             atlas.fit("linear", source=given, target=Y)
@@ -269,6 +276,17 @@ def test_vectors_of_two_lengths_in_a_column_are_told():
         Vectors.of(frame)
 
 
+def test_a_message_says_of_which_side_it_is():
+    frame, other = pandas_frame(X), pandas_frame(X).rename(columns={"id": "key"})
+    for verb in (atlas.moments, functools.partial(atlas.fit, "linear"), functools.partial(atlas.evaluate, MAP)):
+        with pytest.raises(AtlasError, match=r"^The target: unknown column 'id' - known: "):
+            verb(source=frame, target=other, id_column="id")
+        with pytest.raises(AtlasError, match=r"^The source: unknown column 'id' - known: "):
+            verb(source=other, target=frame, id_column="id")
+    with pytest.raises(AtlasError, match=r"^Vectors 2: unknown column 'id' - known: "):
+        atlas.compare(frame, other, id_column="id")
+
+
 def test_two_columns_of_vectors_are_told_apart():
     frame = pandas_frame(X).rename(columns={"vector": "minilm"}).assign(use=list(Y))
     with pytest.raises(
@@ -299,7 +317,7 @@ def test_a_table_whose_ids_may_have_another_name_is_told_of(tmp_path):
 def test_what_is_no_vectors_is_told_with_what_to_do():
     text = pandas_frame(X).assign(vector=[str(x) for x in X.tolist()])
     with pytest.raises(
-        AtlasError, match=r"Column 'vector' must hold a list or an array .* text is parsed by json\.loads"
+        AtlasError, match=r"^The source: column 'vector' must hold a list or an array .* text is parsed by json\.loads"
     ):
         atlas.fit("linear", source=text, target=Y, vector_column="vector")
     with pytest.raises(AtlasError, match=r"got DataFrame - a table is mapped with atlas\.apply"):

@@ -62,6 +62,11 @@ def read_bare(
         return Vectors.made(space, rows, ids, labels, classes=classes)
 
 
+def matrix_of(path: Path) -> Rows:
+    """Return the matrix of a bare file, whatever space it says it is of."""
+    return _parts(path, None, "", "")[0]
+
+
 class NoVectorsError(AtlasError):
     """A file of vectors holds none, as some shards of large sets do."""
 

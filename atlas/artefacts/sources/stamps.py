@@ -8,9 +8,10 @@ import struct
 from pathlib import Path
 from typing import Any
 
+from atlas.artefacts.sources.shards import matrix_of
 from atlas.artefacts.sources.stores import is_store, opened, space_of
 from atlas.artefacts.sources.vector_files import text_beside, write_beside
-from atlas.cards.folder import read_card
+from atlas.cards.folder import BARE, read_card
 from atlas.cards.space import SPACE_KEY, Space
 from atlas.components.store import VECTORS
 from atlas.errors import AtlasError, NotFoundError, SpaceMismatchError
@@ -28,7 +29,8 @@ def stamp_space(where: str | Path, space: SpaceLike) -> Space:
 
     Args:
         where: URL of a store, or a file: a .parquet or .safetensors file carries it itself, any other a file beside it.
-        space: a space; or where one is written down: a stored space or vectors, a file or a store.
+        space: a space; or where one is written down: a stored space or vectors, a file or a store with a stamp, or a
+            .json file that holds the record itself.
 
     Raises:
         AtlasError: nothing is there, vectors of another dimension are, or it carries its space on a card.
@@ -47,6 +49,9 @@ def stamp_space(where: str | Path, space: SpaceLike) -> Space:
     if not path.is_file():
         raise NotFoundError(f"There is no file '{path}'")
     with named(path), explained(path):
+        dim = matrix_of(path).dim if path.suffix in BARE else known.dim
+        if dim != known.dim:
+            raise AtlasError(f"Has vectors of {dim} dimensions, and '{known.id}' has {known.dim}")
         write = {".parquet": _stamp_parquet, ".safetensors": _stamp_safetensors}.get(path.suffix, write_beside)
         write(path, known)
     return known
@@ -101,7 +106,8 @@ def _space_of_file(path: Path) -> Space:
         text = text_beside(path)
     if not text:
         missing = "has no stamp that says which space its vectors are of"
-        raise AtlasError(f"'{path}' {missing} - atlas space stamp writes one")
+        advice = "atlas space stamp writes one, of a stored space or of a .json file that describes it"
+        raise AtlasError(f"'{path}' {missing} - {advice}")
     with named(path):
         return Space.from_json(text)
 

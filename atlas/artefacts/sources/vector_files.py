@@ -303,8 +303,9 @@ def beside(path: Path) -> Path:
 
 
 def text_beside(path: Path) -> str:
-    """Return the space recorded in the file beside another one, '' if there is none."""
-    file = path if path.name.endswith(".space.json") else beside(path)
+    """Return the space recorded in the file beside another one, or in a .json file itself, '' if there is none."""
+    file = beside(path)
+    file = path if path.suffix == ".json" and not file.is_file() else file
     if not file.is_file():
         return ""
     with explained(file, "read"), file.open(encoding="utf-8", errors="replace") as opened_file:

@@ -6,6 +6,7 @@ Vectors can be given as arrays and tables, too.
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -38,7 +39,7 @@ from atlas.errors import AtlasError, AtlasWarning, NotFoundError
 from atlas.hub.cache import INSIDE, SCHEME
 from atlas.hub.pulling import pull
 from atlas.items.batches import Items, as_items
-from atlas.items.files import read_items, table_items
+from atlas.items.files import named, read_items, table_items
 from atlas.items.frames import table_of
 from atlas.plugins.catalogue import SHIPPED, component, components, create, missing
 from atlas.storage.files import as_path, check_list, whole_file
@@ -113,7 +114,8 @@ def vectors_of(
     if isinstance(given, Artefact):
         made = artefact_of(given, Vectors)
     else:
-        made = Vectors.of(given, vector_column=vector_column, id_column=id_column)
+        with named(f"The {name}") if name in ("source", "target") else contextlib.nullcontext():
+            made = Vectors.of(given, vector_column=vector_column, id_column=id_column)
     return made if made.space.id != UNNAMED else made.in_space(Space(name, made.space.dim), made.data)
 
 
@@ -131,7 +133,11 @@ def views_of(
     name: str = "vectors",
 ) -> list[Vectors]:
     """Return several sets of vectors; the spaces of those that have no name are numbered from 1."""
-    return [vectors_of(one, vector_column, id_column, name=f"{name}-{i}") for i, one in enumerate(given, 1)]
+    found = []
+    for i, one in enumerate(given, 1):
+        with contextlib.nullcontext() if len(given) == 1 or lies_somewhere(one) else named(f"Vectors {i}"):
+            found.append(vectors_of(one, vector_column, id_column, name=f"{name}-{i}"))
+    return found
 
 
 def engine_of(given: EngineLike | None) -> Executor | None:
