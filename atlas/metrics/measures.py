@@ -40,7 +40,7 @@ class Measure:
     summary: str
     takes: Takes
     function: Callable[..., float]
-    higher_is_better: bool = True
+    higher_is_better: bool
     values: Callable[..., Tensor] | None = None
     shares: bool = False
     ranked: bool = False

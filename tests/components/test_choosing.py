@@ -52,6 +52,16 @@ def test_neighbours_are_those_of_the_newer_model():
     assert kept(Y, X, Y, "queries").mean() < 0.6
 
 
+@pytest.mark.parametrize("role", ["index", "queries"])
+def test_ten_neighbours_are_looked_at_and_of_few_rows_all_others(role):
+    X = normal(40, 8)
+    Y, other = X @ turn(8, 8, seed=2), normal(40, 8, seed=3)
+    given = (other, X, Y, role)
+    assert_close(kept(*given), kept(*given, k=10), rtol=0, atol=0)
+    assert not torch.equal(kept(*given), kept(*given, k=9))
+    assert kept(other[:6], X[:6], Y[:6], role).tolist() == [1.0] * 6
+
+
 def test_the_better_method_is_chosen():
     X, Y = pair()
     methods = [create(Aligner, "identity"), create(Aligner, "procrustes")]

@@ -31,6 +31,9 @@ COMPUTED = {
     ast.BitAnd: ast.BitOr,
     ast.BitOr: ast.BitAnd,
 }
+# Functions with an argument that guards against a mistake in the code itself: of rows that are as many, and of a record
+# that nobody writes to, nothing shows whether it is there.
+GUARDS = {"zip": "strict", "dataclass": "frozen"}
 
 
 @dataclass(frozen=True)
@@ -131,8 +134,10 @@ KINDS: dict[type, tuple[Callable[[Any], Iterator[Any]], ...]] = {
 
 
 def _changeable(node: ast.AST) -> Iterator[ast.AST]:
-    """Yield all nodes but those in annotations, in texts, and in what type checkers alone read."""
+    """Yield all nodes but those in annotations, in texts, in what type checkers alone read, and in `GUARDS`."""
     yield node
+    if isinstance(node, ast.Call) and ast.unparse(node.func) in GUARDS:
+        node = ast.Call(node.func, node.args, [k for k in node.keywords if k.arg != GUARDS[ast.unparse(node.func)]])
     if isinstance(node, ast.JoinedStr) or (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)):
         return
     for name, field in ast.iter_fields(node):

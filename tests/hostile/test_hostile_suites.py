@@ -129,6 +129,11 @@ def test_a_change_of_a_number_is_another_number():
     assert {change.after for change in changes("x.y = 0.0\n")} == {"x.y = (1.0)", "pass"}
 
 
+def test_what_guards_against_the_code_itself_is_not_changed():
+    assert not changes("@dataclass(frozen=True)\nclass A:\n    x = list(zip(a, b, strict=True))\n")
+    assert len(changes("csv.reader(a, strict=True)\n")) == 2
+
+
 @pytest.mark.slow
 def test_a_change_that_tests_notice_is_told_from_one_that_they_do_not(tmp_path):
     import subprocess

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import math
 
 import numpy as np
@@ -83,6 +84,12 @@ def test_r2_of_vectors_whose_squares_are_no_numbers_is_refused(x, y):
         AtlasError, match="Float64 cannot hold the squares of these vectors - bring them to another unit"
     ):
         metrics.r2(normal(10, 2) * x, normal(10, 2, seed=1) * y)
+
+
+def test_r2_of_two_rows_is_told_and_of_one_refused():
+    assert metrics.r2([[0.0], [1.0]], [[0.0], [2.0]]) == 0.5
+    with pytest.raises(AtlasError, match="The metric needs at least 2 rows, got 1"):
+        metrics.r2([[0.0]], [[1.0]])
 
 
 def test_r2_of_a_constant_target_is_refused():
@@ -267,6 +274,8 @@ def test_chance_is_what_counting_gives():
     assert metrics.find("self-recall@5").by_chance(10) == 0.5
     assert metrics.find("mutual-knn@5").by_chance(11) == 0.5
     assert metrics.find("mrr").by_chance(2) == 0.75
+    # Of no more rows than neighbours, all are found.
+    assert metrics.find("self-recall@5").by_chance(4) == metrics.find("mutual-knn@5").by_chance(5) == 1
 
 
 def test_metrics_are_found_by_name_with_k_after_an_at_sign(pair):
@@ -300,6 +309,22 @@ def test_every_metric_is_described_in_one_line(name):
     assert 20 < len(measure.summary) < 110 and not measure.summary.endswith(".")
 
 
+@pytest.mark.parametrize("name", [name for name, measure in metrics.METRICS.items() if measure.values])
+def test_a_metric_says_whether_its_values_are_shares_and_made_of_ranks(name):
+    measure, Y = metrics.METRICS[name], normal(60, 4, seed=1)
+    given = (Y[:, 0] > 0, Y[:, 1] > 0) if measure.takes == "classes" else (-3 * normal(60, 4) - Y, Y)
+    values = measure.per_row(*(t.int() for t in given) if measure.takes == "classes" else given)
+    assert measure.shares == bool(((values >= 0) & (values <= 1)).all())
+    assert measure.ranked == ("found" in inspect.signature(measure.values).parameters)
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_what_needs_ten_rows_for_each_dimension_says_so(name):
+    measure = metrics.METRICS[name]
+    assert measure.caution(n=10 * 7, d=7) == ""
+    assert bool(measure.caution(n=10 * 7 - 1, d=7)) == (name not in ("unbiased-cka", "minibatch-cka", "mutual-knn"))
+
+
 def test_a_caution_is_given_where_rows_are_few():
     assert "'unbiased-cka' is not" in metrics.find("cka").caution(n=500, d=64)
     assert metrics.find("cka").caution(n=640, d=64) == ""
@@ -309,6 +334,22 @@ def test_a_caution_is_given_where_rows_are_few():
 def test_what_self_recall_was_called_is_still_read(pair):
     assert metrics.find("recall@3").name == "self-recall@3"
     assert Metric("recall@3", 0.5).name == "self-recall@3"
+
+
+def test_figures_without_further_words_are_of_these_options():
+    assert {name: dict(measure.options) for name, measure in metrics.METRICS.items() if measure.options} == {
+        "self-recall": {"k": 1},
+        "jaccard": {"k": 10},
+        "mutual-knn": {"k": 10, "similarity": "cosine"},
+        "minibatch-cka": {"batch": 256, "seed": 0},
+        "rbf-cka": {"width": 1.0},
+        "svcca": {"variance": 0.99},
+    }
+    for name in ("self-recall", "jaccard", "mutual-knn"):
+        function = metrics.METRICS[name].values
+        assert inspect.signature(function).parameters["k"].default == metrics.METRICS[name].options["k"]
+    assert inspect.signature(metrics.svcca_from_moments).parameters["variance"].default == 0.99
+    assert inspect.signature(metrics.neighbours_kept).parameters["k"].default == 10
 
 
 def test_less_is_better_of_errors_and_distances_alone():

@@ -53,6 +53,15 @@ def test_a_mean_without_an_interval_keeps_no_row(name):
     assert figure.figure() == (pytest.approx(find(name)(X, Y), rel=1e-12), None)
 
 
+def test_a_bad_value_is_named_by_its_row_among_all_batches():
+    figure, (X, Y) = running(find("cka")), pair()
+    assert figure is not None
+    Y[9, 2] = torch.nan
+    figure.add(X[:7], Y[:7])
+    with pytest.raises(AtlasError, match="Y has 1 value that is NaN or infinite, the first in row 9"):
+        figure.add(X[7:14], Y[7:14])
+
+
 def test_r2_far_from_zero_loses_nothing():
     X, Y = (side.double() + 1e6 for side in pair())
     figure = running(find("r2"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
@@ -88,6 +89,58 @@ def test_batches_and_half_precision_have_the_leverage_of_all_rows():
     parts = torch.cat([domain.leverage(part) for part in X.split(700)])
     torch.testing.assert_close(whole, parts, rtol=1e-12, atol=0)
     torch.testing.assert_close(domain.leverage(X.half()), whole.float(), rtol=2e-2, atol=1e-6)
+
+
+def test_a_row_is_outside_if_its_error_is_more_than_twice_that_of_the_fit(data):
+    X, Y = data
+    domain = Domain.of(Moments.of(X, Y, NEEDS))
+    away = X[:1] - X.mean(0)
+    once = away * (domain.level / domain.leverage(X.mean(0) + away)).sqrt()
+    rows = X.mean(0) + once * torch.tensor([[0.0], [1.0], [1.99], [2.01], [-2.01]])
+    assert domain.outside(rows).tolist() == [False, False, False, True, True]
+
+
+def test_a_hundredth_of_the_mean_variance_is_added_to_each(data):
+    X, _ = data
+    variances = X.var(0, correction=0)
+    found = Domain.of(Moments.of(X, X, NEEDS))
+    Xc = X - X.mean(0)
+    wanted = Xc @ torch.linalg.inv((Xc.T @ Xc) / 900 + 0.01 * variances.mean() * torch.eye(8)) * Xc / 900
+    torch.testing.assert_close(found.leverage(X), wanted.sum(1), rtol=1e-4, atol=0)
+
+
+def test_different_rows_are_counted_unless_it_is_said_how_many_are_new(data):
+    m = Moments.of(*(torch.cat([t, t[:9]]) for t in data), (*NEEDS, "rows"))
+    assert Domain.of(m).fresh == 900 and Domain.of(m, fresh=7).fresh == 7 and Domain.of(m, fresh=0).fresh == 0
+
+
+def test_half_a_map_has_no_error(data):
+    m = Moments.of(*data, NEEDS)
+    assert math.isnan(Domain.of(m, normal(8, 5)).error) and math.isnan(Domain.of(m, bias=normal(5)).error)
+
+
+def test_a_domain_is_stored_and_read_or_refused(data):
+    domain = Domain.of(Moments.of(*data, NEEDS), normal(8, 5, seed=3), normal(5, seed=4))
+    stored = domain.tensors()
+    read = Domain.from_tensors(stored, 8)
+    assert all(torch.equal(t, stored[name]) for name, t in read.tensors().items()) and len(stored) == 3
+    scale = stored["scale"]
+    for changed, sentence in (
+        ({"mean": stored["mean"][1:]}, "mean, root and scale of 8 dimensions in float32, got"),
+        ({"root": stored["root"].double()}, "in float32, got"),
+        ({"more": scale}, "mean, root and scale of 8 dimensions"),
+        ({"scale": scale * torch.tensor([0.0, 1, 1])}, "must have a level above 0 and no negative scale, got"),
+        ({"scale": scale * torch.tensor([1.0, 1, -1])}, "no negative scale"),
+    ):
+        with pytest.raises(AtlasError, match=sentence):
+            Domain.from_tensors({**stored, **changed}, 8)
+    assert Domain.from_tensors({**stored, "scale": scale * torch.tensor([1.0, 0, 0])}, 8).error == 0
+
+
+def test_moments_of_no_rows_have_no_domain(data):
+    m = Moments.of(*data, NEEDS)
+    with pytest.raises(AtlasError, match="are not those of any rows: their variances are not positive"):
+        Domain.of(dataclasses.replace(m, xx=m.xx - 2 * torch.diag_embed(m.xx.diagonal() * torch.eye(8)[3])))
 
 
 def test_rows_that_do_not_differ_have_no_domain():

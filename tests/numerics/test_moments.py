@@ -152,6 +152,23 @@ def test_scaled_moments_are_those_of_scaled_columns(data):
         torch.testing.assert_close(getattr(m, name), getattr(expected, name), rtol=1e-12, atol=1e-9)
 
 
+def test_deviations_are_those_of_the_columns_and_zero_for_rounding(data):
+    X, Y = data
+    x, y = Moments.of(X, Y).deviations()
+    torch.testing.assert_close((x, y), (X.std(0), Y.std(0)), rtol=1e-12, atol=0)
+    # Of a single row there is no deviation.
+    assert not any(side.any() for side in Moments.of(X[:1], Y[:1]).deviations())
+    eps = torch.finfo(torch.float32).eps
+    spread = torch.tensor([-1.0, 1.0]).repeat(50)[:, None].float()
+    for size, seen in ((1.5, False), (3.0, True)):
+        far = 1000 + spread * 1000 * size * eps
+        assert bool(Moments.of(far, far).deviations()[0].any()) == seen
+
+
+def test_distinct_rows_are_told_up_to_so_many_and_so_many_for_each_dimension():
+    assert [moments.most_distinct(d) for d in (1, 512, 513, 1000)] == [4096, 4096, 4104, 8000]
+
+
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_bad_value_is_named_with_its_row(data, small_chunks, bad, dtype):
