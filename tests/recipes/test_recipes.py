@@ -16,6 +16,7 @@ from atlas.cards.folder import CARD, MODEL
 from atlas.components.encoder import Encoder
 from atlas.errors import AtlasError
 from atlas.plugins.catalogue import create
+from atlas.recipes import reading
 from atlas.recipes.reading import read_recipe, substitute
 from atlas.recipes.running import Runner, content_hash
 from atlas.recipes.tables import pivot, read_summary
@@ -611,6 +612,34 @@ def test_more_jobs_than_anybody_would_wait_for_are_refused_at_once(stored, each)
         AtlasError, match=r"recipe.yaml: step 'fit': .*combinations are too many - the limit is 100,000$"
     ):
         read_recipe("recipe.yaml")
+
+
+def test_a_recipe_may_have_as_many_jobs_and_things_as_the_limit_says(stored, monkeypatch):
+    text = "format: 1\nsteps:\n  s: {verb: compare, each: {k: {range: 3}, x: [1, 2]}, vectors: [a, b]}\n"
+    Path("recipe.yaml").write_text(text)
+    monkeypatch.setattr(reading, "MOST_JOBS", 6)
+    monkeypatch.setattr(reading, "MOST_NAMES", 12)
+    assert len(read_recipe("recipe.yaml").jobs) == 6
+    monkeypatch.setattr(reading, "MOST_NAMES", 11)
+    with pytest.raises(AtlasError, match="step 's': its jobs take over 11 things together - give each only those it"):
+        read_recipe("recipe.yaml")
+    monkeypatch.setattr(reading, "MOST_JOBS", 5)
+    with pytest.raises(AtlasError, match="step 's': each: 6 combinations are too many - the limit is 5"):
+        read_recipe("recipe.yaml")
+    # Of several steps together, and of pairs before there are any.
+    three = text.replace(", x: [1, 2]", "")
+    Path("recipe.yaml").write_text(three + three[three.index("  s:") :].replace("  s:", "  t:"))
+    with pytest.raises(AtlasError, match="step 't': each: 6 combinations"):
+        read_recipe("recipe.yaml")
+    Path("recipe.yaml").write_text(text.replace("k: {range: 3}, x: [1, 2]", "'k, x': {pairs: [1, 2, 3]}"))
+    with pytest.raises(AtlasError, match="step 's': each: 'k, x': each: 6 combinations are too many"):
+        read_recipe("recipe.yaml")
+
+
+def test_a_table_without_a_cell_is_not_drawn(folder, monkeypatch):
+    edit("grid.yaml", "    columns: n\n", "    picture: heat-map\n")
+    monkeypatch.setattr("atlas.recipes.running.draw", lambda *given: pytest.fail("drawn"))
+    assert Runner(read_recipe("grid.yaml"), "out").draw({"tables": {"R2": []}}) == []
 
 
 @pytest.mark.parametrize("stamp", ["[]", "null", "{}", '{"figures": 5}', '{"figures": [1]}', "[" * 100_000])

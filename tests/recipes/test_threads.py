@@ -67,6 +67,16 @@ def test_a_job_waits_for_what_it_needs():
     assert done == ["free", "slow", "after"]
 
 
+def test_an_interrupt_stops_no_thread_whose_job_is_done():
+    done = threading.Event()
+    with side_by_side(2, print) as threads:
+        threads.begin("first", lambda: None)
+        threads.wait_for(["first"])
+        threads.interrupt()
+        threads.begin("second", done.set)
+        assert done.wait(30)
+
+
 def test_no_more_are_at_work_than_were_asked_for():
     at_work, most = [0], [0]
     lock = threading.Lock()
