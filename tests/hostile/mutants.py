@@ -13,6 +13,7 @@ reason, and counted apart.
 from __future__ import annotations
 
 import argparse
+import ast
 import contextlib
 import fnmatch
 import hashlib
@@ -46,6 +47,8 @@ LEFT_OUT = (
 IMPORTED = ("numpy", "torch", "pytest", "scipy.stats", "sklearn.linear_model", "pyarrow.parquet")
 BUDGET, FEW = 20.0, 4
 EQUIVALENTS = Path(__file__).with_name("equivalents.txt")
+# They look at what every module declares when it is imported.
+DECLARED = "tests/contracts/test_declared_values.py"
 # Seconds, and the lines of each module, of one test.
 Survey = dict[str, tuple[float, dict[str, list[int]]]]
 
@@ -181,13 +184,23 @@ def drawn(module: str, number: int, seed: int) -> list[Mutant]:
     return [Mutant(module, rng.choice(by_line[line])) for line in lines]
 
 
+def runs_at_import(change: Change) -> bool:
+    """Whether a line is in no function's body."""
+    functions = (node for node in ast.walk(ast.parse(change.source)) if isinstance(node, ast.FunctionDef))
+    return not any(node.body[0].lineno <= change.lines.start <= (node.end_lineno or 0) for node in functions)
+
+
 def tests_of(mutant: Mutant, known: Survey) -> Iterator[list[str]]:
     """Yield the tests that run a changed line, else the module, else those of its folder: a few files first.
+
+    Before them come those of declarations, if the line runs when the module is imported.
 
     The first are those of the folder that mirrors the module's, and those that run the line most often: to collect
     tests takes as long as to run them.
     """
     lines, package = set(mutant.change.lines), mutant.module.removeprefix("plugins/atlas_").split("/")[-2]
+    if declared := [test for test in known if test.startswith(DECLARED)] if runs_at_import(mutant.change) else []:
+        yield declared
     near = [test for test, (_, ran) in known.items() if lines & set(ran.get(mutant.module, ()))]
     near = near or [test for test, (_, ran) in known.items() if mutant.module in ran]
     # What is copied elsewhere before it runs, or runs in another process, is not seen to run.
