@@ -160,6 +160,7 @@ def test_a_chart_of_an_atlas_can_be_used_alone(pair, tmp_path):
     made = aggregate("generalized-procrustes", pair.source, pair.target)
     save(made, tmp_path / "atlas")
     chart = load(tmp_path / "atlas", "atlas").chart("b")
+    assert chart.n_pairs == 120 and made.with_card(n_items=()).chart("b").n_pairs == 0
     assert torch.allclose(chart(pair.target).data, made(pair.target).data, atol=1e-6)
     save(chart, tmp_path / "chart")
     assert load(tmp_path / "chart", "alignment").source == pair.target.space

@@ -42,6 +42,20 @@ def test_a_file_of_another_program_has_it_beside(tmp_path):
         atlas.check_space(path, NEW)
 
 
+def test_where_no_space_is_written_down_is_told(tmp_path, pair):
+    atlas.train("nearest-mean", pair.source).save_pretrained(tmp_path / "head")
+    save_file({"x": torch.ones(2, 6)}, tmp_path / "x.safetensors")
+    (tmp_path / "x.faiss").write_bytes(b"anything")
+    for name, words in {
+        "head": "head' is of kind head - expected space or vectors",
+        "gone.parquet": "There is no file '.*gone.parquet'",
+        "x.safetensors": "x.safetensors' has no stamp that says which space its vectors are of - atlas space stamp write",
+        "x.faiss": "x.faiss' has no stamp that says which space its vectors are of - atlas space stamp writes one",
+    }.items():
+        with pytest.raises(AtlasError, match=words):
+            space_at(tmp_path / name)
+
+
 def test_npy_vectors_are_of_the_space_beside_them(tmp_path):
     np.save(tmp_path / "x.npy", rows(5, 6))
     atlas.stamp_space(tmp_path / "x.npy", OLD)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 from conftest import space_of
+from safetensors.torch import save
 
 from atlas import Moments, Vectors, merge, metrics, moments
 from atlas.artefacts.moments import are_many
-from atlas.cards.folder import MODEL
+from atlas.cards.folder import MODEL, dump_card
 from atlas.errors import AtlasError, AtlasWarning, CardError, SpaceMismatchError
 from atlas.numerics.moments import Moments as Sums
 from atlas.storage.tensors import load_tensors
@@ -80,6 +81,13 @@ def test_bytes_bring_back_the_same_moments(views):
 @pytest.mark.parametrize("data", [b"", b"12345678 what", "text", None])
 def test_other_bytes_are_refused(data):
     with pytest.raises(AtlasError, match=r"These bytes are not moments: .* - give the result of to_bytes\(\)"):
+        Moments.from_bytes(data)
+
+
+def test_bytes_of_another_kind_are_refused(views):
+    card = dump_card(views[0].card).encode()
+    data = save({"card": torch.tensor(list(card), dtype=torch.uint8)})
+    with pytest.raises(CardError, match="^These bytes are of kind vectors, not moments$"):
         Moments.from_bytes(data)
 
 

@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from atlas.artefacts.loading import load, read_vectors
 from atlas.artefacts.vectors import Vectors
 from atlas.cli import COMMANDS, main
-from atlas.cli.output import cell, table
+from atlas.cli.output import cell, put, results_alone, table
 
 Run = Callable[..., Result]
 
@@ -441,3 +441,10 @@ def test_rows_that_are_paired_by_their_numbers_are_told_of(stored, atlas_command
     assert note in result.stderr
     result = atlas_command("encode", "tfidf-svd", "docs.csv", "-o", "dim", "1", "--id-column", "pk", "--out", "u")
     assert "Note" not in result.stderr and load("./u").ids == ["7", "8", "9"]
+
+
+def test_results_of_a_command_that_another_one_runs_go_to_stdout_alone(capsys):
+    with results_alone(), results_alone():
+        put("a figure")
+        print("anything else")
+    assert capsys.readouterr() == ("a figure\n", "anything else\n")

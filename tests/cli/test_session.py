@@ -42,7 +42,7 @@ def replayed(session: str) -> str:
 
 def everywhere(line: str) -> str:
     """Return a line as it is on every machine: fewer digits, no hashes of numbers and no version."""
-    line = re.sub(r"\b[0-9a-f]{64}\b|\b[0-9a-f]{12}(?=\.\.\.)|(?<=-)[0-9a-f]{8}\b", "HASH", line)
+    line = re.sub(r"\b[0-9a-f]{64}\b|\b[0-9a-f]{12}(?=\.\.\.)|(?<=-)[0-9a-f]{8}(?![0-9a-z])", "HASH", line)
     line = re.sub(r"(?<=latent-atlas )\d+\.\d+\.\d+[\w.+]*", "VERSION", line)
     return re.sub(r"-?\d+\.\d{5,}", lambda found: f"{float(found[0]):.4f}", line)
 

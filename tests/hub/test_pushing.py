@@ -77,6 +77,23 @@ def test_only_what_changed_is_pushed(hub, repo: str, tmp_path: Path) -> None:
     assert set(push(folder, repo).changed) == {CARD, "README.md"}
 
 
+def test_files_that_do_not_go_with_the_card_are_refused(hub, repo: str, tmp_path: Path) -> None:
+    folder = make_alignment(tmp_path / "a")
+    (folder / "curve.csv").write_bytes(b"x" * 1_000_001)
+    with pytest.raises(
+        AtlasError, match=r"curve.csv' is too large to be published with a card - the limit is 1000000 b"
+    ):
+        push(folder, repo)
+    (folder / "curve.csv").unlink()
+    (folder / CARD).write_text(dump_card(dataclasses.replace(read_card(folder), tensors={}, sha256="")))
+    with pytest.raises(CardError, match=r"model.safetensors: the card does not list it$"):
+        push(folder, repo)
+    folder = make_alignment(tmp_path / "b")
+    upload(repo, {CARD: (folder / CARD).read_bytes()})
+    with pytest.raises(CardError, match=r": there is no model.safetensors - the card lists 2 tensors$"):
+        pull(repo)
+
+
 def test_a_dry_run_changes_nothing(hub, repo: str, tmp_path: Path) -> None:
     plan = push(make_alignment(tmp_path / "a"), repo, dry_run=True)
     assert plan.commit == ""

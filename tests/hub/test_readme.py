@@ -11,7 +11,7 @@ from atlas.cards.folder import read_card
 from atlas.cards.kinds import Metric
 from atlas.cards.space import Space
 from atlas.cards.yaml import parse_yaml
-from atlas.errors import CardError
+from atlas.errors import AtlasError, CardError
 from atlas.hub.model_card import BEGIN, END, changes, readme
 from atlas.hub.model_card_text import body
 from atlas.sharing.publishing import push
@@ -46,6 +46,20 @@ base_model: their/model
 
 My own words, with `code` and --- dashes.
 """
+
+
+def test_a_readme_that_is_too_large_to_read_is_left_alone(hub, repo: str, tmp_path: Path) -> None:
+    begin = b"---\ntags: [a]\n---\n"
+    upload(repo, {"README.md": begin + b"x" * (1_000_001 - len(begin))})
+    with pytest.raises(AtlasError, match="its README.md of 1000001 bytes is too large to be kept up to date$"):
+        push(make_alignment(tmp_path / "a"), repo)
+    upload(repo, {"README.md": begin + b"x" * (1_000_000 - len(begin))})
+    push(make_alignment(tmp_path / "a"), repo)
+
+
+def test_metadata_that_is_no_mapping_is_refused() -> None:
+    with pytest.raises(CardError, match=r"^here: the metadata must be a mapping, got list$"):
+        readme("---\n- a\n---\n", {}, {}, "", "here")
 
 
 def test_what_people_write_is_kept(hub, repo: str, tmp_path: Path) -> None:

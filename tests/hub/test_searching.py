@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -300,10 +301,14 @@ def test_the_commands(hub, repo: str, tmp_path: Path, atlas_command, monkeypatch
     monkeypatch.chdir(tmp_path)
     make_alignment(tmp_path / "a", metrics=(Metric("recall@10", 0.5, dataset="toy"),))
     plan = atlas_command("push", "a", repo, "--dry-run").output
-    assert "model.safetensors" in plan
+    assert re.findall(r"^(\S+) +\d+ +(new|as it is)$", plan, re.MULTILINE) == [
+        (name, "new") for name in ("README.md", "config.yaml", "model.safetensors")
+    ]
     assert f'atlas.load("hf://{repo}")' in plan
     line = atlas_command("push", "a", repo, "--tag", "v1").stdout.strip()
     assert line.startswith(f"hf://{repo}@")
+    again = atlas_command("push", "a", repo, "--dry-run").stdout
+    assert len(re.findall(r"^\S+ +\d+ +as it is$", again, re.MULTILINE)) == 3
     assert f"Nothing has changed: hf://{repo}" in atlas_command("push", "a", repo).stderr
     assert f"hf://{repo}" in atlas_command("list", "--hub", repo.split("/")[1], "--sort", "recall@10").output
     assert json.loads(atlas_command("list", "--hub", repo.split("/")[1], "--json").output)[0]["commit"] in line

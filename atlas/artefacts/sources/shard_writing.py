@@ -209,12 +209,6 @@ def _finished(target: str | Path, source: str | Path, key: str, overwrite: bool)
 
 def _targets(out: str | Path, shards: Sequence[Shard]) -> list[str | Path]:
     """Return where the shards are written, or raise `AtlasError` if they cannot be."""
-    if not is_remote(out):
-        path = Path(out)
-        if path.exists() and not path.is_dir():
-            raise AtlasError(f"'{out}' is a file, and a set of shards is written to a folder - choose another name")
-        if path.is_dir() and any(path.iterdir()) and not (path / STAMPS).is_dir():
-            raise AtlasError(f"'{out}' is a folder of something else - choose another name")
     names = [one.name for one in shards]
     if len(set(names)) < len(names):
         twice = next(name for i, name in enumerate(names) if name in names[:i])
