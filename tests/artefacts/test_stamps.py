@@ -49,7 +49,7 @@ def test_where_no_space_is_written_down_is_told(tmp_path, pair):
     for name, words in {
         "head": "head' is of kind head - expected space or vectors",
         "gone.parquet": "There is no file '.*gone.parquet'",
-        "x.safetensors": "x.safetensors' has no stamp that says which space its vectors are of - atlas space stamp write",
+        "x.safetensors": "x.safetensors' has no stamp that says which space its vectors are of - atlas space st",
         "x.faiss": "x.faiss' has no stamp that says which space its vectors are of - atlas space stamp writes one",
     }.items():
         with pytest.raises(AtlasError, match=words):

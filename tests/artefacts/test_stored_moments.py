@@ -87,7 +87,7 @@ def test_other_bytes_are_refused(data):
 def test_bytes_of_another_kind_are_refused(views):
     card = dump_card(views[0].card).encode()
     data = save({"card": torch.tensor(list(card), dtype=torch.uint8)})
-    with pytest.raises(CardError, match="^These bytes are of kind vectors, not moments$"):
+    with pytest.raises(CardError, match=r"^These bytes are of kind vectors, not moments$"):
         Moments.from_bytes(data)
 
 

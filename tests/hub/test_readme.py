@@ -51,7 +51,7 @@ My own words, with `code` and --- dashes.
 def test_a_readme_that_is_too_large_to_read_is_left_alone(hub, repo: str, tmp_path: Path) -> None:
     begin = b"---\ntags: [a]\n---\n"
     upload(repo, {"README.md": begin + b"x" * (1_000_001 - len(begin))})
-    with pytest.raises(AtlasError, match="its README.md of 1000001 bytes is too large to be kept up to date$"):
+    with pytest.raises(AtlasError, match=r"its README.md of 1000001 bytes is too large to be kept up to date$"):
         push(make_alignment(tmp_path / "a"), repo)
     upload(repo, {"README.md": begin + b"x" * (1_000_000 - len(begin))})
     push(make_alignment(tmp_path / "a"), repo)
