@@ -73,6 +73,20 @@ def test_another_store_can_be_written_to(url, alignment, lite, tmp_path):
     assert atlas.store_status(other)["shadow"]["rows"] == N
 
 
+def test_what_stands_beside_a_row_goes_to_a_store_of_its_kind_alone(url, alignment, lite, monkeypatch, tmp_path):
+    folder, put, beside = tmp_path / "shards", lite.put, []
+    monkeypatch.setattr(lite, "put", lambda self, batch: (beside.extend(batch.other), put(self, batch)))
+    monkeypatch.setattr(lite, "_rows", lambda *given, rows=lite._rows: replace(found := rows(*given), other=found.ids))
+    folder.mkdir()
+    pa = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    parquet.write_table(pa.table({"id": ["a", "b"], "vector": rows(2, D).tolist()}), folder / "0.parquet")
+    assert len(atlas.apply(alignment, f"parquet://{folder}", out=url)) == 2
+    assert not beside
+    atlas.drop_shadow(url)
+    assert len(atlas.apply(alignment, url, out=url)) == len(beside) == N
+
+
 def test_a_run_that_was_cut_off_goes_on_where_it_was(url, alignment, lite, monkeypatch, tmp_path):
     put, sizes = lite.put, []
 
@@ -264,6 +278,35 @@ def test_a_switch_loses_no_row_and_brings_none_back(url, alignment, tmp_path):
     assert atlas.switch_store(url)["vectors"]["rows"] == 399
 
 
+def test_a_vector_that_was_changed_since_is_mapped_by_another_run_before_a_switch(
+    url, alignment, lite, monkeypatch, tmp_path
+):
+    def change(seed, ids):
+        with sqlite3.connect(tmp_path / "a.db") as database:
+            database.executemany("DELETE FROM vectors WHERE id = ?", [[one] for one in ids if one != "zzz"])
+            add(database, rows(len(ids), D, seed), ids)
+        database.close()
+
+    put, written = lite.put, []
+    atlas.apply(alignment, url, out=url)
+    monkeypatch.setattr(lite, "put", lambda self, batch: (written.extend(batch.ids), put(self, batch)))
+    for seed, ids in ((3, ["item-00007"]), (4, ["item-00008", "zzz"])):
+        change(seed, ids)
+        with pytest.raises(AtlasError, match="run atlas apply"):
+            atlas.switch_store(url)
+        made = atlas.apply(alignment, url, out=url)
+        assert (written, len(made)) == (ids, N + len(ids) - 1)
+        written.clear()
+    assert len(atlas.apply(alignment, url, out=url, read_back=True)) == N + 1
+    assert not written
+    atlas.switch_store(url)
+    np.testing.assert_allclose(content(tmp_path / "a.db")["zzz"][0], alignment(rows(2, D, 4))[1], atol=1e-5)
+    atlas.switch_store(url)
+    change(5, ["item-00009"])
+    with pytest.raises(AtlasError, match="has a vector that was changed since it was mapped - run atlas apply or mig"):
+        atlas.switch_store(url)
+
+
 def test_two_runs_into_one_store_are_refused(url, alignment):
     with opened(url) as store, store.hold(), pytest.raises(AtlasError, match="is being written to by another run"):
         atlas.apply(alignment, url, out=url)
@@ -346,6 +389,12 @@ def test_a_tally_knows_its_rows_in_any_order_and_no_others():
     assert not whole.agrees(Tally().add(Batch(ids[::-1], X)))
     assert not whole.agrees(Tally().add(Batch([*ids[:-1], "x"], X)))
     assert not whole.agrees(Tally().add(Batch(ids, X * 1.01)))
+    assert whole.less(Batch(ids[20:], X[20:])).agrees(Tally().add(Batch(ids[:20], X[:20])))
+    unit = X / np.linalg.norm(X, axis=1, keepdims=True)
+    again = unit / np.linalg.norm(unit, axis=1, keepdims=True)
+    assert whole.same(parts) and Tally().add(Batch(ids, unit)).same(Tally().add(Batch(ids, again)))
+    X[7, 0] += 1e-3
+    assert not whole.same(Tally().add(Batch(ids, X)))
 
 
 def test_damaged_notes_are_told(url, alignment):

@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from atlas.artefacts.sources.tally import Tally
 from atlas.artefacts.vectors import Vectors, encode_labels
 from atlas.cards.names import slug
 from atlas.cards.space import Space
-from atlas.components.store import SHADOW, VECTORS, Address, Batch, Store
+from atlas.components.store import VECTORS, Address, Batch, Store
 from atlas.errors import AtlasWarning
 from atlas.plugins.catalogue import SHIPPED, component, components
 from atlas.storage.writers import spooled
@@ -71,31 +70,6 @@ def present(store: Store, batch: Batch) -> tuple[Batch, list[str]]:
     if not missing.any():
         return batch, []
     return batch.take(np.flatnonzero(~missing).tolist()), [batch.ids[i] for i in np.flatnonzero(missing).tolist()]
-
-
-def came_and_went(store: Store, tally: Tally) -> tuple[str, str]:
-    """Return the id of a row that the shadow lacks, and of one that only the shadow has, '' for none.
-
-    Args:
-        store: whose shadow is filled.
-        tally: of the rows that were written there.
-    """
-    now = Tally()
-    for batch in batches(store, VECTORS, size=store.rows):
-        now = now.add(present(store, batch)[0])
-    if (now.rows, now.ids) == (tally.rows, tally.ids):
-        return "", ""
-    return _lacking(store, VECTORS, SHADOW), _lacking(store, SHADOW, VECTORS)
-
-
-def _lacking(store: Store, place: str, other: str) -> str:
-    """Return the id of a row of a place that has no vector in the other one, '' if there is none."""
-    for batch in batches(store, place, size=store.rows):
-        ids = present(store, batch)[0].ids
-        there = {*present(store, store.fetch(other, ids))[0].ids}
-        if lacking := next((one for one in ids if one not in there), ""):
-            return lacking
-    return ""
 
 
 def warn_of_missing(store: Store, count: int, first: str) -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,60 +13,19 @@ import numpy as np
 import torch
 
 from atlas.artefacts.alignment import Alignment
-from atlas.artefacts.sources.stores import batches, came_and_went, opened, present, space_of, warn_of_missing
+from atlas.artefacts.sources.state import STATE_KEY, State, changes
+from atlas.artefacts.sources.stores import batches, opened, present, space_of, warn_of_missing
 from atlas.artefacts.sources.tally import Tally
 from atlas.artefacts.vectors import Vectors
 from atlas.cards.names import sha256_of
-from atlas.cards.space import SPACE_KEY, Space
+from atlas.cards.space import Space
 from atlas.components.store import SHADOW, VECTORS, Batch, Store
 from atlas.errors import AtlasError
 from atlas.numerics.arrays import hash_of
 from atlas.progress import Progress, silent
 
-# Under which the shadow of a store keeps how far it is, and how many rows are looked at one by one in the end.
-STATE_KEY, SAMPLE = "latent_atlas.transfer", 100
-
-
-@dataclass(frozen=True)
-class State:
-    """How far a transfer is, as the shadow keeps it.
-
-    Attributes:
-        map: id of the alignment.
-        digest: of the work.
-        source: where the vectors come from.
-        cursor: the place to read on from.
-        tally: of the rows that were written.
-        missing: how many rows had no vector, and the id of the first.
-        again: whether rows that are in the shadow are skipped, after the source has changed.
-        sample: ids of some of the rows that were written, `SAMPLE` at most.
-        done: whether all is written and verified.
-    """
-
-    map: str
-    digest: str
-    source: str
-    cursor: str = ""
-    tally: Tally = Tally()
-    missing: tuple[int, str] = (0, "")
-    again: bool = False
-    sample: tuple[str, ...] = ()
-    done: bool = False
-
-    @classmethod
-    def of(cls, store: Store, place: str) -> State | None:
-        """Return the state that is noted with a place, None if none is."""
-        text = store.notes(place).get(STATE_KEY)
-        try:
-            given = json.loads(text) if text else None
-            kept = {name: tuple(value) for name, value in (given or {}).items() if isinstance(value, list)}
-            return given and cls(**{**given, **kept, "tally": Tally(**given["tally"])})
-        except (ValueError, TypeError, KeyError, AttributeError):
-            raise store.fail("has a shadow whose notes are damaged - drop it, and begin anew") from None
-
-    def save(self, store: Store, space: Space) -> None:
-        """Note the state with the shadow, and the space of its vectors."""
-        store.note(SHADOW, {SPACE_KEY: space.to_json(), STATE_KEY: json.dumps(asdict(self))})
+# How many rows are looked at one by one in the end.
+SAMPLE = 100
 
 
 @dataclass(frozen=True)
@@ -223,8 +181,8 @@ def _begun(work: Work, space: Space, read: Store, written: Store) -> State:
         if state and (state.digest, state.source) != (new.digest, new.source):
             made = f"of alignment '{state.map}' from '{state.source}'"
             raise written.fail(f"has a shadow {made} - switch to it, or drop it first")
-        if state and state.done and any(came_and_went(read, state.tally) if read is written else ()):
-            return replace(state, cursor="", missing=(0, ""), again=True, done=False)
+        if state and state.done and read is written and any(changes(read, state)):
+            return state.from_the_beginning()
         if state:
             return replace(state, done=False)
     else:
@@ -248,20 +206,42 @@ def _put(work: Work, space: Space, read: Store, written: Store, found: Batch, st
     if work.alignment and marked is not None:
         was = f"row '{batch.ids[marked]}' is {batch.marks[marked]} already"
         raise read.fail(f"is not native: {was} - map the native vectors, with a map composed of both")
+    if type(read) is not type(written):
+        # What stands beside a row can be written by a store of the same kind alone.
+        batch = replace(batch, other=())
     count, first = state.missing
     state = replace(state, cursor=found.cursor, missing=(count + len(without), first or "".join(without[:1])))
-    if state.again:
-        there = set(written.fetch(SHADOW, batch.ids).ids)
-        batch = batch.take([i for i, one in enumerate(batch.ids) if one not in there])
-    if len(batch):
-        made = work.made(read, batch)
-        written.put(made)
-        sample = [*state.sample, *made.ids[:: -(-len(made) // 5)]]
-        sample = sample[:: -(-len(sample) // SAMPLE)]
-        tally = state.tally.add(replace(made, vectors=written.kept(made.vectors)))
-        state = replace(state, tally=tally, sample=tuple(sample))
+    state = _written(written, work.made(read, batch), state) if len(batch) else state
+    state = replace(state, read=state.read.add(batch))
     state.save(written, space)
     return state
+
+
+def _written(store: Store, made: Batch, state: State) -> State:
+    """Write rows, and return the state after them."""
+    kept, tally = replace(made, vectors=store.kept(made.vectors)), state.tally
+    if state.again:
+        differing, old = _differing(kept, store.fetch(SHADOW, made.ids))
+        made, kept, tally = made.take(differing), kept.take(differing), tally.less(old)
+    if not len(made):
+        return state
+    store.put(made)
+    sample = [*state.sample, *made.ids[:: -(-len(made) // 5)]]
+    return replace(state, tally=tally.add(kept), sample=tuple(sample[:: -(-len(sample) // SAMPLE)]))
+
+
+def _differing(due: Batch, there: Batch) -> tuple[list[int], Batch]:
+    """Return which of some rows are not in the shadow or are otherwise there, and these as they are there."""
+    where = {one: i for i, one in enumerate(there.ids)}
+    differing = [i for i, one in enumerate(due.ids) if one not in where or not _alike(due, i, there, where[one])]
+    return differing, there.take([where[one] for i in differing if (one := due.ids[i]) in where])
+
+
+def _alike(due: Batch, i: int, there: Batch, j: int) -> bool:
+    """Whether two rows have one mark and one vector, but for rounding."""
+    near = 1e-3 * max(float(np.abs(due.vectors[i]).max()), 1e-30)
+    marks = [batch.marks[row] if batch.marks else "" for batch, row in ((due, i), (there, j))]
+    return marks[0] == marks[1] and np.allclose(there.vectors[j], due.vectors[i], rtol=0, atol=near)
 
 
 def _mapped(alignment: Alignment, store: Store, batch: Batch) -> np.ndarray:
@@ -281,7 +261,7 @@ def _check_unchanged(space: Space, read: Store, written: Store, state: State) ->
     changed = f"changed while it was read: {state.tally.rows} rows were mapped, and there are {now} now"
     if now < state.tally.rows:
         raise read.fail(f"{changed} - drop the shadow, and run it again")
-    replace(state, cursor="", missing=(0, ""), again=True).save(written, space)
+    state.from_the_beginning().save(written, space)
     raise GrownError(str(read.fail(f"{changed} - run it again, which maps those that came")))
 
 
@@ -307,14 +287,13 @@ def _verify(work: Work, read: Store, written: Store, state: State) -> None:
     rows = written.count(SHADOW)
     if rows != state.tally.rows:
         raise written.fail(f"holds {rows} rows in its shadow, but {state.tally.rows} were written - {advice}")
-    before, after = read.fetch(VECTORS, state.sample), written.fetch(SHADOW, state.sample)
+    before, there = read.fetch(VECTORS, state.sample), written.fetch(SHADOW, state.sample)
     due = work.made(read, before) if len(before) else before
-    where, marks = {one: i for i, one in enumerate(after.ids)}, after.marks or [""] * len(after)
-    for one, vector, mark in zip(due.ids, written.kept(due.vectors), due.marks or [""] * len(due), strict=True):
+    due, where = replace(due, vectors=written.kept(due.vectors)), {one: i for i, one in enumerate(there.ids)}
+    for i, one in enumerate(due.ids):
         if one not in where:
             raise written.fail(f"lacks row '{one}' in its shadow, which was written - {advice}")
-        there, near = after.vectors[where[one]], 1e-3 * max(float(np.abs(vector).max()), 1e-30)
-        if not np.allclose(there, vector, rtol=0, atol=near) or marks[where[one]] != mark:
+        if not _alike(due, i, there, where[one]):
             raise written.fail(f"has another vector in row '{one}' than was mapped - {advice}")
 
 
@@ -348,16 +327,21 @@ def exchanged(store: Store) -> None:
 
 
 def _check_rows(store: Store, state: State) -> None:
-    """Raise `AtlasError` if a switch would lose a row, or bring one back."""
+    """Raise `AtlasError` if a switch would lose a row or a change of one, or bring one back."""
     same = state.source == str(store.address)
-    came, went = came_and_went(store, state.tally) if same != store.prunes else ("", "")
+    if not same and not store.prunes:
+        return
+    came, went, changed = changes(store, state)
+    again = "run atlas apply or migrate resume, which maps it"
     if same and came:
-        raise store.fail(f"has a row '{came}' that is not mapped - run atlas apply or migrate resume, which maps it")
-    if same and went:
+        raise store.fail(f"has a row '{came}' that is not mapped - {again}")
+    if same and went and not store.prunes:
         told = f"has a row '{went}' in its shadow that was deleted since, and would come back"
         raise store.fail(f"{told} - drop the shadow, and run it again")
-    if went and store.prunes:
+    if not same and went:
         raise store.fail(f"has no vector in row '{went}', which would be lost from its shadow - insert the row first")
+    if same and changed:
+        raise store.fail(f"has a vector that was changed since it was mapped - {again}")
 
 
 def drop_shadow(url: str | Path, *, old: bool = False) -> dict[str, Any]:

@@ -12,7 +12,8 @@ import torch
 
 from atlas.artefacts.alignment import Alignment
 from atlas.artefacts.sources.stores import opened
-from atlas.artefacts.sources.transfer import GrownError, State, Transfer, Work, exchanged, transfer
+from atlas.artefacts.sources.state import State
+from atlas.artefacts.sources.transfer import GrownError, Transfer, Work, exchanged, transfer
 from atlas.artefacts.vectors import Vectors
 from atlas.cards.names import sha256_of
 from atlas.components.store import SHADOW, VECTORS, Store
