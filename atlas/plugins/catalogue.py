@@ -155,7 +155,7 @@ def missing(kind: str, name: str, known: Iterable[str]) -> AtlasError:
     """Return the error of a name that no installed plugin provides."""
     if shipped := SHIPPED.get(kind, {}).get(name):
         plugin = f"latent-atlas-{shipped}"
-        reasons = [p.broken or f"{p.disabled} leaves it out" for p in plugins() if p.distribution == plugin]
+        reasons = [p.broken or p.disabled for p in plugins() if p.distribution == plugin]
         remedy = f" is installed but not loaded: {reasons[0]}" if reasons else f" - run: atlas plugins install {plugin}"
         return AtlasError(
             f"{kind.capitalize()} '{name}' comes with plugin '{plugin}'{', which' * bool(reasons)}{remedy}"

@@ -286,6 +286,13 @@ def test_a_plugin_of_the_repository_that_is_installed_but_broken_is_not_to_be_in
     assert re.search(sentence, str(missing("exporter", "faiss", [])))
 
 
+def test_a_plugin_of_the_repository_that_is_left_out_is_told_with_the_setting(plant, monkeypatch):
+    plant("faiss", "")
+    monkeypatch.setenv("ATLAS_DISABLE_PLUGINS", "faiss")
+    look_again()
+    assert str(missing("exporter", "faiss", [])).endswith("is installed but not loaded: ATLAS_DISABLE_PLUGINS names it")
+
+
 def test_a_broken_plugin_leaves_the_command_line_and_its_json_whole(tmp_path, plant):
     plant("loud", "print('hello')\n" + good())
     plant("exits", "import sys\nsys.exit()\n")

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 
 from atlas.artefacts.alignment import Alignment
-from atlas.artefacts.sources.stores import opened
 from atlas.artefacts.sources.state import State
+from atlas.artefacts.sources.stores import opened
 from atlas.artefacts.sources.transfer import GrownError, Transfer, Work, exchanged, transfer
 from atlas.artefacts.vectors import Vectors
 from atlas.cards.names import sha256_of
