@@ -169,7 +169,7 @@ def digests(folder: Path) -> dict[str, str]:
     return {path.parent.name: sha256_file(path)[:12] for path in sorted(folder.glob("*/*.safetensors"))}
 
 
-def digest(*networks: torch.nn.Module) -> str:
+def digest(*networks: torch.nn.Module | HeadModel) -> str:
     """Return the first digits of the SHA-256 of the tensors of networks that are not stored."""
     found = hashlib.sha256()
     for net in networks:

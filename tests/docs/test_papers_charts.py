@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from papertools import mean, shared_run
+from papertools import mean, shared_run, values
 
 SETTINGS = ("shared samples", "shared classes", "nothing shared")
 
@@ -112,3 +112,9 @@ def test_tasks_that_come_one_by_one_and_clients_need_no_trained_networks(control
     for row in ("untrained networks", "no network"):
         assert mean(controls, row=row, **last) > mean(controls, row="trained networks", **last) - 0.02
     assert mean(controls, row="untrained networks", of="clients") > mean(controls, row="trained networks", of="clients")
+
+
+def test_the_networks_of_each_setting_are_named_by_hash(results):
+    found = values(results, metric="sha256")
+    assert len(set(found)) == len(found) == 5
+    assert all(len(digest) == 12 for digest in found)

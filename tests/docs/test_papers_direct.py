@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from papertools import PAPERS, mean, pictures, shared_run
+from papertools import PAPERS, mean, pictures, shared_run, values
 
 L, ALL = 10, 1200
 
@@ -98,3 +98,9 @@ def test_the_pictures_of_the_page_are_drawn(results, folder):
     for name in pictures("direct"):
         assert (PAPERS / "direct" / name).is_file()
         assert any(path.read_bytes().startswith(b"\x89PNG") for path in folder.rglob(name)), name
+
+
+def test_the_decoders_trained_for_distances_are_named_by_hash(results):
+    found = values(results, metric="sha256")
+    assert len(set(found)) == len(found) == 4
+    assert all(len(digest) == 12 for digest in found)

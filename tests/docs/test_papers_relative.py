@@ -89,3 +89,9 @@ def test_decoders_of_variational_autoencoders_read_translated_and_relative_codes
     found = shared_run("relative", tmp_path_factory, "vae")[0]
     error = {row: mean(found, row=row, metric="mse") for row in ("as they are", "linear", "relative", "mean image")}
     assert max(error["linear"], error["relative"]) < 0.7 * error["mean image"] < 0.7 * error["as they are"]
+
+
+def test_the_autoencoders_of_each_kind_are_named_by_hash(results):
+    found = values(results, metric="sha256")
+    assert len(set(found)) == len(found) == 3
+    assert all(len(digest) == 12 for digest in found)

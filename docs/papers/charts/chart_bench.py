@@ -96,5 +96,9 @@ def through(fitted: atlas.Aggregator, spaces: list[Tensor]) -> Tensor:
 
 def one(data: Data, rows: Tensor, seed: int) -> Split:
     """Return the vectors of a network that was trained on some rows."""
-    net = trained(data, rows, seed)
+    return of_net(data, trained(data, rows, seed))
+
+
+def of_net(data: Data, net: torch.nn.Sequential) -> Split:
+    """Return the vectors of a network."""
     return Split(embedded(net, data.X), embedded(net, data.test))

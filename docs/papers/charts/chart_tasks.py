@@ -7,8 +7,9 @@ from functools import reduce
 from operator import add
 from typing import Any
 
+import papers
 import torch
-from chart_bench import KINDS, Figures, Split, combined, one, through
+from chart_bench import KINDS, Figures, Split, combined, of_net, through
 from chart_splits import Data, Setting, apart, held_out, trained
 from torch import Tensor
 from torch.nn import functional as F
@@ -27,9 +28,12 @@ def tasks_and_clients(read: Callable[[], Data], data: str, seed: int) -> Figures
     validation = held_out(given.y, seed)
     order = torch.randperm(given.classes, generator=torch.Generator().manual_seed(3000 + seed))
     setting = apart(order, TASKS, given, validation, torch.empty(0, dtype=torch.int64), "one by one")
-    spaces = [one(given, own, 100 * seed + 10 + t) for t, own in enumerate(setting.own.T)]
+    nets = [trained(given, own, 100 * seed + 10 + t) for t, own in enumerate(setting.own.T)]
+    nets.append(trained(given, ~validation, 100 * seed))
+    yield {"row": "tasks, and end-to-end", "metric": "sha256", "value": papers.digest(*nets)}
+    *spaces, whole = (of_net(given, net) for net in nets)
     yield from continual(given, setting, spaces, seed)
-    yield from federated(given, setting, spaces, one(given, ~validation, 100 * seed), ~validation, seed)
+    yield from federated(given, setting, spaces, whole, ~validation, seed)
 
 
 def continual(data: Data, setting: Setting, spaces: list[Split], seed: int) -> Figures:

@@ -21,8 +21,8 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 import papers
-from chart_bench import Figures, Split, one
-from chart_splits import Data, Setting, apart, embedded, held_out, passes, settings
+from chart_bench import Figures, Split, of_net, one
+from chart_splits import Data, Setting, apart, held_out, passes, settings, trained
 from chart_tasks import TASKS, added_up, head_on_all, in_one_atlas
 from paper_networks import Layers
 from papers import Report
@@ -44,13 +44,10 @@ def main(report: Report, data: Path, models: Path) -> None:
         read = {"banking77": partial(questions, data), "CIFAR-10": partial(images, data / "cifar10")}
     given = {name: source() for name, source in read.items()}
     cases = [(name, seed) for name in given for seed in range(1 if report.small else 5)]
-    for name, seed in cases:
-        report.part("controls", controls, given[name], data=name, seed=seed)
-    for name, seed in cases:
-        if name != "CIFAR-10":
-            report.part("tasks", one_by_one, given[name], data=name, seed=seed)
-    for name, seed in cases:
-        report.part("wide", as_wide_as_all, given[name], data=name, seed=seed)
+    each = [((given[name],), {"data": name, "seed": seed}) for name, seed in cases]
+    report.parts("controls", controls, each)
+    report.parts("tasks", one_by_one, [case for case in each if case[1]["data"] != "CIFAR-10"])
+    report.parts("wide", as_wide_as_all, each)
 
 
 def questions(data: Path) -> Data:
@@ -75,9 +72,10 @@ def controls(given: Data, data: str, seed: int) -> Figures:
     validation = held_out(given.y, seed)
     used = ~validation
     base = frozen(given, used)
-    nets, longer = zip(*(long_enough(given, used, validation, 100 * seed + t) for t in range(given.tasks)), strict=True)
-    several = [space(given, net) for net in nets]
-    whole, enough = several[0], space(given, longer[0])
+    first, longer = long_enough(given, used, validation, 100 * seed)
+    nets = first, *(trained(given, used, 100 * seed + t) for t in range(1, given.tasks))
+    several = [of_net(given, net) for net in nets]
+    whole, enough = several[0], of_net(given, longer)
     spaces = {
         "no network": base,
         "no network, whitened": whitened([base], [used]),
@@ -107,7 +105,7 @@ def of_tasks(given: Data, setting: Setting, base: Split, validation: Tensor, see
     own = list(setting.own.T)
     kept = validation[:, None] & setting.member
     pairs = [long_enough(given, rows, kept[:, t], 100 * seed + 10 + t) for t, rows in enumerate(own)]
-    tasks, longer = ([space(given, net) for net in nets] for nets in zip(*pairs, strict=True))
+    tasks, longer = ([of_net(given, net) for net in nets] for nets in zip(*pairs, strict=True))
     return {
         "whitened": whitened(tasks, own),
         "whitened, untrained networks": whitened(untrained(given, len(own), seed), own),
@@ -194,14 +192,9 @@ def through(fitted: atlas.Aggregator, views: list[Tensor]) -> Tensor:
     return fitted.combine(rows, torch.ones(rows.shape[:2], dtype=torch.bool))
 
 
-def space(given: Data, net: torch.nn.Sequential) -> Split:
-    """Return the vectors of a network."""
-    return Split(embedded(net, given.X), embedded(net, given.test))
-
-
 def untrained(given: Data, count: int, seed: int) -> list[Split]:
     """Return the vectors of networks as they are before training."""
-    return [space(given, network.initialise(given.layers(given.classes), seed + t)) for t in range(count)]
+    return [of_net(given, network.initialise(given.layers(given.classes), seed + t)) for t in range(count)]
 
 
 def read(given: Data, among: Split, used: Tensor, seed: int) -> float:

@@ -18,8 +18,8 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]
 import chart_pictures
 import paper_networks
 import papers
-from chart_bench import Bench, Figures, Split, combined, one, through
-from chart_splits import Data, held_out, settings
+from chart_bench import Bench, Figures, Split, combined, of_net, through
+from chart_splits import Data, held_out, settings, trained
 from chart_tasks import tasks_and_clients
 from paper_networks import RELU, Layers, linear
 from papers import Report
@@ -113,9 +113,13 @@ def three_settings(read: Callable[[], Data], out: Path, data: str, seed: int) ->
     """Yield what is measured in each of the settings."""
     given = read()
     validation = held_out(given.y, seed)
-    everything = [one(given, ~validation, 100 * seed + i) for i in range(given.tasks)]
+    nets = [trained(given, ~validation, 100 * seed + i) for i in range(given.tasks)]
+    yield {"row": "end-to-end", "metric": "sha256", "value": papers.digest(*nets)}
+    everything = [of_net(given, net) for net in nets]
     for setting in settings(given, validation, seed):
-        tasks = [one(given, own, 100 * seed + 10 + t) for t, own in enumerate(setting.own.T)]
+        nets = [trained(given, own, 100 * seed + 10 + t) for t, own in enumerate(setting.own.T)]
+        yield {"setting": setting.name, "row": "tasks", "metric": "sha256", "value": papers.digest(*nets)}
+        tasks = [of_net(given, net) for net in nets]
         bench = Bench(given, setting, validation, tasks, everything, seed)
         for figure in measured(bench, out / f"spaces-{data}.png" if seed == 0 else None):
             yield {"setting": setting.name, **figure}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 import math
 import statistics
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import paper_tables
 
@@ -185,31 +185,60 @@ def span(values: Sequence[float]) -> str:
     return f"{low}" if low == high else f"{low} to {high}"
 
 
-def cases(method: str, other: str, among: Callable[[int, int], bool], ways: Sequence[str] = WAYS) -> list[float]:
-    """Return the mean error of a method over that of another one, for each way, size and number of pairs."""
+class Ratio(NamedTuple):
+    """One error over another, paired by seed: the geometric mean, and the ends of its 95 % t interval."""
+
+    mean: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.mean:.2f} ({self.low:.2f} to {self.high:.2f})"
+
+
+def ratio(one: Mapping[str, Any], other: Mapping[str, Any], **scope: Any) -> Ratio | None:
+    """Return the error of one row over that of another, both under the values of a scope; None if one is missing."""
+    rows = paper_tables.results("direct")["results"]
+    above, below = (
+        {r["seed"]: r["value"] for r in rows if {"step": "pairs", **scope, **row}.items() <= r.items()}
+        for row in (one, other)
+    )
+    logs = [math.log(value / below[seed]) for seed, value in above.items() if below]
+    if not logs:
+        return None
+    middle = statistics.fmean(logs)
+    half = paper_tables.QUANTILES[len(logs)] * statistics.stdev(logs) / len(logs) ** 0.5
+    return Ratio(math.exp(middle), math.exp(middle - half), math.exp(middle + half))
+
+
+def over(method: str, other: str, **scope: Any) -> Ratio | None:
+    """Return the error of one method over that of another."""
+    return ratio({"method": method}, {"method": other}, **scope)
+
+
+def cases(method: str, other: str, among: Callable[[int, int], bool], ways: Sequence[str] = WAYS) -> list[Ratio]:
+    """Return the error of a method over that of another one, for each way, size and number of pairs."""
     rows = paper_tables.results("direct")["results"]
     keys = {(r["way"], r["dim"], r["n"]) for r in rows if r["step"] == "pairs" and among(r["dim"], r["n"])}
-    keys = {key for key in keys if key[0] in ways}
-    where = [{"way": way, "dim": dim, "n": n} for way, dim, n in sorted(keys)]
-    ratios = [mean(method=method, **scope) / mean(method=other, **scope) for scope in where]
-    return [ratio for ratio in ratios if not math.isnan(ratio)]
+    where = [{"way": way, "dim": dim, "n": n} for way, dim, n in sorted(keys) if way in ways]
+    return [found for scope in where if (found := over(method, other, **scope))]
 
 
-def lower(ratios: Sequence[float]) -> str:
-    """Return in how many cases the first method has the smaller error, and between what its share of the other lies."""
-    return f"{sum(r < 1 for r in ratios)} of {len(ratios)} cases ({min(ratios):.2f} to {max(ratios):.2f} of it)"
+def lower(ratios: Sequence[Ratio]) -> str:
+    """Return in how many cases the first method has the smaller error, and the larger one, and by what it differs."""
+    less, sure, more = (sum(held) for held in zip(*((r.mean < 1, r.high < 1, r.low > 1) for r in ratios), strict=True))
+    higher = f"; in {more} it is higher by more" if more else ""
+    return f"{less} of {len(ratios)} cases ({between(ratios)} of it), in {sure} by more than the interval{higher}"
 
 
-def between(ratios: Sequence[float]) -> str:
+def between(ratios: Sequence[Ratio]) -> str:
     """Return the least and the largest of some ratios."""
-    return f"{min(ratios):.2f} to {max(ratios):.2f}"
+    return f"{min(ratios).mean:.2f} to {max(ratios).mean:.2f}"
 
 
-def by_dim(method: str, other: str, dims: Sequence[int], **scope: Any) -> str:
-    """Return mean errors of a method over those of another one, all pairs, one architecture, for some sizes of code."""
-    scope = scope or {"way": SAME_WAY, "n": ALL}
-    ratios = {dim: mean(method=method, dim=dim, **scope) / mean(method=other, dim=dim, **scope) for dim in dims}
-    return ", ".join(f"{ratio:.2f} (l = {dim})" for dim, ratio in ratios.items())
+def by_dim(method: str, other: str, dims: Sequence[int]) -> str:
+    """Return errors of a method over those of another one, all pairs, one architecture, for some sizes of code."""
+    return ", ".join(f"{over(method, other, dim=dim, way=SAME_WAY, n=ALL)} for l = {dim}" for dim in dims)
 
 
 def most_needed(method: str) -> int:
@@ -217,10 +246,10 @@ def most_needed(method: str) -> int:
     return max(n for way in WAYS[:2] for dim in DIMS for n in least(way, dim, method))
 
 
-def stitched_few(low: int, high: int) -> list[float]:
+def stitched_few(low: int, high: int) -> list[Ratio]:
     """Return the errors of stitching networks (k = 2) over those of linear maps, for some sizes of Table 3."""
     where = [{"way": SAME_WAY, "dim": dim, "n": n} for dim, n in FEW if low <= dim <= high]
-    return [mean(method="stitch 2", **scope) / mean(method="linear", **scope) for scope in where]
+    return [found for scope in where if (found := over("stitch 2", "linear", **scope))]
 
 
 def means_by_dim() -> str:
@@ -231,7 +260,8 @@ def means_by_dim() -> str:
 def crowd(source: str, target: str) -> str:
     """Return the least and largest error between any two networks, from one architecture to another."""
     rows = [r for r in paper_tables.results("direct")["results"] if r["step"] == "crowd" and r["source"] != r["target"]]
-    return between([r["value"] for r in rows if r["source"].startswith(source) and r["target"].startswith(target)])
+    values = [r["value"] for r in rows if r["source"].startswith(source) and r["target"].startswith(target)]
+    return f"{min(values):.2f} to {max(values):.2f}"
 
 
 def accuracy(method: str, n: int) -> str:
@@ -244,8 +274,9 @@ def against_relative() -> str:
     rows = paper_tables.results("direct")["results"]
     keys = {(r["way"], r["dim"], r["n"]) for r in rows if r["step"] == "relative"}
     where = [{"way": way, "dim": dim, "n": n} for way, dim, n in sorted(keys)]
-    ratios = [mean(method="linear", **scope) / mean("relative", method="relative", **scope) for scope in where]
-    return f"linear over relative: {lower(ratios)}" if ratios else ""
+    baseline = {"step": "relative", "method": "relative"}
+    ratios = [found for scope in where if (found := ratio({"method": "linear"}, baseline, **scope))]
+    return f"linear lower than relative in {lower(ratios)}" if ratios else ""
 
 
 def share_of_scale(ways: Sequence[str]) -> str:

@@ -300,6 +300,7 @@ def relative(found: Networks, dim: int, n: int, seed: int) -> Figures:
         head = HEADS["network"].from_config({"layers": layers, **found.how})
         head.fit(to_b.transform(B.train), images.train, seed=seed)
         figure = found.measured(source, target, B)
+        yield {"way": f"{source} to {target}", "n": n, "metric": "sha256", "value": papers.digest(head)}
         with torch.no_grad():
             yield figure("relative, own", n, head.scores(to_b.transform(B.test)))
             yield figure("relative", n, head.scores(to_a.transform(A.test)))

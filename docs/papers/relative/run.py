@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -132,6 +132,8 @@ def decoders(report: Report, mnist: Path, seed: int) -> Figures:
     anchors = train[torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))[:count]]
     seen: dict[str, Tensor] = {"image": test}
     for kind, models in autoencoders(side, train, anchors, seed, 8 if report.small else EPOCHS).items():
+        trained = papers.digest(*itertools.chain(*(model.networks for model in models)))
+        yield {"kind": kind, "metric": "sha256", "value": trained}
         found = swapped(models, test)
         for (i, j), decoded in found.items():
             which = "own" if i == j else "same architecture" if {i, j} == {0, 1} else "other architecture"
@@ -145,7 +147,12 @@ def decoders(report: Report, mnist: Path, seed: int) -> Figures:
         plots.images(shaped, report.out / "decoders.png", title="Images, and what decoders make of their codes")
 
 
-Model = tuple[Any, Any]
+class Model(NamedTuple):
+    """An autoencoder: what makes codes, what makes images of them, and the networks in both that were trained."""
+
+    encode: Callable[[Tensor], Tensor]
+    decode: Callable[[Tensor], Tensor]
+    networks: tuple[torch.nn.Module | HeadModel, ...]
 
 
 def autoencoders(side: int, X: Tensor, anchors: Tensor, seed: int, epochs: int) -> dict[str, list[Model]]:
@@ -160,7 +167,7 @@ def autoencoders(side: int, X: Tensor, anchors: Tensor, seed: int, epochs: int) 
     pairs = list(zip(whole, each, strict=True))
     return {
         "absolute": whole,
-        "relative": [frozen(encode, anchors, *given[1:]) for (encode, _), given in pairs],
+        "relative": [frozen(model.encode, anchors, *given[1:]) for model, given in pairs],
         "relative, end to end": [end_to_end(anchors, *given) for given in each],
     }
 
@@ -169,14 +176,14 @@ def autoencoders(side: int, X: Tensor, anchors: Tensor, seed: int, epochs: int) 
 def swapped(models: Sequence[Model], X: Tensor) -> dict[tuple[int, int], Tensor]:
     """Return what the decoder of each model makes of the codes of each: the place of the encoder's, the decoder's."""
     pairs = itertools.product(range(len(models)), repeat=2)
-    return {(i, j): models[j][1](models[i][0](X)) for i, j in pairs}
+    return {(i, j): models[j].decode(models[i].encode(X)) for i, j in pairs}
 
 
 def absolute(encoder: Layers, decoder: Layers, X: Tensor, seed: int, epochs: int) -> Model:
-    """Return an autoencoder: what makes codes, and what makes images of them."""
+    """Return an autoencoder of absolute codes."""
     state = paper_networks.trained([*encoder, *decoder], X, X, seed, epochs=epochs, lr=RATE)
     below, above = paper_networks.cut([*encoder, *decoder], state, len(encoder), X.shape[1])
-    return below.module(), above.scores
+    return Model(below.module(), above.scores, (below.module(), above))
 
 
 def frozen(encode: Any, anchors: Tensor, decoder: Layers, X: Tensor, seed: int, epochs: int) -> Model:
@@ -185,7 +192,7 @@ def frozen(encode: Any, anchors: Tensor, decoder: Layers, X: Tensor, seed: int, 
     layers = read_by(decoder, len(anchors))
     head = HEADS["network"].from_config({"layers": layers, "epochs": epochs, "lr": RATE})
     head.fit(projection.transform(encode(X)), X, seed=seed)
-    return lambda images: projection.transform(encode(images)), head.scores
+    return Model(lambda images: projection.transform(encode(images)), head.scores, (head,))
 
 
 def end_to_end(anchors: Tensor, encoder: Layers, decoder: Layers, X: Tensor, seed: int, epochs: int) -> Model:
@@ -207,7 +214,7 @@ def end_to_end(anchors: Tensor, encoder: Layers, decoder: Layers, X: Tensor, see
             optimizer.zero_grad()
             F.mse_loss(above(relative(X[rows])), X[rows]).backward()
             optimizer.step()
-    return relative, above
+    return Model(relative, above, (below, above))
 
 
 if __name__ == "__main__":
