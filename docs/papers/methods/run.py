@@ -18,11 +18,12 @@ import torch
 from torch import Tensor
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent))
+sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 import paper_networks
 import papers
 from papers import Report
+from ways import LARGEST, METHODS, READ
 
 import atlas
 from atlas import metrics
@@ -31,22 +32,7 @@ from atlas.models.heads import HEADS, HeadModel
 Figures = Iterator[dict[str, Any]]
 Views = Mapping[str, Mapping[str, Tensor]]
 ENCODERS = ("wordllama", "minilm", "e5", "use")
-# How each is called, whether it is fitted on the pairs or as two halves, and what with.
-METHODS: list[tuple[str, bool, str, dict[str, Any]]] = [
-    ("procrustes", True, "procrustes", {}),
-    ("linear", True, "linear", {}),
-    ("cca", True, "cca", {}),
-    ("halves, whitened", False, "relative", {"similarity": "whitened"}),
-    ("halves, cosine", False, "relative", {"centre": True}),
-]
 ATLASES = ("generalized-procrustes", "corrected-procrustes", "generalized-cca")
-READ: dict[str, dict[str, Any]] = {
-    "cosine": {},
-    "cosine, centred": {"centre": True},
-    "cosine, centred, power 4": {"centre": True, "power": 4.0},
-    "whitened": {"similarity": "whitened"},
-    "euclidean": {"similarity": "euclidean"},
-}
 
 
 @papers.command
@@ -55,11 +41,12 @@ def main(report: Report, data: Path, models: Path) -> None:
     views, labels = digits() if report.small else texts(data)
     heads = {name: HEADS["linear"]().fit(views[name]["train"], labels["train"]) for name in views}
     report.part("own", own, views, labels, heads)
-    for n in (100, 1000) if report.small else (100, 1000, 10_000):
-        report.part("classes", classes, views, labels, heads, n=n)
+    cases = [(method, n) for method in METHODS for n in ((100, 1000) if report.small else (100, 1000, 10_000))]
+    report.parts("classes", classes, [((views, labels, heads), {"method": m, "n": n}) for m, n in cases])
     if not report.small:
-        for n in (100, 1000):
-            report.part("retrieval", retrieval, data, n=n)
+        report.part("retrieval", own_queries, data, method="own")
+        cases = [(method, n) for method, n in cases if n <= 1000]
+        report.parts("retrieval", retrieval, [((data,), {"method": m, "n": n}) for m, n in cases])
     for n in (100, 1000) if report.small else (100, 1000, 10_000):
         report.part("atlases", atlases, views, labels, heads, None if report.small or n > 1000 else data, n=n)
     for kind in READ:
@@ -97,18 +84,17 @@ def own(views: Views, labels: Mapping[str, Tensor], heads: Mapping[str, HeadMode
         yield {"target": name, "metric": "accuracy", "value": value}
 
 
-def maps(A: Tensor, B: Tensor) -> Iterator[tuple[str, float, Any]]:
-    """Yield each method fitted on pairs, the seconds of processor time that took, and what maps vectors with it."""
-    for method, direct, aligner, options in METHODS:
-        begin = time.process_time()
-        made = [atlas.create(atlas.Aligner, aligner, options) for _ in range(2 - direct)]
-        if direct:
-            made[0].fit(A, B)
-        else:
-            made[0].fit(A), made[1].fit(B)
-        # What is derived on first use is part of the fit.
-        mapped(made, A[:1])
-        yield method, time.process_time() - begin, made
+def fitted(method: str, A: Tensor, B: Tensor) -> tuple[float, Sequence[atlas.Aligner]]:
+    """Return the seconds of processor time that a fit on pairs took, and what maps vectors with it."""
+    name, options = METHODS[method]
+    begin = time.thread_time()
+    if name == "relative":
+        made = [atlas.create(atlas.Aligner, name, options).fit(X) for X in (A, B)]
+    else:
+        made = [atlas.create(atlas.Aligner, name, options).fit(A, B)]
+    # What is derived on first use is part of the fit.
+    mapped(made, A[:1])
+    return time.thread_time() - begin, made
 
 
 def mapped(made: Sequence[atlas.Aligner], X: Tensor) -> Tensor:
@@ -122,15 +108,15 @@ def chosen(n: int, of: int) -> Tensor:
     return torch.randperm(of, generator=torch.Generator().manual_seed(0))[:n]
 
 
-def classes(views: Views, labels: Mapping[str, Tensor], heads: Mapping[str, HeadModel], n: int) -> Figures:
-    """Yield what a frozen head of the target gets right of vectors that each method maps, by method and pair."""
+def classes(views: Views, labels: Mapping[str, Tensor], heads: Mapping[str, HeadModel], method: str, n: int) -> Figures:
+    """Yield what a frozen head of the target gets right of vectors that a method maps, by pair of encoders."""
     for source, target in itertools.permutations(views, 2):
         A, B = (views[name]["train"][chosen(n, len(labels["train"]))] for name in (source, target))
-        for method, seconds, made in maps(A, B):
-            about = {"source": source, "target": target, "method": method}
-            Z = mapped(made, views[source]["test"])
-            yield {**about, "metric": "accuracy", "value": papers.accuracy(heads[target], Z, labels["test"])}
-            yield {**about, "metric": "seconds", "value": seconds}
+        seconds, made = fitted(method, A, B)
+        about = {"source": source, "target": target}
+        value = papers.accuracy(heads[target], mapped(made, views[source]["test"]), labels["test"])
+        yield {**about, "metric": "accuracy", "value": value}
+        yield {**about, "metric": "seconds", "value": seconds}
 
 
 def cranfield(data: Path) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
@@ -145,21 +131,21 @@ def cranfield(data: Path) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]
     return documents, queries, relevant
 
 
-def retrieval(data: Path, n: int) -> Figures:
-    """Yield nDCG@10 of queries of one encoder, mapped, in an index of another's, Cranfield; fitted on its abstracts."""
+def own_queries(data: Path, method: str) -> Figures:
+    """Yield nDCG@10 of queries of each encoder in an index of its own, Cranfield."""
     documents, queries, relevant = cranfield(data)
     for name in ENCODERS:
-        yield {
-            "target": name,
-            "method": "own",
-            "metric": "ndcg@10",
-            "value": ndcg(queries[name], documents[name], relevant),
-        }
+        yield {"target": name, "metric": "ndcg@10", "value": ndcg(queries[name], documents[name], relevant)}
+
+
+def retrieval(data: Path, method: str, n: int) -> Figures:
+    """Yield the same of queries of one encoder, mapped, in an index of another's; fitted on its abstracts."""
+    documents, queries, relevant = cranfield(data)
     for source, target in itertools.permutations(ENCODERS, 2):
         rows = chosen(n, len(relevant[0]))
-        for method, _, made in maps(documents[source][rows], documents[target][rows]):
-            value = ndcg(mapped(made, queries[source]), documents[target], relevant)
-            yield {"source": source, "target": target, "method": method, "metric": "ndcg@10", "value": value}
+        _, made = fitted(method, documents[source][rows], documents[target][rows])
+        value = ndcg(mapped(made, queries[source]), documents[target], relevant)
+        yield {"source": source, "target": target, "metric": "ndcg@10", "value": value}
 
 
 def atlases(
@@ -226,17 +212,33 @@ def ndcg(queries: Tensor, documents: Tensor, relevant: Tensor, k: int = 10) -> f
 def read(views: Views, labels: Mapping[str, Tensor], kind: str, n: int) -> Figures:
     """Yield what ridge regression on relative vectors gets right of those of its own encoder and of others."""
     rows = chosen(n, len(labels["train"]))
-    made = {
-        name: atlas.create(atlas.Aligner, "relative", READ[kind]).fit(view["train"][rows])
-        for name, view in views.items()
-    }
-    tested = {name: made[name].transform(view["test"]) for name, view in views.items()}
-    for target, view in views.items():
-        head = HEADS["linear"](loss="ridge").fit(made[target].transform(view["train"]), labels["train"])
+    seen = {name: related(view, rows, kind) for name, view in views.items()}
+    for target in views:
+        head = HEADS["linear"](loss="ridge").fit(seen[target]["train"], labels["train"])
         for source in views:
-            value = papers.accuracy(head, tested[source], labels["test"])
+            value = papers.accuracy(head, seen[source]["test"], labels["test"])
             about = {"source": source, "target": target, "reads": "own" if source == target else "others"}
             yield {**about, "metric": "accuracy", "value": value}
+
+
+def related(view: Mapping[str, Tensor], rows: Tensor, kind: str) -> dict[str, Tensor]:
+    """Return the training and test vectors of an encoder as similarities to some rows, each kind of one mean square."""
+    parts: dict[str, list[Tensor]] = {"train": [], "test": []}
+    for options in READ[kind]:
+        made = atlas.create(atlas.Aligner, "relative", options).fit(view["train"][rows])
+        found = {split: largest(made.transform(view[split]), LARGEST.get(kind, len(rows))) for split in parts}
+        size = found["train"].square().mean().sqrt() if len(READ[kind]) > 1 else 1.0
+        for split, R in found.items():
+            parts[split].append(R / size)
+    return {split: torch.cat(each, 1) for split, each in parts.items()}
+
+
+def largest(R: Tensor, k: int) -> Tensor:
+    """Return R (n, d) with all zero but the k largest of each row; R itself where that is all."""
+    if k >= R.shape[1]:
+        return R
+    values, columns = R.topk(k, 1)
+    return torch.zeros_like(R).scatter(1, columns, values)
 
 
 if __name__ == "__main__":
