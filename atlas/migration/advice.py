@@ -67,7 +67,7 @@ class Gate:
     def of(cls, text: str) -> Gate:
         """Return the gate of a text such as 'ndcg@10>=0.95'."""
         found = re.fullmatch(r"\s*(\S+?)\s*>=\s*([0-9.]+)\s*", text)
-        if not found or found[1] not in MEASURES or not re.fullmatch(r"0?\.\d+|[01](\.\d*)?", found[2]):
+        if not found or found[1] not in MEASURES or not re.fullmatch(r"0?\.\d+|0\.?|1(\.0*)?", found[2]):
             known = " or ".join(MEASURES)
             raise AtlasError(f"A gate must be like '{GATE}', of {known} and from 0 to 1, got {text!r:.40}")
         return cls(found[1], float(found[2]))

@@ -9,8 +9,10 @@ pytest.importorskip("ir_measures", reason="needs latent-atlas[migrate]")
 pytest.importorskip("pyarrow")
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 from migrations import content, make_plan, vectors_in, write_index
+from planted import normal
 from worlds import N, world
 
 import atlas
@@ -67,8 +69,10 @@ def test_a_plan_says_everything_that_decides(plan):
 
 def test_what_is_rolled_back_is_as_it_was_to_the_byte(plan):
     before = content(plan.parent / "docs")
-    Migration(plan).run()
-    assert Migration(plan).rollback().stage == "planned"
+    assert [*Migration(plan).run().kept] == ["expected", "found"]
+    back = Migration(plan).rollback()
+    assert (back.stage, back.rows, back.kept) == ("planned", 0, {})
+    assert [step.done for step in back.steps[-2:]] == ["switched back", "rolled back"]
     assert content(plan.parent / "docs") == before
     assert not (plan.parent / "docs__shadow").exists()
     assert Migration(plan).run().stage == "switched"
@@ -160,6 +164,84 @@ def test_inputs_that_have_changed_are_noticed(plan, name, what):
         made.save_pretrained(file, overwrite=True)
     with pytest.raises(AtlasError, match=f"The {what} have changed since the plan was written - run atlas migrate adv"):
         Migration(plan).run()
+
+
+def test_a_sample_that_is_native_does_not_flatter_what_is_expected(plan):
+    # Ten documents are measured, of which the migration converts none: it tells which are taken for native.
+    trial = SimpleNamespace(documents=[f"d{i}" for i in range(10)], convert=lambda maps, native: native.tolist())
+    measured = SimpleNamespace(trial=trial, kept=lambda found: found)
+    natives = Vectors.of(normal(6, 3), "new-model", ids=["x1", "d2", "d0", "x2", "d4", "x3"])
+    expected = {rows: Migration(plan)._expected(measured, None, natives, rows) for rows in (10, 20, 30, 60)}
+    assert expected == {10: [0, 2, 4], 20: [0, 2, 4], 30: [0, 2], 60: [0]}
+    assert Migration(plan)._expected(measured, None, None, 10) == []
+
+
+def test_steps_are_on_the_disk_before_the_next_begins(plan, monkeypatch):
+    written = []
+    monkeypatch.setattr("atlas.migration.acting.journal.sync", lambda path: written.append(path.read_text()))
+    found = Migration(plan).run()
+    assert len(written) == len(found.steps) == 6
+    assert all(step.done in text for step, text in zip(found.steps, written, strict=True))
+
+
+def test_a_commit_that_was_cut_off_is_noted_by_the_next_step(plan):
+    Migration(plan).run()
+    atlas.drop_shadow(Migration(plan).plan.store, old=True)
+    Migration(plan).add(plan.parent / "new.safetensors")
+    assert [step.done for step in Migration(plan).journal.steps[-2:]] == ["committed", f"added {N} native vectors"]
+
+
+def test_what_is_added_lies_somewhere_and_stays_as_it_is(plan):
+    one = world(queries=1.5)
+    with pytest.raises(AtlasError, match="Vectors that are added must lie in a file, a folder or a store - save them"):
+        Migration(plan).add(one.new)
+    file = plan.parent / "native.safetensors"
+    one.new.save_pretrained(file)
+    Migration(plan).add(file)
+    Vectors.of(one.new.data + 1, one.new.space, ids=list(one.new.ids)).save_pretrained(file, overwrite=True)
+    with pytest.raises(
+        AtlasError, match=r"native.safetensors' has changed since it was added - roll back, and add it a"
+    ):
+        Migration(plan).run()
+
+
+def test_another_map_in_place_of_the_one_that_was_fitted_is_refused(plan):
+    Migration(plan).run()
+    Migration(plan).rollback()
+    one = world()
+    atlas.fit("identity", source=one.old, target=one.old).save_pretrained(plan.with_suffix(".map"), overwrite=True)
+    with pytest.raises(AtlasError, match=r"plan.map' is not the map that was fitted - remove it, and run again"):
+        Migration(plan).run()
+
+
+def test_rows_that_never_cease_to_come_end_a_run(plan, monkeypatch):
+    from atlas.migration.acting import running
+
+    tries = []
+
+    def transfer(*_, **__):
+        tries.append(0)
+        raise running.GrownError("rows came")
+
+    monkeypatch.setattr(running, "transfer", transfer)
+    with pytest.raises(running.GrownError, match="rows came"):
+        Migration(plan).run()
+    assert len(tries) == 5
+
+
+def test_rows_that_come_before_the_switch_are_mapped_first(plan, monkeypatch):
+    check = Migration._check
+
+    def late(self, which, figure):
+        check(self, which, figure)
+        if which == "found" and not (plan.parent / "docs" / "later-0.parquet").exists():
+            append(plan, "old-model")
+
+    monkeypatch.setattr(Migration, "_check", late)
+    with pytest.raises(AtlasError, match="has rows that came after the others were mapped - resume, which maps them"):
+        Migration(plan).run()
+    found = Migration(plan).resume()
+    assert (found.stage, found.rows) == ("switched", N + 1)
 
 
 def test_a_plan_that_changes_on_the_way_is_noticed(plan):

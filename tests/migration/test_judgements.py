@@ -36,6 +36,7 @@ def test_all_forms_are_read(name, tmp_path):
             "line 2: document 'd1' has grade 0 for query 'q1', and 1 in a line before",
         ),
         ("a.qrels", "q1 0 d1 good\n", "line 1: the grade must be a whole number below 1,000,000, got 'good'"),
+        ("a.qrels", "q1 0 d1 999999\nq1 0 d2 1000000\n", "line 2: the grade must be .* below 1,000,000, got '1000000'"),
         ("a.qrels", "q1 0 d1 inf\n", "line 1: the grade must be a whole number below 1,000,000, got 'inf'"),
         ("a.qrels", "\n", "holds no judgements - give TREC qrels"),
         ("a.tsv", "q1\td1\t1\n", "the header must name one of query-id, .* has q1, d1, 1"),

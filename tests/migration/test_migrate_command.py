@@ -119,7 +119,12 @@ def test_a_plan_where_the_old_model_is_gone_maps_queries(advised, atlas_command)
     assert shown.stdout.splitlines()[0] == "bridge by procrustes: fitted"
     assert "Next: atlas export numpy plan.map --out FOLDER" in shown.stderr
     assert atlas.load("plan.map").source.id == "new-model"
-    assert "there is nothing to add" in atlas_command("migrate", "add", "plan.yaml", "new", status=1).stderr
+    for words, said in (
+        (["add", "plan.yaml", "new"], "maps queries, and the index stays as it is - there is nothing to add"),
+        (["order", "plan.yaml", "--out", "ids.txt"], "maps queries, and no document - there is nothing to embed anew"),
+        (["commit", "plan.yaml"], "maps queries, and the index stays as it is - nothing is to be deleted"),
+    ):
+        assert said in atlas_command("migrate", *words, status=1).stderr
 
 
 def test_what_needs_no_map_has_no_plan(advised):
