@@ -17,8 +17,8 @@ SLACK = 0.05
 # Tried where the user names none, in this order.
 TRIED: Mapping[str, Sequence[tuple[str, Mapping[str, Any]]]] = {
     "index": (
-        ("kernel", {}),
-        ("kernel", {"sharpness": 1.0}),
+        ("kernel", {"spread": True}),
+        ("kernel", {"spread": True, "sharpness": 1.0}),
         ("procrustes", {}),
         *(("cca", {"ridge": ridge}) for ridge in (1.0, 3.0)),
         *(("linear", {"ridge": ridge}) for ridge in (0.1, 0.3, 1.0)),
@@ -43,7 +43,8 @@ class Method:
 
     def __str__(self) -> str:
         """Return the name and options."""
-        return " ".join([self.aligner, *(f"{name}={value:g}" for name, value in self.options.items())])
+        told = (name if value is True else f"{name}={value:g}" for name, value in self.options.items())
+        return " ".join([self.aligner, *told])
 
     def create(self) -> Aligner:
         """Return the aligner, not fitted."""

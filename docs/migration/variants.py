@@ -13,6 +13,7 @@ import itertools
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import study
 import torch
@@ -45,11 +46,15 @@ WEIGHTS = {
     "documents, and queries counted 8 times": (PAIRS, 8),
     "queries": (0, 1),
 }
-USED: Mapping[str, tuple[str, dict[str, float]]] = {"convert": ("kernel", {}), "bridge": ("cca", {"ridge": 3.0})}
+USED: Mapping[str, tuple[str, dict[str, Any]]] = {
+    "convert": ("kernel", {"spread": True}),
+    "bridge": ("cca", {"ridge": 3.0}),
+}
 Map = Callable[[Tensor], Tensor]
 Fit = Callable[[Tensor, Tensor], Map]
 TOLD = {
-    "kernel": "`kernel`, as `advise` prefers it",
+    "kernel": "`kernel`",
+    "shape": "`kernel` with `spread`, as `advise` prefers it",
     "linear": "`linear`, ridge 0.3",
     "log": "`kernel`, half of the queries added as pairs",
     "log, linear": "`linear`, half of the queries added as pairs",
@@ -60,10 +65,13 @@ TOLD = {
     "residual": "`kernel` on the residuals of `linear`",
     "spread": "`kernel`, rows moved out again in every target",
     "spread, sharp": "likewise, with sharpness 3 and ridge 0.03",
+    "whitened": "`kernel` on rows half whitened by the covariance of all old ones",
+    "near": "`kernel`, rows drawn by 0.3 to the mean of the five whose old rows are nearest, in the whole index",
+    "shape, near": "`kernel` with `spread`, likewise",
 }
 
 
-def fitted(name: str, **options: float) -> Fit:
+def fitted(name: str, **options: Any) -> Fit:
     """Return the fit of an aligner."""
     return lambda X, Y: create(Aligner, name, options).fit(X, Y).transform
 
@@ -131,8 +139,35 @@ def spread(fit: Fit) -> Fit:
     return made
 
 
+def whitened(fit: Fit, old: Tensor, power: float = 0.5) -> Fit:
+    """Return maps of rows that are divided by a power of the spread of all old vectors in each direction."""
+    mean = old.mean(0)
+    values, directions = torch.linalg.eigh((old - mean).T @ (old - mean) / len(old))
+    W = (directions * values.clamp_min(1e-9) ** (-power / 2)) @ directions.T
+
+    def made(X: Tensor, Y: Tensor) -> Map:
+        one = fit((X - mean) @ W, Y)
+        return lambda Z: one((Z - mean) @ W)
+
+    return made
+
+
+def near(fit: Fit, old: Tensor, share: float = 0.3, k: int = 5) -> Fit:
+    """Return maps whose rows are mixed with the mean of those that the nearest old vectors are mapped to."""
+    mean = old.mean(0)
+
+    def made(X: Tensor, Y: Tensor) -> Map:
+        one = fit(X, Y)
+        # The nearest of all is the row itself.
+        about = one(old)[nearest(old - mean, [old - mean], k + 1)[:, 1:]].mean(1)
+        return lambda Z: (1 - share) * one(Z) + share * about[nearest(Z - mean, [old - mean], 1)[:, 0]]
+
+    return made
+
+
 FITS: Mapping[str, Fit] = {
     "kernel": fitted("kernel"),
+    "shape": fitted("kernel", spread=True),
     "linear": fitted("linear", ridge=0.3),
     "rotation": mean_of(fitted("kernel"), fitted("procrustes")),
     "ensemble": mean_of(fitted("kernel"), fitted("linear", ridge=0.3), fitted("cca", ridge=1.0)),
@@ -141,6 +176,14 @@ FITS: Mapping[str, Fit] = {
     "residual": residual,
     "spread": spread(fitted("kernel")),
     "spread, sharp": spread(fitted("kernel", sharpness=3.0, ridge=0.03)),
+}
+
+
+# Fits that see all old vectors.
+WIDE: Mapping[str, Callable[[Tensor], Fit]] = {
+    "whitened": lambda old: whitened(fitted("kernel"), old),
+    "near": lambda old: near(fitted("kernel"), old),
+    "shape, near": lambda old: near(fitted("kernel", spread=True), old),
 }
 
 
@@ -170,7 +213,8 @@ def measured(data: Path, old: str, new: str, world: tuple) -> dict[str, float]:
         return 100 * score(queries[new].ids, documents[new].ids, nearest(Q, [index], 10))["ndcg@10"]
 
     found = {"stay": 100 * score(queries[old].ids, documents[old].ids, nearest(queries[old].data, [X], 10))["ndcg@10"]}
-    found |= {"re-embed": values(Y), **{name: values(converted(fit, X, Y, at)) for name, fit in FITS.items()}}
+    fits = {**FITS, **{name: made(X) for name, made in WIDE.items()}}
+    found |= {"re-embed": values(Y), **{name: values(converted(fit, X, Y, at)) for name, fit in fits.items()}}
     judged = torch.tensor([queries[new].ids.index(q) for q in score.queries])
     for name, fit in {"log": FITS["kernel"], "log, linear": FITS["linear"]}.items():
         halves = []

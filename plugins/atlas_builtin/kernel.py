@@ -33,6 +33,10 @@ class Kernel(atlas.Aligner):
     above 0.5) they would then lie nearer to every query than true rows do, and mapped rows are moved out again to the
     mean distance from the mean that the pairs' own rows have.
 
+    With `spread`, all of it is undone that the penalty does to the shape of the whole, whatever the target: mapped rows
+    vary in each principal direction of the target as much as true ones do, and lie as far from the mean. How much rows
+    vary that a map has not seen is known from each pair left out, in closed form.
+
     Source: C. K. I. Williams and M. Seeger, Using the Nyström method to speed up kernel machines, 2000 (landmarks).
     """
 
@@ -41,6 +45,7 @@ class Kernel(atlas.Aligner):
     sharpness: float = atlas.option(2.0, help="How fast similarity falls: near 0 the map is linear, large it is local")
     ridge: float = atlas.option(0.1, help=f"Penalty, at least {LEAST_RIDGE:g}")
     landmarks: int = atlas.option(2000, help="Rows to compare with, at most")
+    spread: bool = atlas.option(False, help="Give mapped rows the spread of true ones in every direction, for search")
     seed: int = atlas.option(0, help="Of the choice of landmarks, where there are more pairs")
 
     def __post_init__(self) -> None:
@@ -92,10 +97,33 @@ class Kernel(atlas.Aligner):
             for u, y in zip(U.split(BLOCK), (Y - offset).split(BLOCK), strict=True):
                 k = self._similarities(u, landmarks)
                 A, B = A.addmm_(k.T, k), B.addmm_(k.T, y)
-        coefficients = torch.cholesky_solve(B, torch.linalg.cholesky(A))
+        root = torch.linalg.cholesky(A)
+        coefficients = torch.cholesky_solve(B, root)
+        if self.spread:
+            unseen = self._left_out(U, Y - offset, landmarks, root, coefficients)
+            coefficients = coefficients @ _stretch(Y - offset, unseen)
         state = {"landmarks": landmarks, "mean": mean, "coefficients": coefficients, "offset": offset}
         shared = float(unit(Y).mean(0).square().sum()) > SHARED
-        return {**state, "length": (Y - offset).norm(dim=1).mean()[None]} if shared else state
+        return {**state, "length": (Y - offset).norm(dim=1).mean()[None]} if shared or self.spread else state
+
+    def _left_out(self, U: Tensor, Y: Tensor, landmarks: Tensor, root: Tensor, coefficients: Tensor) -> Tensor:
+        """Return each row as the map of all others has it, about the mean (n, d_target).
+
+        Args:
+            U: (n, d_source), the rows as they are compared.
+            Y: (n, d_target), their targets about the mean.
+            landmarks: (m, d_source).
+            root: (m, m) lower triangular, the Cholesky factor of what was solved.
+            coefficients: (m, d_target).
+        """
+        if landmarks is U:
+            return Y - coefficients / torch.cholesky_inverse(root).diagonal()[:, None]
+        parts = []
+        for u, y in zip(U.split(BLOCK), Y.split(BLOCK), strict=True):
+            k = self._similarities(u, landmarks)
+            own = torch.linalg.solve_triangular(root, k.T, upper=False).square().sum(0)[:, None]
+            parts.append((k @ coefficients - own * y) / (1 - own))
+        return torch.cat(parts)
 
     def _similarities(self, U: Tensor, landmarks: Tensor) -> Tensor:
         return (U @ landmarks.T).sub_(1).mul_(self.sharpness).exp_()
@@ -107,3 +135,17 @@ class Kernel(atlas.Aligner):
             return torch.cat([torch.addmm(offset, part, coefficients) for part in parts])
         length = self.state["length"].to(X)
         return torch.cat([unit(part @ coefficients).mul_(length).add_(offset) for part in parts])
+
+
+def _stretch(Y: Tensor, unseen: Tensor) -> Tensor:
+    """Return the symmetric (d, d) that gives rows of a map the variance of true ones in each of their directions.
+
+    Args:
+        Y: (n, d) true rows about the mean.
+        unseen: (n, d), those that the map makes of rows it has not seen.
+    """
+    directions = torch.linalg.eigh(Y.T @ Y).eigenvectors
+    true, made = ((rows @ directions).square().mean(0) for rows in (Y, unseen))
+    # Where true rows do not vary, rounding would be stretched.
+    least = 1e-6 * true.mean()
+    return (directions * ((true + least) / (made + least)).sqrt()) @ directions.T

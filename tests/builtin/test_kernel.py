@@ -57,6 +57,38 @@ def test_where_the_target_shares_a_direction_rows_keep_their_distance_from_the_m
         kernel().load_state_dict({**fitted.state_dict(), "length": torch.ones(2)})
 
 
+@pytest.mark.parametrize("landmarks", [40, 15])
+def test_spread_gives_rows_the_variance_of_true_ones_as_far_as_pairs_left_out_tell(landmarks):
+    X, Y = (rows.double() for rows in curved(40))
+    plain = kernel(ridge=0.5, landmarks=landmarks).fit(X, Y)
+    state = {name: tensor.double() for name, tensor in plain.state_dict().items()}
+    U, T = unit(unit(X) - unit(X).mean(0)), Y - Y.mean(0)
+    K, near = ((2.0 * (rows @ state["landmarks"].T - 1)).exp() for rows in (U, state["landmarks"]))
+    unseen = torch.empty_like(T)
+    for i in range(40):
+        others = torch.arange(40) != i
+        some = K[others]
+        if landmarks == 40:
+            unseen[i] = K[i, others] @ torch.linalg.solve(some[:, others] + 0.5 * torch.eye(39), T[others])
+        else:
+            penalty = 0.5 * near + 1e-6 * 40 * torch.eye(15)
+            unseen[i] = K[i] @ torch.linalg.solve(some.T @ some + penalty, some.T @ T[others])
+    directions = torch.linalg.eigh(T.T @ T).eigenvectors
+    stretched = (T @ directions).square().mean(0).sqrt() / (unseen @ directions).square().mean(0).sqrt()
+    drawn_in = (plain.transform(X) - Y.mean(0)) @ (directions * stretched) @ directions.T
+    expected = Y.mean(0) + T.norm(dim=1).mean() * unit(drawn_in)
+    found = kernel(ridge=0.5, landmarks=landmarks, spread=True).fit(X, Y).transform(X)
+    assert_close(found, expected, atol=2e-3, rtol=2e-3)
+
+
+def test_spread_keeps_directions_in_which_true_rows_do_not_vary():
+    X, Y = curved(40)
+    flat = torch.cat([Y, torch.ones(40, 2)], 1)
+    found = kernel(spread=True).fit(X, flat).transform(X)
+    assert_close(found[:, -2:], torch.ones(40, 2).to(found), atol=1e-4, rtol=0)
+    assert bool(torch.isfinite(found).all())
+
+
 def test_few_landmarks_are_nearly_as_good_as_all():
     (X, Y), (A, B) = curved(1000), curved(200, seed=5)
     few, all_of_them = (kernel(landmarks=n).fit(X, unit(Y)) for n in (300, 1000))
