@@ -18,7 +18,8 @@ from atlas.authors import unit
 from atlas.migration.advice import Gate, Way, verdict
 from atlas.migration.domain import leverage, outside
 from atlas.migration.learning import curve
-from atlas.migration.rolling import order
+from atlas.migration.measuring import Measured
+from atlas.migration.rolling import order, rolling
 from atlas.migration.scoring import Figure, resampled, scorer
 from atlas.migration.trial import Pairs
 from atlas.migration.unknown import check_better_than_chance, unknown
@@ -203,6 +204,42 @@ def test_a_curve_knows_how_many_pairs_its_maps_have_seen():
     assert found.values[:, :, 0].tolist() == [[20, 21], [40, 41], [80, 81], [160, 160]]
 
 
+def test_candidates_are_as_deep_as_the_gate_needs():
+    asked = []
+
+    def scores(found):
+        asked.append(found.shape[1])
+        return {"ndcg@10": torch.tensor([found.shape[1] / 200]).double()}
+
+    trial = SimpleNamespace(candidates=lambda depth: depth, re_order=lambda rows: rows, part=1.0, queries_old=1)
+    trial.documents, trial.stay = ["d"] * 300, lambda k: torch.zeros(1, k)
+    one = SimpleNamespace(trial=trial, whole=trial, candidates=Measured._recalled(None, trial), _scores=scores)
+    assert one.candidates.shape[1] == 200
+    ceiling = {"ndcg@10": torch.tensor([1.0]).double()}
+    for least, depth in ((0.2, 50), (0.25, 50), (0.26, 100), (0.5, 100), (0.9, 200), (1.1, 200)):
+        one.gate = Gate("ndcg@10", least)
+        found, there = Measured._deep_enough(one, ceiling)
+        assert (found, float(there["ndcg@10"])) == (depth, depth / 200)
+    # Ten in a twentieth of the index are two hundred in all of it.
+    trial.part, one.gate = 1 / 20, Gate("ndcg@10", 0.2)
+    assert Measured._deep_enough(one, ceiling)[0] == 200
+    trial.documents = ["d"] * 120
+    assert Measured._deep_enough(one, ceiling)[0] == 120
+
+
+def test_what_is_embedded_is_counted_once_and_not_where_it_is_known():
+    whole = SimpleNamespace(native=torch.tensor([0, 4]), documents=["d"] * 9)
+    one = SimpleNamespace(candidates=torch.tensor([[0, 1, 2], [1, 3, 4]]), whole=whole)
+    assert [Measured.texts(one, depth) for depth in (1, 2, 3)] == [1, 2, 3]
+    assert Measured.everything.fget(one) == 7
+
+
+@pytest.mark.parametrize(("documents", "known"), [(20, 20), (5001, 5001), (100, 99)])
+def test_an_index_that_is_small_or_large_or_not_all_known_is_not_measured_mixed(documents, known):
+    trial = SimpleNamespace(documents=range(documents), native=range(known))
+    assert rolling(SimpleNamespace(trial=trial), None) == {}
+
+
 def seen(documents=200, known=200, sampled=False, part=1.0, **others):
     """Return what `unknown` looks at, of which nothing is to be told."""
     whole = SimpleNamespace(
@@ -262,6 +299,7 @@ HALF = SimpleNamespace(tensor=torch.ones(1, dtype=torch.float16))
         ({}, {}, NONE, {0.0: 0.5, 0.5: 0.6, 1.0: 0.4}, ["With 100% embedded anew a mixed index finds less than a"]),
         ({}, {"stay": 0.099}, NONE, {}, ["The old queries find hardly more than chance does - check that they are of"]),
         ({"documents": 99, "known": 99}, {"stay": 0.1}, NONE, {}, []),
+        ({"documents": 100, "known": 100}, {"stay": 0.199}, NONE, {}, ["The old queries find hardly more than chance"]),
         (
             {"given": {"q0": {"d0": 1, "x": 1}, "q7": {"y": 0}}},
             {},
