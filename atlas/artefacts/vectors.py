@@ -32,7 +32,7 @@ from atlas.numerics.arrays import as_matrix, with_numbers
 from atlas.storage.files import check_target, whole_folder
 from atlas.storage.hashes import mark_of, note_sha256
 from atlas.storage.header import TensorFile
-from atlas.storage.item_ids import RowNumbers, SomeRows, StoredIds, check_ids, match, pack_ids, shown_apart
+from atlas.storage.item_ids import RowNumbers, SomeRows, StoredIds, check_ids, ids_of, match, pack_ids, shown_apart
 from atlas.storage.rows import Rows
 from atlas.storage.writers import Matrix
 
@@ -99,7 +99,7 @@ class Vectors(Artefact):
             data: (n, d): a tensor, an array (of numpy, of scipy's sparse ones, or a memory map, which is not copied), a
                 sequence of rows; or a frame of pandas or polars, an Arrow table, a Hugging Face dataset.
             space: their space; a name alone stands for a space of which nothing but the dimension is known.
-            ids: one text or whole number for each row; None: those of a table, else row numbers.
+            ids: one text, whole number or UUID for each row; None: those of a table, else row numbers.
             labels: one class name, or one number into `classes`, for each row; '', None, NaN or -1: unknown.
             classes: names of the classes, if the labels are numbers.
             dataset: the data set of the items.
@@ -122,7 +122,7 @@ class Vectors(Artefact):
         X = with_numbers(as_matrix(data, "Vectors"), "Vectors")
         known = space if isinstance(space, Space) else Space(slug(space), X.shape[1])
         numbers, names = encode_labels(labels, classes)
-        ids = RowNumbers(len(X)) if ids is None else [str(_text_or_number(i, "Ids")) for i in _listed(ids, "Ids")]
+        ids = RowNumbers(len(X)) if ids is None else ids_of(_listed(ids, "Ids"))
         return cls.made(known, Rows(X), ids, numbers, classes=names, dataset=dataset)
 
     @property
@@ -242,7 +242,8 @@ def _listed(values: Any, what: str) -> list[Any]:
         raise AtlasError(
             f"{what} must be in the order of the rows, which a {type(values).__name__} has not - give a list"
         )
-    return values.tolist() if hasattr(values, "tolist") else list(values)
+    how = next((name for name in ("tolist", "to_pylist") if hasattr(values, name)), "__iter__")
+    return list(getattr(values, how)())
 
 
 def _label(label: Any) -> str | int:
@@ -251,14 +252,10 @@ def _label(label: Any) -> str | int:
         return -1
     if isinstance(label, float) and label.is_integer():
         return int(label)
-    return _text_or_number(label, "Labels")
-
-
-def _text_or_number(value: Any, what: str) -> str | int:
     try:
-        return value if isinstance(value, str) else operator.index(value)
+        return label if isinstance(label, str) else operator.index(label)
     except TypeError:
-        raise AtlasError(f"{what} must be texts or whole numbers, got {shown(value)}") from None
+        raise AtlasError(f"Labels must be texts or whole numbers, got {shown(label)}") from None
 
 
 def check_ids_meet(*views: Vectors, numbers: bool = False) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 from atlas.cards.space import SPACE_KEY
 from atlas.errors import AtlasError, AtlasWarning, unknown
 from atlas.items.batches import texts
+from atlas.storage.item_ids import id_of
 from atlas.storage.parquet import ParquetFile, arrow, is_list
 
 TEXT = "text texts sentence sentences question query content document utterance review abstract body passage prompt"
@@ -123,8 +124,8 @@ class Table:
         name = find_column(self.names, wanted, ID, "id")
         if name is None and self.index is None:
             return None
-        values = self._checked(name, "an id", lambda value: isinstance(value, (str, int)) and value != "")
-        return texts([str(value) for value in values], lambda i: f"'{name}' in {self.where(i)}")
+        values = self._checked(name, "an id", lambda value: id_of(value) is not None)
+        return texts([id_of(value) or "" for value in values], lambda i: f"'{name}' in {self.where(i)}")
 
     def _checked(self, name: str | None, what: str, fits: Callable[[Any], bool]) -> list[Any]:
         values = list(self.index or () if name is None else self.column(name))

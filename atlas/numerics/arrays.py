@@ -139,7 +139,7 @@ def _as_tensor(X: Any, what: str) -> Tensor:
         raise AtlasError(f"{what} has {np.ma.count_masked(X)} values that are masked - remove those rows, or fill them")
     try:
         if isinstance(X, torch.Tensor):
-            X = X.dequantize() if X.is_quantized else X
+            X = X.dequantize() if X.is_quantized else torch.stack(X.unbind()) if X.is_nested else X
             return X if X.layout == torch.strided else X.to_dense()
         if isinstance(X, np.ndarray) and X.dtype == object and X.ndim == 1:
             X = list(X)
@@ -174,7 +174,7 @@ def _dense(X: Any, what: str) -> np.ndarray:
 
 def as_batch(X: Any, what: str) -> tuple[Tensor, bool]:
     """Return rows that are to be mapped as `as_matrix` does, any number of them, and whether they were one vector."""
-    t = _as_tensor(X, what)
+    t = with_numbers(_as_tensor(X, what), what)
     return as_matrix(t[None] if t.ndim == 1 else t, what, least=0), t.ndim == 1
 
 

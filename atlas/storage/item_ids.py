@@ -8,6 +8,7 @@ import operator
 import re
 import secrets
 import unicodedata
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 
 from atlas.cards.names import sha256_of
+from atlas.cards.schema import shown
 from atlas.errors import AtlasError, CardError, in_a_line
 
 # Of the numbers that ids are hashed by.
@@ -199,6 +201,26 @@ def _picked(ids: StoredIds, index: Tensor) -> Iterator[Sequence[str]]:
         first, last = np.searchsorted(rows, [start, start + len(some)])
         yield [some[i] for i in (rows[first:last] - start).tolist()]
         start += len(some)
+
+
+def id_of(value: Any) -> str | None:
+    """Return the text of an id: of a text that is not empty, a whole number or a UUID; None for anything else."""
+    if isinstance(value, (str, uuid.UUID)):
+        return str(value) or None
+    try:
+        return None if isinstance(value, bool) else str(operator.index(value))
+    except TypeError:
+        return None
+
+
+def ids_of(values: Iterable[Any]) -> list[str]:
+    """Return the texts of ids, or raise `AtlasError` for what is none."""
+    found = []
+    for value in values:
+        if (one := id_of(value)) is None:
+            raise AtlasError(f"Ids must be texts, whole numbers or UUIDs, and none empty, got {shown(value)}")
+        found.append(one)
+    return found
 
 
 def check_ids(ids: Sequence[str], n: int, what: str) -> Sequence[str]:

@@ -199,14 +199,14 @@ class ParquetRows(Streamed):
             parts = [batch.column(name).to_numpy(zero_copy_only=False) for name in self.columns]
             return torch.from_numpy(np.stack(parts, 1)).to(self.dtype)
         values = getattr(batch.column(0), "storage", batch.column(0))
-        rows = first + np.flatnonzero(values.is_valid().to_numpy(zero_copy_only=False))
         if not values.null_count:
-            return self._lists(values, rows)
+            return self._lists(values, range(first, first + len(values)))
+        rows = first + np.flatnonzero(values.is_valid().to_numpy(zero_copy_only=False))
         whole = torch.full((len(values), self.dim), torch.nan, dtype=self.dtype)
         whole[torch.from_numpy(rows - first)] = self._lists(values.drop_null(), rows)
         return whole
 
-    def _lists(self, values: Any, rows: np.ndarray) -> Tensor:
+    def _lists(self, values: Any, rows: Sequence[int] | np.ndarray) -> Tensor:
         """Return lists, of the rows of the file that are given, as a matrix."""
         from pyarrow import compute
 

@@ -6,6 +6,7 @@ import os
 import pickle
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import UUID
 
 import numpy as np
 import pytest
@@ -139,12 +140,26 @@ def test_whole_numbers_are_ids(ids):
         (["a", math.nan], r"nan \(float\)"),
         (torch.tensor([1.0, 2.0]), r"1.0 \(float\)"),
         ([b"a", b"b"], r"b'a' \(bytes\)"),
+        (["a", ""], r"'' \(str\)"),
+        ([True, False], r"True \(bool\)"),
         (torch.zeros(2, 2, dtype=torch.int64), r"\[0, 0\] \(list\)"),
     ],
 )
 def test_ids_that_are_neither_text_nor_numbers_are_refused(ids, shown):
-    with pytest.raises(AtlasError, match=f"^Ids must be texts or whole numbers, got {shown}$"):
+    with pytest.raises(AtlasError, match=f"^Ids must be texts, whole numbers or UUIDs, and none empty, got {shown}$"):
         Vectors.of(rows(2), ids=ids)
+
+
+def test_uuids_are_ids_in_python_in_tables_and_in_files(tmp_path):
+    pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    ids, vectors = [UUID(int=i) for i in (7, 2**100)], rows(2).tolist()
+    column = pa.array([one.bytes for one in ids], pa.uuid())
+    table = pa.table({"id": column, "vector": vectors})
+    parquet.write_table(table, tmp_path / "x.parquet")
+    for found in (Vectors.of(vectors, ids=ids), Vectors.of(table), read_vectors(tmp_path / "x.parquet")):
+        assert list(found.ids) == [str(one) for one in ids]
+    texts = pa.chunked_array([["a"], ["b"]])
+    assert Vectors.of(vectors, ids=texts, labels=texts).label_names() == ["a", "b"]
 
 
 def test_a_label_that_pandas_misses_is_unknown():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -357,6 +358,15 @@ def test_sparse_matrices_are_made_dense_unless_they_are_huge():
         AtlasError, match=r"of shape \(1000000, 100000\) would take 745.1 GiB if .* as with .*TruncatedSVD"
     ):
         atlas.fit("linear", source=sparse.csr_array((10**6, 10**5)), target=Y)
+
+
+def test_tensors_in_no_plain_form_are_read_or_refused():
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The PyTorch API of nested tensors")
+        nested = torch.nested.nested_tensor(list(torch.tensor(X)))
+    assert_close(MAP(nested).numpy(), MAP(X), rtol=1e-5, atol=1e-5)
+    with pytest.raises(AtlasError, match="X must hold numbers, got a tensor of device 'meta', which has none"):
+        MAP(torch.zeros(2, 8, device="meta"))
 
 
 def test_arrays_come_back_as_they_were():

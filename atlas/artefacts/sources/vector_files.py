@@ -196,8 +196,10 @@ def _ids(table: ParquetFile, column: str) -> Iterator[Texts]:
     """Yield the ids of a table in packed lists."""
     pa, _ = arrow()
     done, kind = 0, table.schema.field(column).type
-    fits = not is_list(kind) and re.search("string|int", str(kind))
+    fits = bool(not is_list(kind) and re.search("string|int", str(kind)))
     for values in table.column(column):
+        if str(kind) == "extension<arrow.uuid>":
+            values, fits = pa.array([str(one) if one else None for one in values.to_pylist()], pa.string()), True
         # As texts: whole numbers, dictionaries and views, which have no ends, become such.
         found = values.cast(pa.large_string()) if fits else values
         ends = np.frombuffer(found.buffers()[1], np.int64)[found.offset :][: len(found) + 1] if fits else np.empty(0)
