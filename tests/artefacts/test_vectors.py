@@ -151,7 +151,7 @@ def test_ids_that_are_neither_text_nor_numbers_are_refused(ids, shown):
 
 
 def test_uuids_are_ids_in_python_in_tables_and_in_files(tmp_path):
-    pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    pa, parquet = pytest.importorskip("pyarrow", "18"), pytest.importorskip("pyarrow.parquet")
     ids, vectors = [UUID(int=i) for i in (7, 2**100)], rows(2).tolist()
     column = pa.array([one.bytes for one in ids], pa.uuid())
     table = pa.table({"id": column, "vector": vectors})
