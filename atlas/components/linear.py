@@ -16,7 +16,7 @@ from torch import Tensor
 from atlas.components.aligner import Aligner
 from atlas.components.settings import left_alone
 from atlas.errors import AtlasError
-from atlas.numerics.arrays import as_matrix, frozen
+from atlas.numerics.arrays import as_matrix, frozen, is_finite
 from atlas.numerics.moments import Moments
 
 
@@ -71,10 +71,11 @@ class LinearAligner(Aligner):
         kept = weight.float().double()
         # The bias of the weight that is saved: a mean far from zero would magnify the rounding of the weight.
         bias = self.offset(m, kept)
-        if not bool(torch.isfinite(kept).all() and torch.isfinite(bias.float()).all()):
+        if not (is_finite(kept) and is_finite(bias.float())):
             raise self.fail("found no finite map for these vectors - scale them, or use a larger ridge")
-        moved = m.mean_x @ (kept - weight) + bias.float().double() - self.offset(m, weight)
-        error = moved.square() + m.ssx @ (kept - weight).square() / m.n
+        rounded = kept - weight
+        moved = m.mean_x @ rounded + bias.float().double() - self.offset(m, weight)
+        error = moved.square() + m.ssx @ rounded.square_() / m.n
         if m.eps > 2 * torch.finfo(torch.float64).eps:
             # Rows of float32 are mapped in float32, which rounds every product.
             terms = m.mean_x.square() @ kept.square() + bias.square()

@@ -76,7 +76,7 @@ def is_finite(t: Tensor) -> bool:
 
     # The sum of half precision overflows too early to be asked.
     total = t.sum(dtype=torch.float32 if t.dtype.itemsize < 4 else None)
-    return bool(torch.isfinite(total) or torch.isfinite(t).all())
+    return math.isfinite(total) or bool(torch.isfinite(t).all())
 
 
 def hash_of(state: Mapping[str, Tensor]) -> str:

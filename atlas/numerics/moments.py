@@ -7,6 +7,7 @@ shift near the means is taken from all rows, and what it leaves is corrected in 
 from __future__ import annotations
 
 import functools
+import math
 import operator
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -26,8 +27,9 @@ CHUNK = 2048
 MOST_DISTINCT = 4096, 8
 # Rows are told apart by so many projections, to so many binary digits.
 PROJECTIONS, BITS = 4, 14
-# So many rows tell whether float32 will do: whether the variance of a direction is more than the second share of the
-# largest, or less than the first, which is the rounding of float32 rows.
+# So many rows, twice as many where they would else be about as many as dimensions, tell whether float32 will do: whether
+# the variance of a direction is more than the second share of the largest, or less than the first, which is the
+# rounding of float32 rows.
 SAMPLE, ROUNDED, COARSE = 64, 1e-12, 1e-5
 FINE = torch.finfo(torch.float64).eps
 # The sides that each tensor describes.
@@ -112,15 +114,15 @@ class Moments:
         kind = torch.float64 if fine or wide else torch.float32
         total = _summed(X, Y, products, kind)
         # Squares bound all products, so what is not finite shows here: a bad value, or an overflow of float32.
-        if not bool(torch.isfinite(total.ssx.sum() + total.ssy.sum())):
+        if not math.isfinite(total.ssx.sum() + total.ssy.sum()):
             for start in range(0, len(X), CHUNK):
                 check_finite(X[start : start + CHUNK], "X", first_row + start)
                 check_finite(Y[start : start + CHUNK], "Y", first_row + start)
             total = _summed(X, Y, products, torch.float64)
-            if not bool(torch.isfinite(total.ssx.sum() + total.ssy.sum())):
+            if not math.isfinite(total.ssx.sum() + total.ssy.sum()):
                 raise AtlasError(BEYOND)
         for rows, squares in ((X, total.ssx), (Y, total.ssy)):
-            if not SMALLEST**2 < float(squares.sum()) < LARGEST**2:
+            if not SMALLEST**2 < squares.sum() < LARGEST**2:
                 check_unit(rows)
         # Differences of float32 rows in a direction are good to their own rounding, however fine the sums are.
         coarse = wide or (fine and X.dtype != torch.float64)
@@ -247,6 +249,10 @@ class Moments:
 
     def deviations(self) -> tuple[Tensor, Tensor]:
         """Return the standard deviation (with n - 1) of every column of source and target; 0 if it is but rounding."""
+        return self._deviations
+
+    @functools.cached_property
+    def _deviations(self) -> tuple[Tensor, Tensor]:
         pairs = ((self.ssx, self.mean_x), (self.ssy, self.mean_y))
         found = (((ss / max(self.n - 1, 1)).sqrt(), mean.abs()) for ss, mean in pairs)
         x, y = (spread.where(spread > 2 * self.eps * mean, 0.0) for spread, mean in found)
@@ -329,17 +335,31 @@ def float32_tells(X: Tensor) -> bool:
 
     Columns of unequal size do no harm: the error of a product is a fraction of the size of its two columns.
     """
-    rows = X[torch.linspace(0, len(X) - 1, min(len(X), SAMPLE)).long()].cpu().double()
+    sample = SAMPLE if X.shape[1] >= 2 * SAMPLE else 2 * SAMPLE
+    rows = X[:: max(len(X) // sample, 1)].cpu().double()
     rows = rows - rows.mean(0)
     sizes = rows.square().mean(0).sqrt()
-    sizes = sizes[seen := sizes > 0]
+    least, largest = (float(t) for t in sizes.aminmax())
+    if least == 0:
+        seen = sizes > 0
+        rows, sizes = rows[:, seen], sizes[seen]
+        least = float(sizes.min()) if len(sizes) else math.nan
     # No columns that differ, or values that are not finite, which are found later.
-    if not len(sizes) or not bool(torch.isfinite(sizes).all()):
+    if not math.isfinite(least + largest):
         return True
-    if sizes.min() < 2**-40 or sizes.max() > 2**40:
+    if least < 2**-40 or largest > 2**40:
         return False
-    rows = rows[:, seen] / sizes
-    values = torch.linalg.eigvalsh(rows @ rows.T if len(rows) < rows.shape[1] else rows.T @ rows)
+    rows = rows / sizes
+    few = len(rows) <= rows.shape[1]
+    product = rows @ rows.T if few else rows.T @ rows
+    # Far cheaper than eigenvalues, and enough for most data: if the product less a share of its trace, which is more
+    # than the largest, is still positive, none is small. Of few rows, the direction they were centred along is filled.
+    trace = float(rows.numel())
+    less = product + trace / len(rows) ** 2 if few else product.clone()
+    less.diagonal().sub_(COARSE * trace)
+    if not torch.linalg.cholesky_ex(less)[1]:
+        return True
+    values = torch.linalg.eigvalsh(product)
     return bool(values[values > ROUNDED * values[-1]][0] > COARSE * values[-1])
 
 

@@ -65,10 +65,15 @@ class Procrustes(atlas.LinearAligner):
         """Return a matrix with orthonormal rows or columns, times the scales that were asked for."""
         m = m if self.centre else m.about_zero()
         check_varied(self, *m.deviations())
-        x, y = map(or_one, m.deviations()) if self.standardise else (torch.ones_like(m.ssx), torch.ones_like(m.ssy))
-        m = m.scaled(1 / x, 1 / y)
+        if not self.standardise:
+            return self.scaled_rotation(m)
+        x, y = map(or_one, m.deviations())
+        return self.scaled_rotation(m.scaled(1 / x, 1 / y)) * y / x[:, None]
+
+    def scaled_rotation(self, m: Moments) -> Tensor:
+        """Return the orthogonal map for such moments, times the scale that was asked for."""
         W = self.rotation(m)
-        return W * best_scale(m, W) * y / x[:, None] if self.scale else W * y / x[:, None]
+        return W * best_scale(m, W) if self.scale else W
 
     def rotation(self, m: Moments) -> Tensor:
         """Return the orthogonal map for moments that are centred and scaled as the options say."""
