@@ -67,7 +67,7 @@ class Vectors(Artefact):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_ids(self.ids, len(self.rows), f"Vectors of '{self.space.id}'")
+        object.__setattr__(self, "ids", check_ids(self.ids, len(self.rows), f"Vectors of '{self.space.id}'"))
         if self.rows.dim != self.space.dim:
             shape = (len(self.rows), self.rows.dim)
             raise AtlasError(f"Vectors of '{self.space.id}' must have {self.space.dim} dimensions, got shape {shape}")
@@ -144,13 +144,13 @@ class Vectors(Artefact):
         """Return the number of rows."""
         return len(self.rows)
 
-    def take(self, index: Tensor) -> Vectors:
-        """Return the rows of an index, in its order."""
-        ids: Sequence[str]
-        if isinstance(self.ids, StoredIds):
-            ids = self.ids.pick(index)
-        else:
-            ids = (SomeRows if self.numbered else list)(self.ids[i] for i in index.tolist())
+    def take(self, index: Tensor, ids: Sequence[str] | None = None) -> Vectors:
+        """Return the rows of an index, in its order; with these ids in place of their own, if they are given."""
+        if ids is None:
+            if isinstance(self.ids, StoredIds):
+                ids = self.ids.pick(index)
+            else:
+                ids = (SomeRows if self.numbered else list)(map(self.ids.__getitem__, index.tolist()))
         labels = None if self.labels is None else self.labels[index]
         error = None if self.predicted_error is None else self.predicted_error[index]
         return Vectors(replace(self.card, n=len(ids)), self.rows.pick(index), ids, labels, error)
@@ -301,7 +301,7 @@ def paired(source: Vectors, target: Vectors, only: Sequence[str] | None = None) 
         return source.of_items(only), target.of_items(only)
     index = _shared(source, target)
     X = source if index is None or len(index[0]) == len(source) else source.take(index[0])
-    return X, target if index is None else replace(target.take(index[1]), ids=X.ids)
+    return X, target if index is None else target.take(index[1], X.ids)
 
 
 def seeds(source: Vectors, target: Vectors, only: Sequence[str] | None = None) -> Tensor:

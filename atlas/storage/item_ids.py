@@ -20,8 +20,8 @@ from atlas.cards.names import sha256_of
 from atlas.cards.schema import shown
 from atlas.errors import AtlasError, CardError, in_a_line
 
-# Of the numbers that ids are hashed by.
-_SEED = secrets.randbits(128)
+# Of the numbers that ids are hashed by, and the text they are hashed behind.
+_SEED, _SECRET = secrets.randbits(128), secrets.token_hex(16)
 # Ids of each side that are compared by their look, where too few are the same.
 LOOKED = 10_000
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")
@@ -50,6 +50,10 @@ class RowNumbers(Sequence[str]):
         )
 
     __hash__ = None  # type: ignore[assignment]
+
+
+class Distinct(list[str]):
+    """Ids that have been looked at: no two are the same, which takes as long to find out as pairing them does."""
 
 
 class SomeRows(list[str]):
@@ -139,6 +143,17 @@ def hashed(ids: Sequence[str]) -> np.ndarray:
     return found
 
 
+def quickly_hashed(ids: Sequence[str]) -> np.ndarray:
+    """Return two hashes of each id in memory, (n, 2) int64, the same within one process.
+
+    Python's own, of which the second is of the id after a text that nobody else knows, whatever PYTHONHASHSEED is.
+    """
+    found = np.empty((len(ids), 2), np.int64)
+    for i, hashes in enumerate((map(hash, ids), map(hash, map(_SECRET.__add__, ids)))):
+        found[:, i] = np.fromiter(hashes, np.int64, len(ids))
+    return found
+
+
 class StoredIds(Sequence[str]):
     """Ids that lie in files: read in lists of some thousands, and kept as packed text once one is asked for by its row.
 
@@ -224,17 +239,20 @@ def ids_of(values: Iterable[Any]) -> list[str]:
 
 
 def check_ids(ids: Sequence[str], n: int, what: str) -> Sequence[str]:
-    """Return ids, or raise `AtlasError` if there is not exactly one, distinct, for each of n rows."""
+    """Return ids, or raise `AtlasError` if there is not exactly one, distinct, for each of n rows.
+
+    A list comes back as a copy that need not be looked at again.
+    """
     if len(ids) != n:
         raise AtlasError(f"{what} has {n} rows but {len(ids)} ids")
-    if isinstance(ids, (RowNumbers, StoredIds)):
+    if isinstance(ids, (RowNumbers, StoredIds, Distinct)):
         return ids
     if len(set(ids)) != n:
         seen: set[str] = set()
         repeated = [i for i in ids if i in seen or seen.add(i)]  # type: ignore[func-returns-value]
         count = "1 duplicate id," if len(repeated) == 1 else f"{len(repeated)} duplicate ids, the first is"
         raise AtlasError(f"{what} has {count} '{repeated[0]}' - ids must be distinct")
-    return ids
+    return Distinct(ids) if type(ids) is list else ids
 
 
 def hash_ids(ids: Sequence[str]) -> str:
@@ -247,9 +265,10 @@ def match(left: Sequence[str], right: Sequence[str]) -> tuple[Tensor, Tensor] | 
 
     By their hashes, in about 120 bytes a row at most, however long the ids are.
     """
-    if not (isinstance(left, StoredIds) or isinstance(right, StoredIds)) and left == right:
+    stored = isinstance(left, StoredIds) or isinstance(right, StoredIds)
+    if not stored and left == right:
         return None
-    a, b = hashed(left), hashed(right)
+    a, b = map(hashed if stored else quickly_hashed, (left, right))
     if np.array_equal(a, b):
         return None
     if not len(b):

@@ -296,12 +296,12 @@ def tables(
     yield Row("apply .parquet to .parquet", size, "pyarrow, product", stream, lambda: applied(".parquet"))
     fit = lambda: atlas.fit("linear", source=folder / "x.parquet", target=folder / "y.parquet")  # noqa: E731
     yield Row("fit linear of .parquet files", size, "the same of .npy", npy, fit)
-    order = np.random.default_rng(0).permutation(n)
-    shuffled, flat = [ids[i] for i in order], torch.zeros(n, 1)
-    a, b = atlas.Vectors.of(flat, "a", ids=ids), atlas.Vectors.of(flat, "b", ids=shuffled)
-    known, wanted = pa.array(ids), pa.array(shuffled)
-    index = lambda: pyarrow.compute.index_in(wanted, known)  # noqa: E731
-    yield Row("pair shuffled ids", f"{n}", "pyarrow's index_in", index, lambda: paired(a, b))
+    n = n if d == SMALL[1] else 1_000_000
+    known, wanted = ([f"item-{i}" for i in order] for order in (range(n), np.random.default_rng(0).permutation(n)))
+    flat = torch.zeros(n, 1)
+    source, target = atlas.Vectors.of(flat, "a", ids=known), atlas.Vectors.of(flat, "b", ids=wanted)
+    index = lambda: pyarrow.compute.index_in(pa.array(wanted), pa.array(known))  # noqa: E731
+    yield Row("pair shuffled ids", f"{n}", "pyarrow's index_in of lists", index, lambda: paired(source, target))
 
 
 def starting() -> Iterator[Row]:
