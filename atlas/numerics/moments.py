@@ -27,8 +27,8 @@ CHUNK = 2048
 MOST_DISTINCT = 4096, 8
 # Rows are told apart by so many projections, to so many binary digits.
 PROJECTIONS, BITS = 4, 14
-# So many rows, twice as many where they would else be about as many as dimensions, tell whether float32 will do: whether
-# the variance of a direction is more than the second share of the largest, or less than the first, which is the
+# So many rows tell whether float32 will do, and twice as many where they would else be about as many as dimensions:
+# whether the variance of a direction is more than the second share of the largest, or less than the first, the
 # rounding of float32 rows.
 SAMPLE, ROUNDED, COARSE = 64, 1e-12, 1e-5
 FINE = torch.finfo(torch.float64).eps
