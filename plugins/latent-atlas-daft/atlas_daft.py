@@ -5,13 +5,18 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 import atlas
+
+# Seconds in which a Ray cluster must answer.
+PATIENCE = 10
 
 
 @dataclass
@@ -27,6 +32,8 @@ class Daft(atlas.Engine):
         os.environ.setdefault("DAFT_PROGRESS_BAR", "0")
         import daft
 
+        self._check_cluster()
+
         frame = daft.from_pydict({"number": list(range(len(items))), "item": [pickle.dumps(item) for item in items]})
         on_ray = daft.get_or_create_runner().name == "ray"
         # A partition is what Ray schedules, a batch what processes take.
@@ -41,6 +48,18 @@ class Daft(atlas.Engine):
         # Shards are taken as workers are free, and results put in order here.
         with daft.execution_config_ctx(maintain_order=False), contextlib.closing(done.iter_rows()) as rows:
             yield from self._in_order(rows)
+
+    def _check_cluster(self) -> None:
+        """Raise `AtlasError` if nobody answers at the address of the Ray cluster: Ray would wait without an end."""
+        address = os.environ.get("RAY_ADDRESS", "")
+        at = urlsplit(address if "://" in address else f"ray://{address}")
+        if os.environ.get("DAFT_RUNNER", "").lower() != "ray" or not at.port:
+            return
+        try:
+            socket.create_connection((at.hostname, at.port), PATIENCE).close()
+        except OSError as error:
+            told = f"cannot reach the Ray cluster at RAY_ADDRESS={address}: {error.strerror or error}"
+            raise self.fail(f"{told} - start it, or correct the address") from None
 
     def _cores(self, on_ray: bool) -> int:
         if not on_ray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import subprocess
 import sys
 import time
@@ -108,6 +109,18 @@ def test_workers_end_with_a_process_that_is_killed(tmp_path):
 def test_no_worker_is_refused():
     with pytest.raises(atlas.AtlasError, match="needs at least 1 worker, got 0"):
         list(Daft(workers=0).map(abs, [1]))
+
+
+@pytest.mark.parametrize("scheme", ["", "ray://"])
+def test_a_cluster_that_does_not_answer_is_told_at_once(monkeypatch, scheme):
+    with socket.socket() as taken:
+        # Bound, so that nobody else takes it, and not listening.
+        taken.bind(("127.0.0.1", 0))
+        address = f"{scheme}127.0.0.1:{taken.getsockname()[1]}"
+        monkeypatch.setenv("DAFT_RUNNER", "ray")
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        with pytest.raises(atlas.AtlasError, match=f"the Ray cluster at RAY_ADDRESS={address}: .*refused - start it"):
+            list(Daft().map(abs, [1]))
 
 
 def test_the_page_runs(folder, monkeypatch):

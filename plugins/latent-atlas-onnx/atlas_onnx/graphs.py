@@ -57,10 +57,22 @@ def row_by_row(graph: GraphProto) -> GraphProto:
         helper.make_node("Squeeze", [made.name, axis.name], [ends[1].name], "squeeze"),
     ]
     inner = helper.make_graph(body, "a_row", ends[:1], ends[1:])
-    scan = helper.make_node("Scan", ["rows.0"], ["rows.1"], "scan", body=inner, num_scan_inputs=1)
-    constants = [*graph.initializer, axis]
+    # A scan takes no empty batch: a row of zeros is added to one, and taken away again.
+    known = {"zero": [0], "one": [1], "shape": shapes[0]}
+    constants = [numpy_helper.from_array(np.array(known[name], np.int64), f"rows.{name}") for name in known]
+    nodes = [
+        helper.make_node("Shape", ["rows.0"], ["rows.sizes"], "sizes"),
+        helper.make_node("Gather", ["rows.sizes", "rows.zero"], ["rows.n"], "n"),
+        helper.make_node("Sub", ["rows.one", "rows.n"], ["rows.lack"], "lack"),
+        helper.make_node("Max", ["rows.lack", "rows.zero"], ["rows.more"], "more"),
+        helper.make_node("Concat", ["rows.more", "rows.shape"], ["rows.added"], "added", axis=0),
+        helper.make_node("ConstantOfShape", ["rows.added"], ["rows.zeros"], "zeros"),
+        helper.make_node("Concat", ["rows.0", "rows.zeros"], ["rows.some"], "some", axis=0),
+        helper.make_node("Scan", ["rows.some"], ["rows.done"], "scan", body=inner, num_scan_inputs=1),
+        helper.make_node("Slice", ["rows.done", "rows.zero", "rows.n", "rows.zero"], ["rows.1"], "asked_for"),
+    ]
     given, made = (value(f"rows.{i}", shape) for i, shape in enumerate(shapes))
-    return helper.make_graph([scan], graph.name, [given], [made], constants)
+    return helper.make_graph(nodes, graph.name, [given], [made], [*graph.initializer, axis, *constants])
 
 
 def joined(graphs: Sequence[GraphProto], names: tuple[str, str], opset: int, about: dict[str, str]) -> ModelProto:

@@ -161,7 +161,7 @@ def test_a_loop_over_rows_is_applied_row_by_row(tmp_path):
     aligner = Looping().fit(vectors(), vectors())
     path = atlas.export("onnx", alignment(aligner), tmp_path / "map.onnx")
     assert_same(aligner, path)
-    assert operators(path) == ["Scan"]
+    assert "Scan" in operators(path)
 
 
 def test_what_torch_cannot_trace_is_refused(tmp_path):

@@ -81,7 +81,8 @@ class Pgvector(atlas.Store):
         for which, name, *about in self._run(COLUMNS, schema, table, schema, side).fetchall():
             found[which][name] = about
         if not found["table"]:
-            raise self.fail(f"has no table '{table}' - check the URL")
+            where = f" in schema '{schema}' - put a name with a dot in double quotes, or" if schema else " -"
+            raise self.fail(f"has no table '{table}'{where} check the URL")
         if next(iter(found["table"].values()))[5] in ("v", "m"):
             raise self.fail(f"has a view '{table}', and a view has no key - name the table behind it")
         for name in filter(None, (self.id, self.vector, self.labels)):
@@ -260,7 +261,8 @@ class Pgvector(atlas.Store):
         )
         self._run(
             "UPDATE {table} AS t SET {shadow} = s.vector, {shadow_mark} = s.mark FROM {side} AS s "
-            "WHERE t.{id} = s.id::{type} AND t.{shadow} IS NULL AND t.{vector} IS NOT NULL",
+            "WHERE t.{id} = s.id::{type} AND t.{vector} IS NOT NULL "
+            "AND (t.{shadow}, t.{shadow_mark}) IS DISTINCT FROM (s.vector, s.mark)",
             **names,
         )
         table = self._names["table"].as_string(self._connection)

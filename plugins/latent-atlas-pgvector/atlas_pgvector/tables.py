@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 
 # Of a table and the one beside it: which, column, type, dimension (-1: any), the name of the type, whether it
@@ -59,10 +60,14 @@ class Source:
 
 
 def split(path: str) -> tuple[str, str]:
-    """Return the schema ('': the first that has it) and the name of the table in '/database/schema.table'."""
+    """Return the schema ('': the first that has it) and the name of the table in '/database/schema.table'.
+
+    A name with a dot is in double quotes, as in SQL.
+    """
     name = path.strip("/").partition("/")[2]
-    schema, _, table = name.rpartition(".")
-    return schema, table
+    quoted = re.fullmatch(r'(?:(.*)\.)?"([^"]+)"', name)
+    schema, table = quoted.groups("") if quoted else name.rpartition(".")[::2]
+    return schema.strip('"'), table
 
 
 def joined(comment: str) -> tuple[str, dict[str, str]]:

@@ -48,12 +48,12 @@ def test_it_keeps_them_with_ids_of_other_types(fill, key):
     check_store(lambda given, X: store_at(fill(X, list(given), key=key)), ids)
 
 
-def test_it_keeps_them_with_half_precision_in_another_schema(fill, database):
+def test_it_keeps_them_with_half_precision_in_another_schema_and_a_name_with_a_dot(fill, database):
     database.execute('CREATE SCHEMA IF NOT EXISTS "Other"')
     names = iter(range(1000))
 
     def make(ids, X):
-        name = f"half{next(names)}"
+        name = f'"half.{next(names)}"'
         url = fill(X, list(ids), f'"Other".{name}', kind="halfvec")
         return store_at(url.replace('"Other"', "Other"))
 
@@ -163,12 +163,22 @@ def test_rows_that_come_before_a_switch_are_noticed(fill, alignment, database):
     atlas.apply(alignment, url, out=url)
     database.execute(f"DELETE FROM {table} WHERE id = 'item-00003'")
     database.execute(f"INSERT INTO {table} (id, embedding) VALUES ('aaa', %s)", [text(rows(1, 6)[0])])
-    with pytest.raises(atlas.AtlasError, match="has 1 rows that are not mapped, such as 'aaa' - run atlas apply again"):
+    with pytest.raises(atlas.AtlasError, match="has a row 'aaa' that is not mapped - run atlas apply or migrate resum"):
         atlas.switch_store(url)
+    # One that comes once the others were looked at, and the column of the shadow is filled.
+    with pytest.raises(atlas.AtlasError, match="has 1 rows that are not mapped, such as 'aaa' - run atlas apply again"):
+        store_at(url).switch()
     assert store_at(url).dim(VECTORS) == 6
+    assert len(atlas.apply(alignment, url, out=url)) == N + 1
+    [changed] = rows(1, 6, 9)
+    database.execute(f"UPDATE {table} SET embedding = %s WHERE id = 'item-00004'", [text(changed)])
+    with pytest.raises(atlas.AtlasError, match="has a vector that was changed since it was mapped - run atlas apply"):
+        atlas.switch_store(url)
     assert len(atlas.apply(alignment, url, out=url)) == N + 1
     # The row that is gone stays so.
     assert atlas.switch_store(url)["vectors"]["rows"] == N
+    found = store_at(url).fetch(VECTORS, ["item-00004"]).vectors
+    np.testing.assert_allclose(found, alignment(changed[None]), atol=1e-5)
 
 
 def test_rows_that_the_table_lacks_are_not_lost_by_a_switch(fill, alignment, database):
@@ -193,6 +203,7 @@ def test_rows_without_a_vector_stay_without_one(fill, alignment, content):
     ("change", "sentence"),
     [
         (lambda url: url + "x", "has no table 'docs"),
+        (lambda url: url + ".x", "has no table 'x' in schema 'docs"),
         (lambda url: url + "?vector=title", "has a column 'title' of type text - name one of type vector or halfvec"),
         (lambda url: url + "?vector=nope", "has no column 'nope' in table"),
         (lambda url: url + "_seen", "_seen', and a view has no key - name the table behind it"),
