@@ -38,6 +38,13 @@ def test_a_power_law_is_carried_on(power):
     assert figure.low < expected < figure.high
 
 
+def test_what_is_expected_is_of_the_mean_over_all_queries_and_choices():
+    noise = normal(len(SIZES), 2, 300)
+    means = torch.tensor([0.8 - 2 * size**-0.5 for size in SIZES]).double()[:, None, None]
+    one = Curve(SIZES, means + noise - noise.mean((1, 2), keepdim=True), torch.full((300,), 10.0).double())
+    assert one.at([1600])[0].value == pytest.approx(0.8 - 2 * 1600**-0.5, abs=1e-6)
+
+
 def test_the_interval_grows_with_the_distance():
     near, far = curve(0.3).at([400, 6400])
     assert far.high - far.low > 1.2 * (near.high - near.low)
