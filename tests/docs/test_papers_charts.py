@@ -114,7 +114,8 @@ def test_tasks_that_come_one_by_one_and_clients_need_no_trained_networks(control
     assert mean(controls, row="untrained networks", of="clients") > mean(controls, row="trained networks", of="clients")
 
 
-def test_the_networks_of_each_setting_are_named_by_hash(results):
-    found = values(results, metric="sha256")
-    assert len(set(found)) == len(found) == 5
-    assert all(len(digest) == 12 for digest in found)
+def test_the_networks_of_each_setting_and_of_the_controls_are_named_by_hash(results, controls):
+    for rows in (results, controls):
+        found = values(rows, metric="sha256")
+        assert len(set(found)) == len(found) == 5
+        assert all(len(digest) == 12 for digest in found)

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from chart_splits import Data, Setting, embedded, trained
+from chart_splits import Data, Setting, embedded
 from torch import Tensor
 
 import atlas
@@ -92,11 +92,6 @@ def combined(fitted: atlas.Aggregator, spaces: list[Tensor], present: Tensor) ->
 def through(fitted: atlas.Aggregator, spaces: list[Tensor]) -> Tensor:
     """Return (n, k, d) vectors of the same items through the charts, which are equally wide."""
     return torch.stack([chart.transform(X) for chart, X in zip(fitted.charts.values(), spaces, strict=True)], 1)
-
-
-def one(data: Data, rows: Tensor, seed: int) -> Split:
-    """Return the vectors of a network that was trained on some rows."""
-    return of_net(data, trained(data, rows, seed))
 
 
 def of_net(data: Data, net: torch.nn.Sequential) -> Split:

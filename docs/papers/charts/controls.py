@@ -5,8 +5,9 @@ python docs/papers/charts/controls.py --data DATA --out controls
 
 from __future__ import annotations
 
+import itertools
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from functools import partial
@@ -21,7 +22,7 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 import papers
-from chart_bench import Figures, Split, of_net, one
+from chart_bench import Figures, Split, of_net
 from chart_splits import Data, Setting, apart, held_out, passes, settings, trained
 from chart_tasks import TASKS, added_up, head_on_all, in_one_atlas
 from paper_networks import Layers
@@ -34,6 +35,7 @@ from atlas.models.heads import HEADS
 
 # Training ends when validation has not been better for so many passes, or after so many times the usual passes.
 PATIENCE, LONGEST = 5, 3
+Pair = tuple[torch.nn.Sequential, torch.nn.Sequential]
 
 
 @papers.command
@@ -95,16 +97,25 @@ def controls(given: Data, data: str, seed: int) -> Figures:
     yield {"row": "as many networks, end-to-end", "metric": "sha256", "value": papers.digest(*nets)}
     for setting in settings(given, validation, seed):
         if setting.name != "shared classes":
-            for row, merged in of_tasks(given, setting, base, validation, seed).items():
+            pairs = networks_of_tasks(given, setting, validation, seed)
+            named = papers.digest(*itertools.chain(*pairs))
+            yield {"row": "networks of tasks", "setting": setting.name, "metric": "sha256", "value": named}
+            for row, merged in of_tasks(given, setting, base, pairs, validation, seed).items():
                 value = read(given, merged, used, seed)
                 yield {"row": row, "setting": setting.name, "metric": "accuracy", "value": value}
 
 
-def of_tasks(given: Data, setting: Setting, base: Split, validation: Tensor, seed: int) -> dict[str, Split]:
+def networks_of_tasks(given: Data, setting: Setting, validation: Tensor, seed: int) -> list[Pair]:
+    """Return the network of each task as it is trained in the paper, and longer."""
+    kept = validation[:, None] & setting.member
+    return [long_enough(given, rows, kept[:, t], 100 * seed + 10 + t) for t, rows in enumerate(setting.own.T)]
+
+
+def of_tasks(
+    given: Data, setting: Setting, base: Split, pairs: Sequence[Pair], validation: Tensor, seed: int
+) -> dict[str, Split]:
     """Return the atlases of tasks' networks as they are trained in the paper, longer, and not at all."""
     own = list(setting.own.T)
-    kept = validation[:, None] & setting.member
-    pairs = [long_enough(given, rows, kept[:, t], 100 * seed + 10 + t) for t, rows in enumerate(own)]
     tasks, longer = ([of_net(given, net) for net in nets] for nets in zip(*pairs, strict=True))
     return {
         "whitened": whitened(tasks, own),
@@ -114,7 +125,7 @@ def of_tasks(given: Data, setting: Setting, base: Split, validation: Tensor, see
     }
 
 
-def long_enough(given: Data, rows: Tensor, kept: Tensor, seed: int) -> tuple[torch.nn.Sequential, torch.nn.Sequential]:
+def long_enough(given: Data, rows: Tensor, kept: Tensor, seed: int) -> Pair:
     """Return a network after the usual passes over some rows, and as it was when it got most of the kept rows right."""
     present, best, since = given.y[rows].unique(), -1, 0
     for done, net in enumerate(passes(given, rows, seed), 1):
@@ -132,7 +143,9 @@ def long_enough(given: Data, rows: Tensor, kept: Tensor, seed: int) -> tuple[tor
 def as_wide_as_all(given: Data, data: str, seed: int) -> Figures:
     """Yield the accuracy in the space of one network whose layers are as wide as those of all tasks' together."""
     used = ~held_out(given.y, seed)
-    value = read(given, one(replace(given, layers=wide(given)), used, 100 * seed), used, seed)
+    net = trained(replace(given, layers=wide(given)), used, 100 * seed)
+    yield {"row": "network as wide as all", "metric": "sha256", "value": papers.digest(net)}
+    value = read(given, of_net(given, net), used, seed)
     yield {"row": "end-to-end, as wide as all", "setting": "any", "metric": "accuracy", "value": value}
 
 
@@ -156,8 +169,10 @@ def one_by_one(given: Data, data: str, seed: int) -> Figures:
     order = torch.randperm(given.classes, generator=torch.Generator().manual_seed(3000 + seed))
     setting = apart(order, TASKS, given, validation, torch.empty(0, dtype=torch.int64), "one by one")
     base = frozen(given, ~validation)
+    nets = [trained(given, own, 100 * seed + 10 + t) for t, own in enumerate(setting.own.T)]
+    yield {"row": "networks, one by one", "metric": "sha256", "value": papers.digest(*nets)}
     spaces = {
-        "trained networks": [one(given, own, 100 * seed + 10 + t) for t, own in enumerate(setting.own.T)],
+        "trained networks": [of_net(given, net) for net in nets],
         "untrained networks": untrained(given, TASKS, seed),
         "no network": [base],
     }
