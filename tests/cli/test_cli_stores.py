@@ -12,6 +12,8 @@ from storetools import CODE, make, rows
 
 import atlas
 from atlas.components.linear import Affine
+from atlas.errors import AtlasError
+from atlas.plugins.catalogue import component
 
 pytest_plugins = ["plugin_fixtures"]
 
@@ -46,6 +48,16 @@ def test_a_store_is_read_into_a_file(url, atlas_command):
     mapped = atlas.read_vectors("mapped.safetensors")
     np.testing.assert_allclose(mapped.data, rows(30, 6) @ rows(6, 9, 1) + 1, atol=1e-5)
     assert mapped.ids[3] == "item-00003"
+
+
+def test_a_store_that_has_other_rows_than_it_counted_is_read_again(url, monkeypatch):
+    lite = component(atlas.Store, "lite")
+    count = lite.count
+    monkeypatch.setattr(lite, "count", lambda *given: count(*given) + 1)
+    with pytest.raises(
+        AtlasError, match="changed while it was read: it had 31 rows, and 30 were read - read it again$"
+    ):
+        atlas.read_vectors(url)
 
 
 def test_stores_are_listed(url, atlas_command):

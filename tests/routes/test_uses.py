@@ -1,10 +1,15 @@
-"""What an artefact is good for, to somebody who has vectors of a space."""
+"""What an artefact is good for, to somebody who has vectors of a space, and what a way over it costs."""
 
 from __future__ import annotations
 
+import math
+
+import pytest
 from conftest import space_of
 
 from atlas.cards.kinds import AlignmentCard, AnchorsCard, AtlasCard, HeadCard, MomentsCard, SpaceCard, VectorsCard
+from atlas.routes.edges import Edge
+from atlas.routes.paths import UNKNOWN, Graph
 from atlas.routes.uses import use
 
 A, B, C, _ = SPACES = [space_of(name, 4) for name in "abcd"]
@@ -25,3 +30,14 @@ USES = [
 def test_each_kind_is_of_use_for_its_own_spaces_alone():
     for card, uses in USES:
         assert {space.id: use(card, space) for space in SPACES} == dict.fromkeys("abcd", "") | uses, card.kind
+
+
+def test_a_way_that_goes_on_costs_what_its_stop_loses_beside_what_the_map_loses():
+    card = USES[4][0]
+    there, on, unknown = Edge(A, B, "x", card, keeps=0.9), Edge(B, C, "y", card, keeps=0.5), Edge(A, C, "z", card)
+    graph = Graph([there, on, unknown])
+    assert graph.cost(unknown, last=True) == UNKNOWN
+    assert graph.cost(on, last=True) == pytest.approx(0, abs=1e-6)
+    stop = graph.cost(there, last=False) - graph.cost(there, last=True)
+    # Half of what the map from there loses is the space's own.
+    assert stop == pytest.approx(-math.log(1 - (1 - math.sqrt(0.5)) ** 2), rel=1e-3)
