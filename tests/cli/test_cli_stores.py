@@ -54,9 +54,7 @@ def test_a_store_that_has_other_rows_than_it_counted_is_read_again(url, monkeypa
     lite = component(atlas.Store, "lite")
     count = lite.count
     monkeypatch.setattr(lite, "count", lambda *given: count(*given) + 1)
-    with pytest.raises(
-        AtlasError, match="changed while it was read: it had 31 rows, and 30 were read - read it again$"
-    ):
+    with pytest.raises(AtlasError, match=r"changed while it was read: it had 31 rows, and 30 were read - read it"):
         atlas.read_vectors(url)
 
 
