@@ -42,7 +42,7 @@ SOURCES = ("atlas", "plugins/atlas_builtin")
 LEFT_OUT = (
     *("tests/benchmarks/*", "tests/hostile/*", "tests/docs/*", "tests/site/test_site_browser.py"),
     *("*/test_typing.py", "*/test_plugin_speed.py", "*/test_startup.py", "*/test_printing.py"),
-    *("*/test_installing.py", "*/test_shipped_plugins.py", "*/test_object_stores.py", "*/test_hub_faults.py"),
+    *("*/test_shipped_plugins.py", "*/test_object_stores.py", "*/test_hub_faults.py"),
 )
 IMPORTED = ("numpy", "torch", "pytest", "scipy.stats", "sklearn.linear_model", "pyarrow.parquet")
 BUDGET, FEW = 20.0, 4

@@ -7,10 +7,12 @@ import math
 import pytest
 from conftest import space_of
 
+import atlas
 from atlas.cards.kinds import AlignmentCard, AnchorsCard, AtlasCard, HeadCard, MomentsCard, SpaceCard, VectorsCard
 from atlas.routes.edges import Edge
-from atlas.routes.paths import UNKNOWN, Graph
+from atlas.routes.paths import UNKNOWN, Graph, Route
 from atlas.routes.uses import use
+from atlas.verbs.route import anchors_between
 
 A, B, C, _ = SPACES = [space_of(name, 4) for name in "abcd"]
 USES = [
@@ -41,3 +43,13 @@ def test_a_way_that_goes_on_costs_what_its_stop_loses_beside_what_the_map_loses(
     stop = graph.cost(there, last=False) - graph.cost(there, last=True)
     # Half of what the map from there loses is the space's own.
     assert stop == pytest.approx(-math.log(1 - (1 - math.sqrt(0.5)) ** 2), rel=1e-3)
+
+
+@pytest.mark.parametrize(("n", "known"), [(99, False), (100, True)])
+def test_a_hundred_anchors_of_both_ends_tell_what_a_way_keeps(tmp_path, pair, n, known):
+    anchors = atlas.sample("uniform", pair.source, n, also=[pair.target])
+    anchors.save_pretrained(tmp_path / "anchors")
+    way = Edge(pair.source.space, pair.target.space, "x", USES[4][0], keeps=0.9)
+    found = anchors_between(Route((way,), 0.9), Graph([way], [(anchors.card, tmp_path / "anchors")]))
+    assert (found is not None) == known
+    assert found is None or (found[0], found[1].ids, found[2].space) == (anchors.id, anchors.ids, pair.target.space)
