@@ -27,12 +27,14 @@ def test_figures_stand_on_lines_from_floor_to_ceiling_the_first_on_top(axes):
     assert lines(axes) == [([1.0], [0]), ([0.1, 0.9], [1, 1]), ([0.4, 0.6], [1, 1])]
     assert [dot.get_offsets().tolist() for dot in axes.collections] == [[[0.7, 0.0]], [[0.5, 1.0]]]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["cosine", "r2"]
+    assert axes.get_title() == "From no alignment to the target's own vectors"
 
 
 def test_a_curve_is_drawn_over_the_pairs_by_their_logarithm(axes):
     _curve(axes, POINTS, R2)
     assert axes.get_xscale() == "log" and (axes.get_xlabel(), axes.get_ylabel()) == ("pairs it is fitted on", "r2")
     assert lines(axes) == [([10, 100], [0.2, 0.4]), ([0, 1], [0.9, 0.9]), ([0, 1], [0.1, 0.1])]
+    assert axes.get_title() == "How few pairs would do"
     notes = [(note.get_text(), note.xy) for note in axes.texts]
     assert notes == [("the target's own vectors", (10, 0.9)), ("no alignment", (10, 0.1))]
 
