@@ -15,6 +15,7 @@ from atlas.cards.folder import CARD, dump_card, read_card
 from atlas.cards.yaml import parse_yaml
 from atlas.errors import AtlasError, SpaceMismatchError
 from atlas.hub.pulling import pull
+from atlas.sharing.parts import parts
 from atlas.sharing.publishing import push
 from atlas.sharing.verifying import verify
 from atlas.verbs.evaluate import evaluate
@@ -64,6 +65,8 @@ def test_what_has_no_accuracy_is_told(pair) -> None:
         evaluate(head, vectors=others)
     with pytest.raises(AtlasError, match="'a__nearest-mean' is no classifier - there is no accuracy to measure"):
         evaluate(head.with_card(classes=()), vectors=pair.source)
+    with pytest.raises(AtlasError, match=r"^'.*' is of kind vectors - only alignment, head, atlas can be measured$"):
+        parts(pair.source.card, ["vectors"])
 
 
 @pytest.fixture
