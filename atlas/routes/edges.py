@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from atlas.cards.kinds import AlignmentCard, AtlasCard, Card, best
 from atlas.cards.space import Space
-from atlas.errors import AtlasError
-from atlas.hub.pulling import pull
-from atlas.hub.searching import search
+from atlas.hub.searching import readable, search
 from atlas.storage.registry import Registry
 
 # The figure for which `backwards` knows how much a map run backwards keeps.
@@ -97,7 +94,5 @@ def here() -> Iterator[tuple[Card, str | Path]]:
 def there(token: str | bool | None = None) -> Iterator[tuple[Card, str | Path]]:
     """Yield the cards of the maps, atlases, moments and anchors on the Hub; unreadable ones are left out."""
     for kind in ("alignment", "atlas", "moments", "anchors"):
-        for one in search(kind=kind, token=token):
-            with contextlib.suppress(AtlasError):
-                pulled = pull(f"{one.repo}@{one.commit}", tensors=False, token=token)
-                yield pulled.card, pulled.pinned
+        for _, pulled in readable(search(kind=kind, token=token), token):
+            yield pulled.card, pulled.pinned

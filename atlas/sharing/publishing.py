@@ -70,7 +70,7 @@ def push(
         language: of the items, such as en; none: those that the card names.
         with_items: a .txt, .csv, .tsv, .jsonl or .parquet file of raw items to publish, as items.txt and so on.
         with_moments: moments to publish beside an alignment, from which others can fit it again with their own pairs.
-        few: publish moments, or the domain of a map, of fewer than 10 rows for each dimension, which give these away.
+        few: publish moments, or the domain of a map, of under 10 rows for each dimension, though they reveal the rows.
         collection: add the repository to this collection of its owner, by its title, which is made if it is not there,
             or by its name, owner/title-and-number.
 

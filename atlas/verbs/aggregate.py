@@ -42,8 +42,8 @@ def aggregate(
     Args:
         aggregator: the method; `atlas aggregators` lists them.
         *vectors: vectors of two or more spaces.
-        anchors: fit on these items alone; by default on all that the method can use, which most methods need in all
-            spaces, some in two of them.
+        anchors: fit on these items alone; by default on all items that the method can use: those in all spaces, for
+            some methods those in two or more.
         vector_column: column of a table that holds the vectors; the only one that holds arrays unless given.
         id_column: column of a table that holds the ids; the one with a common name unless given, '' for none.
         id: id of the atlas; by default made of its spaces and method.
@@ -91,8 +91,8 @@ def extend(
 ) -> Atlas:
     """Add spaces to an atlas.
 
-    The maps it holds already, and the shared space, are untouched. Figures that were measured of the old one are not
-    taken over.
+    The maps it holds already, and the shared space, are untouched. Figures that were measured on the old atlas are
+    dropped.
 
     Args:
         atlas: the atlas to extend.

@@ -96,7 +96,7 @@ def apply(
     """Map vectors through an alignment or an atlas.
 
     From one store to another, or within one, they are written batch by batch beside the existing vectors, and
-    `atlas stores switch` exchanges the two. A run that was cut off goes on where it stopped.
+    `atlas stores switch` exchanges the two. An interrupted run continues where it stopped.
 
     Args:
         mapping: an alignment, which maps vectors of its source to its target, or an atlas, which maps those of its

@@ -51,7 +51,7 @@ def compare(
     overwrite: bool = False,
     device: str = "cpu",
 ) -> list[Comparison]:
-    """Measure how alike spaces are.
+    """Measure how similar spaces are.
 
     Each pair of spaces is compared, on the items that both have.
 

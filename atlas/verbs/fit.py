@@ -56,8 +56,8 @@ def fit(
     """Fit a map from one space to another.
 
     Rows are paired by item id. A method that fits on the source alone, such as `relative`, takes no target. One that
-    fits on seeds takes as pairs the items of the anchors, or all that both sides have, and every other vector of either
-    side as unpaired. A linear method can be fitted from moments instead, or from moments and further pairs.
+    fits on a few pairs and many unpaired vectors takes the anchors, or all common items, as pairs, and every other
+    vector as unpaired. A linear method can be fitted from moments instead, or from moments and further pairs.
 
     Args:
         aligner: the method; `atlas aligners` lists them.
@@ -68,9 +68,9 @@ def fit(
             they are given, too, add pairs of other items.
         reverse: with moments: fit the map from their target to their source; further pairs are still named as in the
             moments.
-        confidence: keep where the pairs lay, from which apply, evaluate and confidence predict where the map is likely
-            to be wrong; by default only if that costs nothing and there are at least 10 pairs for each dimension, since
-            fewer could be read from it.
+        confidence: keep the mean and the spread of the pairs, from which apply, evaluate and confidence predict the
+            errors of the map; by default only if that costs nothing and there are at least 10 pairs for each dimension,
+            since fewer could be reconstructed from it.
         vector_column: column of a table that holds the vectors; the only one that holds arrays unless given.
         id_column: column of a table that holds the ids; the one with a common name unless given, '' for none.
         skip_bad: leave out vectors that are missing or hold NaN or infinity, and list their ids in this .txt file, one

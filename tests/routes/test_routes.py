@@ -232,8 +232,8 @@ def test_a_listing_tells_what_can_be_done_with_vectors(zoo: Path, views, atlas_c
     }
     back = atlas_command("list", "--for", zoo / "vectors" / "mine", "--kind", "head").stderr
     assert "Nothing found" in back
-    wrong = atlas_command("list", "--for", "mine", "--hub", status=2).stderr
-    assert "--for does not go with --hub" in wrong
+    listed = json.loads(atlas_command("list", "two", "--for", "mine", "--registry", zoo, "--json").stdout)
+    assert [card["use"] for card in listed] == ["maps them to two"]
 
 
 def test_moments_of_the_ends_tell_what_is_kept(zoo: Path, views, atlas_command) -> None:
@@ -274,17 +274,24 @@ def test_the_nearest_of_a_few_anchors_stand_for_as_large_a_share_of_many() -> No
     assert scaled("r2", 256, 3080) == "r2"
 
 
-def test_a_route_over_the_hub(hub, repo: str, views, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setenv("ATLAS_REGISTRY", str(tmp_path))
+def test_a_route_over_the_hub(hub, repo: str, views, tmp_path: Path, monkeypatch, atlas_command) -> None:
+    monkeypatch.setenv("ATLAS_REGISTRY", str(tmp_path / "registry"))
     mark = repo.rpartition("-")[2]
     mine = {
         name: replace(v, card=replace(v.card, space=replace(v.space, identity={"name": name, "of": mark})))
         for name, v in views.items()
     }
+    mine["b"].take(TEST).save_pretrained(tmp_path / "registry" / "mine")
     ends = mine["a"].space, mine["c"].space
     pushed = [fitted(mine, *pair).push_to_hub(f"{repo}-{'-'.join(pair)}") for pair in (("a", "b"), ("b", "c"))]
     with pytest.raises(NotFoundError, match="fit one, or look on the Hub"):
         atlas.route(*ends)
+    # Maps of any owner are listed by their use for vectors, whose space is known by its fingerprint alone.
+    listed = json.loads(atlas_command("list", "--hub", "--for", "mine", "--json").stdout)
+    uses = {f"{repo}-a-b": "maps a to them", f"{repo}-b-c": "maps them to c"}
+    assert {one["repo"]: one["use"] for one in listed} == uses
+    one = atlas_command("list", "--hub", "--for", "mine", "--limit", 1, "--sort", "modified").stdout
+    assert one.splitlines()[1].endswith(tuple(uses.values())) and len(one.splitlines()) == 2
     made = atlas.route(*ends, hub=True)
     assert [f"hf://{part.hub}" for part in made.parts] == [one.pinned for one in pushed]
     assert made.metrics[0].value > 0.7

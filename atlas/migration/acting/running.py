@@ -121,7 +121,7 @@ class Migration:
             return self.status()
 
     def resume(self) -> Status:
-        """Go on with a run that was cut off."""
+        """Continue an interrupted run."""
         if not self.journal.steps:
             raise AtlasError(f"Nothing of '{self.path}' has been begun - run it")
         return self.run()

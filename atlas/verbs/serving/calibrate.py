@@ -44,7 +44,7 @@ def calibrate(
 
     Args:
         alignment: the map.
-        source: vectors of its source; at best queries like those to come, 50 or more.
+        source: vectors of its source; ideally 50 or more queries like those to come.
         target: the true vectors of the same items, of its target.
         index: vectors of the target that are searched; by default those of `target`, each without itself.
         queries: vectors of the target that search the documents in `source` and `target`.
