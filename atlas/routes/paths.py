@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 import itertools
-import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +11,8 @@ from pathlib import Path
 from atlas.cards.kinds import Card
 from atlas.cards.space import Space
 from atlas.errors import AtlasError, NotFoundError
-from atlas.routes.edges import Edge, node
-from atlas.routes.shares import Shares
+from atlas.routes.edges import R2, Edge, node
+from atlas.routes.noise import ADDED, FIRST, Noise, figure_of, noise_of
 
 # The cost of an edge of which nothing is known, or that keeps nothing: more than any known way.
 UNKNOWN = 1e6
@@ -39,21 +38,27 @@ class Graph:
 
     Attributes:
         cards: of all that the edges are of, each with where it is, and of moments.
-        shares: the estimates of the spaces.
+        metric: the figure that the edges keep.
+        noise: the estimates of the spaces.
         leaving: the edges from each space.
     """
 
-    def __init__(self, edges: Sequence[Edge], cards: Sequence[tuple[Card, str | Path]] = ()) -> None:
-        self.cards = cards
-        self.shares = Shares.of(edges)
+    def __init__(self, edges: Sequence[Edge], cards: Sequence[tuple[Card, str | Path]] = (), metric: str = R2) -> None:
+        self.cards, self.metric = cards, metric
+        self.noise = Noise.of(edges, metric)
         self.leaving: dict[str, list[Edge]] = {}
         for edge in edges:
             self.leaving.setdefault(node(edge.source), []).append(edge)
 
-    def cost(self, edge: Edge, last: bool) -> float:
-        """Return the length that an edge, and the stop after it if there is one, add to a route."""
-        lost = self.shares.lost(edge) if edge.keeps else UNKNOWN
-        return lost if last else lost + self.shares.stop(node(edge.target))
+    def cost(self, edge: Edge, first: bool, last: bool) -> float:
+        """Return the noise that an edge adds to that of a good map between the ends of a route."""
+        if not edge.keeps:
+            return UNKNOWN
+        noise = noise_of(edge.keeps, self.metric)
+        excess = max(0.0, noise - self.noise.between(node(edge.source), node(edge.target)))
+        if first and last:
+            return excess
+        return excess + ADDED * noise * (FIRST if first else 1)
 
     def keeps(self, edges: Sequence[Edge]) -> float | None:
         """Return the figure that is expected of edges after one another; None where that of one is not known."""
@@ -61,9 +66,8 @@ class Graph:
             return None
         if len(edges) == 1 or not all(edge.keeps for edge in edges):
             return min(edge.keeps or 0.0 for edge in edges)
-        lost = sum(self.cost(edge, edge is edges[-1]) for edge in edges)
-        ends = self.shares.tells.get(node(edges[0].source), 0.0) + self.shares.told.get(node(edges[-1].target), 0.0)
-        return min(1.0, math.exp(ends - lost))
+        added = sum(self.cost(edge, edge is edges[0], edge is edges[-1]) for edge in edges)
+        return figure_of(self.noise.between(node(edges[0].source), node(edges[-1].target)) + added, self.metric)
 
     def best(self, source: Space, target: Space, without: Collection[Edge] = ()) -> Route:
         """Return the route that is expected to keep most; of as good ones, one of few edges.
@@ -93,6 +97,6 @@ class Graph:
             for edge in self.leaving.get(at, []):
                 if edge not in without:
                     onwards, longer = node(edge.target), (*way, edge)
-                    far = length + self.cost(edge, onwards == end)
+                    far = length + self.cost(edge, at == begin, onwards == end)
                     heapq.heappush(ways, (far, len(longer), next(order), onwards, longer))
         raise NotFoundError(f"No maps lead from '{source.id}' to '{target.id}' - fit one")

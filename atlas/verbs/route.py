@@ -74,7 +74,7 @@ def find_route(source: SpaceLike, target: SpaceLike, *, hub: bool = False, **how
     token = how.pop("token", None)
     cards = [*here(), *(there(token) if hub else ())]
     found = [*edges(cards, **how)]
-    graph = Graph(found, cards)
+    graph = Graph(found, cards, how.get("metric", R2))
     begin, end = space_of(source, found), space_of(target, found)
     try:
         return graph.best(begin, end), graph

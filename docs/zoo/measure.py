@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ def measure(folder: Path) -> dict[str, Any]:
     for metric in ("r2", "self-recall@10"):
         found = edges(((made.card, "") for made in maps.values()), metric, "banking77")
         told[metric] = {(edge.source.id, edge.target.id): edge for edge in found if not edge.inverse}
-    graphs = {metric: Graph(list(steps.values())) for metric, steps in told.items()}
+    graphs = {metric: Graph(list(steps.values()), metric=metric) for metric, steps in told.items()}
     anchors = atlas.load(registry.find("banking-1000"))
     sums = {pair: moments(source=train[pair[0]], target=train[pair[1]]).sums for pair in maps}
     rows = []
@@ -75,6 +76,13 @@ def correlation(a: list[float], b: list[float]) -> float:
     return sum(p * q for p, q in zip(x, y, strict=True)) / (sum(p * p for p in x) * sum(q * q for q in y)) ** 0.5
 
 
+def compared(pairs: Iterable[tuple[float, float]]) -> str:
+    """Return the agreement of predictions and measurements, as the cells of a table."""
+    told, real = (list(values) for values in zip(*pairs, strict=True))
+    errors = [abs(a - b) for a, b in zip(told, real, strict=True)]
+    return f"{correlation(told, real):.3f} | {sum(errors) / len(errors):.3f} | {max(errors):.3f}"
+
+
 def summary() -> str:
     """Return the agreement of predictions and measurements, as a Markdown table."""
     rows = json.loads(RESULTS.read_text(encoding="utf-8"))["rows"]
@@ -85,9 +93,7 @@ def summary() -> str:
     for name, by in TOLD:
         for what, some in (("all", rows), ("of two and three maps", [row for row in rows if len(row["stops"]) > 2])):
             told, real = ([row[name][key] for row in some] for key in (by, "measured"))
-            errors = [abs(a - b) for a, b in zip(told, real, strict=True)]
-            found = f"{correlation(told, real):.3f} | {sum(errors) / len(errors):.3f} | {max(errors):.3f}"
-            lines.append(f"| {name} | {by} | {what}, {len(some)} | {found} |")
+            lines.append(f"| {name} | {by} | {what}, {len(some)} | {compared(zip(told, real, strict=True))} |")
     return "\n".join(lines)
 
 

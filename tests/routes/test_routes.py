@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import runpy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import atlas
 from atlas.cards.kinds import Metric
 from atlas.errors import AtlasError, AtlasWarning, NotFoundError, SpaceMismatchError
 from atlas.routes.edges import edges
+from atlas.routes.noise import figure_of, noise_of
 from atlas.routes.paths import Graph
 from atlas.storage.registry import FOLDERS
 from atlas.verbs.aggregate import chart
@@ -24,6 +26,7 @@ from atlas.verbs.route import find_route, followed, scaled
 
 pytest_plugins = ["hub_fixtures"]
 pytestmark = CLIENT_WARNS
+FIGURES = Path(__file__).parents[2] / "docs" / "zoo"
 DIMS = {"a": 8, "b": 10, "c": 9, "d": 8}
 FIT, TEST = torch.arange(400), torch.arange(400, 600)
 
@@ -325,3 +328,24 @@ def test_of_many_routes_the_estimates_rank_what_is_measured(views, tmp_path: Pat
     assert max(abs(a - b) for a, b in zip(estimated, real, strict=True)) < 0.12
     ranks = [torch.tensor(values).argsort().argsort().double() for values in (estimated, real)]
     assert float(torch.corrcoef(torch.stack(ranks))[0, 1]) > 0.9
+
+
+@pytest.mark.parametrize("metric", ["r2", "self-recall@10"])
+def test_the_figures_of_single_maps_rank_the_routes_of_real_encoders(metric: str) -> None:
+    """Over the zoo, and over the routes that the rule was chosen on."""
+    predicted = runpy.run_path(str(FIGURES / "strangers.py"))["predicted"]
+    rows = json.loads((FIGURES / "results.json").read_text(encoding="utf-8"))["rows"]
+    measured = [{tuple(row["stops"]): row[metric]["measured"] for row in rows}]
+    for found in json.loads((FIGURES / "strangers.json").read_text(encoding="utf-8")).values():
+        measured.append({tuple(stops.split()): figures[metric != "r2"] for stops, figures in found.items()})
+    for figures in measured:
+        pairs = predicted(figures, metric).values()
+        ranks = [torch.tensor(values).argsort().argsort().double() for values in zip(*pairs, strict=True)]
+        assert float(torch.corrcoef(torch.stack(ranks))[0, 1]) > 0.87
+
+
+@pytest.mark.parametrize("metric", ["r2", "accuracy"])
+def test_noise_is_a_figure_again(metric: str) -> None:
+    for figure in (1e-6, 0.2, 0.5, 0.9, 0.9999):
+        assert figure_of(noise_of(figure, metric), metric) == pytest.approx(figure, rel=1e-6)
+    assert figure_of(noise_of(1.0, metric), metric) == pytest.approx(1.0)
