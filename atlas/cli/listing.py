@@ -292,7 +292,7 @@ def put_route(route: Route, metric: str, as_json: bool) -> None:
     header = ["from", "to", "by", "backwards", "method", metric, "license", "ref"]
     put_table(header, [[one[name] or "" for name in [*header[:5], "keeps", *header[6:]]] for one in steps])
     if route.keeps is None:
-        say(f"Note: a map of it has no {metric} of held-out items on its card, so the share it keeps is unknown")
+        say(f"Note: a map of the route has no {metric} of held-out items on its card, so the share it keeps is unknown")
     else:
         put(f"\nEstimated {metric}: {route.keeps:.4f}, by {route.told_by}")
 

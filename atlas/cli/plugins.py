@@ -144,7 +144,7 @@ def run(command: list[str], dry_run: bool = False) -> None:
     except OSError as error:
         raise AtlasError(f"'{command[0]}' cannot be run: {error.strerror}") from None
     if done.returncode:
-        raise AtlasError(f"The command failed with exit status {done.returncode} - its own words are above")
+        raise AtlasError(f"The command failed with exit status {done.returncode} - its output is above")
 
 
 def put_new(before: list[Plugin]) -> None:
@@ -203,7 +203,7 @@ def check_plugin(package: str, options: tuple[tuple[str, str], ...], as_json: bo
     broken = sum(bool(one.broken) for one in found)
     if broken:
         raise AtlasError(f"{broken} of {params.count(len(found), 'promise')} {'is' if broken == 1 else 'are'} broken")
-    say(f"All {sum(not one.skipped for one in found)} promises that were looked at are kept")
+    say(f"All {sum(not one.skipped for one in found)} promises that were checked are kept")
 
 
 def verdict(found: Found) -> str:

@@ -166,7 +166,7 @@ def test_an_installer_that_fails_is_told(atlas_command, monkeypatch):
     monkeypatch.setenv("UV_OFFLINE", "1")
     result = atlas_command("plugins", "install", "latent-atlas-no-such-plugin-at-all", status=1)
     assert result.stderr.startswith("Running: ")
-    assert result.stderr.endswith("Error: The command failed with exit status 1 - its own words are above\n")
+    assert result.stderr.endswith("Error: The command failed with exit status 1 - its output is above\n")
     assert result.stdout == ""
 
 
@@ -360,7 +360,7 @@ def test_check_takes_the_name_of_what_is_installed(plant, atlas_command, tmp_pat
     plant("mover", good())
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "planted-site"))
     result = atlas_command("plugins", "check", "latent-atlas-mover")
-    assert result.stderr.startswith("All ") and result.stderr.endswith(" promises that were looked at are kept\n")
+    assert result.stderr.startswith("All ") and result.stderr.endswith(" promises that were checked are kept\n")
     said = atlas_command("plugins", "check", "mowver", status=1).stderr
     assert said.startswith("Error: Unknown plugin 'mowver' - did you mean 'mover'?")
 

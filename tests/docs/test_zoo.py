@@ -58,7 +58,13 @@ def test_a_space_names_the_package_its_encoder_is_made_from(name):
 
 @pytest.mark.parametrize(
     ("figure", "by", "least"),
-    [("r2", "cards", 0.9), ("r2", "moments", 0.99), ("r2", "anchors", 0.99), ("self-recall@10", "anchors", 0.9)],
+    [
+        ("r2", "cards", 0.9),
+        ("r2", "moments", 0.99),
+        ("r2", "anchors", 0.99),
+        ("self-recall@10", "cards", 0.9),
+        ("self-recall@10", "anchors", 0.9),
+    ],
 )
 def test_what_is_told_ranks_what_is_measured(measure, figure, by, least):
     rows = json.loads(measure.RESULTS.read_text())["rows"]

@@ -147,7 +147,7 @@ def _task(task: Any) -> Any:
     except Exception as error:
         why = in_a_line(f"{type(error).__name__}: {error}", 200)
         raise AtlasError(
-            f"The data of task '{name}' of mteb could not be had ({why}) - look at the connection"
+            f"The data of task '{name}' of mteb could not be loaded ({why}) - check the connection"
         ) from None
     return found
 
