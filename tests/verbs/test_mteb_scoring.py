@@ -154,5 +154,5 @@ def test_what_cannot_be_scored_is_refused_in_a_sentence(tmp_path):
         def load_data(self):
             raise ConnectionError("no route\nto the host")
 
-    with pytest.raises(AtlasError, match=r"data of task 'Broken' of mteb could not be loaded \(ConnectionError: no route"):
+    with pytest.raises(AtlasError, match=r"task 'Broken' of mteb could not be loaded \(ConnectionError: no route"):
         atlas.evaluate(made, mteb=[Broken()], **encoders)

@@ -145,7 +145,7 @@ def engine_of(given: EngineLike | None) -> Executor | None:
     if not isinstance(given, str):
         if given is None or hasattr(given, "map"):
             return given
-        raise AtlasError(f"Expected an engine, got {type(given).__name__} - give its name, or an object with a method 'map'")
+        raise AtlasError(f"Expected an engine, got {type(given).__name__} - give its name, or an object with 'map'")
     name, _, options = given.partition(":")
     cls = component(Engine, name)
     pairs = [option.partition("=") for option in options.split(",") if option]
