@@ -24,7 +24,7 @@ DEFAULTS = {
     "sampler k-means": {"iterations": 10, "centre": True, "trials": 1},
     "aligner auto": {"role": "index"},
     "aligner cca": {"rank": None, "ridge": 0.3},
-    "aligner kernel": {"sharpness": 2.0, "ridge": 0.1, "landmarks": 2000, "seed": 0},
+    "aligner kernel": {"sharpness": 2.0, "ridge": 0.1, "landmarks": 2000, "spread": False, "seed": 0},
     "aligner linear": {"bias": True, "ridge": None},
     "aligner linear-orthogonal": {**PROCRUSTES, "ridge": None},
     "aligner low-rank": {"rank": 64, "ridge": None},

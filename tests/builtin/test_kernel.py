@@ -134,6 +134,38 @@ def test_auto_is_the_first_affine_map_that_keeps_nearly_as_many_neighbours_as_th
     assert_close(made.state["weight"], type(best).from_config(best.config()).fit(X, Y).state["weight"])
 
 
+def test_auto_prefers_these_but_for_a_share_of_neighbours_of_0_03(monkeypatch):
+    asked = {}
+
+    def first(candidates, X, Y, role, slack):
+        asked[role] = slack, [(one.name, one.config().get("ridge")) for one in candidates]
+        return candidates[-1], None
+
+    monkeypatch.setattr("atlas_builtin.auto.chosen", first)
+    for role in CANDIDATES:
+        atlas.create(Aligner, "auto", {"role": role}).fit(normal(9, 3), normal(9, 3, seed=1))
+    index = [("linear", None), ("linear", 0.3), ("linear", 1.0), ("procrustes", None)]
+    queries = [*(("cca", ridge) for ridge in (3.0, 10.0, 1.0, 0.3)), ("procrustes", None)]
+    assert asked == {"index": (0.03, index), "queries": (0.03, queries)}
+
+
+def test_auto_that_is_fitted_again_runs_backwards_as_a_fresh_one():
+    X, Y = normal(60, 4), normal(60, 4, seed=1)
+    made = atlas.create(Aligner, "auto").fit(X, Y @ turn(4, 4, seed=2))
+    made.inverse_transform(Y)
+    assert_close(made.fit(X, Y).inverse_transform(Y), atlas.create(Aligner, "auto").fit(X, Y).inverse_transform(Y))
+
+
+@pytest.mark.parametrize(("shared", "out"), [(0.49, False), (0.51, True)])
+def test_rows_are_moved_out_where_their_mean_cosine_is_above_a_half(shared, out):
+    signs = torch.tensor([1.0, -1.0]).repeat(10)[:, None].double()
+    Y = 3 * torch.cat([torch.full((20, 1), shared**0.5).double(), (1 - shared) ** 0.5 * signs], 1)
+    state = kernel().fit(normal(20, 4), Y).state
+    assert ("length" in state) == out
+    if out:
+        assert_close(state["length"].double(), torch.tensor([3 * (1 - shared) ** 0.5]).double(), rtol=1e-6, atol=0)
+
+
 def test_auto_takes_another_where_it_keeps_more():
     # Folds of fewer pairs than dimensions, exactly turned: a rotation needs no more.
     X = normal(25, 20)

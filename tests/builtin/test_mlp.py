@@ -152,6 +152,33 @@ def test_a_pass_sees_every_pair_once(n):
     assert max(map(len, parts)) <= max(mlp.ROWS, -(-n // mlp.MOST_IN_A_PASS))
 
 
+def test_layers_of_any_depth_begin_with_the_linear_map():
+    X, Y = bent(60)
+    made = create(depth=3, held_out=0.0, steps=1, lr=1e-12).fit(X, Y)
+    close(made.transform(X), atlas.create(Aligner, "linear").fit(X, Y).transform(X), 1e-5)
+    assert [made.state[f"weight{i}"].shape[1] for i in range(4)] == [2 * max(X.shape[1], Y.shape[1])] * 3 + [Y.shape[1]]
+
+
+def test_a_pass_takes_64_pairs_a_step_and_256_steps_at_most():
+    assert [mlp.passes(n) for n in (1, 64, 65, 255 * 64, 255 * 64 + 1, 10**6)] == [1, 1, 2, 255, 256, 256]
+
+
+def test_a_gain_on_pairs_held_out_is_certain_beyond_its_standard_error_and_from_five_on():
+    spread = torch.tensor([-1.0, 1.0, -1.0, 1.0, 0.0]).double()
+    error = float(spread.std()) / 5**0.5
+    assert mlp.certain(spread + 1.001 * error) and not mlp.certain(spread + 0.999 * error)
+    assert not mlp.certain(torch.full((4,), 9.0) + spread[:4]) and not mlp.certain(spread[:0])
+
+
+def test_a_network_begins_with_weights_of_its_fan_in_and_a_residual_with_nothing():
+    for residual in (False, True):
+        layers = mlp.views(mlp.first([5, 400, 3], residual, torch.Generator().manual_seed(0)), [5, 400, 3])
+        (inner, bias), (outer, last) = layers
+        assert not bias.any() and not last.any() and [tuple(t.shape) for t in (inner, outer)] == [(5, 400), (400, 3)]
+        assert 0.99 * (6 / 5) ** 0.5 < float(inner.abs().max()) <= (6 / 5) ** 0.5
+        assert not outer.any() if residual else 0.99 * (6 / 400) ** 0.5 < float(outer.abs().max()) <= (6 / 400) ** 0.5
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

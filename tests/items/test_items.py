@@ -11,7 +11,9 @@ from PIL import Image
 from torch.testing import assert_close
 
 from atlas.errors import AtlasError
+from atlas.items import batches
 from atlas.items.batches import ImageItems, Items, as_items, as_real, decode, of_kind
+from atlas.storage.item_ids import SomeRows
 
 
 def checkerboard(height: int = 4, width: int = 6) -> np.ndarray:
@@ -83,6 +85,41 @@ def test_classes_are_sorted_as_numbers_if_they_are_and_unknown_ones_left_out() -
     assert items.classes == ("9", "10")
     items.labels = ["10", "b", "9"]
     assert items.classes == ("10", "9", "b")
+
+
+@pytest.mark.parametrize("given", [["a", "b", "c"], np.arange(6.0).reshape(3, 2), torch.arange(6.0).view(3, 2)])
+def test_some_items_keep_their_ids_and_classes(given) -> None:
+    items = as_items(given)
+    some = items.take([2, 0])
+    assert list(some.ids) == ["2", "0"] and isinstance(some.ids, SomeRows) and isinstance(some.take([1]).ids, SomeRows)
+    assert list(map(str, some[:])) == [str(items[2]), str(items[0])] and (len(items), some.labels) == (3, None)
+    items.ids, items.labels = ["x", "y", "z"], ["u", "", "v"]
+    named = items.take([1, 2])
+    assert (named.ids, type(named.ids), named.labels) == (["y", "z"], list, ["", "v"])
+
+
+def test_items_that_mean_nothing_are_found() -> None:
+    assert as_items(["a", " \n", "", "b"]).bad() == [1, 2]
+    X = torch.ones(4, 2)
+    X[1, 1], X[3, 0] = torch.nan, torch.inf
+    assert as_items(X).bad() == as_items(X.numpy()).bad() == [1, 3]
+
+
+def test_a_batch_of_large_items_is_small(monkeypatch) -> None:
+    monkeypatch.setattr(batches, "MAX_BATCH", 24)
+    assert as_items(["a", "b"]).at_once() == 2
+    assert [as_items(np.zeros((9, *shape))).at_once() for shape in ((2, 3), (5,), (24,), (25,))] == [4, 4, 1, 1]
+    image = Image.fromarray(checkerboard(2, 2))
+    assert as_items([image, image]).at_once() == 2
+    assert as_items([image, image]).each(lambda image: image[:1]).at_once() == 6
+
+
+def test_an_index_may_count_from_the_end_and_no_further() -> None:
+    items = as_items(["a", "b", "c"])
+    assert [items[i] for i in (-3, -1, 2)] == ["a", "c", "c"]
+    for index in (-4, 3):
+        with pytest.raises(IndexError):
+            items[index]
 
 
 @pytest.mark.parametrize(

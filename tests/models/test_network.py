@@ -317,6 +317,70 @@ def test_bad_description_is_refused_with_its_place_and_value(layers, message):
     assert len(str(caught.value)) < 500
 
 
+def test_options_that_are_left_out_are_those_of_torch():
+    ours = {
+        kind: {name: setting.default for name, setting in row.options.items() if setting.default is not ...}
+        for kind, row in LAYERS.items()
+    }
+    conv, image = nn.Conv2d(1, 1, 1), nn.ConvTranspose2d(1, 1, 1)
+    for kind, made in (("conv", conv), ("transposed-conv", image)):
+        for name in ("stride", "padding", "dilation"):
+            assert (ours[kind][name],) * 2 == getattr(made, name)
+        assert ours[kind]["groups"] == made.groups and ours[kind]["bias"] is (made.bias is not None) is True
+    assert (ours["transposed-conv"]["output_padding"],) * 2 == image.output_padding
+    assert ours["linear"] == {"bias": True}
+    assert ours["max-pool"]["padding"] == ours["avg-pool"]["padding"] == 0
+    assert ours["batch-norm"]["eps"] == nn.BatchNorm2d(1).eps and ours["layer-norm"]["eps"] == nn.LayerNorm(1).eps
+    assert ours["layer-norm"]["affine"] is True and ours["residual"] == {"shortcut": []}
+    assert ours["leaky-relu"]["negative_slope"] == nn.LeakyReLU().negative_slope
+    assert ours["elu"]["alpha"] == nn.ELU().alpha
+
+
+@pytest.mark.parametrize(
+    ("kind", "option", "taken", "refused"),
+    [
+        ("linear", "in_features", [1, 2**24], [0, 2**24 + 1]),
+        ("conv", "padding", [0, 2**24], [-1, 2**24 + 1]),
+        ("elu", "alpha", [-1e30, 0.0, 1e30], [-1.1e30, 1.1e30, float("inf")]),
+        ("batch-norm", "eps", [1e-30, 1e30], [0.0, 1.1e30, -1.0]),
+        ("unflatten", "shape", [[1], [1] * 1024], [[], [0], [1] * 1025]),
+        ("normalize", "mean", [[0.5], [0.5] * 1024], [[], [0.5] * 1025]),
+    ],
+)
+def test_an_option_of_a_layer_is_taken_up_to_its_bounds(kind, option, taken, refused):
+    read = LAYERS[kind].options[option].read
+    assert [read(value) for value in taken] == taken
+    for value in refused:
+        with pytest.raises(ValueError):
+            read(value)
+
+
+def test_layers_that_take_vectors_or_images_alone_say_so():
+    takes = {kind: row.takes for kind, row in LAYERS.items() if row.takes}
+    images = ("conv", "transposed-conv", "max-pool", "avg-pool", "global-avg-pool", "subsample-pad")
+    assert takes == {**dict.fromkeys(("linear", "unflatten", "layer-norm"), 1), **dict.fromkeys(images, 3)}
+
+
+def test_an_item_may_have_as_many_numbers_as_are_allowed():
+    relu, conv = [{"type": "relu"}], {**CONV, "in_channels": 1, "kernel_size": 1}
+    assert network.output_shape(relu, (2**24,)) == (2**24,)
+    with pytest.raises(AtlasError, match="The shape of an item must be whole numbers from 1, got"):
+        network.output_shape(relu, (2**24 + 1,))
+    wide = [{**conv, "out_channels": 2**14, "padding": 0}]
+    assert network.output_shape(wide, (1, 32, 32)) == (2**14, 32, 32)
+    with pytest.raises(AtlasError, match=r"makes items of shape \(16384, 32, 33\) - at most 16777216 numbers"):
+        network.output_shape(wide, (1, 32, 33))
+
+
+def test_running_statistics_are_those_of_torch_in_training():
+    ours, theirs = network.initialise([{"type": "batch-norm", "features": 3}]), nn.BatchNorm2d(3)
+    for seed in range(3):
+        x = torch.randn(5, 3, 4, 4, generator=torch.Generator().manual_seed(seed)) * 2 + 1
+        torch.testing.assert_close(ours(x), theirs(x))
+    torch.testing.assert_close(ours[0].running_mean, theirs.running_mean)
+    torch.testing.assert_close(ours[0].running_var, theirs.running_var)
+
+
 def test_deepest_and_longest_descriptions_are_taken():
     assert network.output_shape(nested(8), (2,)) == (2,)
     assert len(network.check([{"type": "relu"}] * 2_000)) == 2_000

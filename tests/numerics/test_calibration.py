@@ -9,7 +9,7 @@ from planted import normal
 from sklearn.linear_model import LogisticRegression
 
 from atlas.errors import AtlasError
-from atlas.numerics.calibration import Calibration, logistic
+from atlas.numerics.calibration import Calibration, logistic, thirds
 
 
 def results(n, seed=0):
@@ -51,6 +51,20 @@ def test_the_regression_is_that_of_scikit_learn():
         np.concatenate([A, A]), np.r_[np.ones(300), np.zeros(300)], sample_weight=np.r_[t, 1 - t]
     )
     torch.testing.assert_close(logistic(X, y)[1:] * spread, torch.tensor(theirs.coef_[0]).double(), atol=1e-4, rtol=0)
+
+
+def test_thirds_are_by_a_chance_that_was_learned_from_the_other_half():
+    scores, _, right, truth = planted(1200)
+    found = thirds(scores, right)
+    assert list(found) == ["surest third", "middle third", "least sure third"]
+    assert [len(one) for one in found.values()] == [400] * 3
+    assert sum(float(one.sum()) for one in found.values()) == float(right.sum())
+    shares = [float(one.mean()) for one in found.values()]
+    best = [float(part.mean()) for part in truth.sort(descending=True).values.tensor_split(3)]
+    assert shares == pytest.approx(best, abs=0.05)
+    # What is learned from a half is not asked of it: there, chances of the wrong sign would be the right ones.
+    turned = torch.where(torch.arange(1200) % 2 == 0, right, ~right)
+    assert float(thirds(scores, turned)["surest third"].mean()) < 0.5
 
 
 @pytest.mark.parametrize("right", [torch.ones(50), torch.zeros(50)])

@@ -28,6 +28,12 @@ def test_pairs_that_are_almost_alike_are_counted_whatever_their_unit(dtype, scal
         assert near_pairs((X * scale).to(dtype), (Y * scale).to(dtype)) == expected
 
 
+@pytest.mark.parametrize("scale", [2.0**-240, 2.0**240])
+def test_pairs_are_counted_in_all_units_that_float64_holds(scale):
+    X, Y = with_copies(*pairs(), 7, 0.1)
+    assert near_pairs(X * scale, Y * scale) == 7
+
+
 def test_three_alike_are_two_that_are_like_one_before_them():
     X, Y = pairs(30)
     rows = torch.tensor([*range(30), 0, 0, 4])
@@ -58,7 +64,7 @@ def test_moments_count_near_pairs_beside_repeated_ones():
     m = Moments.of(X, Y, ("xy", "rows"))
     assert (m.n, m.n_distinct, m.near) == (92, 87, 7)
     assert m.reversed().near == m.anonymous().near == Moments.from_tensors(m.tensors(), 40, 30).near == 7
-    assert (m + Moments.of(*pairs(20), ("xy", "rows"))).near == 7
+    assert (m + Moments.of(*pairs(20), ("xy", "rows"))).near == 7 and (m + m).near == 14
     assert Moments.of(X, Y, ("xy",)).near == 0
 
 
