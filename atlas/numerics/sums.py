@@ -12,8 +12,9 @@ from torch import Tensor
 
 # Rows whose products are added up in their own type, before the sums go to float64.
 ROUGH = 8192
-# Columns at a time of a product of rows with themselves, of which the lower half is the upper one.
-BLOCK = 256
+# Columns at a time of a product of rows with themselves, of which the lower half is the upper one: twice as many of
+# many columns, where products of few are slow.
+BLOCK, MANY = 128, 1000
 # torch before 2.9 has one setting for all backends, and a later one refuses to tell it where these differ.
 _backends: list[Any] = [
     backend
@@ -60,7 +61,8 @@ class Sums:
     def _multiply(self, name: str, A: Tensor, B: Tensor) -> None:
         """Add A.T @ B to what is pending of a product, of A with itself the upper half."""
         symmetric, out = name[0] == name[1], self.rough[name]
-        step = BLOCK if symmetric else len(out)
+        block = BLOCK if len(out) < MANY else 2 * BLOCK
+        step = block if symmetric else len(out)
         for start in range(0, len(out), step):
             columns, rest = slice(start, start + step), slice(start if symmetric else 0, None)
             out[columns, rest].addmm_(A[:, columns].T, B[:, rest], beta=1 if self.pending else 0)

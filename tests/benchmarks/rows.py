@@ -34,8 +34,8 @@ warnings.filterwarnings("ignore", "The given NumPy array is not writ")
 Work = Callable[[], object]
 # Rows and dimensions.
 SMALL, LARGE = (2_000, 64), (10_000, 384)
-# Of these, recall alone is measured.
-MANY = 100_000, 64
+# Of these, recall alone is measured, and a fit.
+MANY, MAPPED = (100_000, 64), (100_000, 768)
 
 
 @dataclass
@@ -265,8 +265,22 @@ def files(n: int, d: int, folder: Path) -> Iterator[Row]:
         file = place / "model.safetensors"
         hashed = lambda file=file: hashlib.sha256(file.read_bytes()).digest()  # noqa: E731
         yield Row("load a map", f"{k} to {k}", "sha256 of its file", hashed, lambda place=place: atlas.load(place))
+    if d == LARGE[1]:
+        yield mapped(*MAPPED, folder)
     with contextlib.suppress(ImportError):
         yield from tables(X, Y, folder, applied, npy, weight, bias)
+
+
+def mapped(n: int, d: int, folder: Path) -> Row:
+    """Return the row of a fit on memory maps of (n, d) vectors."""
+    for name, t in zip(("mapped-x", "mapped-y"), pair(n, d), strict=True):
+        np.save(folder / f"{name}.npy", t.numpy())
+    x, y = (np.load(folder / f"mapped-{side}.npy", mmap_mode="r") for side in "xy")
+    X, Y = torch.from_numpy(x), torch.from_numpy(y)
+    S = (X[: 2 * d].T @ X[: 2 * d]).double()
+    floor = lambda: (X.T @ Y, X.T @ X, torch.linalg.eigh(S))  # noqa: E731
+    run = lambda: atlas.fit("linear", source=x, target=y)  # noqa: E731
+    return Row("fit linear of memory maps", f"{n} x {d}", "2 products, eigh", floor, run)
 
 
 def tables(
