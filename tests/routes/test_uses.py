@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 from conftest import space_of
 
@@ -34,15 +32,15 @@ def test_each_kind_is_of_use_for_its_own_spaces_alone():
         assert {space.id: use(card, space) for space in SPACES} == dict.fromkeys("abcd", "") | uses, card.kind
 
 
-def test_a_way_that_goes_on_costs_what_its_stop_loses_beside_what_the_map_loses():
+def test_a_map_on_the_way_adds_a_fifth_of_its_noise_and_the_first_one_a_tenth():
     card = USES[4][0]
     there, on, unknown = Edge(A, B, "x", card, keeps=0.9), Edge(B, C, "y", card, keeps=0.5), Edge(A, C, "z", card)
     graph = Graph([there, on, unknown])
-    assert graph.cost(unknown, last=True) == UNKNOWN
-    assert graph.cost(on, last=True) == pytest.approx(0, abs=1e-6)
-    stop = graph.cost(there, last=False) - graph.cost(there, last=True)
-    # Half of what the map from there loses is the space's own.
-    assert stop == pytest.approx(-math.log(1 - (1 - math.sqrt(0.5)) ** 2), rel=1e-3)
+    assert graph.cost(unknown, first=True, last=True) == UNKNOWN
+    assert graph.cost(on, first=True, last=True) == pytest.approx(0, abs=1e-6)
+    # The noise of R² is the error beside the explained part: 1 of a half, a ninth of 0.9.
+    assert graph.cost(on, first=False, last=True) == pytest.approx(0.2, rel=1e-6)
+    assert graph.cost(there, first=True, last=False) == pytest.approx(0.1 / 9, rel=1e-6)
 
 
 @pytest.mark.parametrize(("n", "known"), [(99, False), (100, True)])
