@@ -174,7 +174,7 @@ def _dense(X: Any, what: str) -> np.ndarray:
 
 def as_batch(X: Any, what: str) -> tuple[Tensor, bool]:
     """Return rows that are to be mapped as `as_matrix` does, any number of them, and whether they were one vector."""
-    t = with_numbers(_as_tensor(X, what), what)
+    t = _as_tensor(X, what)
     return as_matrix(t[None] if t.ndim == 1 else t, what, least=0), t.ndim == 1
 
 

@@ -31,7 +31,7 @@ REFUSED = {
     "X must hold numbers, got a tensor of device 'meta', which has none": lambda map, joined, X: atlas.apply(
         map, torch.empty(3, 8, device="meta")
     ),
-    "Expected an engine, got int - give its name, or what has a method 'map'": lambda map, joined, X: engine_of(3),
+    "Expected an engine, got int - give its name, or an object with 'map'": lambda map, joined, X: engine_of(3),
 }
 
 
