@@ -13,7 +13,7 @@ from torch import Tensor
 
 from atlas.errors import AtlasError
 from atlas.metrics.pairs import blocks, class_numbers, mean_of, same_space
-from atlas.numerics.arrays import all_equal, as_matrix, check_unit, unit
+from atlas.numerics.arrays import BEYOND, all_equal, as_matrix, check_unit, unit
 
 # Rows at a time whose copies in float64 stay in the processor's cache.
 FEW = 256
@@ -74,6 +74,9 @@ def r2(X: Any, Y: Any) -> float:
     mean = mean_of(Y)
     error = sum(float((X[b].double() - Y[b].double()).square().sum()) for b in blocks(len(Y), FEW))
     total = sum(float((Y[b].double() - mean).square().sum()) for b in blocks(len(Y), FEW))
+    # Rows may differ in a column that is as nothing beside the others.
+    if not total:
+        raise AtlasError(BEYOND)
     return 1 - error / total
 
 

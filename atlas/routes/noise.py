@@ -69,7 +69,8 @@ class Noise:
             for noises, start, side in zip((source, target), first, sides, strict=True):
                 for name, rows in side.items():
                     # Half of the missing part to each side, so that neither gets more than the other.
-                    better = noises[name] + sum(rest[i] for i in rows) / len(rows) / 2
+                    # Never less than none, as beside maps that are far better or worse than each other.
+                    better = max(0.0, noises[name] + sum(rest[i] for i in rows) / len(rows) / 2)
                     noises[name] = better + HELD * (start[name] - better)
         return cls(source, target, least)
 

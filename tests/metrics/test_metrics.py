@@ -86,6 +86,12 @@ def test_r2_of_vectors_whose_squares_are_no_numbers_is_refused(x, y):
         metrics.r2(normal(10, 2) * x, normal(10, 2, seed=1) * y)
 
 
+def test_r2_of_rows_that_differ_by_next_to_nothing_is_refused():
+    Y = torch.tensor([[1, 1e-200], [1, 2e-200]], dtype=torch.float64)
+    with pytest.raises(AtlasError, match="Float64 cannot hold the squares of these vectors"):
+        metrics.r2(Y, Y)
+
+
 def test_r2_of_two_rows_is_told_and_of_one_refused():
     assert metrics.r2([[0.0], [1.0]], [[0.0], [2.0]]) == 0.5
     with pytest.raises(AtlasError, match="The metric needs at least 2 rows, got 1"):

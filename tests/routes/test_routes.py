@@ -15,9 +15,10 @@ import torch
 from hubtools import CLIENT_WARNS
 
 import atlas
-from atlas.cards.kinds import Metric
+from atlas.cards.kinds import AlignmentCard, Metric
+from atlas.cards.space import Space
 from atlas.errors import AtlasError, AtlasWarning, NotFoundError, SpaceMismatchError
-from atlas.routes.edges import edges
+from atlas.routes.edges import Edge, edges
 from atlas.routes.noise import figure_of, noise_of
 from atlas.routes.paths import Graph
 from atlas.storage.registry import FOLDERS
@@ -349,3 +350,14 @@ def test_noise_is_a_figure_again(metric: str) -> None:
     for figure in (1e-6, 0.2, 0.5, 0.9, 0.9999):
         assert figure_of(noise_of(figure, metric), metric) == pytest.approx(figure, rel=1e-6)
     assert figure_of(noise_of(1.0, metric), metric) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("metric", ["r2", "accuracy"])
+def test_a_figure_of_a_route_is_a_share_however_unlike_its_maps_are(metric: str) -> None:
+    figures = {"ab": 0.008, "ae": 0.9999, "ba": 0.07, "bc": 0.0098, "bd": 0.26, "be": 0.0064, "db": 0.999, "cb": 0.5}
+    spaces = {name: Space(name, 4) for name in "abcde"}
+    card = AlignmentCard("x", source=spaces["a"], target=spaces["b"], aligner="linear")
+    ways = [Edge(spaces[a], spaces[b], "x", card, keeps=keeps) for (a, b), keeps in figures.items()]
+    graph = Graph(ways, metric=metric)
+    routes = [(one, two) for one, two in itertools.permutations(ways, 2) if one.target == two.source]
+    assert len(routes) > 10 and all(0 < (graph.keeps(route) or 0) <= 1 for route in routes)
