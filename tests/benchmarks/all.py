@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import sys
 import tempfile
 from pathlib import Path
@@ -29,11 +28,9 @@ if __name__ == "__main__":
 
 import rows  # noqa: E402 - after the settings of threads
 import torch  # noqa: E402
-from machine import Times, describe, in_turn  # noqa: E402
+from machine import Times, describe, in_turn, written  # noqa: E402
 
-PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 HEADER = ["work", "size", "floor", "Atlas, processor", "spread", "Atlas, clock", "peers, processor"]
-BEGIN, END = "<!-- made by tests/benchmarks/all.py --table -->", "<!-- end of what is made -->"
 
 
 def measured(row: rows.Row, rounds: int) -> list[str]:
@@ -72,9 +69,7 @@ def main() -> None:
             lines.append(" | ".join(measured(row, given.rounds)))
             print(lines[-1], flush=True)
     if given.table:
-        made = "\n".join([BEGIN, "", about, "", *(f"| {line} |" for line in lines), "", END])
-        text = PAGE.read_text(encoding="utf-8")
-        PAGE.write_text(re.sub(f"{BEGIN}.*{END}", lambda _: made, text, flags=re.DOTALL), encoding="utf-8")
+        written("all.py --table", [about, "", *(f"| {line} |" for line in lines)])
 
 
 if __name__ == "__main__":

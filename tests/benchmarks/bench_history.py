@@ -1,9 +1,10 @@
-"""Fits of this commit beside those of another one, in turn in one run: what has become slower.
+"""What a user waits for, with this commit and with another one, in turn in one run.
 
-    python tests/benchmarks/bench_history.py COMMIT [--rounds 9] [--rows 4000]
+    python tests/benchmarks/bench_history.py COMMIT [--rounds 5] [--only WORDS] [--table]
 
-Prints, for each method and size, the median ratio of processor times (now / then) of fits in float32, without what
-surrounds them. Each commit is served by a process of its own, on one thread.
+Prints, for each work of history_works.py, the least processor time of the other commit and of this one, children
+included, and the ratio. Each commit is served by a process of its own, on one thread. --table writes the table into
+docs/benchmarks.md.
 """
 
 from __future__ import annotations
@@ -11,70 +12,74 @@ from __future__ import annotations
 import argparse
 import io
 import os
-import statistics
 import subprocess
 import sys
 import tarfile
 import tempfile
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
-METHODS, SIZES = ("linear", "procrustes", "cca", "low-rank"), (128, 512)
-SERVER = """
-import sys, time
-import atlas
-import torch
+from history_works import WORKS
+from machine import describe, written
 
-torch.set_num_threads(1)
-for line in sys.stdin:
-    name, n, d = line.split()
-    generator = torch.Generator().manual_seed(0)
-    X = torch.randn(int(n), int(d), generator=generator)
-    Y = X @ torch.randn(int(d), int(d), generator=generator) / int(d) ** 0.5 + torch.randn(X.shape, generator=generator)
-    aligner = atlas.create(atlas.Aligner, name)
-    begun = time.process_time()
-    aligner.fit(X, Y)
-    print(time.process_time() - begun, flush=True)
-"""
+ROOT, HERE = Path(__file__).parents[2], Path(__file__).parent
 
 
 def served(commit: str, folder: Path) -> subprocess.Popen[str]:
-    """Start the process that fits with the code of a commit."""
+    """Start the process that does works with the code of a commit, which goes into a folder; its files beside it."""
     archive = subprocess.run(["git", "archive", commit], cwd=ROOT, capture_output=True, check=True).stdout
     with tarfile.open(fileobj=io.BytesIO(archive)) as files:
         files.extractall(folder, filter="data")
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{folder}{os.pathsep}{folder / 'plugins'}"}
-    command = [sys.executable, "-c", SERVER]
+    found = os.pathsep.join(map(str, (folder, folder / "plugins")))
+    own = {"XDG_CACHE_HOME": f"{folder}-cache", "PYTHONDONTWRITEBYTECODE": ""}
+    threads = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "MKL", "OPENBLAS")}
+    environment = {**os.environ, **threads, **own, "PYTHONPATH": found}
+    command = [sys.executable, str(HERE / "history_works.py"), f"{folder}-works"]
     return subprocess.Popen(
         command, cwd=folder, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
 
 
-def seconds(server: subprocess.Popen[str], *asked: object) -> float:
-    """Return the processor time of one fit."""
+def seconds(server: subprocess.Popen[str], work: str) -> float | str:
+    """Return the processor time of a work, or why it cannot be done."""
     assert server.stdin is not None and server.stdout is not None
-    print(*asked, file=server.stdin, flush=True)
-    return float(server.stdout.readline())
+    print(work, file=server.stdin, flush=True)
+    said = server.stdout.readline().strip()
+    try:
+        return float(said)
+    except ValueError:
+        return said
+
+
+def compared(servers: list[subprocess.Popen[str]], work: str, rounds: int) -> list[str]:
+    """Return the cells of a work: milliseconds then and now, and now / then."""
+    each = [[seconds(server, work) for server in servers] for _ in range(rounds + 1)][1:]
+    then, now = zip(*each, strict=True)
+    if bad := [time for time in (*then, *now) if isinstance(time, str)]:
+        return [work, "", "", bad[0]]
+    return [work, f"{1000 * min(then):.3g} ms", f"{1000 * min(now):.3g} ms", f"{min(now) / min(then):.2f}"]
 
 
 def main() -> None:
-    """Print a ratio for each method and size."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    """Print a row for each work, and write the table if that is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("commit")
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--rows", type=int, default=4000)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", default="")
+    parser.add_argument("--table", action="store_true")
     given = parser.parse_args()
+    about = f"{describe()}, one thread for each commit; the least of {given.rounds} rounds."
+    lines = [f"work | {given.commit} | now | now / then", "--- | --- | --- | ---"]
+    print(about, *lines, sep="\n", flush=True)
     with tempfile.TemporaryDirectory() as folder:
-        then, now = served(given.commit, Path(folder, "then")), served("HEAD", Path(folder, "now"))
-        for d in SIZES:
-            for name in METHODS:
-                pairs = [
-                    [seconds(server, name, given.rows, d) for server in (now, then)] for _ in range(given.rounds + 1)
-                ][1:]
-                ratio = statistics.median(a / b for a, b in pairs)
-                print(f"{name:<12} {given.rows} x {d}: {ratio:.2f} ({statistics.median(a for a, _ in pairs):.3f} s)")
-        for server in (then, now):
+        servers = [served(given.commit, Path(folder, "then")), served("HEAD", Path(folder, "now"))]
+        for work in WORKS:
+            if all(word in work for word in given.only.split()):
+                lines.append(" | ".join(compared(servers, work, given.rounds)))
+                print(lines[-1], flush=True)
+        for server in servers:
             server.terminate()
+    if given.table:
+        written("bench_history.py COMMIT --table", [about, "", *(f"| {line} |" for line in lines)])
 
 
 if __name__ == "__main__":

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import platform
+import re
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+
+PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 
 
 def describe() -> str:
@@ -21,6 +24,14 @@ def describe() -> str:
     blas = "MKL" if torch.backends.mkl.is_available() else "another BLAS"
     versions = f"Python {platform.python_version()}, torch {torch.__version__} with {blas}"
     return f"{cpu}, {threads} thread{'s' * (threads > 1)}, {versions}"
+
+
+def written(command: str, lines: Sequence[str]) -> None:
+    """Write lines into docs/benchmarks.md, between the marks of the command that made them."""
+    begin, end = f"<!-- made by tests/benchmarks/{command} -->", "<!-- end of what is made -->"
+    made = "\n".join([begin, "", *lines, "", end])
+    text = PAGE.read_text(encoding="utf-8")
+    PAGE.write_text(re.sub(f"{re.escape(begin)}.*?{end}", lambda _: made, text, flags=re.DOTALL), encoding="utf-8")
 
 
 @dataclass
