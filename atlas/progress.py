@@ -49,7 +49,7 @@ def _hidden() -> bool | None:
 
 
 def note(text: str) -> None:
-    """Show a few words after the bars that are open, such as what the work has cost so far."""
+    """Show a few words after the bars that are open, such as the cost of the work so far."""
     for shown in _open.values():
         shown.set_postfix_str(text)
 

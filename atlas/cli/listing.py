@@ -307,7 +307,9 @@ def step(edge: Edge) -> dict[str, Any]:
 @click.command("site")
 @click.argument("registries", nargs=-1, metavar="[REGISTRY]...", type=click.Path(path_type=Path))
 @params.out("Folder for the pages.")
-@click.option("--hub", "authors", multiple=True, metavar="AUTHOR", help="Show what AUTHOR has on the Hub; repeatable.")
+@click.option(
+    "--hub", "authors", multiple=True, metavar="AUTHOR", help="Show the artefacts of AUTHOR on the Hub; repeatable."
+)
 @click.option("--space", default="", metavar="OWNER/NAME", help="Write the card of this Space of static pages, too.")
 @params.overwrite
 def site_command(

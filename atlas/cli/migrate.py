@@ -151,7 +151,7 @@ def write_plan(found: Advice, path: Path, given: dict[str, Any], store: str) -> 
 
 
 def _step(name: str) -> Callable[[F], F]:
-    """Return what makes a command that takes a plan and shows how far it is afterwards."""
+    """Return a decorator that makes a command that takes a plan and shows how far it is afterwards."""
 
     def made(function: F) -> F:
         plan = click.argument("plan", metavar="PLAN.yaml", type=click.Path(path_type=Path))

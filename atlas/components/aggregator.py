@@ -21,7 +21,7 @@ class Aggregator(Component):
     A subclass implements `_fit`, which returns a fitted aligner for each space and may leave tensors of its own in
     `self.extra`, and `_combine`. `chart_aligner` returns an unfitted aligner of the kind its charts are. One that can
     make use of items that are in some of the spaces only sets `partial`, and `alone`, if also of items in only one. One
-    whose `_combine` moves also what a single chart says sets `moves`: a chart alone then reaches another space.
+    whose `_combine` also moves rows of a single chart sets `moves`: a chart alone then reaches another space.
     """
 
     kind = "aggregator"

@@ -197,7 +197,7 @@ class Encoder(Component):
             delattr(self, name)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what another process needs: options and state; models that are loaded are loaded again there."""
+        """Return all that another process needs: options and state; models that are loaded are loaded again there."""
         options = {f.name for f in dataclasses.fields(self)}  # type: ignore[arg-type]
         return {name: value for name, value in vars(self).items() if name in {*options, "_state", "stored_id"}}
 

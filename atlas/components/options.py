@@ -151,7 +151,7 @@ class Component:
 
     @classmethod
     def author(cls) -> str:
-        """Return what to do about a fault of the code of a component: it names the package that it is in."""
+        """Return the remedy for a fault of the code of a component: it names the package that it is in."""
         return f"report this to its author ({cls.__module__.partition('.')[0]})"
 
     def fail(self, reason: str) -> AtlasError:

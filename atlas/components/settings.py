@@ -45,7 +45,7 @@ def put_back(before: Settings) -> list[str]:
 
 @contextlib.contextmanager
 def left_alone(label: str) -> Iterator[None]:
-    """Put back what the code of a component changes meanwhile, with a warning that names the component."""
+    """Put back the settings that the code of a component changes meanwhile, with a warning that names the component."""
     before = settings()
     try:
         yield

@@ -51,7 +51,7 @@ class Address:
         except ValueError:
             readable = False
         if not readable:
-            # Not what Python says of it: that quotes a password with such a character.
+            # Not Python's own message, which quotes a password with such a character.
             scheme = url.partition("://")[0]
             raise AtlasError(
                 f"The URL of a store '{scheme}://...' cannot be read: its port must be a number, and in names, paths "

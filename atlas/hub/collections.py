@@ -42,7 +42,7 @@ def add(ref: Ref, collection: str, *, token: str | bool | None = None) -> str:
 
 
 def members(collection: str, *, token: str | bool | None = None) -> list[Ref]:
-    """Return the repositories of models in a collection, in its order; what else it holds is left out.
+    """Return the repositories of models in a collection, in its order; anything else in it is left out.
 
     Raises:
         NotFoundError: there is no such collection, or it holds no models.

@@ -21,7 +21,7 @@ class Way:
 
     Attributes:
         name: one of `WAYS`.
-        what: the way in a sentence.
+        what: the way, in a sentence.
         figures: by the names of `MEASURES`.
         share: the part it keeps of the ceiling's figure that the gate is about.
         gain: that figure less that of `stay`, in the whole index if `whole` is known; None where the old model is gone.

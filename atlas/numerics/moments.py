@@ -1,7 +1,7 @@
 """Moments of paired rows: all a linear aligner may know about the data.
 
 Sums of raw products are not kept: with data offset by 100 their centred form loses all digits in float32. Instead a
-shift near the means is taken from all rows, and what it leaves is corrected in float64.
+shift near the means is taken from all rows, and the rest is corrected in float64.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ class Moments:
         wide = not fine and (exact or not all(float32_tells(sides[side]) for side in set("".join(products))))
         kind = torch.float64 if fine or wide else torch.float32
         total = _summed(X, Y, products, kind)
-        # Squares bound all products, so what is not finite shows here: a bad value, or an overflow of float32.
+        # Squares bound all products, so values that are not finite show here: a bad value, or an overflow of float32.
         if not math.isfinite(total.ssx.sum() + total.ssy.sum()):
             for start in range(0, len(X), CHUNK):
                 check_finite(X[start : start + CHUNK], "X", first_row + start)

@@ -59,7 +59,7 @@ class Sums:
         return True
 
     def _multiply(self, name: str, A: Tensor, B: Tensor) -> None:
-        """Add A.T @ B to what is pending of a product, of A with itself the upper half."""
+        """Add A.T @ B to the pending part of a product; of A with itself, to the upper half."""
         symmetric, out = name[0] == name[1], self.rough[name]
         block = BLOCK if len(out) < MANY else 2 * BLOCK
         step = block if symmetric else len(out)
@@ -68,7 +68,7 @@ class Sums:
             out[columns, rest].addmm_(A[:, columns].T, B[:, rest], beta=1 if self.pending else 0)
 
     def settle(self) -> None:
-        """Add what is still in the rows' own type to the sums in float64."""
+        """Add the part that is still in the rows' own type to the sums in float64."""
         for name in self.products if self.pending else ():
             self.products[name] += self.rough[name].to(self.place)
         self.pending = 0

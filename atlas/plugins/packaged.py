@@ -18,7 +18,7 @@ def packaged(ref: str) -> Path | None:
     Nothing is imported. An encoder made by such a name need not store its weights: its space has their hash.
 
     Args:
-        ref: NAME is that of the distribution, as pip has it, and PATH what it has installed, such as wordllama/weights.
+        ref: NAME is that of the distribution, as pip has it, and PATH an installed file, such as wordllama/weights.
 
     Raises:
         AtlasError: the package is not installed, or has no such path; the sentence lacks its subject, the component.

@@ -1,4 +1,4 @@
-"""Whether a published artefact holds what its card promises: hashes, numbers, requirements and figures."""
+"""Whether a published artefact keeps the promises of its card: hashes, numbers, requirements and figures."""
 
 from __future__ import annotations
 

@@ -229,7 +229,7 @@ def id_of(value: Any) -> str | None:
 
 
 def ids_of(values: Iterable[Any]) -> list[str]:
-    """Return the texts of ids, or raise `AtlasError` for what is none."""
+    """Return the texts of ids, or raise `AtlasError` for one that is none."""
     found = []
     for value in values:
         if (one := id_of(value)) is None:
@@ -293,7 +293,7 @@ def _ordered(ids: Sequence[str], hashes: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def shown_apart(left: Sequence[str], right: Sequence[str]) -> tuple[str, str, str]:
-    """Return an id of each side for a message that says that ids do not meet, in quotes, and what to do.
+    """Return an id of each side for a message that says that ids do not meet, in quotes, and the remedy.
 
     If there are two that look the same to a person, as composed and decomposed letters or blanks that cannot be seen
     do, it is these, with their characters shown. Some thousands of ids are looked at.

@@ -113,7 +113,7 @@ class Kernel(atlas.Aligner):
             U: (n, d_source), the rows as they are compared.
             Y: (n, d_target), their targets about the mean.
             landmarks: (m, d_source).
-            root: (m, m) lower triangular, the Cholesky factor of what was solved.
+            root: (m, m) lower triangular, the Cholesky factor of the matrix that was solved.
             coefficients: (m, d_target).
         """
         if landmarks is U:

@@ -18,14 +18,14 @@ import numpy as np
 import atlas
 from atlas.authors import SHADOW, SPACE_KEY, VECTORS, Batch, exchange, parquet_columns, whole_file
 
-# The file of a folder that holds the notes; readers of Parquet leave out what begins with a dot.
+# The file of a folder that holds the notes; readers of Parquet leave out names that begin with a dot.
 NOTES = ".latent_atlas.json"
-# Of a batch, what is a list with an entry for each row.
+# The lists of a batch that have an entry for each row.
 BESIDE = ("ids", "marks", "labels", "other")
 
 
 class Row(NamedTuple):
-    """A row of a table of what is written beside vectors."""
+    """A row of a table of the columns beside vectors."""
 
     table: Any
     number: int
@@ -50,7 +50,7 @@ class Parquet(atlas.Store):
         self.close()
 
     def close(self) -> None:
-        """Forget what was read."""
+        """Forget the rows that were read."""
         # The cursor that was read to and the batches from there on; footers and ids of files, as long as these stay.
         self._reading: tuple[str, Iterator[Batch] | None] = ("", None)
         self._footers: dict[Path, tuple[int, Any, str]] = {}
@@ -281,7 +281,7 @@ class Parquet(atlas.Store):
         return vectors.astype(np.float16).astype(np.float32) if str(rows.dtype) == "torch.float16" else vectors
 
     def notes(self, place: str) -> dict[str, str]:
-        """Return what is in a hidden file of the folder, and the space that the column of vectors carries."""
+        """Return the contents of a hidden file of the folder, and the space that the column of vectors carries."""
         files = self._files(place)
         rows = self._opened(files[0])[0] if files else None
         carried = (rows and rows.table.schema.field(rows.columns[0]).metadata) or {}
@@ -313,7 +313,7 @@ class Parquet(atlas.Store):
 
 
 def _natural(file: Path) -> list[Any]:
-    """Return what files are sorted by so that part-2 comes before part-10."""
+    """Return a key by which files are sorted so that part-2 comes before part-10."""
     return [int(part) if part.isdigit() else part for part in re.split(r"([0-9]+)", file.name)]
 
 
@@ -344,7 +344,7 @@ def _others(batch: Batch) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _writer(path: Path, schema: Any) -> Iterator[Any]:
-    """Yield what writes a file, which is on the disk before it has its name."""
+    """Yield a writer of a file, which is on the disk before it has its name."""
     import pyarrow as pa
     from pyarrow import parquet
 

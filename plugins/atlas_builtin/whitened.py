@@ -79,7 +79,7 @@ class WhitenedConcat(atlas.Aggregator):
 
     def _fit(self, views: Mapping[str, Tensor], items: Mapping[str, Tensor]) -> Mapping[str, atlas.Aligner]:
         charts = {space: self._whitening(space, X) for space, X in views.items()}
-        # Tells the shared space from that of other items: the coordinates depend on what each chart was fitted on.
+        # Tells the shared space from that of other items: the coordinates depend on the items each chart was fitted on.
         self.extra["origins"] = torch.cat([chart.state["bias"] for chart in charts.values()])
         if self.temperature is not None:
             for k, (space, X) in enumerate(views.items()):

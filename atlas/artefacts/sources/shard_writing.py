@@ -109,7 +109,7 @@ def write_each(
 
     Args:
         out: a folder, or the URL of one.
-        shards: what is to be written.
+        shards: the shards to be written.
         key: a hash of the work, different for any other work on the same shards.
         work: writes a shard by `write_shard`, given the path of the file and `given`.
         what: the name of the work, for the progress bar.

@@ -1,4 +1,4 @@
-"""How far a transfer into the shadow of a store is, and what has changed in its source since."""
+"""How far a transfer into the shadow of a store is, and how its source has changed since."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class State:
 
 
 class Changes(NamedTuple):
-    """What differs between a store and the shadow that was made of it.
+    """The differences between a store and the shadow that was made of it.
 
     Attributes:
         came: id of a row that the shadow lacks, '' for none.
@@ -79,7 +79,7 @@ class Changes(NamedTuple):
 
 
 def changes(store: Store, state: State) -> Changes:
-    """Return what has changed in a store since its shadow was filled from it: all of its rows are read."""
+    """Return the changes to a store since its shadow was filled from it: all of its rows are read."""
     now = Tally()
     for batch in batches(store, VECTORS, size=store.rows):
         now = now.add(present(store, batch)[0])

@@ -207,7 +207,7 @@ def _put(work: Work, space: Space, read: Store, written: Store, found: Batch, st
         was = f"row '{batch.ids[marked]}' is {batch.marks[marked]} already"
         raise read.fail(f"is not native: {was} - map the native vectors, with a map composed of both")
     if type(read) is not type(written):
-        # What stands beside a row can be written by a store of the same kind alone.
+        # Columns beside a row can be written by a store of the same kind alone.
         batch = replace(batch, other=())
     count, first = state.missing
     state = replace(state, cursor=found.cursor, missing=(count + len(without), first or "".join(without[:1])))

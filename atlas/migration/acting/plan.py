@@ -94,7 +94,7 @@ class Plan:
         advised: the verdict, and its reason.
         way: "convert": the vectors of a store are mapped; "bridge": queries are, and the store stays.
         map: that is fitted.
-        gate: what it must keep of the new model's figure, such as 'ndcg@10>=0.95'; '': it is not measured.
+        gate: the share of the new model's figure that it must keep, such as 'ndcg@10>=0.95'; '': it is not measured.
         store: URL of the store whose vectors are mapped; '' to bridge.
         inputs: vectors that the map is fitted and measured on.
         digests: of the contents of the inputs, so that a change is noticed.

@@ -61,7 +61,7 @@ class Searcher:
 
     @property
     def mteb_model_meta(self) -> Any:
-        """What mteb wants to know of a model: next to nothing is."""
+        """The metadata that mteb wants of a model: next to nothing is known."""
         from mteb.models.model_meta import ModelMeta
 
         return ModelMeta.create_empty()

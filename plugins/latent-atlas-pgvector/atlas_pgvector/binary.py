@@ -53,7 +53,7 @@ def decoded(
 ) -> tuple[list[str], np.ndarray, list[str], list[str]]:
     """Return ids, vectors, marks and labels of rows of a vector and three texts; NULL is NaN or ''.
 
-    A vector of another dimension raises what `fail` makes of a sentence.
+    A vector of another dimension raises the error that `fail` makes of a sentence.
     """
     ids: list[str] = []
     # Most rows end alike: in the mark of one map, or in none.

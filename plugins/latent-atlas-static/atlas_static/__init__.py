@@ -65,7 +65,7 @@ class Static(atlas.Encoder):
         return all(not ref or ref.startswith("package:") for ref in (self.model, self.tokenizer))
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what another process needs: beside the table, what the model's files say of options."""
+        """Return all that another process needs: the table, and the options in the model's files."""
         return super().__getstate__() | ({"_found": self._found} if self._state is not None else {})
 
     def _meant(self) -> dict[str, bool]:

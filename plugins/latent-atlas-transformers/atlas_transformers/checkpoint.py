@@ -40,7 +40,7 @@ WEIGHTS, SHARDS = "model.safetensors", "model-*-of-*.safetensors"
 _SHARD = re.compile(r"model-\d+-of-\d+\.safetensors")
 # Weights in these files can hold code.
 _PICKLES = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth")
-# Settings that name code, another model, a path or a version, or that say how to compute and not what.
+# Settings that name code, another model, a path or a version, or that say how to compute.
 _DROPPED = {
     *("_name_or_path", "name_or_path", "tokenizer_file", "vocab_file", "merges_file", "transformers_version"),
     *("auto_map", "custom_pipelines", "use_pretrained_backbone", "transformers_weights"),
@@ -107,7 +107,7 @@ def files_of(folder: Path, known: Iterable[str]) -> dict[str, Path]:
 
 
 def contents(file: Path, data: bytes) -> bytes:
-    """Return a small file as it is used and kept: of settings, those alone that fix what is computed, in one form.
+    """Return a small file as it is used and kept: of settings, those alone that fix the result, in one form.
 
     Args:
         file: its path, for messages.
