@@ -18,6 +18,9 @@ from atlas.cards.sketch import BYTES, MOST, Sketch
 from atlas.storage.item_ids import packed
 from atlas.storage.rows import Lazy, Noted
 
+# Rows that are hashed at a time: so few that the memory of some serves for the next.
+FEW = 1024
+
 
 def sketch_of(*views: Vectors) -> str:
     """Return the sketch of the items of vectors, as a card holds it."""
@@ -81,7 +84,7 @@ def _item_lists(view: Vectors) -> Iterator[list[int]]:
 
 def row_hashes(view: Vectors) -> Iterator[int]:
     """Yield a hash of each vector, the same whether it is kept in half, single or double precision."""
-    return itertools.chain.from_iterable(map(_hashes, view.rows.batches()))
+    return itertools.chain.from_iterable(map(_hashes, view.rows.batches(FEW)))
 
 
 def _hashes(rows: Tensor) -> list[int]:
