@@ -52,21 +52,26 @@ def fingerprint(space):
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def assert_space(vectors, stamp, expected):
-    """Raise `SpaceError` unless vectors (n, d) are of a space.
+def assert_space(vectors, stamp, expected, metric=""):
+    """Raise `SpaceError` unless vectors (n, d) are of a space, and are compared as it says.
 
     Args:
         vectors: an array, or None to compare the stamps alone.
         stamp: what they carry, as `read_space` takes it.
         expected: the space that is expected, likewise, or its fingerprint.
+        metric: by which they are searched: 'cosine', 'dot', 'l2' or 'l1'; '': unknown. Unknown ones are not compared.
     """
     found = read_space(stamp)
     if vectors is not None and (np.ndim(vectors) != 2 or np.shape(vectors)[1] != found["dim"]):
         raise SpaceError(f"Vectors have shape {np.shape(vectors)}, and their stamp says {found['dim']} dimensions")
     if isinstance(expected, str) and len(expected) == 64 and set(expected) <= set("0123456789abcdef"):
-        wanted, name = expected, expected[:12]
+        wanted, name, due = expected, expected[:12], ""
     else:
-        wanted, name = fingerprint(read_space(expected)), read_space(expected).get("id", "")
+        space = read_space(expected)
+        wanted, name, due = fingerprint(space), space.get("id", ""), space.get("metric", "")
     if not wanted or fingerprint(found) != wanted:
         said = f"Vectors are of '{found.get('id', '')}' ({fingerprint(found)[:12] or 'unknown'})"
         raise SpaceError(f"{said}, not of '{name}' ({wanted[:12] or 'unknown'})")
+    metrics = sorted({found.get("metric", ""), due, metric} - {""})
+    if len(metrics) > 1:
+        raise SpaceError(f"Vectors of '{name}' are compared and searched by different metrics: {', '.join(metrics)}")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,17 @@ def alignment() -> atlas.Alignment:
     X = rows(50, 6, 1)
     pair = [atlas.Vectors.of(Z, space) for Z, space in zip((X, X @ rows(6, 9, 2) + 1), spaces, strict=True)]
     return atlas.fit("linear", source=pair[0], target=pair[1], id="old-new")
+
+
+@pytest.fixture
+def by_metric(alignment: atlas.Alignment) -> Callable[[str], atlas.Alignment]:
+    """A function that returns the same map, to a space whose vectors are compared by a metric."""
+
+    def naming(metric: str) -> atlas.Alignment:
+        target = replace(alignment.target, metric=metric)
+        return replace(alignment, card=replace(alignment.card, target=target))
+
+    return naming
 
 
 @pytest.fixture

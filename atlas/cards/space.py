@@ -10,11 +10,13 @@ from typing import Any
 
 from atlas.cards.names import SHA256, canonical, check_id, sha256_of
 from atlas.cards.schema import build
-from atlas.errors import AtlasError, CardError, SpaceMismatchError
+from atlas.errors import AtlasError, CardError, SpaceMismatchError, unknown
 
 # Under which bare files carry the space of their vectors: in the metadata of a .safetensors file, and in those of the
 # column of vectors of a .parquet file.
 SPACE_KEY = "latent_atlas.space"
+# How vectors of a space are compared: by the angle, the dot product, the Euclidean or the city-block distance.
+METRICS = ("cosine", "dot", "l2", "l1")
 # As much as a card may have.
 MAX_TEXT = 1_000_000
 
@@ -25,17 +27,27 @@ class Space:
 
     Two spaces are the same if their fingerprints are, whatever they are called. A space without an encoder is that of
     a bare file, about which only the dimension is known.
+
+    Attributes:
+        id: its name, for people.
+        dim: the number of dimensions.
+        encoder: the kind of program that made the vectors; '': unknown.
+        identity: everything that decides its vectors.
+        metric: one of `METRICS`, by which its vectors are compared; '': unknown. It is no part of the fingerprint.
     """
 
     id: str
     dim: int
     encoder: str = ""
     identity: Mapping[str, Any] = field(default_factory=dict)
+    metric: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         check_id(self.id, "Space id")
         if self.dim < 1:
             raise CardError(f"Space '{self.id}' must have at least 1 dimension, got {self.dim}")
+        if self.metric not in ("", *METRICS):
+            raise CardError(unknown("metric", self.metric, METRICS))
         try:
             canonical(dict(self.identity))
         except (TypeError, ValueError, RecursionError) as error:
@@ -43,7 +55,9 @@ class Space:
 
     def to_json(self) -> str:
         """Return the space as the one line of text that bare files carry under `SPACE_KEY`."""
-        return canonical({"id": self.id, "dim": self.dim, "encoder": self.encoder, "identity": dict(self.identity)})
+        named = {"metric": self.metric} if self.metric else {}
+        known = {"id": self.id, "dim": self.dim, "encoder": self.encoder, "identity": dict(self.identity)}
+        return canonical({**known, **named})
 
     @classmethod
     def from_json(cls, text: str) -> Space:

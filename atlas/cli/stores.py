@@ -57,9 +57,9 @@ def put_status(status: dict[str, Any], as_json: bool) -> None:
     if as_json:
         put_json(status)
         return
-    header = ["place", "rows", "dimensions", "space", "mapped by", "finished"]
+    header = ["place", "rows", "dimensions", "metric", "space", "mapped by", "finished"]
     places = [(place, found) for place, found in status.items() if isinstance(found, dict)]
-    names = ("rows", "dim", "space", "map", "done")
+    names = ("rows", "dim", "metric", "space", "map", "done")
     put(f"store {status['store']}")
     put_table(header, [[place, *(found[name] for name in names)] for place, found in places], "It has no vectors")
 
@@ -136,18 +136,20 @@ def space_command() -> None:
 @space_command.command("stamp")
 @click.argument("where")
 @click.argument("space")
+@click.option("--metric", default="", metavar="NAME", help="How its vectors are compared: cosine, dot, l2 or l1.")
 @params.registry
-def stamp(where: str, space: str, registry: tuple[str, ...]) -> None:
+def stamp(where: str, space: str, metric: str, registry: tuple[str, ...]) -> None:
     """Record in WHERE that its vectors belong to SPACE.
 
     WHERE is the URL of a store, or a file: a .parquet or .safetensors file carries it itself, any other, such as an
     index, a file NAME.space.json beside it. SPACE is a stored space or vectors, a file or store with a stamp, or a
-    .json file that describes the space: its id, dim, encoder and identity.
+    .json file that describes the space: its id, dim, encoder, identity, and perhaps metric.
     """
     from atlas.artefacts.sources.stamps import stamp_space
 
-    found = stamp_space(where, space)
-    say(f"Wrote down space '{found.id}' ({found.dim} dimensions)")
+    found = stamp_space(where, space, metric=metric)
+    compared = f", compared by {found.metric}" if found.metric else ""
+    say(f"Wrote down space '{found.id}' ({found.dim} dimensions{compared})")
 
 
 @space_command.command("check")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 # The two places of a store: the vectors in use, and those beside them that may take their place.
 VECTORS, SHADOW = "vectors", "shadow"
-METHODS = ("dim", "count", "read", "fetch", "begin", "put", "notes", "note", "switch", "drop")
+METHODS = ("dim", "count", "read", "fetch", "begin", "put", "notes", "note", "switch", "drop", "metric_of")
 
 
 @dataclass(frozen=True)
@@ -128,8 +128,9 @@ class Store(Component):
     A store has two places: VECTORS, those in use, and SHADOW, which is made beside them, filled, and then exchanged
     with them or dropped. The vectors in use are never written to.
 
-    A subclass implements the ten methods from `dim` to `drop`, `kept` if it does not keep vectors as they are put, and
-    `close`. Whatever its driver raises in the ten becomes one sentence. The options of a store are those of its URL.
+    A subclass implements the ten methods from `dim` to `drop`, `kept` if it does not keep vectors as they are put,
+    `metric_of` if it knows how they are searched, and `close`. Whatever its driver raises in the ten and in `metric_of`
+    becomes one sentence. The options of a store are those of its URL.
     """
 
     kind = "store"
@@ -196,6 +197,13 @@ class Store(Component):
     def kept(self, vectors: np.ndarray) -> np.ndarray:
         """Return vectors (n, d) as the store keeps them, for instance scaled to length 1."""
         return vectors
+
+    def metric_of(self, place: str) -> str:
+        """Return by which of `cosine`, `dot`, `l2` and `l1` a place is searched; '': unknown, several, or no place.
+
+        A shadow that has no index of its own yet is searched as the vectors are, whose index it will get.
+        """
+        return ""
 
     def close(self) -> None:
         """Close any open connection; a later call opens it again."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from atlas.cards.space import METRICS
 from atlas.components.options import Component
 from atlas.components.store import SHADOW, VECTORS, Batch, Store
 from atlas.testing.promises import ensure, options_survive
@@ -198,6 +199,22 @@ def drop_leaves_nothing(store: Component, make: Make, ids: Sequence[str]) -> Non
     ensure_holds(made, VECTORS, ids, Y, "mapped by a", "must keep the vectors it was switched to")
 
 
+def metric_is_kept(store: Component, make: Make, ids: Sequence[str]) -> None:
+    """A store that says by which metric it is searched says it in the words of spaces, and of the shadow, too."""
+    made, _, _ = filled(make, ids)
+    named = made.metric_of(VECTORS)
+    known = ", ".join(METRICS)
+    ensure(named in ("", *METRICS), store, f"must be searched by a metric that spaces name ({known}), not '{named}'")
+    promise = "must say of its shadow by which metric it will be searched: as its vectors are"
+    ensure(made.metric_of(SHADOW) == named, store, promise)
+    made.switch()
+    found = again(made).metric_of(VECTORS)
+    # An index that is not made anew says nothing.
+    ensure(found in ("", named), store, f"must be searched by {named or 'no metric'} after a switch, not by {found}")
+    made.drop()
+    ensure(again(made).metric_of(SHADOW) == "", store, "must name no metric of a shadow that is not there")
+
+
 def options_of_store_survive(store: Component, make: Any = None, ids: Any = None) -> None:
     """Options come back from the mapping they are given as."""
     options_survive(store)
@@ -212,4 +229,5 @@ STORE_CHECKS: tuple[Callable[..., None], ...] = (
     notes_are_kept,
     switch_is_exact,
     drop_leaves_nothing,
+    metric_is_kept,
 )

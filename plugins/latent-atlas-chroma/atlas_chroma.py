@@ -14,6 +14,8 @@ from atlas.authors import SHADOW, VECTORS, Batch
 
 # Atlas' own keys in the metadata of an item, and its collection of notes.
 MARK, NOTES = "latent_atlas_mark", "latent-atlas-notes"
+# Chroma's spaces of an index by the names that Atlas has for them.
+METRICS = {"cosine": "cosine", "ip": "dot", "l2": "l2"}
 
 
 @dataclass
@@ -132,6 +134,13 @@ class Chroma(atlas.Store):
             if any(text is not None for text in texts[part]):
                 given["documents"] = texts[part]
             shadow.upsert(ids=list(batch.ids[part]), **given)
+
+    def metric_of(self, place: str) -> str:
+        """Return the space of a collection's index, in Chroma's words 'hnsw:space'."""
+        collection = self._collection(place)
+        about = (collection.configuration_json or {}) if collection else {}
+        index = about.get("hnsw") or about.get("spann") or {}
+        return METRICS.get(index.get("space"), "")
 
     def _noted(self, place: str) -> dict[str, Any]:
         collection, notes = self._collection(place), self._named(NOTES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from atlas.authors import SHADOW, VECTORS, Batch
 
 # The column of the marks, and the entry of a dataset's config that holds the notes.
 MARK, NOTES = "latent_atlas_mark", "latent_atlas"
+METRICS = {"cosine": "cosine", "dot": "dot", "l2": "l2"}
 
 
 @dataclass
@@ -156,6 +158,20 @@ class Lance(atlas.Store):
 
         wanted, parts = pa.array(list(ids), pa.string()), found.to_batches(columns=[self.id])
         return any(pc.any(pc.is_in(part.column(0).cast(pa.string()), wanted)).as_py() for part in parts)
+
+    def metric_of(self, place: str) -> str:
+        """Return the metric of the index of a dataset's vectors; that of a shadow without one is of the vectors'."""
+        found = self._dataset(place)
+        if found is None:
+            return ""
+        # Else it warns that it reads all centroids.
+        os.environ.setdefault("LANCE_INCLUDE_VECTOR_CENTROIDS", "false")
+        names = [one.name for one in found.describe_indices() if one.field_names == [self.vector]]
+        made = [part for name in names for part in found.stats.index_stats(name)["indices"]]
+        metrics = {str(part.get("metric_type", "")) for part in made}
+        if place == SHADOW and not metrics:
+            return self.metric_of(VECTORS)
+        return METRICS.get(metrics.pop(), "") if len(metrics) == 1 else ""
 
     def notes(self, place: str) -> dict[str, str]:
         """Return the config of a dataset."""

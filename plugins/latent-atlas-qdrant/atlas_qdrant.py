@@ -16,6 +16,8 @@ from atlas.authors import VECTORS, Batch
 
 # Atlas' own keys in the payload of a point, and in the metadata of a collection.
 MARK, NOTES = "latent_atlas_mark", "latent_atlas"
+# Qdrant's distances by the names that Atlas has for them.
+METRICS = {"Cosine": "cosine", "Dot": "dot", "Euclid": "l2", "Manhattan": "l1"}
 # How many points are sent at a time.
 POINTS = 256
 # The client of a folder, which only one at a time may read, and how many stores use it.
@@ -179,6 +181,11 @@ class Qdrant(atlas.Store):
             return vectors
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
         return vectors / np.where(lengths > 0, lengths, 1)
+
+    def metric_of(self, place: str) -> str:
+        """Return the distance of a collection."""
+        params = self._params(place)
+        return METRICS.get(str(getattr(params.distance, "value", params.distance)), "") if params else ""
 
     def notes(self, place: str) -> dict[str, str]:
         """Return the metadata of a collection."""

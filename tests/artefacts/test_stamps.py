@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,8 @@ from storetools import CODE, make, rows
 import atlas
 from atlas.artefacts.sources.stamps import space_at
 from atlas.cards.space import SPACE_KEY
-from atlas.errors import AtlasError, CardError, NotFoundError, SpaceMismatchError
+from atlas.errors import AtlasError, AtlasWarning, CardError, NotFoundError, SpaceMismatchError
+from atlas.plugins.catalogue import component
 
 pytest_plugins = ["plugin_fixtures"]
 DOCS = Path(__file__).parents[2] / "docs"
@@ -183,7 +185,7 @@ def test_the_file_to_copy_needs_numpy_alone():
 
 def test_the_page_runs(assert_space, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert run_page(DOCS / "space-contract.md") == 7
+    assert run_page(DOCS / "space-contract.md") == 8
 
 
 def test_a_npy_file_that_atlas_wrote_carries_its_space_so_that_it_is_not_mapped_twice(stored, atlas_command):
@@ -221,3 +223,62 @@ def test_a_store_whose_stamp_is_of_other_vectors_is_refused():
         stores.space_of(store)
     store.stamped = lambda _: Space("old", 6)
     assert stores.space_of(store).id == "old"
+
+
+def test_a_metric_is_written_down_and_compared_and_no_part_of_the_fingerprint(tmp_path, recwarn):
+    named = {metric: replace(OLD, metric=metric) for metric in ("cosine", "l2")}
+    assert {one.fingerprint for one in named.values()} == {OLD.fingerprint} and "metric" not in OLD.to_json()
+    path = tmp_path / "docs.npy"
+    np.save(path, rows(5, 6))
+    assert atlas.stamp_space(path, OLD, metric="cosine").metric == "cosine"
+    assert json.loads((tmp_path / "docs.npy.space.json").read_text())["metric"] == "cosine"
+    assert atlas.read_vectors(path).space.metric == "cosine"
+    atlas.check_space(path, named["cosine"])
+    assert not recwarn.list
+    with pytest.raises(
+        SpaceMismatchError, match="Expected vectors of 'old' to be compared by l2, got cosine - find ou"
+    ):
+        atlas.check_space(path, named["l2"])
+    with pytest.warns(
+        AtlasWarning, match="The metric of 'old' was not compared: one side names cosine, the other none"
+    ):
+        atlas.check_space(path, OLD)
+    with pytest.raises(CardError, match="Unknown metric 'euclid' - known: cosine, dot, l1, l2"):
+        atlas.stamp_space(path, OLD, metric="euclid")
+
+
+def test_a_metric_is_kept_on_a_card(tmp_path):
+    atlas.Vectors.of(rows(5, 6), replace(OLD, metric="dot")).save_pretrained(tmp_path / "x")
+    assert atlas.read_vectors(tmp_path / "x").space.metric == "dot"
+    atlas.Vectors.of(rows(5, 6), OLD).save_pretrained(tmp_path / "y")
+    assert "metric:" not in (tmp_path / "y" / "config.yaml").read_text()
+
+
+def test_a_store_that_is_searched_by_another_metric_is_not_stamped_and_not_of_the_space(tmp_path, plant, monkeypatch):
+    plant("lite", CODE)
+    url = make(tmp_path / "a.db", rows(5, 6))
+    cosine = replace(OLD, metric="cosine")
+    lite = component(atlas.Store, "lite")
+    monkeypatch.setattr(lite, "metric_of", lambda self, place: "l2")
+    words = r"a.db' is searched by l2, and vectors of 'old' are compared by cosine, so that .* - index it by cosine, or"
+    with pytest.raises(SpaceMismatchError, match=words):
+        atlas.stamp_space(url, cosine)
+    atlas.stamp_space(url, OLD)
+    with pytest.raises(SpaceMismatchError, match=words):
+        atlas.check_space(url, cosine)
+    monkeypatch.setattr(lite, "metric_of", lambda self, place: "cosine")
+    atlas.stamp_space(url, cosine)
+    assert atlas.check_space(url, cosine) == OLD
+    monkeypatch.setattr(lite, "metric_of", lambda self, place: "")
+    with pytest.warns(AtlasWarning, match="was not compared: one side names cosine, the other none"):
+        atlas.check_space(url, cosine)
+
+
+def test_the_file_to_copy_compares_metrics_that_are_named(assert_space):
+    named = {metric: replace(OLD, metric=metric).to_json() for metric in ("", "cosine", "l2")}
+    for stamp, expected, metric in [("cosine", "cosine", "cosine"), ("", "l2", ""), ("l2", "", "l2"), ("", "", "dot")]:
+        assert_space.assert_space(None, named[stamp], named[expected], metric)
+    assert_space.assert_space(None, named["l2"], OLD.fingerprint, "l2")
+    for stamp, expected, metric in [("cosine", "l2", ""), ("cosine", "", "l2"), ("", "cosine", "l2")]:
+        with pytest.raises(assert_space.SpaceError, match="'old' are compared and searched by different metrics: cosi"):
+            assert_space.assert_space(None, named[stamp], named[expected], metric)

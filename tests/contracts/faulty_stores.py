@@ -134,3 +134,43 @@ class NoMarks(Honest):
 
     def put(self, batch):
         super().put(replace(batch, marks=[""] * len(batch)))
+
+
+@dataclass
+class NamesAnotherMetric(Honest):
+    """Calls its metric by the name of its database."""
+
+    def metric_of(self, place):
+        return "euclidean" if self.dim(place) else ""
+
+
+@dataclass
+class ForgetsTheMetricOfTheShadow(Honest):
+    """Says of the vectors alone how they are searched."""
+
+    def metric_of(self, place):
+        return "cosine" if place == VECTORS else ""
+
+
+@dataclass
+class ShadowOfAnotherMetric(Honest):
+    """Makes shadows that are searched otherwise."""
+
+    def metric_of(self, place):
+        return {6: "cosine", 9: "dot", 0: ""}[self.dim(place)]
+
+
+@dataclass
+class MetricOfTheDimension(Honest):
+    """Is searched otherwise once it is switched."""
+
+    def metric_of(self, place):
+        return {6: "cosine", 9: "dot"}[self.dim(VECTORS)] if self.dim(place) else ""
+
+
+@dataclass
+class NamesAMetricOfNothing(Honest):
+    """Is searched by one metric, whether there is a shadow or not."""
+
+    def metric_of(self, place):
+        return "cosine"

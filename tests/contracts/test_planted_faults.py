@@ -88,6 +88,11 @@ FOUND = [
     (stores.NotesStay, "switch_is_exact", "must take the notes of a place with it"),
     (stores.OneWay, "switch_is_exact", "must exchange the vectors and the shadow"),
     (stores.DropsTheNotesAlone, "drop_leaves_nothing", "must have no shadow once it is dropped"),
+    (stores.NamesAnotherMetric, "metric_is_kept", "a metric that spaces name (cosine, dot, l2, l1), not 'euclidean'"),
+    (stores.ForgetsTheMetricOfTheShadow, "metric_is_kept", "by which metric it will be searched: as its vectors are"),
+    (stores.ShadowOfAnotherMetric, "metric_is_kept", "by which metric it will be searched: as its vectors are"),
+    (stores.MetricOfTheDimension, "metric_is_kept", "must be searched by cosine after a switch, not by dot"),
+    (stores.NamesAMetricOfNothing, "metric_is_kept", "must name no metric of a shadow that is not there"),
 ]
 HARMLESS = [
     (aligners.Float64Result, aligners.Turn),

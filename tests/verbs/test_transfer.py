@@ -66,6 +66,42 @@ def test_vectors_are_mapped_beside_the_old_ones_switched_to_and_taken_back(url, 
     assert atlas.store_status(url)["shadow"] is None
 
 
+@pytest.fixture
+def by_cosine(alignment):
+    """The same map, to a space whose vectors are compared by cosine."""
+    return replace(alignment, card=replace(alignment.card, target=replace(alignment.target, metric="cosine")))
+
+
+def test_a_store_that_is_searched_by_another_metric_is_left_as_it_was(url, by_cosine, lite, monkeypatch):
+    words = "is searched by dot, and vectors of 'new' are compared by cosine, so that other rows would be found - index"
+    monkeypatch.setattr(lite, "metric_of", lambda self, place: "dot")
+    with pytest.raises(SpaceMismatchError, match=words):
+        atlas.apply(by_cosine, url, out=url)
+    assert atlas.store_status(url)["shadow"] is None
+    monkeypatch.setattr(lite, "metric_of", lambda self, place: "cosine")
+    atlas.apply(by_cosine, url, out=url)
+    # An index that is made meanwhile.
+    monkeypatch.setattr(lite, "metric_of", lambda self, place: "dot" if place == SHADOW else "cosine")
+    with pytest.raises(SpaceMismatchError, match=words):
+        atlas.switch_store(url)
+    monkeypatch.setattr(lite, "metric_of", lambda self, place: "cosine")
+    assert atlas.switch_store(url)["vectors"]["metric"] == "cosine"
+    # What was in use can always be taken back.
+    monkeypatch.setattr(lite, "metric_of", lambda self, place: "dot")
+    assert atlas.switch_store(url)["vectors"]["dim"] == D
+
+
+def test_a_metric_that_a_store_does_not_say_is_not_compared_but_named(url, by_cosine, alignment, lite, monkeypatch):
+    with pytest.warns(
+        AtlasWarning, match="does not say by which metric it is searched - search by cosine, as for 'new'"
+    ):
+        atlas.apply(by_cosine, url, out=url)
+    atlas.drop_shadow(url)
+    monkeypatch.setattr(lite, "metric_of", lambda self, place: "l2")
+    assert len(atlas.apply(alignment, url, out=url)) == N
+    assert atlas.switch_store(url)["vectors"]["metric"] == "l2"
+
+
 def test_another_store_can_be_written_to(url, alignment, lite, tmp_path):
     other = make(tmp_path / "b.db", rows(N, K, 5))
     assert len(atlas.apply(alignment, url, out=other)) == N

@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import shutil
 import struct
+import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from atlas.artefacts.sources.shards import matrix_of
-from atlas.artefacts.sources.stores import is_store, opened, space_of
+from atlas.artefacts.sources.stores import check_metric, is_store, opened, space_of
 from atlas.artefacts.sources.vector_files import text_beside, write_beside
 from atlas.cards.folder import BARE, read_card
 from atlas.cards.space import SPACE_KEY, Space
 from atlas.components.store import VECTORS
-from atlas.errors import AtlasError, NotFoundError, SpaceMismatchError
+from atlas.errors import AtlasError, AtlasWarning, NotFoundError, SpaceMismatchError
 from atlas.hub.pulling import locate
 from atlas.items import tables
 from atlas.items.files import named
@@ -24,23 +26,27 @@ from atlas.storage.header import TensorFile
 SpaceLike = Space | str | Path
 
 
-def stamp_space(where: str | Path, space: SpaceLike) -> Space:
+def stamp_space(where: str | Path, space: SpaceLike, *, metric: str = "") -> Space:
     """Write down where vectors lie which space they are of, and return it; vectors and all else stay as they are.
 
     Args:
         where: URL of a store, or a file: a .parquet or .safetensors file carries it itself, any other a file beside it.
         space: a space; or where one is written down: a stored space or vectors, a file or a store with a stamp, or a
             .json file that holds the record itself.
+        metric: by which vectors of the space are compared: cosine, dot, l2 or l1; '': as the space says.
 
     Raises:
+        SpaceMismatchError: a store is searched by another metric.
         AtlasError: nothing is there, vectors of another dimension are, or it carries its space on a card.
     """
     known = space_at(space)
+    known = replace(known, metric=metric or known.metric)
     if is_store(where):
         with opened(where) as store, store.hold():
             dim = space_of(store).dim
             if dim != known.dim:
                 raise store.fail(f"has vectors of {dim} dimensions, and '{known.id}' has {known.dim}")
+            check_metric(store, known)
             store.stamp(known, VECTORS)
         return known
     path = as_path(where)
@@ -58,20 +64,33 @@ def stamp_space(where: str | Path, space: SpaceLike) -> Space:
 
 
 def check_space(where: SpaceLike, space: SpaceLike) -> Space:
-    """Return the space of vectors, or raise unless it is the one that is expected, by its fingerprint.
+    """Return the space of vectors, or raise unless it is the one that is expected, by its fingerprint and its metric.
+
+    A metric that is unknown on either side, or of a store, is not compared; a warning says so.
 
     Args:
         where: where it is written down, as for `stamp_space`.
         space: which is expected.
 
     Raises:
-        SpaceMismatchError: it is another one; the message gives the differences.
+        SpaceMismatchError: it is another one, or a store is searched by another metric; the message gives the
+            differences.
         AtlasError: none is written down there.
     """
     found, expected = space_at(where), space_at(space)
     if not expected.same(found):
         told = f"Expected vectors of '{expected.id}', got those of '{found.id}'"
         raise SpaceMismatchError(f"{told}: {expected.difference(found)} - map them, or encode anew")
+    if found.metric and expected.metric and found.metric != expected.metric:
+        told = f"Expected vectors of '{expected.id}' to be compared by {expected.metric}, got {found.metric}"
+        raise SpaceMismatchError(f"{told} - find out which is right, and stamp them again")
+    metrics = [found.metric, expected.metric]
+    if not isinstance(where, Space) and is_store(where):
+        with opened(where) as store:
+            metrics += [check_metric(store, one) for one in (found, expected)]
+    if "" in metrics and any(metrics):
+        told = f"The metric of '{found.id}' was not compared: one side names {max(metrics)}, the other none"
+        warnings.warn(told, AtlasWarning, stacklevel=2)
     return found
 
 

@@ -15,7 +15,7 @@ from atlas.artefacts.vectors import Vectors, encode_labels
 from atlas.cards.names import slug
 from atlas.cards.space import Space
 from atlas.components.store import VECTORS, Address, Batch, Store
-from atlas.errors import AtlasWarning
+from atlas.errors import AtlasWarning, SpaceMismatchError
 from atlas.plugins.catalogue import SHIPPED, component, components
 from atlas.storage.writers import spooled
 
@@ -88,6 +88,20 @@ def space_of(store: Store, place: str = VECTORS) -> Space:
     if stamped is not None and stamped.dim != dim:
         raise store.fail(f"is stamped with '{stamped.id}' of {stamped.dim} dimensions, but has vectors of {dim}")
     return stamped or Space(slug(Path(store.address.path).name), dim)
+
+
+def check_metric(store: Store, space: Space, place: str = VECTORS) -> str:
+    """Return by which metric a place of a store is searched; '': unknown.
+
+    Raises:
+        SpaceMismatchError: vectors of the space are compared by another one.
+    """
+    found = store.metric_of(place)
+    if found and space.metric and found != space.metric:
+        told = f"is searched by {found}, and vectors of '{space.id}' are compared by {space.metric}"
+        advice = f"so that other rows would be found - index it by {space.metric}, or take a store that is"
+        raise SpaceMismatchError(str(store.fail(f"{told}, {advice}")))
+    return found
 
 
 def read_store(url: str | Path) -> Vectors:

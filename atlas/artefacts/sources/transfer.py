@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,13 +15,13 @@ import torch
 
 from atlas.artefacts.alignment import Alignment
 from atlas.artefacts.sources.state import STATE_KEY, State, changes
-from atlas.artefacts.sources.stores import batches, opened, present, space_of, warn_of_missing
+from atlas.artefacts.sources.stores import batches, check_metric, opened, present, space_of, warn_of_missing
 from atlas.artefacts.sources.tally import Tally
 from atlas.artefacts.vectors import Vectors
 from atlas.cards.names import sha256_of
 from atlas.cards.space import Space
 from atlas.components.store import SHADOW, VECTORS, Batch, Store
-from atlas.errors import AtlasError
+from atlas.errors import AtlasError, AtlasWarning
 from atlas.numerics.arrays import hash_of
 from atlas.progress import Progress, silent
 
@@ -141,6 +142,9 @@ def transfer(
     work = Work(alignment, natives)
     with _both(source, out) as (read, written), written.hold():
         space = work.space(read)
+        if not check_metric(written, space) and space.metric:
+            told = f"does not say by which metric it is searched - search by {space.metric}, as for '{space.id}'"
+            warnings.warn(str(written.fail(told)), AtlasWarning, stacklevel=3)
         state, size = _begun(work, space, read, written), size or written.rows
         total = -(-read.count(VECTORS) // size)
         for found in progress(batches(read, VECTORS, state.cursor, size), total, "Mapping"):
@@ -322,6 +326,8 @@ def exchanged(store: Store) -> None:
     if state is not None and now > then:
         raise store.fail(f"has {now} rows, and {then} in its shadow - run atlas apply again, which maps the others")
     if state is not None:
+        if space := store.stamped(SHADOW):
+            check_metric(store, space, SHADOW)
         _check_rows(store, state)
     store.switch()
 
@@ -374,6 +380,6 @@ def _place(store: Store, place: str) -> dict[str, Any] | None:
     if not dim:
         return None
     state, space = State.of(store, place), store.stamped(place)
-    found = {"rows": store.count(place), "dim": dim, "space": space.id if space else ""}
-    fingerprint = space.fingerprint if space else ""
-    return {**found, "fingerprint": fingerprint, "map": state.map if state else "", "done": not state or state.done}
+    found = {"rows": store.count(place), "dim": dim, "metric": store.metric_of(place)}
+    found |= {"space": space.id, "fingerprint": space.fingerprint} if space else {"space": "", "fingerprint": ""}
+    return {**found, "map": state.map if state else "", "done": not state or state.done}

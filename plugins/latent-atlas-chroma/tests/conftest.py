@@ -13,7 +13,7 @@ import itertools
 
 import chromadb
 import pytest
-from storetools import alignment, folder  # noqa: F401 (fixtures)
+from storetools import alignment, by_metric, folder  # noqa: F401 (fixtures)
 
 _count = itertools.count()
 

@@ -44,6 +44,24 @@ def test_vectors_are_mapped_switched_to_and_taken_back(fill, alignment, space):
     assert store_at(url).dim(SHADOW) == 0
 
 
+@pytest.mark.parametrize(("space", "metric"), [("cosine", "cosine"), ("ip", "dot"), ("l2", "l2")])
+def test_a_collection_of_another_space_is_left_as_it_was(fill, by_metric, space, metric):
+    url = fill(rows(20, 6), space=space)
+    other = "l2" if metric == "cosine" else "cosine"
+    words = f"is searched by {metric}, and vectors of 'new' are compared by {other}, so that other rows would be found"
+    with pytest.raises(atlas.AtlasError, match=words):
+        atlas.apply(by_metric(other), url, out=url)
+    assert atlas.store_status(url)["shadow"] is None
+    assert len(atlas.apply(by_metric(metric), url, out=url)) == 20
+    assert atlas.switch_store(url)["vectors"]["metric"] == metric
+
+
+def test_the_metric_is_also_read_where_it_is_in_the_metadata(tmp_path):
+    client = chromadb.PersistentClient(path=str(tmp_path / "db"))
+    client.create_collection("docs", metadata={"hnsw:space": "cosine"}, embedding_function=None)
+    assert store_at(f"chroma://{tmp_path / 'db'}/docs").metric_of(VECTORS) == "cosine"
+
+
 @pytest.mark.parametrize("renamed", [1, 2])
 def test_a_switch_that_was_cut_off_is_finished(fill, alignment, renamed):
     url = fill(rows(20, 6))

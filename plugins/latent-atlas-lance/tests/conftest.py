@@ -14,7 +14,7 @@ import lance
 import numpy as np
 import pyarrow as pa
 import pytest
-from storetools import alignment, folder  # noqa: F401 (fixtures)
+from storetools import alignment, by_metric, folder  # noqa: F401 (fixtures)
 
 _count = itertools.count()
 

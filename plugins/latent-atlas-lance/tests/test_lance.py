@@ -68,6 +68,25 @@ def test_vectors_are_mapped_switched_to_and_taken_back(fill, alignment):
     assert store_at(url).dim(SHADOW) == 0
 
 
+@pytest.mark.parametrize("metric", ["cosine", "dot", "l2"])
+def test_a_dataset_whose_index_is_of_another_metric_is_left_as_it_was(fill, by_metric, metric):
+    url = fill(rows(300, 6))
+    path, other = url.removeprefix("lance://"), "l2" if metric == "cosine" else "cosine"
+    lance.dataset(path).create_index("vector", "IVF_FLAT", num_partitions=2, metric=metric)
+    words = f"is searched by {metric}, and vectors of 'new' are compared by {other}, so that other rows would be found"
+    with pytest.raises(atlas.AtlasError, match=words):
+        atlas.apply(by_metric(other), url, out=url)
+    assert atlas.store_status(url)["shadow"] is None
+    assert len(atlas.apply(by_metric(metric), url, out=url)) == 300
+    lance.dataset(f"{path}__shadow").create_index("vector", "IVF_FLAT", num_partitions=2, metric=other)
+    with pytest.raises(
+        atlas.AtlasError, match=f"is searched by {other}, and vectors of 'new' are compared by {metric}"
+    ):
+        atlas.switch_store(url)
+    lance.dataset(f"{path}__shadow").create_index("vector", "IVF_FLAT", num_partitions=2, metric=metric, replace=True)
+    assert atlas.switch_store(url)["vectors"]["metric"] == metric
+
+
 @pytest.mark.parametrize("renamed", [1, 2])
 def test_a_switch_that_was_cut_off_is_finished(fill, alignment, renamed):
     url = fill(rows(20, 6))

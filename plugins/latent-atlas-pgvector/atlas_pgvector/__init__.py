@@ -15,7 +15,7 @@ import numpy as np
 import atlas
 from atlas.authors import SHADOW, VECTORS, Batch
 from atlas_pgvector.binary import decoded, encoded, messages
-from atlas_pgvector.tables import ALL_INDEXES, COLUMNS, INDEXES, KEY, NOTES, Source, joined, split
+from atlas_pgvector.tables import ALL_INDEXES, COLUMNS, INDEXES, KEY, NOTES, Source, joined, metric, split
 
 # Seconds to wait for a connection, and for another run to let go of its lock: the server may notice late that it died.
 PATIENCE = 10
@@ -214,6 +214,14 @@ class Pgvector(atlas.Store):
         """Return vectors at half precision where the column has that."""
         half = self._there(VECTORS).kind == "halfvec"
         return vectors.astype(np.float16).astype(np.float32) if half else vectors
+
+    def metric_of(self, place: str) -> str:
+        """Return the metric of the column's indexes, if they have one and the same."""
+        source = self._source(place)
+        # The column that is made of the table beside it gets the indexes of the old one.
+        column = self.vector if source is None or source.table == "side" else source.vector
+        found = self._run(INDEXES, self._names["table"].as_string(self._connection), column).fetchall()
+        return metric({operators for _, _, operators, _ in found}) if source else ""
 
     def _comment(self, source: Source) -> str:
         table = self._names[source.table].as_string(self._connection)

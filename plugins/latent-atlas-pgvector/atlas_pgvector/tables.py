@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 # Of a table and the one beside it: which, column, type, dimension (-1: any), the name of the type, whether it
@@ -43,6 +44,7 @@ NOTES = """
 SELECT col_description(%s::regclass, attnum) FROM pg_attribute WHERE attrelid = %s::regclass AND attname = %s
 """
 LINE = "latent_atlas: "
+METRICS = {"cosine": "cosine", "ip": "dot", "l2": "l2", "l1": "l1"}
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,15 @@ def split(path: str) -> tuple[str, str]:
     quoted = re.fullmatch(r'(?:(.*)\.)?"([^"]+)"', name)
     schema, table = quoted.groups("") if quoted else name.rpartition(".")[::2]
     return schema.strip('"'), table
+
+
+def metric(operators: Iterable[str]) -> str:
+    """Return the metric of the operator classes of indexes, such as vector_cosine_ops; '' if there are none or several.
+
+    Without an index, and with several, each query chooses by its operator.
+    """
+    found = {METRICS.get(one.removesuffix("_ops").rpartition("_")[2], "") for one in operators}
+    return found.pop() if len(found) == 1 else ""
 
 
 def joined(comment: str) -> tuple[str, dict[str, str]]:

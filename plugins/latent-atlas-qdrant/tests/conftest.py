@@ -12,7 +12,7 @@ import itertools
 
 import pytest
 from qdrant_client import QdrantClient, models
-from storetools import alignment, folder  # noqa: F401 (fixtures)
+from storetools import alignment, by_metric, folder  # noqa: F401 (fixtures)
 
 _count = itertools.count()
 

@@ -58,6 +58,20 @@ def test_vectors_are_mapped_switched_to_and_taken_back(fill, alignment, distance
     assert store_at(url).dim(SHADOW) == 0
 
 
+@pytest.mark.parametrize(
+    ("distance", "metric"), [("Cosine", "cosine"), ("Dot", "dot"), ("Euclid", "l2"), ("Manhattan", "l1")]
+)
+def test_a_collection_of_another_distance_is_left_as_it_was(fill, by_metric, distance, metric):
+    url = fill(rows(20, 6), distance=distance)
+    other = "l2" if metric == "cosine" else "cosine"
+    words = f"is searched by {metric}, and vectors of 'new' are compared by {other}, so that other rows would be found"
+    with pytest.raises(atlas.AtlasError, match=words):
+        atlas.apply(by_metric(other), url, out=url)
+    assert atlas.store_status(url)["shadow"] is None
+    assert len(atlas.apply(by_metric(metric), url, out=url)) == 20
+    assert atlas.switch_store(url)["vectors"]["metric"] == metric
+
+
 def test_an_alias_of_ones_own_is_switched(fill, alignment):
     url = fill(rows(20, 6))
     folder = url.removeprefix("qdrant://").removesuffix("/docs")
