@@ -23,10 +23,6 @@ FIGURES = ("ndcg@10", "recall@10", "mrr@10", "kept")
 HEADER = ("way", *FIGURES, "over stay", "", "whole index", "texts", "tokens", "hours")
 
 
-def _column(flag: str, told: str) -> Callable[[F], F]:
-    return click.option(flag, metavar="NAME", help=told)
-
-
 @click.group("migrate")
 def migrate_command() -> None:
     """Change the embedding model of an index: measure whether it pays and which way, then do it step by step."""
@@ -62,10 +58,9 @@ def migrate_command() -> None:
 )
 @click.option("--rate", type=click.FloatRange(0), default=0.0, help="Texts embedded per second, to estimate hours.")
 @click.option("--tokens", type=click.FloatRange(0), default=0.0, help="Tokens per text, to estimate their total.")
-@_column("--vector-column", "Column of tables that holds the vectors; the only one that holds arrays unless given.")
-@_column("--id-column", "Column of tables that holds the ids; the one with a common name unless given, '' for none.")
-@_column("--query-vector-column", "That of tables of queries; as --vector-column unless given.")
-@_column("--query-id-column", "That of tables of queries; as --id-column unless given.")
+@params.columns
+@click.option("--query-vector-column", metavar="NAME", help="That of queries; as --vector-column unless given.")
+@click.option("--query-id-column", metavar="NAME", help="That of queries; as --id-column unless given.")
 @click.option(
     "--plan",
     metavar="FILE",
@@ -230,8 +225,7 @@ def commit(plan: Path, as_json: bool, registry: Any) -> None:
 
 @_step("add")
 @click.argument("vectors")
-@_column("--vector-column", "Column of a table that holds the vectors; the only one that holds arrays unless given.")
-@_column("--id-column", "Column of a table that holds the ids; the one with a common name unless given.")
+@params.columns
 def add(plan: Path, vectors: str, as_json: bool, registry: Any, **columns: str | None) -> None:
     """Replace mapped vectors by those of the new model, by id, in the next run."""
     migration = _opened(plan)
@@ -246,7 +240,11 @@ def order(plan: Path, out: Path, registry: Any) -> None:
     """List the documents that are still mapped, in the order in which to embed them again."""
     from atlas.storage.files import whole_file
 
-    ids = _opened(plan).order()
+    migration = _opened(plan)
+    ids, following = migration.order(), f"atlas migrate add {plan} VECTORS"
+    if migration.status().stage == "switched":
+        # Until then, `add` refuses.
+        following = f"atlas migrate commit {plan}, then {following}"
     with whole_file(out) as temporary:
         temporary.write_text("".join(f"{one}\n" for one in ids), encoding="utf-8")
-    params.wrote(params.count(len(ids), "id"), out, f"atlas migrate add {plan} VECTORS")
+    params.wrote(params.count(len(ids), "id"), out, following)

@@ -98,6 +98,16 @@ def out(what: str, required: bool = True) -> Callable[[F], F]:
     return click.option("--out", required=required, metavar="PATH", type=place, help=what)
 
 
+def columns(function: F) -> F:
+    """Add the options that name columns of tables of vectors, as those verbs have them that read such tables."""
+    from atlas.verbs.parameters.signatures import verb
+
+    known = verb("fit").parameters
+    for name in ("id_column", "vector_column"):
+        function = click.option(f"--{name.replace('_', '-')}", metavar="NAME", help=known[name].help)(function)
+    return function
+
+
 def place(text: str) -> Path | str:
     """Return a path; a URL stays as it is, where a path would lose a slash."""
     return text if "://" in text else Path(text)

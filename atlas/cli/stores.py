@@ -116,7 +116,10 @@ def search_command(
     answers = search(list(maps), asked, views, **how, progress=bar)
     if fallback is not None:
         if any(answer.chance is None for answer in answers):
-            raise AtlasError("No calibrated map says how sure these results are - run 'atlas calibrate' on it first")
+            raise AtlasError(
+                "No result came through a calibrated map, which says how sure it is - run 'atlas calibrate' on the "
+                "map, or search the vectors that it maps"
+            )
         unsure = [answer.query for answer in answers if (answer.chance or 0) < least]
         with whole_file(fallback) as temporary:
             temporary.write_text("".join(f"{query}\n" for query in unsure), encoding="utf-8")

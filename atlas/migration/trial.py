@@ -92,7 +92,7 @@ class Trial:
     def converted(self, maps: Maps, embedded: Tensor | None = None) -> Iterator[Tensor]:
         """Yield the documents converted, those that are pairs each by a map that has not seen it."""
         at, done = self.pairs.at, 0
-        fresh = left_out(maps.fits, self.pairs.old)
+        fresh = left_out(maps.fits or [maps.whole], self.pairs.old)
         for batch in mapped(maps.whole, self.old, "The old index"):
             here = (at >= done) & (at < done + len(batch))
             done += len(batch)
@@ -170,7 +170,7 @@ class Maps:
     """One method, fitted on all pairs and in folds.
 
     Attributes:
-        fits: each leaves a fold of the pairs out.
+        fits: each leaves a fold of the pairs out; none where no pair is a document that is searched.
         whole: fitted on all of them.
     """
 
@@ -181,4 +181,5 @@ class Maps:
     def of(cls, aligner: Aligner, pairs: Pairs, way: str, folds: int = FOLDS) -> Maps:
         """Return maps from old to new vectors to "convert", or from new to old ones to "bridge"."""
         X, Y = (pairs.old, pairs.new) if way == "convert" else (pairs.new, pairs.old)
-        return cls(cross_fit(aligner, X, Y, min(folds, len(X) // 2)), unfitted(aligner).fit(X, Y))
+        fits = cross_fit(aligner, X, Y, min(folds, len(X) // 2)) if bool((pairs.at >= 0).any()) else []
+        return cls(fits, unfitted(aligner).fit(X, Y))

@@ -22,13 +22,17 @@ class Bridge:
         moved = np.exp(t["sharpness"] * (near - 1)) @ t["coefficients"]
         return (unit(moved) * t["length"] if "length" in t else moved) + t["offset"]
 
-    def worth(self, scores, mapped="queries"):
+    def worth(self, scores, mapped=None):
         """Return the true cosines to expect of results' cosines (n, k), best first, and the chance (n,) of the first.
 
-        The map must have been calibrated for the side that is mapped: queries, or an index.
+        The map must have been calibrated for the side that is mapped, "queries" or "index"; None: the one it was for.
         """
+        known = [side for side in ("queries", "index") if f"calibration.{side}" in self.tensors]
+        side = mapped or [*known, "queries"][0]
+        if side not in known:
+            raise ValueError(f"No calibration says how sure mapped {side} are - run atlas calibrate, and export again")
         scores = np.asarray(scores, dtype=np.float32)
-        slope, offset, constant, by_margin, by_score, _ = self.tensors[f"calibration.{mapped}"]
+        slope, offset, constant, by_margin, by_score, _ = self.tensors[f"calibration.{side}"]
         margin = np.log(np.maximum(scores[:, 0] - scores[:, 1], 0) + 1e-4)
         chance = 1 / (1 + np.exp(-(constant + by_margin * margin + by_score * scores[:, 0])))
         return np.clip(slope * scores + offset, -1, 1), chance

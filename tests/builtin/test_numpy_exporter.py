@@ -76,6 +76,21 @@ def test_a_calibration_goes_along(pair, tmp_path):
     np.testing.assert_allclose(chance, known.chance(scores), atol=1e-5)
 
 
+def test_a_calibration_for_a_converted_index_is_found_without_a_name(pair, tmp_path):
+    alignment = atlas.fit("procrustes", source=pair.source, target=pair.target)
+    sides = {"source": pair.source, "target": pair.target}
+    atlas.export("numpy", atlas.calibrate(alignment, **sides, queries=pair.target), tmp_path / "made")
+    atlas.export("numpy", alignment, tmp_path / "plain")
+    scores = torch.rand(20, 5, generator=torch.Generator().manual_seed(0)).sort(1, descending=True).values.numpy()
+    bridge = load(tmp_path / "made")
+    for one, other in zip(bridge.worth(scores), bridge.worth(scores, "index"), strict=True):
+        np.testing.assert_array_equal(one, other)
+    with pytest.raises(ValueError, match="No calibration says how sure mapped queries are - run atlas calibrate"):
+        bridge.worth(scores, "queries")
+    with pytest.raises(ValueError, match="No calibration says how sure"):
+        load(tmp_path / "plain").worth(scores)
+
+
 def found_by_hnswlib(index, queries, k):
     hnswlib = pytest.importorskip("hnswlib")
     made = hnswlib.Index(space="cosine", dim=index.shape[1])

@@ -88,6 +88,8 @@ def test_a_plan_is_carried_out_taken_back_and_made_final(advised, atlas_command)
     assert "rows: 240 of 240, of which 0 native" in shown.stdout
     assert "Next: atlas migrate commit plan.yaml, or atlas migrate rollback plan.yaml" in shown.stderr
     assert atlas.metrics.cosine(atlas.read_vectors("docs").data, one.new.data) > 0.999
+    ordered = atlas_command("migrate", "order", "plan.yaml", "--out", "ids.txt").stderr
+    assert "next: atlas migrate commit plan.yaml, then atlas migrate add plan.yaml VECTORS" in ordered
     atlas_command("migrate", "rollback", "plan.yaml")
     assert content(Path("docs")) == before
     atlas_command("migrate", "add", "plan.yaml", "new")

@@ -72,6 +72,18 @@ def test_what_a_pair_says_does_not_matter_to_its_own_document(way, row):
     assert not torch.equal(search(one, way, aligner), search(other, way, aligner))
 
 
+@pytest.mark.parametrize("way", ["convert", "bridge"])
+def test_pairs_that_are_no_documents_are_fitted_on_once_and_all_of_them(way):
+    one, aligner = trial(known=range(40)), create(Aligner, "linear", {"ridge": 0.1})
+    strangers = replace(one.pairs, at=torch.full_like(one.pairs.at, -1))
+    maps = Maps.of(aligner, strangers, way)
+    assert maps.fits == []
+    whole = replace(one, pairs=strangers)
+    folded = Maps(Maps.of(aligner, one.pairs, way).fits, maps.whole)
+    finds = [whole.bridge(m, 40) if way == "bridge" else whole.convert(m) for m in (maps, folded)]
+    assert torch.equal(*finds)
+
+
 def search(one, way, aligner):
     """Return all documents in the order they are found in."""
     maps = Maps.of(aligner, one.pairs, way)

@@ -135,7 +135,7 @@ class Migration:
         Args:
             vectors: where they are.
             vector_column: column of a table that holds the vectors; the only one that holds arrays unless given.
-            id_column: column of a table that holds the ids; the one with a common name unless given.
+            id_column: column of a table that holds the ids; the one with a common name unless given, '' for none.
         """
         with self._alone():
             if self.plan.way == "bridge":
