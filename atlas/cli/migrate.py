@@ -238,13 +238,12 @@ def add(plan: Path, vectors: str, as_json: bool, registry: Any, **columns: str |
 @params.registry
 def order(plan: Path, out: Path, registry: Any) -> None:
     """List the documents that are still mapped, in the order in which to embed them again."""
-    from atlas.storage.files import whole_file
+    from atlas.storage.files import write_list
 
     migration = _opened(plan)
     ids, following = migration.order(), f"atlas migrate add {plan} VECTORS"
     if migration.status().stage == "switched":
         # Until then, `add` refuses.
         following = f"atlas migrate commit {plan}, then {following}"
-    with whole_file(out) as temporary:
-        temporary.write_text("".join(f"{one}\n" for one in ids), encoding="utf-8")
+    write_list(out, ids)
     params.wrote(params.count(len(ids), "id"), out, following)

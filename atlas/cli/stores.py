@@ -107,7 +107,7 @@ def search_command(
     that its first result is the right one.
     """
     from atlas.progress import bar
-    from atlas.storage.files import check_list, whole_file
+    from atlas.storage.files import check_list, write_list
     from atlas.verbs.serving.search import search
 
     if fallback is not None:
@@ -121,8 +121,7 @@ def search_command(
                 "map, or search the vectors that it maps"
             )
         unsure = [answer.query for answer in answers if (answer.chance or 0) < least]
-        with whole_file(fallback) as temporary:
-            temporary.write_text("".join(f"{query}\n" for query in unsure), encoding="utf-8")
+        write_list(fallback, unsure)
         params.wrote(f"{len(unsure):,} of {len(answers):,} queries", fallback)
     if as_json:
         put_json([dataclasses.asdict(answer) for answer in answers])

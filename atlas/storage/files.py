@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,17 @@ def check_list(path: str | Path, overwrite: bool) -> Path:
     if as_path(path).suffix != ".txt":
         raise AtlasError(f"'{path}' must end in .txt - it gets a list of ids, one a line")
     return check_target(path, overwrite, (".txt",))
+
+
+def write_list(path: str | Path, ids: Iterable[str]) -> None:
+    """Write ids to a file, one a line.
+
+    One that a line cannot hold as it is, with a line break or another character that cannot be printed, or a quote at
+    its beginning, is written as JSON does: each line that begins with a quote is read by `json.loads`.
+    """
+    lines = (one if one.isprintable() and not one.startswith('"') else json.dumps(one) for one in ids)
+    with whole_file(as_path(path)) as temporary:
+        temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
 @contextlib.contextmanager

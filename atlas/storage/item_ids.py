@@ -160,15 +160,18 @@ class StoredIds(Sequence[str]):
     They are known to be distinct once they have been kept, or matched with others.
     """
 
-    def __init__(self, n: int, lists: Callable[[], Iterable[Sequence[str]]], what: str) -> None:
+    def __init__(
+        self, n: int, lists: Callable[[], Iterable[Sequence[str]]], what: str, place: Callable[[int], str] | None = None
+    ) -> None:
         """Say where ids lie.
 
         Args:
             n: how many they are.
             lists: reads them, list by list.
             what: whose they are, as the subject of a message.
+            place: how a person finds a row, such as "row 3 of 'part-7.parquet'"; None: by its number.
         """
-        self.n, self.lists, self.what = n, lists, what
+        self.n, self.lists, self.what, self.place = n, lists, what, place or place_of
 
     def __len__(self) -> int:
         return self.n
@@ -185,16 +188,18 @@ class StoredIds(Sequence[str]):
     __hash__ = None  # type: ignore[assignment]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return StoredIds, (self.n, self.lists, self.what)
+        return StoredIds, (self.n, self.lists, self.what, self.place)
 
     def pick(self, index: Tensor) -> StoredIds:
         """Return those of some rows."""
-        return StoredIds(len(index), functools.partial(_picked, self, index), self.what)
+        return StoredIds(
+            len(index), functools.partial(_picked, self, index), self.what, functools.partial(_place, self, index)
+        )
 
     def check_distinct(self, hashes: np.ndarray) -> None:
         """Raise `AtlasError` if any occurs twice, by hashes of which each is other than the last in its order."""
         if bool((hashes[1:] == hashes[:-1]).any()):
-            check_ids(list(self), self.n, self.what)
+            check_ids(list(self), self.n, self.what, self.place)
 
     @functools.cached_property
     def _packed(self) -> Texts:
@@ -204,6 +209,15 @@ class StoredIds(Sequence[str]):
         some = list(packed(self))
         lengths = np.concatenate([np.zeros(1, np.int64), *(np.diff(texts.ends) for texts in some)])
         return Texts(np.cumsum(lengths), np.concatenate([t.text[t.ends[0] : t.ends[-1]] for t in some]))
+
+
+def place_of(row: int) -> str:
+    """Return how a person finds a row by its number alone."""
+    return f"row {row}"
+
+
+def _place(ids: StoredIds, index: Tensor, row: int) -> str:
+    return ids.place(int(index[row]))
 
 
 def _picked(ids: StoredIds, index: Tensor) -> Iterator[Sequence[str]]:
@@ -238,20 +252,28 @@ def ids_of(values: Iterable[Any]) -> list[str]:
     return found
 
 
-def check_ids(ids: Sequence[str], n: int, what: str) -> Sequence[str]:
+def check_ids(ids: Sequence[str], n: int, what: str, place: Callable[[int], str] = place_of) -> Sequence[str]:
     """Return ids, or raise `AtlasError` if there is not exactly one, distinct, for each of n rows.
 
     A list comes back as a copy that need not be looked at again.
+
+    Args:
+        ids: of the rows.
+        n: how many rows there are.
+        what: whose they are, as the subject of a message.
+        place: how a person finds a row.
     """
     if len(ids) != n:
         raise AtlasError(f"{what} has {n} rows but {len(ids)} ids")
     if isinstance(ids, (RowNumbers, StoredIds, Distinct)):
         return ids
     if len(set(ids)) != n:
-        seen: set[str] = set()
-        repeated = [i for i in ids if i in seen or seen.add(i)]  # type: ignore[func-returns-value]
+        seen: dict[str, int] = {}
+        repeated = [(one, row) for row, one in enumerate(ids) if seen.setdefault(one, row) != row]
+        one, row = repeated[0]
         count = "1 duplicate id," if len(repeated) == 1 else f"{len(repeated)} duplicate ids, the first is"
-        raise AtlasError(f"{what} has {count} '{repeated[0]}' - ids must be distinct")
+        where = f"in {place(seen[one])} and {place(row)}"
+        raise AtlasError(f"{what} has {count} '{in_a_line(one, 60)}', {where} - ids must be distinct")
     return Distinct(ids) if type(ids) is list else ids
 
 

@@ -52,7 +52,8 @@ class Rows:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle a matrix in a file by its place there: the rows are not copied."""
-        return (mapped_again, self._source) if self._source else (Rows, (self.tensor,))
+        made = (mapped_again, self._source) if self._source else (Rows, (self.tensor,))
+        return (*made, {"file": self.file}) if self.file else made
 
     @classmethod
     def map(cls, path: Path, start: int, info: TensorInfo) -> Rows:

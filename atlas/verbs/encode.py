@@ -24,7 +24,7 @@ from atlas.errors import AtlasError
 from atlas.items.batches import Items
 from atlas.items.files import SETS, named, read_items
 from atlas.progress import Progress, silent
-from atlas.storage.files import as_path, check_list, check_target
+from atlas.storage.files import as_path, check_list, check_target, write_list
 from atlas.storage.item_ids import RowNumbers, SomeRows
 from atlas.storage.remote import is_remote, names_in
 from atlas.storage.rows import Rows
@@ -37,7 +37,6 @@ from atlas.verbs.parameters.arguments import (
     engine_of,
     items_of,
     make_ready,
-    write_list,
 )
 
 

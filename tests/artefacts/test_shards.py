@@ -188,7 +188,10 @@ def vectors(rows) -> pa.Array:
         ({"vector": None}, r"part-7.parquet: there must be one column of vectors, there are 'id', 'text', 'label'"),
         ({"id": None}, r"part-7.parquet' has no ids, and '.*part-0.parquet', of the same set, has - give ids to all"),
         ({"id": pa.array([None] * N, pa.string())}, r"part-7.parquet: 'id' in row 0 is not an id, but empty"),
-        ({"id": pa.array(["item-3"] * N)}, "has 40 duplicate ids, the first is 'item-3'"),
+        (
+            {"id": pa.array(["item-3"] * N)},
+            r"has 40 duplicate ids, the first is 'item-3', in row 3 of '.*part-0.parquet' and row 0 of '.*part-7.parq",
+        ),
     ],
 )
 def test_what_is_wrong_is_told_of_by_shard_and_row(tmp_path, columns, message):
@@ -197,6 +200,17 @@ def test_what_is_wrong_is_told_of_by_shard_and_row(tmp_path, columns, message):
     shuffled = atlas.Vectors.of(turned().flip(0), ids=ids()[::-1])
     with pytest.raises(AtlasError, match=message):
         atlas.fit("procrustes", source=folder, target=shuffled)
+
+
+@pytest.mark.parametrize("ending", [".safetensors", ".parquet"])
+def test_an_id_that_two_shards_have_is_found_among_the_rows_that_are_picked(tmp_path, ending):
+    names = ids()
+    names[N * 7 + 2] = names[N + 5]
+    found = atlas.read_vectors(write(tmp_path / "in", data(), names, ending))
+    words = rf"has 1 duplicate id, 'item-45', in row 5 of '.*part-1{ending}' and row 2 of '.*part-7{ending}' - ids must"
+    for some in (found, pickle.loads(pickle.dumps(found)), found.take(torch.arange(3, len(found)))):
+        with pytest.raises(AtlasError, match=words):
+            some.ids[0]
 
 
 def test_a_set_is_of_one_kind_and_one_space(tmp_path):

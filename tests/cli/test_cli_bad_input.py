@@ -171,7 +171,7 @@ def test_duplicate_ids(refused, pair):
     ids[7] = ids[9] = 3
     safetensors.torch.save_file({"vectors": pair.source.data, "ids": ids}, "x.safetensors")
     message = refused("fit", "procrustes", "--source", "x.safetensors", "--target", "b", "--out", "m")
-    assert "x.safetensors has 2 duplicate ids, the first is '3' - ids must be distinct" in message
+    assert "x.safetensors has 2 duplicate ids, the first is '3', in row 3 and row 7 - ids must be distinct" in message
 
 
 COMMANDS = {

@@ -120,7 +120,11 @@ def test_a_document_may_be_long(tmp_path) -> None:
             "line 4 does not fit the first row: that names 2 columns, this has 3",
         ),
         ('text,label\na,"u', {}, "not a table in line 2: unexpected end of data"),
-        ("text,id\na,x\nb,y\nc,x\nd,x\n", {}, "the input has 2 duplicate ids, the first is 'x' - ids must be distinct"),
+        (
+            "text,id\na,x\nb,y\nc,x\nd,x\n",
+            {},
+            "the input has 2 duplicate ids, the first is 'x', in row 0 and row 2 - ids must be distinct",
+        ),
         (
             "text,id\na,x\nb,\n",
             {},

@@ -261,7 +261,9 @@ def test_a_query_that_is_there_twice_is_refused(tmp_path):
     ids = ["q0", *one.queries_new.ids[:-1]]
     lists = pa.array(list(one.queries_new.data.numpy()), pa.list_(pa.float32()))
     parquet.write_table(pa.table({"id": ids, "embedding": lists}), tmp_path / "asked.parquet")
-    with pytest.raises(AtlasError, match="The set of new queries has 1 duplicate id, 'q0' - ids must be distinct"):
+    with pytest.raises(
+        AtlasError, match="The set of new queries has 1 duplicate id, 'q0', in row 0 and row 1 - ids must be distinct"
+    ):
         atlas.advise(**one.given(queries_new=tmp_path / "asked.parquet", queries_old=None))
 
 

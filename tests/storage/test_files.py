@@ -13,7 +13,7 @@ import torch
 
 from atlas.cards.kinds import TensorInfo
 from atlas.errors import AtlasError, CardError, NotFoundError
-from atlas.storage.files import as_path, check_target, sha256_file, whole_file, whole_folder, write_all
+from atlas.storage.files import as_path, check_target, sha256_file, whole_file, whole_folder, write_all, write_list
 from atlas.storage.header import read_header
 from atlas.storage.rows import Rows, map_npy
 from atlas.storage.tensors import load_tensors, save_tensors
@@ -371,3 +371,11 @@ def test_npy_with_a_damaged_header_is_refused_whatever_numpy_raises(tmp_path, da
     (tmp_path / "x.npy").write_bytes(damage.encode("latin-1"))
     with pytest.raises(CardError, match=r"x.npy: truncated or not a .npy file of numbers: "):
         map_npy(tmp_path / "x.npy")
+
+
+def test_a_list_of_ids_is_read_as_it_was_written(tmp_path):
+    ids = ["a", "b c", "Ä", "line\nbreak", "\r", "a\u2028b", '"', '"quoted"', "\ud800", "a\tb", "日本", "\x00", "'"]
+    write_list(tmp_path / "ids.txt", ids)
+    text = (tmp_path / "ids.txt").read_text(encoding="utf-8")
+    assert text.startswith("a\nb c\nÄ\n")
+    assert [json.loads(line) if line.startswith('"') else line for line in text.splitlines()] == ids

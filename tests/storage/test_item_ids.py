@@ -127,12 +127,14 @@ def test_stored_ids_that_repeat_are_refused_when_they_are_matched():
 
 
 def test_duplicate_ids_are_counted_and_the_first_named():
-    with pytest.raises(AtlasError, match="Vectors has 3 duplicate ids, the first is 'b' - ids must be distinct"):
+    with pytest.raises(
+        AtlasError, match="Vectors has 3 duplicate ids, the first is 'b', in row 1 and row 2 - ids must be distinct"
+    ):
         check_ids(["a", "b", "b", "b", "a"], 5, "Vectors")
 
 
 def test_one_duplicate_is_singular():
-    with pytest.raises(AtlasError, match="Vectors has 1 duplicate id, 'a' - ids must be distinct"):
+    with pytest.raises(AtlasError, match="Vectors has 1 duplicate id, 'a', in row 0 and row 1 - ids must be distinct"):
         check_ids(["a", "a"], 2, "Vectors")
 
 

@@ -160,7 +160,8 @@ def joined(views: Sequence[Vectors], name: str = "") -> Vectors:
     where = [view.ids if isinstance(view.ids, StoredIds) else view.rows.file or "" for view in views]
     lists = functools.partial(_lists, where)
     space = _space(views, name)
-    ids = RowNumbers(len(rows)) if numbered else StoredIds(len(rows), lists, f"Vectors of '{space.id}'")
+    what = f"Vectors of '{space.id}'"
+    ids = RowNumbers(len(rows)) if numbered else StoredIds(len(rows), lists, what, rows.place)
     classes = sorted({name for view in views for name in view.classes}, key=_natural)
     number = {name: i for i, name in enumerate(classes)}
     labels = [

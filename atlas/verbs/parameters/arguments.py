@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias, TypeGuard, TypeVar
 
@@ -42,7 +42,7 @@ from atlas.items.batches import Items, as_items
 from atlas.items.files import named, read_items, table_items
 from atlas.items.frames import table_of
 from atlas.plugins.catalogue import SHIPPED, component, components, create, missing
-from atlas.storage.files import as_path, check_list, whole_file
+from atlas.storage.files import as_path, check_list, write_list
 from atlas.storage.registry import Registry
 
 
@@ -242,12 +242,6 @@ def sound_of(views: Sequence[Vectors], listed: str | Path | None, overwrite: boo
         kept.append(view if bool(sound.all()) else view.take(sound.nonzero()[:, 0]))
     write_list(listed, bad)
     return kept
-
-
-def write_list(path: str | Path, ids: Iterable[str]) -> None:
-    """Write ids to a file, one a line."""
-    with whole_file(as_path(path)) as temporary:
-        temporary.write_text("".join(f"{id}\n" for id in ids), encoding="utf-8")
 
 
 def check_seed(seed: Seed) -> None:
