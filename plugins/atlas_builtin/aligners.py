@@ -178,7 +178,7 @@ class LowRank(atlas.LinearAligner):
 
 @dataclass
 class CanonicalCorrelation(atlas.LinearAligner):
-    """Match the directions that are most correlated, however small their variance: for spaces that share a part.
+    """Match the directions that are most correlated, however small their variance: for classes, with a thousand pairs.
 
     The source is whitened, rotated onto the whitened target (both so that the canonical variates fall on each other),
     and given the covariance of the target. Without a rank limit this is 'procrustes' between whitened spaces; the ridge

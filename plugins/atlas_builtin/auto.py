@@ -19,10 +19,10 @@ CANDIDATES: dict[str, tuple[atlas.LinearAligner, ...]] = {
 
 @dataclass
 class Auto(atlas.LinearAligner):
-    """Fit the affine map that keeps most neighbours of rows left out: 'procrustes', 'cca' or 'linear', and the penalty.
+    """Choose the map that keeps most neighbours of rows left out, and its penalty: for queries, up to a thousand pairs.
 
-    The choice is by cross-validation on the pairs alone. Neighbours are those in the space of the newer model, which is
-    the target where an index is mapped, and the source where queries are.
+    The choice is among 'procrustes', 'cca' and 'linear', by cross-validation on the pairs alone. Neighbours are those
+    in the space of the newer model, which is the target where an index is mapped, and the source where queries are.
     """
 
     name = "auto"

@@ -23,7 +23,7 @@ STATE = {"landmarks": 2, "mean": 1, "coefficients": 2, "offset": 1}
 
 @dataclass
 class Kernel(atlas.Aligner):
-    """Fit a smooth curved map, for vectors compared by cosine: nearest to the truth from a few hundred pairs on.
+    """Fit a smooth curved map of vectors compared by cosine: for classes, with a thousand pairs or more.
 
     Minimises ||K C + mean_y - Y||^2 + ridge tr(C.T K C), where K holds exp(sharpness (cos(x, z) - 1)) of each row x and
     each landmark z, at length 1 about the mean. Landmarks are the pairs' own rows, or so many of them; mapping a row
