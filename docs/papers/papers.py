@@ -173,7 +173,7 @@ def digest(*networks: torch.nn.Module | HeadModel) -> str:
     """Return the first digits of the SHA-256 of the tensors of networks that are not stored."""
     found = hashlib.sha256()
     for net in networks:
-        found.update(save(net.state_dict()))
+        found.update(save({name: tensor.contiguous() for name, tensor in net.state_dict().items()}))
     return found.hexdigest()[:12]
 
 

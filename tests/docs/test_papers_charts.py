@@ -89,7 +89,7 @@ def test_pictures_are_drawn(ran):
 
 @pytest.fixture(scope="module")
 def controls(tmp_path_factory):
-    return shared_run("charts", tmp_path_factory, "controls")[0]
+    return shared_run("controls", tmp_path_factory)[0]
 
 
 def test_no_network_at_all_is_read_as_well_as_whitened_charts(controls):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -20,10 +20,11 @@ KINDS = ("train", "test")
 
 @dataclass(frozen=True)
 class Split:
-    """A pair of matrices: vectors of the training items, and of the test items."""
+    """Vectors of the training items and of the test items, and the heads that read them, by name."""
 
     train: Tensor
     test: Tensor
+    heads: dict[str, HeadModel] = field(default_factory=dict, repr=False, compare=False)
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Split:
         """Return what a function makes of both."""
@@ -69,11 +70,17 @@ class Bench:
         views = {f"space-{t}": s.train[r] for t, (s, r) in enumerate(zip(spaces, rows, strict=True))}
         return aggregator.fit(views, {f"space-{t}": r for t, r in enumerate(rows)})
 
-    def read(self, space: Split, kind: str = "kernel", labels: Tensor | None = None) -> HeadModel:
-        """Return a head trained on the training items that are not for validation."""
-        rows, y = ~self.validation, self.data.y if labels is None else labels
+    def read(self, space: Split, kind: str = "kernel") -> HeadModel:
+        """Return a head trained on the classes of the items that are not for validation, once for each space."""
+        if kind not in space.heads:
+            space.heads[kind] = self.trained(space, kind, self.data.y)
+        return space.heads[kind]
+
+    def trained(self, space: Split, kind: str, labels: Tensor) -> HeadModel:
+        """Return a head trained on labels of the training items that are not for validation."""
         options = {"epochs": 12} if kind == "network" else {}
-        return HEADS[kind].from_config(options).fit(space.train[rows], y[rows], seed=self.seed)
+        rows = ~self.validation
+        return HEADS[kind].from_config(options).fit(space.train[rows], labels[rows], seed=self.seed)
 
     def accuracies(self, row: str, right: Tensor, head: str = "kernel") -> Figures:
         """Yield shares of test items that were got right: of all, of the classes all tasks know, and of the others."""

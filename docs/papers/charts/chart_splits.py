@@ -139,13 +139,19 @@ def trained(data: Data, rows: Tensor, seed: int, start: torch.nn.Sequential | No
     return next(islice(passes(data, rows, seed, start), data.epochs - 1, None)).eval()
 
 
+def untrained(data: Data, classes: int, seed: int) -> torch.nn.Sequential:
+    """Return a network as it is before training."""
+    # With the channels last, small networks of images are trained and run in half of the time.
+    return network.initialise(data.layers(classes), seed).to(memory_format=torch.channels_last)
+
+
 def passes(
     data: Data, rows: Tensor, seed: int, start: torch.nn.Sequential | None = None
 ) -> Iterator[torch.nn.Sequential]:
     """Yield the same network after each pass over the rows, without end."""
     present = data.y[rows].unique() if start is None else torch.arange(data.classes)
     X, y = data.X[rows], torch.searchsorted(present, data.y[rows])
-    net = network.initialise(data.layers(len(present)), seed) if start is None else start
+    net = untrained(data, len(present), seed) if start is None else start
     optimizer, generator = torch.optim.Adam(net.parameters(), RATE), torch.Generator().manual_seed(seed)
     while True:
         for batch in torch.randperm(len(X), generator=generator).split(BATCH):

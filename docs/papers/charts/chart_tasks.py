@@ -10,12 +10,11 @@ from typing import Any
 import papers
 import torch
 from chart_bench import KINDS, Figures, Split, combined, of_net, through
-from chart_splits import Data, Setting, apart, held_out, trained
+from chart_splits import Data, Setting, apart, held_out, trained, untrained
 from torch import Tensor
 from torch.nn import functional as F
 
 import atlas
-from atlas.models import network
 from atlas.models.heads import HEADS
 from atlas.numerics.moments import Moments
 
@@ -40,7 +39,7 @@ def continual(data: Data, setting: Setting, spaces: list[Split], seed: int) -> F
     """Yield the accuracy on the classes seen so far, after each task; charts of earlier tasks stay as they are."""
     net = None
     for t in range(len(spaces)):
-        first = network_of_all(data, seed) if net is None else net
+        first = untrained(data, data.classes, seed) if net is None else net
         net = trained(data, setting.own[:, t], seed, first)
         old, new = (m[:, : t + 1].any(1) for m in (setting.own, setting.test_member))
         y = data.test_y[new]
@@ -56,11 +55,6 @@ def continual(data: Data, setting: Setting, spaces: list[Split], seed: int) -> F
         for row, predicted in found.items():
             value = float((predicted == y).double().mean())
             yield {"row": row, "task": t + 1, "metric": "accuracy", "of": "classes so far", "value": value}
-
-
-def network_of_all(data: Data, seed: int) -> torch.nn.Sequential:
-    """Return an untrained network with an output for every class."""
-    return network.initialise(data.layers(data.classes), seed)
 
 
 def charts(setting: Setting, spaces: list[Split], temperature: float | None) -> Any:

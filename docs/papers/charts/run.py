@@ -16,12 +16,11 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 import chart_pictures
-import paper_networks
 import papers
 from chart_bench import Bench, Figures, Split, combined, of_net, through
+from chart_data import digits, images, texts
 from chart_splits import Data, held_out, settings, trained
 from chart_tasks import tasks_and_clients
-from paper_networks import RELU, Layers, linear
 from papers import Report
 
 import atlas
@@ -30,7 +29,6 @@ from atlas.models.heads import HEADS
 
 # Charts of the same item are weighed at these temperatures; without one they are not.
 TEMPERATURES = {"whitened": None, "whitened, weighed": 2.0, "whitened, weighed more": 1.0}
-CODE = 128
 
 
 @papers.command
@@ -50,63 +48,7 @@ def sources(report: Report, data: Path) -> dict[str, Callable[[], Data]]:
     """Return how to read each data set, by name."""
     if report.small:
         return {"digits": digits}
-    return {"CIFAR-10": lambda: images(data / "cifar10"), "banking77": lambda: texts(data / "banking77")}
-
-
-def digits() -> Data:
-    """Return some of the digits that ship with Atlas."""
-    train, test = (paper_networks.pixels(f"digits-{split}") for split in ("train", "test"))
-    about: dict[str, Any] = {"epochs": 30, "shared": 4, "novel": 2, "tasks": 3, "anchors": (64, 64)}
-    return of(train.take(torch.arange(600)), test, lambda c: dense(64, c, 64), **about, heads=("kernel",))
-
-
-def images(folder: Path) -> Data:
-    """Return CIFAR-10, for the small convolutional network of the authors."""
-    train, test = (paper_networks.pixels(folder / split) for split in ("train", "test"))
-    about: dict[str, Any] = {"epochs": 16, "shared": 4, "novel": 2, "tasks": 3, "anchors": (128, 256)}
-    return of(train, test, convolutional, **about, flips=(3, 32, 32))
-
-
-def texts(folder: Path) -> Data:
-    """Return questions to a bank as vectors of a frozen text encoder, for dense networks on top of it."""
-    name, model, options = paper_networks.text_encoders()[-1]
-    encoder = atlas.create(atlas.Encoder, model, options)
-    read = {split: atlas.read_items(folder / f"{split}.csv") for split in ("train", "test")}
-    if encoder.name == "tfidf-svd":
-        encoder.fit(read["train"])
-    train, test = (atlas.encode(encoder, items, id=name) for items in read.values())
-    about: dict[str, Any] = {"epochs": 12, "shared": 32, "novel": 9, "tasks": 5, "anchors": (128, 256)}
-    return of(train, test, lambda c: dense(train.space.dim, c, 256), **about)
-
-
-def of(train: atlas.Vectors, test: atlas.Vectors, layers: Callable[[int], Layers], **about: Any) -> Data:
-    """Return vectors with their labels as data."""
-    assert train.labels is not None and test.labels is not None and train.classes == test.classes
-    return Data(train.data.float(), train.labels, test.data.float(), test.labels, layers, **about)
-
-
-def dense(d: int, classes: int, hidden: int) -> Layers:
-    """Return a network for vectors of d numbers."""
-    return [linear(d, hidden), RELU, linear(hidden, CODE), {"type": "sigmoid"}, linear(CODE, classes)]
-
-
-def convolutional(classes: int) -> Layers:
-    """Return the authors' 'vanilla CNN' for images of 32 x 32 pixels."""
-    window, silu = {"kernel_size": 5, "padding": 2}, {"type": "silu"}
-    pool = {"type": "max-pool", "kernel_size": 2, "stride": 2}
-    return [
-        {"type": "unflatten", "shape": [3, 32, 32]},
-        {"type": "conv", "in_channels": 3, "out_channels": 16, **window},
-        silu,
-        pool,
-        {"type": "conv", "in_channels": 16, "out_channels": 32, **window},
-        silu,
-        pool,
-        {"type": "flatten"},
-        linear(32 * 64, CODE),
-        {"type": "sigmoid"},
-        linear(CODE, classes),
-    ]
+    return {"CIFAR-10": lambda: images(data / "cifar10"), "banking77": lambda: texts(data)}
 
 
 def three_settings(read: Callable[[], Data], out: Path, data: str, seed: int) -> Figures:
@@ -206,7 +148,7 @@ def told_the_group(bench: Bench, row: str, space: Split) -> Figures:
 def routed(bench: Bench, merged: Split, seen: Split) -> Figures:
     """Yield what is left of RLSA where who knows a test item is predicted, or drawn at random; training was told."""
     head, fitted = bench.read(merged), bench.fitted("relative-mean", bench.tasks)
-    predicted = bench.read(seen, labels=bench.group.train).predict(seen.test)
+    predicted = bench.trained(seen, "kernel", bench.group.train).predict(seen.test)
     value = float((predicted == bench.group.test).double().mean())
     yield {"row": "router", "metric": "accuracy", "of": "groups", "value": value}
     chance = torch.Generator().manual_seed(bench.seed)

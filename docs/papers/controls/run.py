@@ -1,6 +1,6 @@
 """What charts are held against: no network, untrained, wide, longer trained and several ones, sums; one chart more.
 
-python docs/papers/charts/controls.py --data DATA --out controls
+python docs/papers/controls/run.py --data DATA --out controls
 """
 
 from __future__ import annotations
@@ -13,24 +13,22 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parent)]
+sys.path[:0] = [str(HERE.parent / "charts"), str(HERE.parent)]
 
 import papers
 from chart_bench import Figures, Split, of_net
-from chart_splits import Data, Setting, apart, held_out, passes, settings, trained
+from chart_data import CODE, digits, images, texts
+from chart_splits import Data, Setting, apart, held_out, passes, settings, trained, untrained
 from chart_tasks import TASKS, added_up, head_on_all, in_one_atlas
 from paper_networks import Layers
 from papers import Report
-from run import CODE, dense, digits, images, of
 
 import atlas
-from atlas.models import network
 from atlas.models.heads import HEADS
 
 # Training ends when validation has not been better for so many passes, or after so many times the usual passes.
@@ -40,24 +38,16 @@ Pair = tuple[torch.nn.Sequential, torch.nn.Sequential]
 
 @papers.command
 def main(report: Report, data: Path, models: Path) -> None:
-    """Measure what the section on controls tells."""
+    """Measure what the page on controls tells."""
     read: Mapping[str, Callable[[], Data]] = {"digits": digits}
     if not report.small:
-        read = {"banking77": partial(questions, data), "CIFAR-10": partial(images, data / "cifar10")}
+        read = {"banking77": partial(texts, data), "CIFAR-10": partial(images, data / "cifar10")}
     given = {name: source() for name, source in read.items()}
     cases = [(name, seed) for name in given for seed in range(1 if report.small else 5)]
     each = [((given[name],), {"data": name, "seed": seed}) for name, seed in cases]
     report.parts("controls", controls, each)
     report.parts("tasks", one_by_one, [case for case in each if case[1]["data"] != "CIFAR-10"])
     report.parts("wide", as_wide_as_all, each)
-
-
-def questions(data: Path) -> Data:
-    """Return the questions of banking77 as the stored vectors of MiniLM."""
-    read = {split: atlas.read_items(data / "banking77" / f"{split}.csv") for split in ("train", "test")}
-    rows = {s: np.load(data / "vectors" / f"banking-{s}.minilm.npy").astype("float32") for s in read}
-    train, test = (atlas.Vectors.of(rows[s], "minilm", labels=items.labels) for s, items in read.items())
-    return of(train, test, lambda c: dense(384, c, 256), epochs=12, shared=32, novel=9, tasks=5, anchors=(128, 256))
 
 
 def frozen(given: Data, used: Tensor) -> Split:
@@ -119,7 +109,7 @@ def of_tasks(
     tasks, longer = ([of_net(given, net) for net in nets] for nets in zip(*pairs, strict=True))
     return {
         "whitened": whitened(tasks, own),
-        "whitened, untrained networks": whitened(untrained(given, len(own), seed), own),
+        "whitened, untrained networks": whitened(before_training(given, len(own), seed), own),
         "whitened, until validation says enough": whitened(longer, own),
         "whitened, and no network": whitened([*tasks, base], [*own, ~validation]),
     }
@@ -173,7 +163,7 @@ def one_by_one(given: Data, data: str, seed: int) -> Figures:
     yield {"row": "networks, one by one", "metric": "sha256", "value": papers.digest(*nets)}
     spaces = {
         "trained networks": [of_net(given, net) for net in nets],
-        "untrained networks": untrained(given, TASKS, seed),
+        "untrained networks": before_training(given, TASKS, seed),
         "no network": [base],
     }
     for t in range(TASKS):
@@ -207,9 +197,9 @@ def through(fitted: atlas.Aggregator, views: list[Tensor]) -> Tensor:
     return fitted.combine(rows, torch.ones(rows.shape[:2], dtype=torch.bool))
 
 
-def untrained(given: Data, count: int, seed: int) -> list[Split]:
+def before_training(given: Data, count: int, seed: int) -> list[Split]:
     """Return the vectors of networks as they are before training."""
-    return [of_net(given, network.initialise(given.layers(given.classes), seed + t)) for t in range(count)]
+    return [of_net(given, untrained(given, given.classes, seed + t)) for t in range(count)]
 
 
 def read(given: Data, among: Split, used: Tensor, seed: int) -> float:
