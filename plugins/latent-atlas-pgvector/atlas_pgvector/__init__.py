@@ -38,6 +38,7 @@ class Pgvector(atlas.Store):
 
     def __post_init__(self):
         self._names: dict[str, Any] = {}
+        self._quiet = False
 
     @functools.cached_property
     def _connection(self) -> Any:
@@ -60,7 +61,7 @@ class Pgvector(atlas.Store):
 
         try:
             return self._connection.execute(self._sql(text, **names), values or None)
-        except errors.LockNotAvailable:
+        except (errors.LockNotAvailable, errors.DeadlockDetected):
             raise self.fail("is in use by an open transaction - wait for its end, and run it again") from None
 
     def _sql(self, text: str, /, **names: Any) -> Any:
@@ -245,9 +246,22 @@ class Pgvector(atlas.Store):
         names = {"source": self._names[table], "column": column, "text": sql.Literal(text)}
         self._run("COMMENT ON COLUMN {source}.{column} IS {text}", **names)
 
+    @contextlib.contextmanager
+    def settled(self) -> Iterator[bool]:
+        """Make a column of the table beside it, and lock the table for all that write; others go on reading."""
+        if self._columns()["side"]:
+            self._fill()
+        with self._connection.transaction():
+            self._run("LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE")
+            self._quiet = True
+            try:
+                yield True
+            finally:
+                self._quiet = False
+
     def switch(self) -> None:
         """Exchange the names of two columns, the first time once the table beside it has become one of them."""
-        if self._columns()["side"]:
+        if self._columns()["side"] and not self._quiet:
             self._fill()
         with self._connection.transaction():
             self._run("LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")

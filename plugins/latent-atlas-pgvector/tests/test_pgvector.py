@@ -218,6 +218,52 @@ def test_rows_that_come_before_a_switch_are_noticed(fill, alignment, database):
     np.testing.assert_allclose(found, alignment(changed[None]), atol=1e-5)
 
 
+def test_a_vector_that_changes_during_a_switch_is_noticed_and_others_wait(
+    fill, alignment, database, monkeypatch, server
+):
+    url = fill(rows(N, 6))
+    table = url.rpartition("/")[2]
+    atlas.apply(alignment, url, out=url)
+    filled, exchange = Pgvector._fill, Pgvector.switch
+    change = f"UPDATE {table} SET embedding = %s WHERE id = 'item-00004'"
+    [changed] = rows(1, 6, 9)
+
+    def and_a_change(self):
+        filled(self)
+        database.execute(change, [text(changed)])
+
+    def and_one_that_waits(self):
+        with psycopg.connect(host=server, user="postgres", dbname="postgres") as other:
+            assert other.execute(f"SELECT count(embedding) FROM {table}").fetchone() == (N,)
+            other.commit()
+            other.execute("SET lock_timeout = '100ms'")
+            with pytest.raises(psycopg.errors.LockNotAvailable):
+                other.execute(change, [text(changed)])
+        exchange(self)
+
+    monkeypatch.setattr(Pgvector, "_fill", and_a_change)
+    with pytest.raises(atlas.AtlasError, match="has a vector that was changed since it was mapped - run atlas apply"):
+        atlas.switch_store(url)
+    assert store_at(url).dim(VECTORS) == 6
+    monkeypatch.setattr(Pgvector, "_fill", filled)
+    monkeypatch.setattr(Pgvector, "switch", and_one_that_waits)
+    atlas.apply(alignment, url, out=url)
+    assert atlas.switch_store(url)["vectors"]["dim"] == 9
+    found = store_at(url).fetch(VECTORS, ["item-00004"]).vectors
+    np.testing.assert_allclose(found, alignment(changed[None]), atol=1e-5)
+
+
+def test_rows_that_are_gone_are_left_out_and_a_change_among_the_others_is_said_to_be_unknown(fill, alignment, database):
+    url = fill(rows(N, 6))
+    table = url.rpartition("/")[2]
+    atlas.apply(alignment, url, out=url)
+    database.execute(f"DELETE FROM {table} WHERE id = 'item-00003'")
+    with pytest.warns(
+        atlas.AtlasWarning, match="has lost rows since it was mapped, so that a changed vector in anothe"
+    ):
+        assert atlas.switch_store(url)["vectors"]["rows"] == N - 1
+
+
 def test_rows_that_the_table_lacks_are_not_lost_by_a_switch(fill, alignment, database):
     url, other = fill(rows(N, 6)), fill(rows(2, 9))
     atlas.apply(alignment, url, out=other)
