@@ -258,9 +258,7 @@ def test_rows_that_are_gone_are_left_out_and_a_change_among_the_others_is_said_t
     table = url.rpartition("/")[2]
     atlas.apply(alignment, url, out=url)
     database.execute(f"DELETE FROM {table} WHERE id = 'item-00003'")
-    with pytest.warns(
-        atlas.AtlasWarning, match="has lost rows since it was mapped, so that a changed vector in "
-    ):
+    with pytest.warns(atlas.AtlasWarning, match="has lost rows since it was mapped, so that a changed vector in "):
         assert atlas.switch_store(url)["vectors"]["rows"] == N - 1
 
 
