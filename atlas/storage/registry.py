@@ -77,6 +77,11 @@ def shipped() -> Path:
     return installed if installed.is_dir() else package.parent / "registry"
 
 
+def _cached(folder: Path) -> bool:
+    """Whether a folder is that of a repository in the Hub's cache, each commit of which holds a card of its own."""
+    return folder.name.startswith(("models--", "datasets--", "spaces--")) and (folder / "snapshots").is_dir()
+
+
 class Registry:
     """One or more folders of artefacts; where two hold the same id, the first folder wins."""
 
@@ -99,7 +104,8 @@ class Registry:
             for root, names, files in os.walk(folder):
                 back = restored(Path(root)) if any(name.endswith(".old") for name in names) else []
                 # Temporary folders of a write in progress, and whatever else is hidden, are not entries.
-                names[:] = sorted({name for name in [*names, *back] if not name.startswith(".")})
+                shown = {name for name in [*names, *back] if not name.startswith(".")}
+                names[:] = sorted(name for name in shown if not _cached(Path(root, name)))
                 if CARD in files:
                     names[:] = []
                     yield Path(root)

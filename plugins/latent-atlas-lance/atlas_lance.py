@@ -34,6 +34,15 @@ class Lance(atlas.Store):
     vector: str = atlas.option("vector", help="Column of the vectors, a list of fixed size")
     labels: str = atlas.option("", help="Column of the labels; '': there are none")
 
+    def __post_init__(self):
+        # Datasets that are open: opening one reads its whole manifest, which grows with each batch that is put.
+        self._held: dict[str, Any] = {}
+        self._counts: dict[tuple[str, int], int] = {}
+
+    def close(self) -> None:
+        """Let go of the datasets."""
+        self._held, self._counts = {}, {}
+
     def _path(self, place: str) -> Path:
         file = self.address.file
         if file is None:
@@ -79,13 +88,24 @@ class Lance(atlas.Store):
         return 0 if found is None else self._size(found.schema)
 
     def count(self, place: str) -> int:
-        """Return how many rows have a vector."""
-        return self._dataset(place).count_rows(f"`{self.vector}` IS NOT NULL")
+        """Return how many rows have a vector: of each version of a dataset, all vectors are read once."""
+        found = self._dataset(place)
+        if not found.schema.field(self.vector).nullable:
+            return found.count_rows()
+        version = (place, found.version)
+        if version not in self._counts:
+            self._counts[version] = found.count_rows(f"`{self.vector}` IS NOT NULL")
+        return self._counts[version]
 
     def read(self, place: str, after: str, size: int) -> Batch:
-        """Return rows in the order of the dataset; the cursor is how many were before."""
-        start = int(after or 0)
-        table = self._dataset(place).to_table(offset=start, limit=size)
+        """Return rows in the order of the dataset; the cursor is how many were before.
+
+        From the first row on, they are those of one version.
+        """
+        start, held = int(after or 0), f"read {place}"
+        if not after or held not in self._held:
+            self._held[held] = self._dataset(place)
+        table = self._held[held].to_table(offset=start, limit=size)
         return self._batch(table, str(start + table.num_rows))
 
     def fetch(self, place: str, ids: Sequence[str]) -> Batch:
@@ -118,6 +138,7 @@ class Lance(atlas.Store):
 
     def begin(self, dim: int) -> None:
         """Make a dataset with the same columns, and one for the marks."""
+        self.close()
         import lance
         import pyarrow as pa
 
@@ -132,7 +153,7 @@ class Lance(atlas.Store):
         import lance
         import pyarrow as pa
 
-        found = self._dataset(SHADOW)
+        found = self._held.get(SHADOW) or self._dataset(SHADOW)
         schema = found.schema
         kind = schema.field(self.vector).type
         flat = pa.array(np.ascontiguousarray(batch.vectors, np.float32).reshape(-1)).cast(kind.value_type)
@@ -149,7 +170,8 @@ class Lance(atlas.Store):
         if self._has(found, batch.ids):
             found.merge_insert(self.id).when_matched_update_all().when_not_matched_insert_all().execute(table)
         else:
-            lance.write_dataset(table, found, mode="append")
+            found = lance.write_dataset(table, found, mode="append")
+        self._held[SHADOW] = found
 
     def _has(self, found: Any, ids: Sequence[str]) -> bool:
         """Return whether some of the ids are in a dataset, of which only the ids are read."""
@@ -180,16 +202,18 @@ class Lance(atlas.Store):
 
     def note(self, place: str, notes: Mapping[str, str]) -> None:
         """Write to the config of a dataset."""
-        self._dataset(place).update_config({NOTES: json.dumps(dict(notes))})
+        (self._held.get(place) or self._dataset(place)).update_config({NOTES: json.dumps(dict(notes))})
 
     def switch(self) -> None:
         """Exchange the names of the folders, by way of a third one."""
+        self.close()
         now = self._path(VECTORS)
         now.rename(now.with_name(f"{now.name}__swap"))
         self._path(VECTORS)
 
     def drop(self) -> None:
         """Delete the folder of the shadow, under another name, so that none is left by half."""
+        self.close()
         shadow = self._path(SHADOW)
         gone = shadow.with_name(f"{shadow.name}__gone")
         shutil.rmtree(gone, ignore_errors=True)

@@ -52,6 +52,15 @@ def test_every_card_is_listed_in_order(zoo):
     assert ids(Registry(zoo).list()) == ["a__b__procrustes", "b__c__ridge", "a", "a", "b", "c"]
 
 
+def test_the_cache_of_the_hub_holds_no_entries(zoo):
+    before = ids(Registry(zoo).list())
+    commit = zoo / "hub" / "models--ann--x" / "snapshots" / ("0" * 40)
+    stored(commit / "deep")
+    stored(zoo / "alignments" / "models--mine", id="mine")
+    assert ids(Registry(zoo).list()) == [*before[:2], "mine", *before[2:]]
+    assert ids(Registry(commit).list()) == ["deep"]
+
+
 @pytest.mark.parametrize(
     ("wanted", "expected"),
     [

@@ -8,11 +8,12 @@ import lance
 import numpy as np
 import pyarrow as pa
 import pytest
+from conftest import table_of
 from pagetools import run_page
 from storetools import rows
 
 import atlas
-from atlas.authors import SHADOW, Address
+from atlas.authors import SHADOW, VECTORS, Address
 from atlas.testing import check_store
 from atlas_lance import Lance
 
@@ -122,6 +123,26 @@ def test_a_dataset_of_others_stays(fill, alignment):
         with pytest.raises(atlas.AtlasError, match=r"has a dataset '.*__shadow' beside it that Atlas did not make"):
             work()
     assert other.count_rows() == 1
+
+
+def test_vectors_are_read_once_of_each_version_to_count_them_and_not_where_none_can_be_missing(fill, monkeypatch):
+    X = rows(20, 6)
+    X[3] = np.nan
+    store, counted = store_at(fill(X)), lance.LanceDataset.count_rows
+    filters = []
+    monkeypatch.setattr(
+        lance.LanceDataset,
+        "count_rows",
+        lambda self, *given, **how: filters.append(given) or counted(self, *given, **how),
+    )
+    assert [store.count(VECTORS) for _ in range(3)] == [19] * 3 and len(filters) == 1
+    path = store.address.path
+    lance.write_dataset(table_of(rows(2, 6), pa.array([90, 91])), path, mode="append")
+    assert store.count(VECTORS) == 21 and len(filters) == 2
+    whole = table_of(rows(4, 6), pa.array(range(4)))
+    fields = [field.with_nullable(False) for field in whole.schema]
+    lance.write_dataset(whole.cast(pa.schema(fields)), path, mode="overwrite")
+    assert store.count(VECTORS) == 4 and filters[2] == ()
 
 
 def test_labels_are_read(fill):
