@@ -39,6 +39,17 @@ def pytest_sessionfinish() -> None:
     shutil.rmtree(os.environ["HF_HOME"], ignore_errors=True)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Let one process run all tests of a file, in the order of files, so that each costly fixture is made once."""
+    if config.getvalue("dist") != "load":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    config.option.loadscopereorder = False
+    return LoadFileScheduling(config, log)
+
+
 def orthogonal(d: int, seed: int) -> torch.Tensor:
     """Return a random orthogonal matrix (d, d), float64."""
     generator = torch.Generator().manual_seed(seed)
