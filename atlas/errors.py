@@ -6,9 +6,11 @@ The command line prints that sentence and exits with status 1.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import re
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Iterator
 
 # The password in a URL; as a path, a URL loses a slash.
 _PASSWORD = re.compile(r"(:/{1,2}[^/\s:@']*):[^/\s@']+@")
@@ -57,9 +59,49 @@ def unknown(what: str, name: object, known: Iterable[object]) -> str:
     return f"Unknown {what} '{name}'{of}{owner} - {hint}{', '.join(choices) or 'none'}"
 
 
+def check_known(what: str, name: object, known: Iterable[object]) -> None:
+    """Raise `AtlasError` if a name is none of those that are known."""
+    if name not in known:
+        raise AtlasError(unknown(what, name, known))
+
+
 def first_line(error: BaseException) -> str:
     """Return the first line of another library's message, as part of a sentence."""
     return str(error).partition("\n")[0].rstrip(". ")
+
+
+@contextlib.contextmanager
+def located(where: object, kind: type[AtlasError] = AtlasError) -> Iterator[None]:
+    """Say where an error of Atlas arose, as an error of a kind."""
+    try:
+        yield
+    except AtlasError as error:
+        raise kind(f"{where}: {error}") from None
+
+
+@contextlib.contextmanager
+def reported(problem: str, *causes: type[Exception], kind: type[AtlasError] = AtlasError) -> Iterator[None]:
+    """Turn exceptions of others into one sentence, a problem and the reason they give; errors of Atlas stay."""
+    try:
+        yield
+    except AtlasError:
+        raise
+    except causes as error:
+        raise kind(f"{problem}: {first_line(error)}") from None
+
+
+@contextlib.contextmanager
+def needed(what: str, library: str, extra: str) -> Iterator[None]:
+    """Say of an import that fails who needs the library, and how to install it."""
+    try:
+        yield
+    except ImportError:
+        raise AtlasError(f"{what} {library} - pip install 'latent-atlas[{extra}]'") from None
+
+
+def warn(text: str, level: int = 1) -> None:
+    """Warn a user, of a line so many calls above."""
+    warnings.warn(text, AtlasWarning, stacklevel=level + 1)
 
 
 def hidden(text: str) -> str:

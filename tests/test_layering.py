@@ -45,7 +45,7 @@ OWNERS = {
     "click": {"cli"},
     "yaml": {"cards"},
     "huggingface_hub": {"hub"},
-    "jinja2": {"hub", "site"},
+    "jinja2": {"demo", "hub", "site"},
     "pluggy": {"plugins"},
     "sklearn": {"sklearn"},
     "langchain_core": {"langchain"},

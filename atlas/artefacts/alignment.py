@@ -6,7 +6,6 @@ import copy
 import functools
 import itertools
 import operator
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from atlas.artefacts.artefact import Artefact, OnCard, finite_tensors
+from atlas.artefacts.artefact import Artefact, OnCard, finite_tensors, made_with
 from atlas.artefacts.composed import Composed, restored
 from atlas.artefacts.moments import check_many
 from atlas.artefacts.vectors import Vectors
@@ -24,10 +23,9 @@ from atlas.cards.sketch import Sketch
 from atlas.cards.space import Space
 from atlas.components.aligner import Aligner
 from atlas.components.linear import LinearAligner
-from atlas.errors import AtlasError, AtlasWarning, CardError, SpaceMismatchError
+from atlas.errors import AtlasError, CardError, SpaceMismatchError, located, warn
 from atlas.numerics.calibration import Calibration
 from atlas.numerics.domain import Domain
-from atlas.plugins.catalogue import provider
 from atlas.storage.header import TensorFile
 from atlas.storage.rows import Rows
 
@@ -63,7 +61,6 @@ class Alignment(Artefact):
     n_pairs = OnCard[int]()
     n_unpaired = OnCard[int]()
     anchors = OnCard[str]()
-    dataset = OnCard[str]()
     metrics = OnCard[tuple[Metric, ...]]()
     evaluation = OnCard[Mapping[str, str]]()
     parts = OnCard[tuple[Part, ...]]()
@@ -78,15 +75,8 @@ class Alignment(Artefact):
         cls, aligner: Aligner, source: Space, target: Space, id: str = "", domain: Domain | None = None, **fields: Any
     ) -> Alignment:
         """Return an alignment made of a fitted aligner, named after its spaces and method unless it is given an id."""
-        card = AlignmentCard(
-            id or default_id(source, target, aligner),
-            source=source,
-            target=target,
-            aligner=aligner.name,
-            config=aligner.config(),
-            plugin=provider(type(aligner)),
-            **fields,
-        )
+        name = id or default_id(source, target, aligner)
+        card = AlignmentCard(name, source=source, target=target, **made_with(aligner), **fields)
         return cls(card, aligner, domain)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -151,11 +141,10 @@ class Alignment(Artefact):
             return
         share = float(self.domain.outside(rows.some(SAMPLE)).double().mean())
         if share > MOST:
-            warnings.warn(
+            warn(
                 f"{share:.0%} of the vectors lie outside the domain that alignment '{self.id}' was fitted on, where it "
                 "is likely to be wrong - fit it on some vectors like these, or measure it on them",
-                AtlasWarning,
-                stacklevel=3,
+                3,
             )
 
     def inverse(self) -> Alignment:
@@ -218,11 +207,9 @@ class Alignment(Artefact):
                 f"{file.path.parent}: the tensors map {aligner.d_source} to {aligner.d_target} dimensions, "
                 f"the card says {card.source.dim} to {card.target.dim}"
             )
-        try:
+        with located(file.path, CardError):
             domain = Domain.from_tensors(named, card.source.dim) if named else None
             calibration = {role: Calibration.of_role(role, values) for role, values in learned.items()}
-        except AtlasError as error:
-            raise CardError(f"{file.path}: {error}") from None
         return cls(card, aligner, domain, calibration)
 
 

@@ -41,7 +41,6 @@ class Anchors(Artefact):
     config = OnCard[Mapping[str, Any]]()
     seed = OnCard[int]()
     drawn_in = OnCard[str]()
-    dataset = OnCard[str]()
 
     card: AnchorsCard
     ids: Sequence[str]

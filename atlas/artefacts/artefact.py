@@ -15,12 +15,14 @@ from torch import Tensor
 from atlas.cards.folder import CARD, MODEL, dump_card, read_card
 from atlas.cards.kinds import Card, Part
 from atlas.cards.names import slug
+from atlas.components.options import Component
 from atlas.errors import AtlasError, in_a_line
 from atlas.hub.cache import SCHEME, Ref
 from atlas.hub.pulling import locate
 from atlas.hub.pushing import push_folder
 from atlas.hub.repository import Push
 from atlas.numerics.arrays import check_finite
+from atlas.plugins.catalogue import provider
 from atlas.storage.checks import check_file
 from atlas.storage.files import check_target, whole_folder
 from atlas.storage.hashes import known_sha256
@@ -65,6 +67,7 @@ class Artefact:
     plugin = OnCard[str]()
     license = OnCard[str]()
     description = OnCard[str]()
+    dataset = OnCard[str]()
 
     card: Any
     origin: tuple[str, str] = field(default=("", ""), kw_only=True, compare=False, repr=False)
@@ -203,6 +206,11 @@ class Artefact:
                 collection=collection,
                 dry_run=dry_run,
             )
+
+
+def made_with(component: Component) -> dict[str, Any]:
+    """Return the fields of a card that name a component: under its kind, with its options and its plugin."""
+    return {component.kind: component.name, "config": component.config(), "plugin": provider(type(component))}
 
 
 def write(card: Card, tensors: dict[str, Tensor], folder: str | Path, *, overwrite: bool = False) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from atlas.artefacts.alignment import Alignment
-from atlas.artefacts.artefact import Artefact, OnCard, finite_tensors
+from atlas.artefacts.artefact import Artefact, OnCard, finite_tensors, made_with
 from atlas.artefacts.sketches import sketch_of
 from atlas.artefacts.vectors import Vectors, check_ids_meet
 from atlas.cards.kinds import AtlasCard, Metric
@@ -19,7 +19,7 @@ from atlas.cards.sketch import Sketch
 from atlas.cards.space import Space
 from atlas.components.aggregator import Aggregator
 from atlas.errors import AtlasError
-from atlas.plugins.catalogue import create, provider
+from atlas.plugins.catalogue import create
 from atlas.plugins.provenance import made_by
 from atlas.storage.header import TensorFile
 from atlas.storage.item_ids import pack_ids, unpack_ids
@@ -47,7 +47,6 @@ class Atlas(Artefact):
     space = OnCard[Space]()
     charts = OnCard[tuple[Space, ...]]()
     anchors = OnCard[str]()
-    dataset = OnCard[str]()
     metrics = OnCard[tuple[Metric, ...]]()
     evaluation = OnCard[Mapping[str, str]]()
 
@@ -60,14 +59,7 @@ class Atlas(Artefact):
         cls, aggregator: Aggregator, space: Space, charts: Sequence[Space], items: Sequence[str], **fields: Any
     ) -> Atlas:
         """Return an atlas made of a fitted aggregator; `id` and other fields of the card by their names."""
-        card = AtlasCard(
-            space=space,
-            charts=tuple(charts),
-            aggregator=aggregator.name,
-            config=aggregator.config(),
-            plugin=provider(type(aggregator)),
-            **fields,
-        )
+        card = AtlasCard(space=space, charts=tuple(charts), **made_with(aggregator), **fields)
         return cls(card, aggregator, items)
 
     def chart(self, space: str) -> Alignment:

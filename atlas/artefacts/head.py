@@ -37,7 +37,6 @@ class Head(Artefact):
     kind = "head"
     space = OnCard[Space]()
     classes = OnCard[tuple[str, ...]]()
-    dataset = OnCard[str]()
     metrics = OnCard[tuple[Metric, ...]]()
     evaluation = OnCard[Mapping[str, str]]()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -15,7 +14,7 @@ from atlas.cards.kinds import Card, MomentsCard
 from atlas.cards.names import slug
 from atlas.cards.space import Space
 from atlas.cards.yaml import parse_yaml
-from atlas.errors import AtlasError, AtlasWarning, CardError
+from atlas.errors import AtlasError, CardError, located, warn
 from atlas.numerics import moments
 from atlas.storage.header import TensorFile
 from atlas.storage.tensors import load_tensors
@@ -46,7 +45,6 @@ class Moments(Artefact):
     n = OnCard[int]()
     n_public = OnCard[int]()
     anchors = OnCard[str]()
-    dataset = OnCard[str]()
 
     card: MomentsCard
     sums: moments.Moments
@@ -79,7 +77,7 @@ class Moments(Artefact):
         # Hashes of rows are gone from published moments, and beyond some number of rows; then nobody can tell.
         if sums.rows is not None and (twice := self.sums.n_distinct + other.sums.n_distinct - sums.n_distinct):
             text = f"Moments '{self.id}' and '{other.id}' share {twice:,} pairs, which count twice"
-            warnings.warn(f"{text} - give each set of items once", AtlasWarning, stacklevel=3)
+            warn(f"{text} - give each set of items once", 3)
         return Moments.of(sums, source, target, self.id, **about)
 
     def __radd__(self, other: int) -> Moments:
@@ -131,10 +129,8 @@ class Moments(Artefact):
     @classmethod
     def from_card(cls, card: MomentsCard, file: TensorFile) -> Self:
         """Return the moments of a card and its file, which has been checked."""
-        try:
+        with located(file.path, CardError):
             return cls._checked(card, load_tensors(file))
-        except AtlasError as error:
-            raise CardError(f"{file.path}: {error}") from None
 
     @classmethod
     def _checked(cls, card: MomentsCard, tensors: dict[str, Tensor]) -> Self:

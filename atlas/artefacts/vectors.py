@@ -57,7 +57,6 @@ class Vectors(Artefact):
     kind = "vectors"
     space = OnCard[Space]()
     classes = OnCard[tuple[str, ...]]()
-    dataset = OnCard[str]()
 
     card: VectorsCard
     rows: Rows

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from atlas.cards.kinds import Card
 from atlas.cards.yaml import dump_yaml, parse_yaml, read_yaml
-from atlas.errors import CardError, NotFoundError
+from atlas.errors import CardError, NotFoundError, located
 
 CARD = "config.yaml"
 MODEL = "model.safetensors"
@@ -52,10 +52,8 @@ def read_card(folder: str | Path) -> Card:
     if not (folder / CARD).is_file():
         raise NotFoundError(f"'{folder}' is not an artefact of Atlas: it has no {CARD}")
     data = read_yaml(folder / CARD)
-    try:
+    with located(folder / CARD, CardError):
         return Card.from_dict(data)
-    except CardError as error:
-        raise CardError(f"{folder / CARD}: {error}") from None
 
 
 def dump_card(card: Card) -> str:

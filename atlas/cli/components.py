@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import click
 
 from atlas.cli import params
-from atlas.cli.output import put, put_json, put_table
-
-# Descriptions of components by name.
-Found = Callable[[], Mapping[str, dict[str, Any]]]
+from atlas.cli.output import put, put_either, put_json, put_table
 
 
-def listing(kind: str, find: Found) -> click.Group:
+def listing(kind: str) -> click.Group:
     """Return the command that lists the components of a kind, and shows one with its options."""
 
     @click.group(kind + "s", invoke_without_command=True, help=f"List the {kind}s that are installed.")
@@ -22,18 +19,16 @@ def listing(kind: str, find: Found) -> click.Group:
     @click.pass_context
     def group(ctx: click.Context, as_json: bool) -> None:
         if ctx.invoked_subcommand is None:
-            described = find()
-            if as_json:
-                put_json([*described.values()])
-            else:
-                rows = [[one["name"], one["summary"], one["plugin"]] for one in described.values()]
-                put_table(["name", "description", "from"], rows, f"No {kind} is installed")
+            found = described(kind)
+            rows = [[one["name"], one["summary"], one["plugin"]] for one in found.values()]
+            header = ["name", "description", "from"]
+            put_either(as_json, [*found.values()], header, rows, f"No {kind} is installed")
 
     @group.command("show", help=f"Describe {'an' if kind[0] in 'ae' else 'a'} {kind} and its options.")
     @click.argument("name")
     @params.as_json
     def show(name: str, as_json: bool) -> None:
-        found = find()
+        found = described(kind)
         if name not in found:
             from atlas.plugins.catalogue import missing
 
@@ -65,15 +60,11 @@ def put_options(options: list[dict[str, Any]]) -> None:
         put("It has no options.")
 
 
-def installed(kind: str) -> Found:
-    """Return a function that describes the components of a kind; of a name that two plugins claim, the first."""
+def described(kind: str) -> Mapping[str, dict[str, Any]]:
+    """Describe the components of a kind by name; of a name that two plugins claim, the first."""
+    from atlas.plugins.remembered import remembered
 
-    def find() -> Mapping[str, dict[str, Any]]:
-        from atlas.plugins.remembered import remembered
-
-        return remembered("components", found_components)[kind]
-
-    return find
+    return remembered("heads", found_heads) if kind == "head" else remembered("components", found_components)[kind]
 
 
 def found_components() -> tuple[Any, bool]:
@@ -88,13 +79,6 @@ def found_components() -> tuple[Any, bool]:
 def by_name(described: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """Return descriptions by name."""
     return {one["name"]: one for one in described}
-
-
-def heads() -> Mapping[str, dict[str, Any]]:
-    """Describe the heads by name."""
-    from atlas.plugins.remembered import remembered
-
-    return remembered("heads", found_heads)
 
 
 def found_heads() -> tuple[Any, bool]:
@@ -113,10 +97,8 @@ def metrics_command(as_json: bool) -> None:
 
     header = ["name", "of", "better", "what_it_measures"]
     rows = remembered("metrics", found_metrics)
-    if as_json:
-        put_json([dict(zip(header, row, strict=True)) for row in rows])
-    else:
-        put_table([name.replace("_", " ") for name in header], rows)
+    data = [dict(zip(header, row, strict=True)) for row in rows]
+    put_either(as_json, data, [name.replace("_", " ") for name in header], rows)
 
 
 def found_metrics() -> tuple[Any, bool]:
@@ -127,10 +109,10 @@ def found_metrics() -> tuple[Any, bool]:
     return [[one.name, one.takes, better[one.higher_is_better], one.summary] for one in METRICS.values()], True
 
 
-encoders_command = listing("encoder", installed("encoder"))
-samplers_command = listing("sampler", installed("sampler"))
-aligners_command = listing("aligner", installed("aligner"))
-aggregators_command = listing("aggregator", installed("aggregator"))
-exporters_command = listing("exporter", installed("exporter"))
-engines_command = listing("engine", installed("engine"))
-heads_command = listing("head", heads)
+encoders_command = listing("encoder")
+samplers_command = listing("sampler")
+aligners_command = listing("aligner")
+aggregators_command = listing("aggregator")
+exporters_command = listing("exporter")
+engines_command = listing("engine")
+heads_command = listing("head")

@@ -84,11 +84,10 @@ def draw(results: Any, folder: Path) -> None:
     from atlas.demo.digits import METHODS
     from atlas.demo.page import demo_page, demo_png
     from atlas.errors import AtlasError
-    from atlas.storage.files import whole_file
+    from atlas.storage.files import whole_file, write_text
 
     page, picture = folder / "demo.html", folder / "demo.png"
-    with whole_file(page) as temporary:
-        temporary.write_text(demo_page(results, METHODS), encoding="utf-8")
+    write_text(page, demo_page(results, METHODS))
     say(f"\nWrote a page to look at to {page}")
     try:
         with whole_file(picture) as temporary:

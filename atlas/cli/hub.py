@@ -13,16 +13,12 @@ import click
 
 from atlas.cards.names import current
 from atlas.cli import params
-from atlas.cli.output import put, put_json, put_table, say
+from atlas.cli.output import put, put_either, put_json, put_table, say
 
 if TYPE_CHECKING:
     from atlas.cards.space import Space
     from atlas.hub.repository import Push
     from atlas.hub.searching import Found
-
-lock_file = click.option(
-    "--lock", metavar="FILE", type=click.Path(path_type=Path), default=Path("atlas.lock"), show_default=True
-)
 
 
 @click.command("push", cls=params.Spread)
@@ -44,7 +40,7 @@ lock_file = click.option(
 @click.option(
     "--with-items",
     metavar="FILE",
-    type=click.Path(path_type=Path),
+    type=params.PATH,
     help="Publish the raw items in this .txt, .csv, .tsv, .jsonl or .parquet file, too, for everybody who may read the "
     "repository; nothing downloads them by itself.",
 )
@@ -87,7 +83,6 @@ def push_command(
     head: str | None,
     as_json: bool,
     dry_run: bool,
-    registry: Any,
     **how: Any,
 ) -> None:
     """Publish an artefact, a folder or a registry entry, on the Hub as one commit.
@@ -116,7 +111,8 @@ def push_command(
     if as_json:
         put_json({**_plain(done), "dry_run": dry_run})
     elif dry_run:
-        put_table(["file", "bytes", ""], [[n, s, "new" if n in done.changed else "as it is"] for n, s in _files(done)])
+        sizes = sorted(done.sizes.items())
+        put_table(["file", "bytes", ""], [[n, s, "new" if n in done.changed else "as it is"] for n, s in sizes])
         put("\n" + done.readme.rstrip())
     else:
         what = params.count(len(done.changed), "file")
@@ -126,10 +122,6 @@ def push_command(
         if done.collection:
             say(f"It is in collection {done.collection}")
         put(done.pinned)
-
-
-def _files(done: Push) -> list[tuple[str, int]]:
-    return sorted(done.sizes.items())
 
 
 def _plain(done: Push) -> dict[str, Any]:
@@ -143,14 +135,14 @@ def _plain(done: Push) -> dict[str, Any]:
 @click.option(
     "--to",
     metavar="FOLDER",
-    type=click.Path(path_type=Path),
+    type=params.PATH,
     help="Copy it, and moments that were published beside it, to a folder of its own.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace the artefact at --to.")
 @click.option("--force", "force_download", is_flag=True, help="Download it again.")
 @click.option("--collection", default="", metavar="OWNER/NAME", help="Pull all artefacts of this collection.")
 @click.option("--locked", is_flag=True, help="Pull the commits that the lock file names, or fail with the differences.")
-@lock_file
+@params.lock_file("--lock")
 @params.as_json
 def pull_command(
     ref: str | None,
@@ -195,9 +187,7 @@ def pull_command(
 @params.as_json
 @params.registry
 @click.pass_context
-def verify_command(
-    ctx: click.Context, ref: str, vectors: tuple[str, ...], as_json: bool, registry: Any, **data: str | None
-) -> None:
+def verify_command(ctx: click.Context, ref: str, vectors: tuple[str, ...], as_json: bool, **data: str | None) -> None:
     """Check an artefact's hashes, numbers and plugin, and measure its figures again.
 
     The exit status is 1 if anything is wrong.
@@ -210,19 +200,15 @@ def verify_command(
     if bool(given.get("source")) != bool(given.get("target")):
         raise click.UsageError("--source and --target go together")
     checks = verify(ref, given)
-    if as_json:
-        put_json([dataclasses.asdict(check) for check in checks])
-    else:
-        verdicts = {True: "ok", False: "WRONG", None: "-"}
-        put_table(["", "check", "finding"], [[verdicts[c.ok], c.name, c.said] for c in checks])
+    verdicts = {True: "ok", False: "WRONG", None: "-"}
+    rows = [[verdicts[c.ok], c.name, c.said] for c in checks]
+    put_either(as_json, [dataclasses.asdict(check) for check in checks], ["", "check", "finding"], rows)
     ctx.exit(1 if any(check.ok is False for check in checks) else 0)
 
 
 @click.command("index")
 @click.argument("author")
-@click.option(
-    "--registry", required=True, metavar="FOLDER", type=click.Path(path_type=Path), help="Registry to rebuild."
-)
+@click.option("--registry", required=True, metavar="FOLDER", type=params.PATH, help="Registry to rebuild.")
 @click.option("--remove-all", is_flag=True, help="Remove all entries of AUTHOR even if the Hub lists nothing.")
 @params.as_json
 @click.pass_context
@@ -235,9 +221,8 @@ def index_command(ctx: click.Context, author: str, registry: Path, remove_all: b
 
     done = index(author, registry, remove_all=remove_all)
     if as_json:
-        put_json(
-            {"written": [*map(str, done.written)], "removed": [*map(str, done.removed)], "skipped": dict(done.skipped)}
-        )
+        folders = {name: [*map(str, getattr(done, name))] for name in ("written", "removed")}
+        put_json({**folders, "skipped": dict(done.skipped)})
     else:
         for folder in done.written:
             put(str(folder))
@@ -250,17 +235,10 @@ def index_command(ctx: click.Context, author: str, registry: Path, remove_all: b
 
 @click.command("lock")
 @click.argument("what", nargs=-1, required=True, metavar="RECIPE|REF...")
-@click.option(
-    "--out",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    default=Path("atlas.lock"),
-    show_default=True,
-    help="The lock file.",
-)
+@params.lock_file("--out")
 @params.values
 @params.registry
-def lock_command(what: tuple[str, ...], out: Path, values: dict[str, Any], registry: Any) -> None:
+def lock_command(what: tuple[str, ...], out: Path, values: dict[str, Any]) -> None:
     """Write down the commits, hashes and plugin versions of recipes' inputs from the Hub, or of references.
 
     The inputs of a recipe may depend on its `values`: lock it with the --set that it is run with.

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from atlas.cards.kinds import Metric, best, rank
+from atlas.cards.kinds import CARDS, Metric, best, rank
 from atlas.cards.names import current
 from atlas.cards.sketch import Sketch
 from atlas.cards.space import Space
 from atlas.cli import params
-from atlas.cli.output import cell, put, put_json, put_table, say, table
+from atlas.cli.output import cell, put, put_either, put_json, put_table, say, table
 from atlas.errors import in_a_line
 from atlas.routes.uses import use
 
@@ -25,12 +25,11 @@ if TYPE_CHECKING:
 
 # Of the fields of a card, those a person asks for last.
 LAST = ("plugin", "fitted_on", "sha256", "tensors", "hub", "folder")
-KINDS = ("space", "anchors", "vectors", "moments", "alignment", "head", "atlas")
 
 
 @click.command("list")
 @click.argument("query", nargs=-1)
-@click.option("--kind", type=click.Choice(KINDS), default=None, help="Only artefacts of this kind.")
+@click.option("--kind", type=click.Choice([*CARDS]), default=None, help="Only artefacts of this kind.")
 @click.option("--source", default="", metavar="ID", help="Only alignments from this space.")
 @click.option("--target", default="", metavar="ID", help="Only alignments to this space.")
 @click.option("--for", "have", default="", metavar="VECTORS", help="Only artefacts that map, read or make their space.")
@@ -94,12 +93,10 @@ def list_command(
     if sort:
         entries.sort(key=lambda entry: rank(figure(entry, sort)))
     entries = entries[:limit]
-    if as_json:
-        does = {folder: {"use": words} for folder, words in uses.items()}
-        put_json([{**e.card.to_dict(), "folder": str(e.folder), **does.get(e.folder, {})} for e in entries])
-    else:
-        header = ["kind", "id", "from", "to", "method", "dim", "n", sort, "of", "use"]
-        put_table(header, [[*row(entry, sort), uses.get(entry.folder, "")] for entry in entries])
+    does = {folder: {"use": words} for folder, words in uses.items()}
+    data = [{**e.card.to_dict(), "folder": str(e.folder), **does.get(e.folder, {})} for e in entries]
+    header = ["kind", "id", "from", "to", "method", "dim", "n", sort, "of", "use"]
+    put_either(as_json, data, header, [[*row(entry, sort), uses.get(entry.folder, "")] for entry in entries])
 
 
 def tell_unmeasured(entries: Iterable[Entry], names: Iterable[str]) -> None:
@@ -156,7 +153,7 @@ def row(entry: Entry, metric: str = "") -> list[Any]:
 @click.argument("ref")
 @params.as_json
 @params.registry
-def show_command(ref: str, as_json: bool, **rest: Any) -> None:
+def show_command(ref: str, as_json: bool) -> None:
     """Show the card of an artefact: a folder, the id of a registry entry, or hf://owner/name[@revision]."""
     from atlas.cards.folder import BARE, CARD, read_card
     from atlas.hub.pulling import locate
@@ -221,11 +218,11 @@ def in_words(name: str, value: Any) -> str:
 
 
 @click.command("check")
-@click.argument("paths", nargs=-1, metavar="[PATH]...", type=click.Path(path_type=Path))
+@click.argument("paths", nargs=-1, metavar="[PATH]...", type=params.PATH)
 @params.as_json
 @params.registry
 @click.pass_context
-def check_command(ctx: click.Context, paths: tuple[Path, ...], as_json: bool, **rest: Any) -> None:
+def check_command(ctx: click.Context, paths: tuple[Path, ...], as_json: bool) -> None:
     """Report everything that is wrong with the artefacts in PATHs, or in the registry.
 
     Cards and the tensors beside them are checked. The exit status is 1 if anything is wrong.
@@ -241,8 +238,7 @@ def check_command(ctx: click.Context, paths: tuple[Path, ...], as_json: bool, **
         put_json({str(folder): problems for folder, problems in found.items()})
     for problem in [] if as_json else [problem for problems in wrong.values() for problem in problems]:
         put(in_a_line(problem))
-    said = "1 artefact" if len(found) == 1 else f"{len(found)} artefacts"
-    say(f"{said} checked, {len(wrong) or 'none'} with problems")
+    say(f"{params.count(len(found), 'artefact')} checked, {len(wrong) or 'none'} with problems")
     ctx.exit(1 if wrong else 0)
 
 
@@ -257,7 +253,7 @@ def check_command(ctx: click.Context, paths: tuple[Path, ...], as_json: bool, **
 @params.as_json
 @params.registry
 def route_command(
-    source: str, target: str, out: Path | None, overwrite: bool, as_json: bool, registry: Any, metric: str, **how: Any
+    source: str, target: str, out: Path | None, overwrite: bool, as_json: bool, metric: str, **how: Any
 ) -> None:
     """Find the best way from SOURCE to TARGET over published maps.
 
@@ -305,7 +301,7 @@ def step(edge: Edge) -> dict[str, Any]:
 
 
 @click.command("site")
-@click.argument("registries", nargs=-1, metavar="[REGISTRY]...", type=click.Path(path_type=Path))
+@click.argument("registries", nargs=-1, metavar="[REGISTRY]...", type=params.PATH)
 @params.out("Folder for the pages.")
 @click.option(
     "--hub", "authors", multiple=True, metavar="AUTHOR", help="Show the artefacts of AUTHOR on the Hub; repeatable."

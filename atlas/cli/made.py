@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from atlas.cards.kinds import Metric, merged
-from atlas.cli.output import put_json, put_table, say
+from atlas.cli.output import put_either, say
 from atlas.cli.params import count, tell_numbered, wrote
 from atlas.errors import AtlasError
 
@@ -125,10 +125,7 @@ def record(ref: str, found: Iterable[Metric]) -> None:
 
 def put_figures(found: Sequence[Any], as_json: bool, empty: str) -> None:
     """Print figures as a table, or as JSON; `empty` is said if there are none."""
-    if as_json:
-        put_json([dataclasses.asdict(figure) for figure in found])
-    else:
-        header, names = METRICS if all(isinstance(figure, Metric) for figure in found) else COMPARISONS
-        # An estimate is of no items.
-        rows = [[None if name == "n" and not one.n else getattr(one, name) for name in names] for one in found]
-        put_table(header, rows, empty)
+    header, names = METRICS if all(isinstance(figure, Metric) for figure in found) else COMPARISONS
+    # An estimate is of no items.
+    rows = [[None if name == "n" and not one.n else getattr(one, name) for name in names] for one in found]
+    put_either(as_json, [dataclasses.asdict(figure) for figure in found], header, rows, empty)

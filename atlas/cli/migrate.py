@@ -75,7 +75,7 @@ def migrate_command() -> None:
 )
 @params.as_json
 @params.registry
-def advise(as_json: bool, plan: Path | None, store: str, registry: Any, **given: Any) -> None:
+def advise(as_json: bool, plan: Path | None, store: str, **given: Any) -> None:
     """Measure each way of changing the model on your own queries, and advise one.
 
     Methods are chosen on pairs alone, and documents are converted by maps that have not seen them.
@@ -186,7 +186,7 @@ def put_status(migration: Migration, found: Status, as_json: bool) -> None:
 
 
 @_step("run")
-def run_plan(plan: Path, as_json: bool, registry: Any) -> None:
+def run_plan(plan: Path, as_json: bool) -> None:
     """Carry out a plan: fit, check the gate, map beside the old vectors, verify, and switch.
 
     Old vectors are not touched. An interrupted run continues where it stopped.
@@ -196,28 +196,28 @@ def run_plan(plan: Path, as_json: bool, registry: Any) -> None:
 
 
 @_step("resume")
-def resume(plan: Path, as_json: bool, registry: Any) -> None:
+def resume(plan: Path, as_json: bool) -> None:
     """Continue an interrupted run."""
     migration = _opened(plan)
     put_status(migration, migration.resume(), as_json)
 
 
 @_step("status")
-def status(plan: Path, as_json: bool, registry: Any) -> None:
+def status(plan: Path, as_json: bool) -> None:
     """Show how far a plan is; nothing is changed."""
     migration = _opened(plan)
     put_status(migration, migration.status(), as_json)
 
 
 @_step("rollback")
-def rollback(plan: Path, as_json: bool, registry: Any) -> None:
+def rollback(plan: Path, as_json: bool) -> None:
     """Put the old vectors back in use, and remove the mapped ones."""
     migration = _opened(plan)
     put_status(migration, migration.rollback(), as_json)
 
 
 @_step("commit")
-def commit(plan: Path, as_json: bool, registry: Any) -> None:
+def commit(plan: Path, as_json: bool) -> None:
     """Delete the old vectors for good."""
     migration = _opened(plan)
     put_status(migration, migration.commit(), as_json)
@@ -226,7 +226,7 @@ def commit(plan: Path, as_json: bool, registry: Any) -> None:
 @_step("add")
 @click.argument("vectors")
 @params.columns
-def add(plan: Path, vectors: str, as_json: bool, registry: Any, **columns: str | None) -> None:
+def add(plan: Path, vectors: str, as_json: bool, **columns: str | None) -> None:
     """Replace mapped vectors by those of the new model, by id, in the next run."""
     migration = _opened(plan)
     put_status(migration, migration.add(vectors, **columns), as_json)
@@ -236,7 +236,7 @@ def add(plan: Path, vectors: str, as_json: bool, registry: Any, **columns: str |
 @click.argument("plan", metavar="PLAN.yaml", type=click.Path(path_type=Path))
 @params.out("File for the ids, one a line.")
 @params.registry
-def order(plan: Path, out: Path, registry: Any) -> None:
+def order(plan: Path, out: Path) -> None:
     """List the documents that are still mapped, in the order in which to embed them again."""
     from atlas.storage.files import write_list
 

@@ -87,6 +87,16 @@ def put_table(header: Sequence[str], rows: Iterable[Sequence[Any]], empty: str =
         say(empty)
 
 
+def put_either(
+    as_json: bool, data: Any, header: Sequence[str], rows: Iterable[Sequence[Any]], empty: str = "Nothing found"
+) -> None:
+    """Print data as JSON where that is asked for, and else the rows that stand for them."""
+    if as_json:
+        put_json(data)
+    else:
+        put_table(header, rows, empty)
+
+
 def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     """Return aligned text: numbers to the right, columns in which every cell is empty left out."""
     cells = [[cell(value) for value in row] for row in rows]

@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     from atlas.artefacts.vectors import Vectors
 
 F = Callable[..., Any]
+PATH = click.Path(path_type=Path)
 
 
-def _use_registry(ctx: click.Context, param: click.Parameter, folders: tuple[str, ...]) -> tuple[str, ...]:
+def _use_registry(ctx: click.Context, param: click.Parameter, folders: tuple[str, ...]) -> None:
     """Look ids up in these folders first, as long as this command runs."""
     if folders:
         from atlas.storage.registry import searched_first
 
         ctx.with_resource(searched_first(folders))
-    return folders
 
 
 registry = click.option(
@@ -31,8 +31,9 @@ registry = click.option(
     multiple=True,
     metavar="FOLDER",
     callback=_use_registry,
-    # Before anything whose value is looked up.
+    # Before anything whose value is looked up, and for that alone.
     is_eager=True,
+    expose_value=False,
     help="Look ids up in this folder before those of ATLAS_REGISTRY and the shipped one; may be repeated.",
 )
 
@@ -106,6 +107,11 @@ def columns(function: F) -> F:
     for name in ("id_column", "vector_column"):
         function = click.option(f"--{name.replace('_', '-')}", metavar="NAME", help=known[name].help)(function)
     return function
+
+
+def lock_file(flag: str) -> Callable[[F], F]:
+    """Return the option that says where the lock file is."""
+    return click.option(flag, metavar="FILE", type=PATH, default="atlas.lock", show_default=True, help="The lock file.")
 
 
 def place(text: str) -> Path | str:

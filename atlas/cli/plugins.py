@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from atlas.cli import params
-from atlas.cli.output import put, put_json, put_table, say
+from atlas.cli.output import put, put_either, put_json, put_table, say
 from atlas.errors import AtlasError, unknown
 
 if TYPE_CHECKING:
@@ -44,11 +44,9 @@ def list_plugins(as_json: bool) -> None:
     from atlas.plugins.remembered import remembered
 
     found = remembered("plugins", found_plugins)
-    if as_json:
-        put_json(found)
-    else:
-        rows = [[one["name"], one["version"], one["distribution"], provided(one), state(one)] for one in found]
-        put_table(["name", "version", "distribution", "provides", "problem"], rows, "No plugin is installed")
+    rows = [[one["name"], one["version"], one["distribution"], provided(one), state(one)] for one in found]
+    header = ["name", "version", "distribution", "provides", "problem"]
+    put_either(as_json, found, header, rows, "No plugin is installed")
 
 
 def found_plugins() -> tuple[list[dict[str, Any]], bool]:
@@ -167,9 +165,7 @@ def put_new(before: list[Plugin]) -> None:
 @plugins_command.command("new")
 @click.argument("name")
 @click.option("--kind", type=click.Choice(KINDS), required=True, help="The kind of its component.")
-@click.option(
-    "--out", metavar="FOLDER", type=click.Path(path_type=Path), help="Where to; by default ./latent-atlas-NAME."
-)
+@click.option("--out", metavar="FOLDER", type=params.PATH, help="Where to; by default ./latent-atlas-NAME.")
 def new_plugin(name: str, kind: str, out: Path | None) -> None:
     """Write a small, complete, tested package, to be filled in."""
     from atlas.plugins.scaffold import thing_of, write_plugin

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from atlas.cli import params
-from atlas.cli.output import put, put_json, put_table, say
+from atlas.cli.output import put, put_either, put_json, put_table, say
 from atlas.progress import bar
 
 if TYPE_CHECKING:
@@ -25,12 +25,8 @@ if TYPE_CHECKING:
 )
 @click.option("--dry-run", is_flag=True, help="Show the jobs, and do nothing.")
 @click.option("--force", is_flag=True, help="Do everything again.")
-@click.option(
-    "--locked",
-    is_flag=True,
-    help="Use the commits that the lock file names, or fail with the differences.",
-)
-@click.option("--lock", default="atlas.lock", show_default=True, metavar="FILE", help="The lock file.")
+@click.option("--locked", is_flag=True, help="Use the commits that the lock file names, or fail with the differences.")
+@params.lock_file("--lock")
 @params.as_json
 @params.registry
 @click.pass_context
@@ -90,17 +86,12 @@ def put_pictures(runner: Runner, found: dict[str, Any]) -> None:
 def put_plan(runner: Runner, force: bool, as_json: bool) -> None:
     """Print which jobs there are, and which have been done."""
     plan = [(job, "to do" if force else runner.state(job)) for job in runner.recipe.jobs]
-    if as_json:
-        put_json(
-            [
-                {"step": job.step, "verb": job.verb, "variables": dict(job.scope), "makes": job.name, "state": state}
-                for job, state in plan
-            ]
-        )
-    else:
-        put_table(
-            ["step", "verb", "for", "state"], [[job.step, job.verb, variables(job), state] for job, state in plan]
-        )
+    data = [
+        {"step": job.step, "verb": job.verb, "variables": dict(job.scope), "makes": job.name, "state": state}
+        for job, state in plan
+    ]
+    rows = [[job.step, job.verb, variables(job), state] for job, state in plan]
+    put_either(as_json, data, ["step", "verb", "for", "state"], rows)
 
 
 def variables(job: Job) -> str:

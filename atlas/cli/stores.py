@@ -9,11 +9,11 @@ from typing import Any
 import click
 
 from atlas.cli import params
-from atlas.cli.components import installed, listing
-from atlas.cli.output import put, put_json, put_table, say
+from atlas.cli.components import listing
+from atlas.cli.output import put, put_either, put_json, put_table, say
 from atlas.errors import AtlasError
 
-stores_command = listing("store", installed("store"))
+stores_command = listing("store")
 _show = stores_command.commands["show"]
 
 
@@ -97,7 +97,6 @@ def search_command(
     least: float,
     overwrite: bool,
     as_json: bool,
-    registry: Any,
     **how: Any,
 ) -> None:
     """Search indexes of one model or several through maps between them.
@@ -123,11 +122,8 @@ def search_command(
         unsure = [answer.query for answer in answers if (answer.chance or 0) < least]
         write_list(fallback, unsure)
         params.wrote(f"{len(unsure):,} of {len(answers):,} queries", fallback)
-    if as_json:
-        put_json([dataclasses.asdict(answer) for answer in answers])
-    else:
-        rows = ([a.query, a.chance, "  ".join(map("{} {:.3f}".format, a.ids, a.scores))] for a in answers)
-        put_table(["query", "chance", "found"], rows)
+    rows = ([a.query, a.chance, "  ".join(map("{} {:.3f}".format, a.ids, a.scores))] for a in answers)
+    put_either(as_json, [dataclasses.asdict(answer) for answer in answers], ["query", "chance", "found"], rows)
 
 
 @click.group("space")
@@ -140,7 +136,7 @@ def space_command() -> None:
 @click.argument("space")
 @click.option("--metric", default="", metavar="NAME", help="How its vectors are compared: cosine, dot, l2 or l1.")
 @params.registry
-def stamp(where: str, space: str, metric: str, registry: tuple[str, ...]) -> None:
+def stamp(where: str, space: str, metric: str) -> None:
     """Record in WHERE that its vectors belong to SPACE.
 
     WHERE is the URL of a store, or a file: a .parquet or .safetensors file carries it itself, any other, such as an
@@ -158,7 +154,7 @@ def stamp(where: str, space: str, metric: str, registry: tuple[str, ...]) -> Non
 @click.argument("where")
 @click.argument("space")
 @params.registry
-def check(where: str, space: str, registry: tuple[str, ...]) -> None:
+def check(where: str, space: str) -> None:
     """Say whether the vectors in WHERE are of SPACE; the exit status is 1 if they are not."""
     from atlas.artefacts.sources.stamps import check_space
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from atlas.components.aligner import Aligner
 from atlas.components.options import Component
 from atlas.components.settings import left_alone
-from atlas.errors import AtlasError, unknown
+from atlas.errors import check_known
 from atlas.numerics.arrays import as_matrix, check_unit, frozen, hash_of
 
 if TYPE_CHECKING:
@@ -102,8 +102,7 @@ class Aggregator(Component):
 
     def chart(self, space: str) -> Aligner:
         """Return the fitted map of a space into the shared one."""
-        if space not in self._fitted():
-            raise AtlasError(unknown("chart", space, self.charts))
+        check_known("chart", space, self._fitted())
         return self.charts[space]
 
     @property

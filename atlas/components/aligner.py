@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import dataclasses
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from atlas.components.options import Component
+from atlas.components.options import Fitted
 from atlas.components.settings import left_alone
 from atlas.numerics.arrays import (
     as_batch,
@@ -30,7 +28,7 @@ if TYPE_CHECKING:
 FitsOn = Literal["pairs", "source", "sets", "seeds"]
 
 
-class Aligner(Component):
+class Aligner(Fitted):
     """Paired vectors to a map from one space to another.
 
     A subclass implements `_fit`, which returns the learned state, and `_transform`, which reads it from `self.state`.
@@ -45,15 +43,7 @@ class Aligner(Component):
     invertible: ClassVar[bool] = False
     fits_on: ClassVar[FitsOn] = "pairs"
 
-    _state: dict[str, Tensor] | None = None
     _device: str | None = None
-
-    @property
-    def state(self) -> dict[str, Tensor]:
-        """The learned state: float32, contiguous, on the CPU."""
-        if self._state is None:
-            raise self.fail("is not fitted - call fit() first")
-        return self._state
 
     @property
     def d_source(self) -> int:
@@ -140,12 +130,6 @@ class Aligner(Component):
             raise self.fail("needs to know which rows are of one item - give pairs, the numbers of their rows")
         return as_pairs(pairs, n, m)
 
-    def forget(self) -> None:
-        """Drop everything that was learned."""
-        options = {f.name for f in dataclasses.fields(self)}  # type: ignore[arg-type]
-        for name in set(vars(self)) - options:
-            delattr(self, name)
-
     def transform(self, X: Any) -> Any:
         """Map vectors (n, d_source) of the source to the target (n, d_target); dtype, device and kind of array stay.
 
@@ -222,9 +206,3 @@ class Aligner(Component):
     def state_dict(self) -> dict[str, Tensor]:
         """Return the learned state: float32, contiguous, on the CPU."""
         return {name: t.cpu() for name, t in self.state.items()}
-
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> Self:
-        """Load the result of `state_dict`, and forget everything else."""
-        self.forget()
-        self._state = frozen(state)
-        return self

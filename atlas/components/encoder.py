@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from atlas.cards.names import sha256_of
 from atlas.cards.space import Space
-from atlas.components.options import Component
+from atlas.components.options import Fitted
 from atlas.components.settings import left_alone
 from atlas.errors import AtlasError
 from atlas.faces import public
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 MAX_BATCH = 2**26
 
 
-class Encoder(Component):
+class Encoder(Fitted):
     """A map from items to vectors; each encoder has a space of its own.
 
     A subclass sets `takes` ("text", "images" or "arrays"; images are arrays, too) and implements `dim` and `_encode`.
@@ -39,7 +39,7 @@ class Encoder(Component):
     # The id its space was stored under, where the encoder was loaded; no annotation, so that it is never an option.
     stored_id = ""
 
-    _state: dict[str, Tensor] | None = None
+    advice = "call fit() with items first"
 
     @classmethod
     def from_pretrained(cls, ref: str | Path, **hub: Any) -> Self:
@@ -69,13 +69,6 @@ class Encoder(Component):
     def fitted(self) -> bool:
         """Whether it can encode: it is fitted, or needs no fit."""
         return self._state is not None or not self.fits
-
-    @property
-    def state(self) -> dict[str, Tensor]:
-        """The learned or loaded state: float32 (whole numbers stay), contiguous, on the CPU."""
-        if self._state is None:
-            raise self.fail("is not fitted - call fit() with items first")
-        return self._state
 
     def identity(self) -> dict[str, Any]:
         """Return everything that fixes the vectors: options that change them, revisions, hashes of weights.
@@ -123,7 +116,7 @@ class Encoder(Component):
         if batch_size < 1:
             raise self.fail(f"needs batches of at least 1 item, got batch_size {batch_size}")
         if not self.fitted:
-            raise self.fail("is not fitted - call fit() with items first")
+            raise self.unfitted()
         return self._batches(self.ready(items), batch_size, check_device(device))
 
     def own_head(self) -> tuple[HeadModel, Sequence[str]]:
@@ -190,12 +183,6 @@ class Encoder(Component):
         """Return a fitted head of this space, and the names of its classes."""
         raise self.fail("carries no head - train one with 'atlas train', or give another")
 
-    def forget(self) -> None:
-        """Drop everything that was learned or loaded."""
-        options = {f.name for f in dataclasses.fields(self)}  # type: ignore[arg-type]
-        for name in set(vars(self)) - options:
-            delattr(self, name)
-
     def __getstate__(self) -> dict[str, Any]:
         """Return all that another process needs: options and state; models that are loaded are loaded again there."""
         options = {f.name for f in dataclasses.fields(self)}  # type: ignore[arg-type]
@@ -204,9 +191,3 @@ class Encoder(Component):
     def state_dict(self) -> dict[str, Tensor]:
         """Return the learned or loaded state, as contiguous tensors on the CPU; empty for most encoders."""
         return dict(self.state) if self.fits else dict(self._state or {})
-
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> Self:
-        """Load the result of `state_dict`, and forget everything else."""
-        self.forget()
-        self._state = frozen(state)
-        return self

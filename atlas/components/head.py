@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self, TypeVar
 import torch
 from torch import Tensor
 
-from atlas.components.options import Component
+from atlas.components.options import Fitted
 from atlas.errors import AtlasError
 from atlas.numerics.arrays import as_matrix, check_unit, frozen
 from atlas.numerics.sums import full_precision
@@ -17,7 +17,7 @@ from atlas.numerics.sums import full_precision
 T = TypeVar("T")
 
 
-class HeadModel(Component):
+class HeadModel(Fitted):
     """Vectors of one space to scores: classes, or the outputs of a regression or a decoder.
 
     A subclass implements `_fit` and `_scores`, and gives in `tensors` the shape of each tensor it learns, a letter for
@@ -28,7 +28,6 @@ class HeadModel(Component):
     regresses: ClassVar[bool] = False
     tensors: ClassVar[dict[str, str]] = {}
 
-    _state: dict[str, Tensor] | None = None
     _known_sizes: dict[str, int]
     _made: dict[tuple[torch.dtype, torch.device], Any]
 
@@ -37,13 +36,6 @@ class HeadModel(Component):
             value = opt.check(getattr(self, opt.name), self.label())
             if opt.type in (int, float) and not 0 < value < math.inf:
                 raise AtlasError(f"Option '{opt.name}' of {self.label()} must be greater than 0, got {value}")
-
-    @property
-    def state(self) -> dict[str, Tensor]:
-        """The learned state: float32 (labels int64), contiguous, on the CPU."""
-        if self._state is None:
-            raise self.fail("is not fitted - call fit() first")
-        return self._state
 
     def fit(self, X: Any, y: Any, *, classes: int | None = None, seed: int = 0) -> Self:
         """Learn from labelled vectors; whatever was learned before is forgotten.

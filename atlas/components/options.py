@@ -8,19 +8,20 @@ import inspect
 import sys
 import types as pytypes
 import typing
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self, Union
 
 from atlas.cards.schema import check_names, of_type
-from atlas.errors import AtlasError, AtlasWarning
+from atlas.errors import AtlasError, warn
+from atlas.numerics.arrays import frozen
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 # The share of the spread of vectors that rounding may move them by without a word, and at all.
 TOLD, REFUSED = 0.01, 0.5
+_TRUTHS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
 def option(default: Any = MISSING, *, help: str, choices: Sequence[str] = ()) -> Any:
@@ -64,9 +65,7 @@ class Option:
         if self.optional and lowered in ("none", "null"):
             return None
         if self.type is bool:
-            value: Any = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}.get(
-                lowered, text
-            )
+            value: Any = _TRUTHS.get(lowered, text)
         elif self.type in (list, dict):
             from atlas.cards.yaml import parse_yaml, read_yaml
 
@@ -167,7 +166,38 @@ class Component:
             told = self.fail(f"{said} - subtract the mean of each space first, or change its unit")
             if lost > REFUSED:
                 raise told
-            warnings.warn(str(told), AtlasWarning, stacklevel=2)
+            warn(str(told), 2)
+
+
+class Fitted(Component):
+    """A component with a state, tensors by name: learned, or loaded."""
+
+    # How it becomes fitted.
+    advice: ClassVar[str] = "call fit() first"
+    _state: dict[str, Tensor] | None = None
+
+    @property
+    def state(self) -> dict[str, Tensor]:
+        """The learned or loaded state: float32 (whole numbers stay), contiguous, on the CPU."""
+        if self._state is None:
+            raise self.unfitted()
+        return self._state
+
+    def unfitted(self) -> AtlasError:
+        """Return the error of a component that has no state yet."""
+        return self.fail(f"is not fitted - {self.advice}")
+
+    def forget(self) -> None:
+        """Drop everything that was learned or loaded."""
+        options = {f.name for f in dataclasses.fields(self)}  # type: ignore[arg-type]
+        for name in set(vars(self)) - options:
+            delattr(self, name)
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> Self:
+        """Load the result of `state_dict`, and forget everything else."""
+        self.forget()
+        self._state = frozen(state)
+        return self
 
 
 @functools.cache

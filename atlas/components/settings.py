@@ -6,12 +6,11 @@ import contextlib
 import functools
 import os
 import sys
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from atlas.errors import AtlasWarning
+from atlas.errors import warn
 
 # They say which server is talked to, with which token, and which plugins are loaded.
 VARIABLES = ("HF_ENDPOINT", "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_TOKEN", "ATLAS_DISABLE_PLUGINS")
@@ -51,7 +50,7 @@ def left_alone(label: str) -> Iterator[None]:
         yield
     finally:
         for name in put_back(before):
-            warnings.warn(f"{label.capitalize()} changes the {name}, which was undone", AtlasWarning, stacklevel=3)
+            warn(f"{label.capitalize()} changes the {name}, which was undone", 3)
 
 
 def _umask() -> int:

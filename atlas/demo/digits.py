@@ -61,6 +61,10 @@ class Results:
         """Return the lowest accuracy of a method over the pairs."""
         return min(row[method] for row in self.pairs)
 
+    def tell(self, model: str, accuracy: float) -> None:
+        """Add the accuracy of a model that reads all digits."""
+        self.atlas.append({"what": model, "accuracy": accuracy})
+
     def to_dict(self) -> dict[str, Any]:
         """Return the figures as plain data."""
         summary = [{"method": m, "mean": self.mean(m), "lowest": self.least(m)} for m in METHODS]
@@ -111,21 +115,15 @@ def merge_halves(results: Results, train: Vectors, test: Vectors, anchors: Ancho
     views = {name: (encode(name, train), encode(name, test)) for name in (*HALVES, ENCODERS[0])}
     for name, sees in zip(HALVES, ("digits 0 to 5", "digits 4 to 9"), strict=True):
         own = load(f"{name}__linear", "head")
-        results.atlas.append(
-            {"what": f"{name}, which has seen {sees}: its own head", "accuracy": score(own, views[name][1])}
-        )
+        results.tell(f"{name}, which has seen {sees}: its own head", score(own, views[name][1]))
     merged = aggregate("relative-mean", *(views[name][0] for name in HALVES), anchors=anchors)
     head = train_head("network", merged(*(views[name][0] for name in HALVES)))
     found = score(head, merged(*(views[name][1] for name in HALVES)))
-    results.atlas.append(
-        {"what": "RLSA: the two merged (relative-mean), and a head trained on that", "accuracy": found}
-    )
+    results.tell("RLSA: the two merged (relative-mean), and a head trained on that", found)
     whole = fit("relative", source=views[ENCODERS[0]][0], anchors=anchors)
     head = train_head("network", apply(whole, views[ENCODERS[0]][0]))
     found = score(head, apply(whole, views[ENCODERS[0]][1]))
-    results.atlas.append(
-        {"what": f"{ENCODERS[0]}, which has seen all digits, with the same kind of head", "accuracy": found}
-    )
+    results.tell(f"{ENCODERS[0]}, which has seen all digits, with the same kind of head", found)
 
 
 def draw_points(results: Results, views: dict[str, tuple[Vectors, Vectors]], anchors: Anchors) -> None:

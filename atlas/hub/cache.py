@@ -7,7 +7,7 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -164,12 +164,9 @@ class Cache:
         """Return where the content of a file lies, whatever commits hold it under whatever name."""
         return self.folder / "blobs" / _checked(expected.digest)
 
-    @contextlib.contextmanager
-    def arriving(self, expected: Listed) -> Iterator[Path]:
+    def arriving(self, expected: Listed) -> contextlib.AbstractContextManager[Path]:
         """Give a temporary path for a file's content; anything left there is removed at the end."""
-        blob = self.blob(expected)
-        with _placed(blob) as path:
-            yield path
+        return _placed(self.blob(expected))
 
     def show(self, expected: Listed, commit: str, name: str) -> None:
         """Let a commit have a file whose content is there: a link, or the file itself where links are not to be had."""
@@ -246,18 +243,14 @@ class Source:
         """Return the commit that the revision means now."""
         if self.ref.pinned:
             return self.ref.revision
-        info = patiently(
-            lambda: self.api.model_info(self.ref.repo, revision=self.ref.revision, expand=["sha"]), self.ref, self.token
-        )
+        info = self._ask(lambda: self.api.model_info(self.ref.repo, revision=self.ref.revision, expand=["sha"]))
         return commit_of(info.sha, self.ref)
 
     def listing(self, commit: str) -> dict[str, Listed]:
         """Return the card and the tensors as the Hub lists them, and those of moments beside them."""
         if commit not in self._listings:
             names = [CARD, MODEL, *MOMENTS]
-            rows = patiently(
-                lambda: self.api.get_paths_info(self.ref.repo, names, revision=commit), self.ref, self.token
-            )
+            rows = self._ask(lambda: self.api.get_paths_info(self.ref.repo, names, revision=commit))
             self._listings[commit] = listed(rows, names)
         return self._listings[commit]
 
@@ -285,6 +278,9 @@ class Source:
             "nothing of it was kept - try again, or over another connection"
         )
 
+    def _ask(self, call: Callable[[], Any], most: int = 0) -> Any:
+        return patiently(call, self.ref, self.token, most=most)
+
     def _download(self, commit: str, name: str, expected: Listed) -> bool:
         """Bring one file into the cache, and return whether it has the hash that is listed: no other comes there."""
         blob = self.cache.blob(expected)
@@ -304,7 +300,7 @@ class Source:
         while (have := path.stat().st_size if path.exists() else 0) > had:
             had = have
             try:
-                return patiently(lambda: receive(*what), self.ref, self.token, most=expected.size)
+                return self._ask(lambda: receive(*what), most=expected.size)
             except AtlasError as error:
                 lost = error
         raise lost

@@ -95,7 +95,7 @@ def patiently(
         NotFoundError: the repository, revision or file is not there.
         AtlasError: anything else, in one sentence.
     """
-    failures = _failures()
+    failures: tuple[type[Exception], ...] = (*_http_errors(), OSError, ValueError, RuntimeError)
     left, pause = TRIES if tries is None else tries, PAUSE
     while True:
         left -= 1
@@ -111,10 +111,6 @@ def patiently(
                 raise _kind(error)(complaint(error, what, token, lost)) from None
             time.sleep(wait)
             pause *= 2
-
-
-def _failures() -> tuple[type[Exception], ...]:
-    return (*_http_errors(), OSError, ValueError, RuntimeError)
 
 
 def _http_errors() -> tuple[type[Exception], ...]:

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
+
 from atlas.cards.kinds import FIRST_RESULT, Card
 from atlas.cards.space import Space
 from atlas.errors import in_a_line
@@ -102,14 +104,18 @@ def _template() -> Any:
     from jinja2 import Environment
 
     environment = Environment(autoescape=True, finalize=plain, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"name": _name, "short": _short, "number": _number, "count": _count, "fenced": _fenced}
+    environment.filters |= {
+        "name": _name,
+        "short": _short,
+        "number": _number,
+        "count": "{:,}".format,
+        "fenced": _fenced,
+    }
     return environment.from_string(Path(__file__).with_name("model_card.md.jinja").read_text(encoding="utf-8"))
 
 
 def plain(value: Any) -> Any:
     """Return text that Markdown and HTML show as it is, on one line; earlier escapes stay."""
-    from markupsafe import Markup
-
     if isinstance(value, Markup):
         return value
     text = "".join(_MARKUP.get(char, char) for char in in_a_line(value, 10_000))
@@ -119,8 +125,6 @@ def plain(value: Any) -> Any:
 
 def _name(value: str) -> Any:
     """Return a name that stands in code, where nothing can be escaped; anything else is escaped as text."""
-    from markupsafe import Markup
-
     return Markup(value) if _NAME.fullmatch(value) else plain(value.replace("`", "'"))
 
 
@@ -129,18 +133,10 @@ def _short(value: Any) -> Any:
 
 
 def _number(value: float | None) -> Any:
-    from markupsafe import Markup
-
     return Markup("" if value is None else f"{value:.4g}")
-
-
-def _count(value: int) -> str:
-    return f"{value:,}"
 
 
 def _fenced(text: str, language: str) -> Any:
     """Return a block of code, between marks that are longer than any in it."""
-    from markupsafe import Markup
-
     fence = "`" * max(4, *(len(run) + 1 for run in re.findall("`+", text)), 0)
     return Markup(f"{fence}{language}\n{text.strip()}\n{fence}")

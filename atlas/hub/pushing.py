@@ -111,7 +111,7 @@ def sound_card(folder: Path, license: str = "", given: Card | None = None, langu
             raise CardError(f"{folder / MODEL}: NaN or infinity in {', '.join(bad)} - publish finite numbers only")
     elif (folder / MODEL).exists():
         raise CardError(f"{folder / MODEL}: the card does not list it")
-    for name, text in _texts(card.to_dict()):
+    for name, text in texts_in(card.to_dict()):
         if local := _local(text):
             raise CardError(f"{folder / CARD}: field '{name}' holds the local path '{local}' - publish no local paths")
     return card
@@ -119,29 +119,29 @@ def sound_card(folder: Path, license: str = "", given: Card | None = None, langu
 
 def not_finite(path: Path) -> list[str]:
     """Return the names of the tensors of a file that hold NaN or infinity; it is read by batches."""
-    from atlas.storage.header import read_header, size_of
+    from atlas.storage.header import TensorFile, size_of
     from atlas.storage.rows import Rows
     from atlas.storage.tensors import DTYPES
 
-    infos, starts = read_header(path)
-    found = []
-    for name, info in infos.items():
+    file, found = TensorFile(path), []
+    for name, info in file.infos.items():
         if (dtype := DTYPES[info.dtype]).is_floating_point:
             flat = TensorInfo(info.dtype, (size_of(info) // dtype.itemsize, 1))
-            if not all(bool(batch.isfinite().all()) for batch in Rows.map(path, starts[name], flat).batches()):
+            if not all(bool(batch.isfinite().all()) for batch in Rows.map(path, file.starts[name], flat).batches()):
                 found.append(name)
     return found
 
 
-def _texts(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
+def texts_in(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """Yield every text in plain data, with where it stands."""
     if isinstance(value, str):
         yield name, value
     elif isinstance(value, dict):
         for key, item in value.items():
-            yield from _texts(item, f"{name}.{key}".lstrip("."))
+            yield from texts_in(item, f"{name}.{key}".lstrip("."))
     elif isinstance(value, list):
         for i, item in enumerate(value):
-            yield from _texts(item, f"{name}.{i}")
+            yield from texts_in(item, f"{name}.{i}")
 
 
 def _local(text: str) -> str:

@@ -19,6 +19,7 @@ from atlas.hub.client import clean, client, endpoint, host, offline, patiently
 from atlas.hub.collections import rows
 from atlas.hub.model_card import LIBRARY, TAG
 from atlas.hub.pulling import Pulled, pull
+from atlas.storage.files import write_text
 from atlas.storage.registry import FOLDERS
 
 LIMIT = 1000
@@ -223,13 +224,14 @@ def index(author: str, folder: str | Path, *, remove_all: bool = False, token: s
             skipped[one.repo] = f"{card.kind} '{card.id}' is that of '{taken.hub or entry}' already"
         else:
             wanted[entry] = card
-    written = tuple(_write(entry, card) for entry, card in wanted.items())
+    for entry, card in wanted.items():
+        write_text(entry / CARD, dump_card(card))
     read = {one.repo for one in listed} - {*skipped}
     left = {entry: repo for entry, repo in entries.items() if entry not in wanted and repo not in skipped}
     removed = tuple(entry for entry, repo in left.items() if repo in read or _gone(repo, token, skipped))
     for entry in removed:
         _remove(entry)
-    return Indexed(written, removed, skipped)
+    return Indexed(tuple(wanted), removed, skipped)
 
 
 def _entries(root: Path, author: str) -> dict[Path, str]:
@@ -266,11 +268,3 @@ def _other(entry: Path, author: str) -> Card | None:
         return None
     card = read_card(entry)
     return card if (entry / MODEL).exists() or not card.hub.startswith(f"{author}/") else None
-
-
-def _write(entry: Path, card: Card) -> Path:
-    from atlas.storage.files import whole_file
-
-    with whole_file(entry / CARD) as temporary:
-        temporary.write_text(dump_card(card), encoding="utf-8")
-    return entry

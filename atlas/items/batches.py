@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from atlas.errors import AtlasError
+from atlas.errors import AtlasError, needed, reported
 from atlas.numerics.arrays import is_finite, tensor_of
 from atlas.storage.item_ids import RowNumbers, SomeRows, check_ids
 
@@ -213,10 +213,8 @@ def _size(shape: tuple[int, ...]) -> str:
 
 def pillow() -> Any:
     """Return `PIL.Image`, or raise `AtlasError` saying how to get it."""
-    try:
+    with needed("Reading images needs", "Pillow", "images"):
         from PIL import Image
-    except ImportError:
-        raise AtlasError("Reading images needs Pillow - pip install 'latent-atlas[images]'") from None
     return Image
 
 
@@ -230,14 +228,9 @@ def decode(source: Any) -> Tensor:
         return as_real(source).expand(3, -1, -1)
     image = source
     if isinstance(source, Path):
-        try:
-            with _opened(source) as image:
-                image.load()
-        except AtlasError:
-            raise
         # A damaged file can make Pillow raise almost anything: OSError, SyntaxError, ValueError, struct.error...
-        except Exception as error:
-            raise AtlasError(f"{source}: not an image that can be read: {error}") from None
+        with reported(f"{source}: not an image that can be read", Exception), _opened(source) as image:
+            image.load()
     if image.mode.startswith(("I", "F")):
         where = f"{source}: it" if isinstance(source, Path) else "The image"
         raise AtlasError(f"{where} has more than 8 bits a channel (mode '{image.mode}') - convert it to 8 bits")
@@ -294,10 +287,8 @@ def as_items(data: Any) -> Items:
         return TextItems(texts(listed, lambda i: f"Item {i}"))
     if hasattr(listed[0], "convert") and all(isinstance(item, pillow().Image) for item in listed):
         return ImageItems(listed)
-    try:
+    with reported("Items must be all text, all images, or arrays of one shape", ValueError, TypeError, RuntimeError):
         arrays = torch.stack(listed) if isinstance(listed[0], torch.Tensor) else np.array(listed)
-    except (ValueError, TypeError, RuntimeError) as error:
-        raise AtlasError(f"Items must be all text, all images, or arrays of one shape: {error}") from None
     return ArrayItems(arrays)
 
 

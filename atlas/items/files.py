@@ -9,7 +9,6 @@ from __future__ import annotations
 import collections
 import contextlib
 import os
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,11 +17,11 @@ import torch
 from torch import Tensor
 
 from atlas.cards.names import slug
-from atlas.errors import AtlasError, AtlasWarning, NotFoundError
+from atlas.errors import AtlasError, NotFoundError, warn
 from atlas.items.batches import ArrayItems, ImageItems, Items, TextItems, as_items
 from atlas.items.tables import Table, find_column, lines_of, read_csv, read_jsonl, read_parquet
 from atlas.storage.files import as_path, refuse_device
-from atlas.storage.header import read_header, size_of
+from atlas.storage.header import TensorFile, size_of
 from atlas.storage.item_ids import unpack_ids
 from atlas.storage.rows import Rows
 from atlas.storage.tensors import open_npy
@@ -80,7 +79,7 @@ def read_items(
     ending = path.suffix.lower()
     with named(path):
         if ending in TABLES and path.is_file():
-            return _table(path, text_column, label_column, id_column)
+            return table_items(TABLES[ending](path), name_of(path), text_column, label_column, id_column)
         if ending == ".safetensors" and path.is_file() and not label_column and not id_column:
             return _safetensors(path, text_column)
         if text_column or label_column or id_column:
@@ -90,7 +89,8 @@ def read_items(
         if path.is_dir():
             return _image_folder(path)
         if ending == ".txt":
-            return _lines(path)
+            lines = lines_of(path)
+            return TextItems([line for _, line in lines], name=name_of(path), ids=[str(i) for i, _ in lines])
         if ending == ".npy":
             return ArrayItems(open_npy(path), name=name_of(path))
         if ending in IMAGES:
@@ -117,10 +117,6 @@ def name_of(path: Path) -> str:
     return slug(f"{path.parent.name}-{name}" if name.lower() in SPLITS else name)
 
 
-def _table(path: Path, text_column: str | None, label_column: str | None, id_column: str | None) -> Items:
-    return table_items(TABLES[path.suffix.lower()](path), name_of(path), text_column, label_column, id_column)
-
-
 def table_items(
     table: Table,
     name: str = "",
@@ -134,16 +130,11 @@ def table_items(
     return TextItems(items, **about) if isinstance(items, list) else ArrayItems(items, **about)
 
 
-def _lines(path: Path) -> Items:
-    lines = lines_of(path)
-    return TextItems([line for _, line in lines], name=name_of(path), ids=[str(i) for i, _ in lines])
-
-
 def _image_folder(root: Path) -> Items:
     files, others = images_in(root)
     if others:
         left_out = "1 file is left out:" if len(others) == 1 else f"{len(others)} files are left out, the first is"
-        warnings.warn(f"{root}: {left_out} '{others[0]}' - {KNOWN}", AtlasWarning, stacklevel=3)
+        warn(f"{root}: {left_out} '{others[0]}' - {KNOWN}", 3)
     folders = [name.partition("/")[0] for name in files]
     labels = folders if all("/" in name for name in files) else None
     if labels and {label.lower() for label in labels} <= set(SPLITS):
@@ -211,7 +202,8 @@ def _inode(path: Path) -> tuple[int, int]:
 
 
 def _safetensors(path: Path, name: str | None) -> Items:
-    infos, starts = read_header(path)
+    file = TensorFile(path)
+    infos = file.infos
     arrays = [key for key, info in infos.items() if len(info.shape) > 1]
     found = find_column(arrays, name, "", "text") if name else arrays[0] if len(arrays) == 1 else None
     if found is None:
@@ -222,7 +214,7 @@ def _safetensors(path: Path, name: str | None) -> Items:
 
     def read(key: str) -> Tensor:
         info = infos[key]
-        return Rows.map(path, starts[key], info).tensor if size_of(info) else torch.empty(info.shape)
+        return Rows.map(path, file.starts[key], info).tensor if size_of(info) else torch.empty(info.shape)
 
     n = infos[found].shape[0]
     kept: dict[str, Tensor] = {key: read(key) for key in ("ids", "ids.ends", "ids.text") if key in infos}

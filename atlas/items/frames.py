@@ -161,5 +161,10 @@ def _with_datasets(given: Any, names: Sequence[str], X: np.ndarray, space: Space
     return type(given)(table).with_format(**given.format)
 
 
-_READERS = {"pandas": _pandas, "polars": _polars, "pyarrow": _arrow, "datasets": _datasets}
+_READERS = {
+    "pandas": _pandas,
+    "polars": _polars,
+    "pyarrow": _arrow,
+    "datasets": lambda given: _arrow(given.with_format("arrow")[:]),
+}
 _WRITERS = {"pandas": _with_pandas, "polars": _with_polars, "pyarrow": _with_arrow, "datasets": _with_datasets}

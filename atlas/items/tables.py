@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import sys
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from atlas.cards.space import SPACE_KEY
-from atlas.errors import AtlasError, AtlasWarning, unknown
+from atlas.errors import AtlasError, unknown, warn
 from atlas.items.batches import texts
 from atlas.storage.item_ids import id_of
 from atlas.storage.parquet import ParquetFile, arrow, is_list
@@ -94,7 +93,8 @@ class Table:
         name = find_column(self.names, wanted, LABEL, "label")
         if name is None:
             return None
-        values = self._checked(name, "a class", lambda value: isinstance(value, (str, int, float, type(None))))
+        without = f"read without classes: {_flag('label', '')}"
+        values = self._checked(name, "a class", without, lambda value: isinstance(value, str | int | float | None))
         # NaN, pandas' form of a missing value, is the only value that does not equal itself.
         names = ["" if value is None or value != value else str(value) for value in values]
         return texts(names, lambda i: f"'{name}' in {self.where(i)}")
@@ -103,11 +103,10 @@ class Table:
         """Warn that rows have no ids, if one of the columns that are not used might hold them."""
         left = [name for name in self.names if name not in used and name not in (*TEXT.split(), *LABEL.split())]
         if left:
-            warnings.warn(
+            warn(
                 f"No column is called 'id' or the like, so that rows are numbered from 0; there are {self._named()} - "
                 "say which with --id-column (id_column=), '' for none",
-                AtlasWarning,
-                stacklevel=4,
+                4,
             )
 
     def classes(self, wanted: str | None) -> list[str] | None:
@@ -124,20 +123,16 @@ class Table:
         name = find_column(self.names, wanted, ID, "id")
         if name is None and self.index is None:
             return None
-        values = self._checked(name, "an id", lambda value: id_of(value) is not None)
+        without = f"number the rows: {_flag('id', '')}"
+        values = self._checked(name, "an id", without, lambda value: id_of(value) is not None)
         return texts([id_of(value) or "" for value in values], lambda i: f"'{name}' in {self.where(i)}")
 
-    def _checked(self, name: str | None, what: str, fits: Callable[[Any], bool]) -> list[Any]:
+    def _checked(self, name: str | None, what: str, without: str, fits: Callable[[Any], bool]) -> list[Any]:
         values = list(self.index or () if name is None else self.column(name))
         name = name or "the index"
         for i, value in enumerate(values):
             if not fits(value):
                 found = "empty" if value is None or value == "" or value != value else type(value).__name__
-                without = (
-                    f"read without classes: {_flag('label', '')}"
-                    if what == "a class"
-                    else f"number the rows: {_flag('id', '')}"
-                )
                 raise AtlasError(f"'{name}' in {self.where(i)} is not {what}, but {found} - correct it, or {without}")
         return values
 

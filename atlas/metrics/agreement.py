@@ -67,13 +67,22 @@ def r2(X: Any, Y: Any) -> float:
         AtlasError: the rows of Y are all equal.
     """
     X, Y = same_space(X, Y, least=2)
-    if all_equal(Y):
-        raise AtlasError("R2 is undefined: the rows of Y are all equal")
     check_unit(X)
     check_unit(Y)
     mean = mean_of(Y)
     error = sum(float((X[b].double() - Y[b].double()).square().sum()) for b in blocks(len(Y), FEW))
     total = sum(float((Y[b].double() - mean).square().sum()) for b in blocks(len(Y), FEW))
+    return explained(error, total, all_equal(Y))
+
+
+def explained(error: float, total: float, equal: bool) -> float:
+    """Return R2 by the sums of squares of the errors and of the target, or say why there is none.
+
+    Raises:
+        AtlasError: the rows are all equal, or their differences vanish in float64.
+    """
+    if equal:
+        raise AtlasError("R2 is undefined: the rows of Y are all equal")
     # Rows may differ in a column that is as nothing beside the others.
     if not total:
         raise AtlasError(BEYOND)

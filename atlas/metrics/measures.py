@@ -10,8 +10,11 @@ from typing import Any, Literal
 from torch import Tensor
 
 from atlas.cards.names import current
-from atlas.errors import AtlasError, unknown
+from atlas.errors import AtlasError, check_known
 from atlas.metrics import agreement, kernels, retrieval, similarity
+
+# Rows for each dimension below which a caveat holds.
+FEW = 10
 
 Takes = Literal["spaces", "vectors", "classes", "labelled"]
 
@@ -25,32 +28,32 @@ class Measure:
         summary: one sentence a user can choose by.
         takes: "spaces" - two spaces of any dimensions, rows paired; "vectors" - mapped and true vectors of one space;
             "classes" - predicted classes and labels; "labelled" - vectors of one space and labels.
-        function: called with its input, and `options`.
+        function: called with its input, and `options`; None: it is the mean of `values`.
         higher_is_better: whether more is better.
         values: the same for each row, of which the metric is the mean; None if it is no mean.
         shares: whether these values lie from 0 to 1.
         ranked: whether they are made of `retrieval.ranks`, which several metrics can share.
         chance: (n, k) to the figure that unrelated vectors reach; None if it is 0 or has no meaning.
-        caveat: a warning where there are fewer than `few` rows for each dimension.
-        few: see caveat.
+        caveat: a warning where there are fewer than `FEW` rows for each dimension.
         options: the function's arguments beside the data.
     """
 
     name: str
     summary: str
     takes: Takes
-    function: Callable[..., float]
+    function: Callable[..., float] | None
     higher_is_better: bool
     values: Callable[..., Tensor] | None = None
     shares: bool = False
     ranked: bool = False
     chance: Callable[[int, int], float] | None = None
     caveat: str = ""
-    few: int = 0
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __call__(self, X: Any, Y: Any) -> float:
         """Return the figure for the two things the metric takes."""
+        if self.function is None:
+            return float(self.per_row(X, Y).mean())  # type: ignore[union-attr]
         return self.function(X, Y, **self.options)
 
     def per_row(self, X: Any, Y: Any, **known: Any) -> Tensor | None:
@@ -68,7 +71,7 @@ class Measure:
 
     def caution(self, n: int, d: int) -> str:
         """Return the caveat if n rows are few for d dimensions, else ''."""
-        return self.caveat if n < self.few * d else ""
+        return self.caveat if n < FEW * d else ""
 
 
 def find(name: str) -> Measure:
@@ -78,8 +81,7 @@ def find(name: str) -> Measure:
         AtlasError: no such metric, or one without a k, or a k that is no whole number from 1.
     """
     base, at, number = current(name).partition("@")
-    if base not in METRICS:
-        raise AtlasError(unknown("metric", base, METRICS))
+    check_known("metric", base, METRICS)
     measure = METRICS[base]
     if "k" not in measure.options:
         if at:
@@ -92,7 +94,7 @@ def find(name: str) -> Measure:
 
 
 def _of(
-    name: str, takes: Takes, function: Callable[..., float], summary: str, *, lower: bool = False, **rest: Any
+    name: str, takes: Takes, function: Callable[..., Any], summary: str, *, lower: bool = False, **rest: Any
 ) -> Measure:
     """Return a metric with the default options of its function."""
     parameters = list(inspect.signature(function).parameters.values())[2:]
@@ -100,61 +102,58 @@ def _of(
     return Measure(name, summary, takes, function, not lower, options=options, **rest)
 
 
+def _spaces(function: Callable[..., float], summary: str, caveat: str = "", **rest: Any) -> Measure:
+    """Return a metric of two spaces, called as its function is."""
+    return _of(function.__name__.replace("_", "-"), "spaces", function, summary, caveat=caveat, **rest)
+
+
+def _mean(name: str, takes: Takes, values: Callable[..., Tensor], summary: str, **rest: Any) -> Measure:
+    """Return a metric that is the mean of the values of rows."""
+    ranked = "found" in inspect.signature(values).parameters
+    return replace(_of(name, takes, values, summary, **rest), function=None, values=values, ranked=ranked)
+
+
 _WHITENED = "biased towards 1 with few rows per dimension, and 1 if there are no more rows than dimensions"
 _BIASED_LOW = "biased towards 0 with few rows per dimension, also for unrelated spaces"
 _BIASED = "biased towards 1 with few rows per dimension, also for unrelated spaces; 'unbiased-cka' is not"
 
 _ALL = (
-    _of(
-        "accuracy",
-        "classes",
-        agreement.accuracy,
-        "Share of predictions that are right",
-        values=agreement.correct,
-        shares=True,
-    ),
+    _mean("accuracy", "classes", agreement.correct, "Share of predictions that are right", shares=True),
     _of("r2", "vectors", agreement.r2, "Share of the target's variance that is explained; columns count by variance"),
-    _of(
+    _mean(
         "mse",
         "vectors",
-        agreement.mse,
+        agreement.squared_errors,
         "Mean squared error over all elements, in squared units of the target",
         lower=True,
-        values=agreement.squared_errors,
     ),
-    _of(
+    _mean(
         "cosine",
         "vectors",
-        agreement.cosine,
+        agreement.cosines,
         "Mean cosine of mapped and true vectors; high without any match where all vectors lie in one cone",
-        values=agreement.cosines,
     ),
-    _of(
+    _mean(
         "self-recall",
         "vectors",
-        retrieval.recall_at_k,
+        retrieval.hits,
         "Share of rows that find themselves among the k nearest by cosine, of the rows measured: easier the fewer",
-        values=retrieval.hits,
-        ranked=True,
         shares=True,
         chance=lambda n, k: min(1.0, k / n),
     ),
-    _of(
+    _mean(
         "mrr",
         "vectors",
-        retrieval.mrr,
+        retrieval.reciprocal_ranks,
         "Mean of 1 / rank of a row itself by cosine, among the rows measured: easier the fewer",
-        values=retrieval.reciprocal_ranks,
-        ranked=True,
         shares=True,
         chance=lambda n, k: sum(1 / rank for rank in range(1, n + 1)) / n,
     ),
-    _of(
+    _mean(
         "jaccard",
         "vectors",
-        retrieval.jaccard,
+        retrieval.jaccards,
         "Mean overlap, intersection over union, of the k rows nearest to a mapped vector and to the true one",
-        values=retrieval.jaccards,
         shares=True,
     ),
     _of(
@@ -163,84 +162,48 @@ _ALL = (
         similarity.linear_cka,
         "Linear centred kernel alignment, biased: the same up to rotation, scale and shift gives 1",
         caveat=_BIASED,
-        few=10,
     ),
-    _of(
-        "unbiased-cka",
-        "spaces",
+    _spaces(
         kernels.unbiased_cka,
         "Linear centred kernel alignment, unbiased: 0 on average for unrelated spaces, however few the rows",
     ),
-    _of(
-        "minibatch-cka",
-        "spaces",
-        kernels.minibatch_cka,
-        "Unbiased linear CKA from means over batches of rows, to compare with figures made so",
+    _spaces(
+        kernels.minibatch_cka, "Unbiased linear CKA from means over batches of rows, to compare with figures made so"
     ),
-    _of(
-        "rbf-cka",
-        "spaces",
+    _spaces(
         kernels.rbf_cka,
         "Centred kernel alignment with a Gaussian kernel of the median distance, biased; takes n^2 steps",
-        caveat=_BIASED,
-        few=10,
+        _BIASED,
     ),
-    _of(
-        "cca",
-        "spaces",
-        similarity.cca,
-        "Mean canonical correlation: the same up to any invertible linear map gives 1",
-        caveat=_WHITENED,
-        few=10,
-    ),
-    _of(
-        "squared-cca",
-        "spaces",
-        similarity.squared_cca,
-        "Mean squared canonical correlation",
-        caveat=_WHITENED,
-        few=10,
-    ),
-    _of(
-        "svcca",
-        "spaces",
+    _spaces(similarity.cca, "Mean canonical correlation: the same up to any invertible linear map gives 1", _WHITENED),
+    _spaces(similarity.squared_cca, "Mean squared canonical correlation", _WHITENED),
+    _spaces(
         similarity.svcca,
         "Mean canonical correlation of the principal directions that hold 99 % of each space's variance",
-        caveat=_WHITENED,
-        few=10,
+        _WHITENED,
     ),
-    _of(
-        "pwcca",
-        "spaces",
+    _spaces(
         similarity.pwcca,
         "Canonical correlations weighted by each one's share of the first space; not symmetric",
-        caveat=_WHITENED,
-        few=10,
+        _WHITENED,
     ),
-    _of(
-        "procrustes-distance",
-        "spaces",
+    _spaces(
         similarity.procrustes_distance,
         "Distance after the best rotation of both spaces at size 1: 0 to 1.414",
+        _BIASED_LOW,
         lower=True,
-        caveat=_BIASED_LOW,
-        few=10,
     ),
-    _of(
-        "angular-distance",
-        "spaces",
+    _spaces(
         similarity.angular_distance,
         "Angle after the best rotation of both spaces, in radians: 0 to 1.571",
+        _BIASED_LOW,
         lower=True,
-        caveat=_BIASED_LOW,
-        few=10,
     ),
-    _of(
+    _mean(
         "mutual-knn",
         "spaces",
-        retrieval.mutual_knn,
+        retrieval.mutual_knns,
         "Share of the k nearest neighbours by cosine that two spaces agree on",
-        values=retrieval.mutual_knns,
         shares=True,
         chance=lambda n, k: min(1.0, k / (n - 1)),
     ),

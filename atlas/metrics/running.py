@@ -8,8 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from atlas.errors import AtlasError
-from atlas.metrics.agreement import squared_errors
+from atlas.metrics.agreement import explained, squared_errors
 from atlas.metrics.measures import Measure
 from atlas.metrics.similarity import ALL, FROM_MOMENTS
 from atlas.numerics.arrays import check_unit
@@ -102,12 +101,15 @@ class Explained:
         self.n = 0
         self.error = 0.0
         self.mean, self.spread = torch.zeros(()), torch.zeros(())
+        self.first, self.equal = torch.empty(0), True
 
     def add(self, X: Any, Y: Any) -> None:
         """Add a batch."""
         check_unit(X)
         check_unit(Y)
         self.error += float(squared_errors(X, Y).sum()) * Y.shape[1]
+        self.first = self.first if self.n else Y[:1].clone()
+        self.equal = self.equal and torch.equal(Y, self.first.expand_as(Y))
         rows = Y.double()
         mean, n = rows.mean(0), self.n + len(rows)
         self.spread = self.spread + (rows - mean).square().sum(0)
@@ -117,10 +119,7 @@ class Explained:
 
     def figure(self) -> tuple[float, Tensor | None]:
         """Return the share of the target's variance that is explained."""
-        total = float(self.spread.sum())
-        if not total:
-            raise AtlasError("R2 is undefined: the rows of Y are all equal")
-        return 1 - self.error / total, None
+        return explained(self.error, float(self.spread.sum()), self.equal), None
 
 
 class FromMoments:

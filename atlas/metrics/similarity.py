@@ -190,7 +190,7 @@ def _gram(X: Tensor, what: str) -> Tensor:
 def _share(xy: float, xx: float, yy: float) -> float:
     whole = math.sqrt(xx) * math.sqrt(yy)
     if not 0 < whole < math.inf:
-        raise _beyond()
+        raise AtlasError(BEYOND)
     return min(1.0, xy / whole)
 
 
@@ -204,15 +204,11 @@ def _check_varied(m: Moments) -> None:
         if not spread.any():
             raise _constant(what)
         if not spread.isfinite().all():
-            raise _beyond()
+            raise AtlasError(BEYOND)
 
 
 def _constant(what: str) -> AtlasError:
     return AtlasError(f"The similarity of spaces is undefined: the rows of {what} are all equal")
-
-
-def _beyond() -> AtlasError:
-    return AtlasError(BEYOND)
 
 
 def _whitenings(m: Moments, variance: float = 1.0) -> tuple[Tensor, Tensor]:

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from atlas.components.head import HeadModel
 from atlas.components.options import option
-from atlas.errors import AtlasError, unknown
+from atlas.errors import check_known
 from atlas.models import network
 from atlas.models.regression import logistic, ridge
 from atlas.numerics.arrays import all_equal, frozen, unit
@@ -296,6 +296,5 @@ HEADS: dict[str, type[HeadModel]] = {
 
 def create_head(name: str, config: Mapping[str, Any] | None = None, /, **options: Any) -> HeadModel:
     """Return a head by name: `create_head("linear", penalty=0.01)`."""
-    if name not in HEADS:
-        raise AtlasError(unknown("head", name, HEADS))
+    check_known("head", name, HEADS)
     return HEADS[name].from_config({**(config or {}), **options})

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from atlas.cards.schema import brief, check_names, read_as, shown
-from atlas.errors import AtlasError, first_line, unknown
+from atlas.errors import AtlasError, reported, unknown
 from atlas.models.layers import LAYERS, BatchNorm
 
 MAX_LAYERS = 2_000
@@ -95,10 +95,8 @@ def _module(layer: Mapping[str, Any], where: str) -> nn.Module:
     for name, setting in row.options.items():
         if setting.read is None:
             options[name] = _sequence(options[name], f"{where}.{name}.")
-    try:
+    with reported(f"Layer {where} ({layer['type']}) cannot be built", ValueError, RuntimeError):
         return row.make(**options)
-    except (ValueError, RuntimeError) as error:
-        raise AtlasError(f"Layer {where} ({layer['type']}) cannot be built: {first_line(error)}") from None
 
 
 def load(layers: Any, state: Mapping[str, Tensor]) -> nn.Sequential:
@@ -206,16 +204,12 @@ def _trace(
 ) -> Tensor:
     for i, layer in enumerate(layers):
         name = f"{prefix}{i}"
-        try:
+        which = f"Layer {name} ({layer['type']})"
+        refusal = f"{which} does not take items of shape {tuple(x.shape[1:])}"
+        with reported(refusal, RuntimeError, ValueError, IndexError):
             x = _step(layer, net[i], x, name, shapes)
-        except AtlasError:
-            raise
-        except (RuntimeError, ValueError, IndexError) as error:
-            refusal = f"Layer {name} ({layer['type']}) does not take items of shape {tuple(x.shape[1:])}"
-            raise AtlasError(f"{refusal}: {first_line(error)}") from None
         if math.prod(x.shape[1:]) > MAX_ITEM:
-            result = f"Layer {name} ({layer['type']}) makes items of shape {tuple(x.shape[1:])}"
-            raise AtlasError(f"{result} - at most {MAX_ITEM} numbers")
+            raise AtlasError(f"{which} makes items of shape {tuple(x.shape[1:])} - at most {MAX_ITEM} numbers")
         shapes.append(tuple(x.shape[1:]))
     return x
 

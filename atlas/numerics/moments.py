@@ -153,9 +153,7 @@ class Moments:
             xx=_merged(self.xx, other.xx, dx, dx, weight),
             yy=_merged(self.yy, other.yy, dy, dy, weight),
             eps=_resolution((self, other), ssx, ssy),
-            rows=None
-            if self.rows is None or other.rows is None
-            else _united(self.rows, other.rows, most_distinct(len(dx))),
+            rows=_united(self.rows, other.rows, most_distinct(len(dx))),
             apart=self.apart + other.apart,
             near=self.near + other.near,
         )
@@ -318,9 +316,9 @@ def _tells_rows(mean: Tensor, variance: Tensor) -> bool:
     return spread == 0 == offset or spread > (offset + spread) * 4.0 ** (3 - BITS)
 
 
-def _united(a: Tensor, b: Tensor, most: int) -> Tensor | None:
-    rows = torch.cat([a, b]).unique()
-    return rows if len(rows) <= most else None
+def _united(a: Tensor | None, b: Tensor | None, most: int) -> Tensor | None:
+    rows = None if a is None or b is None else torch.cat([a, b]).unique()
+    return rows if rows is not None and len(rows) <= most else None
 
 
 def _merged(a: Tensor | None, b: Tensor | None, dx: Tensor, dy: Tensor, weight: float) -> Tensor | None:

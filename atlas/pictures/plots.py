@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from atlas.errors import AtlasError
+from atlas.errors import needed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,18 +30,18 @@ def blank(width: float, height: float) -> Any:
     Raises:
         AtlasError: matplotlib is not installed.
     """
-    try:
+    with needed("A PNG picture needs", "matplotlib", "plots"):
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
-    except ImportError:
-        raise AtlasError("A PNG picture needs matplotlib - pip install 'latent-atlas[plots]'") from None
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
-def save(figure: Any, file: Any, dpi: int = 110) -> None:
-    """Write a figure to a path or an open file."""
+def save(figure: Any, file: Any, dpi: int = 110, title: str = "") -> None:
+    """Write a figure to a path or an open file, with a title above if there is one."""
+    if title:
+        figure.suptitle(title)
     figure.savefig(file, format="png", dpi=dpi, metadata={"Software": None})
 
 
@@ -84,8 +84,7 @@ def heat_map(
     """Draw a table with the cells coloured from the smallest value to the largest, and their values in them."""
     figure = blank(3 + 1.1 * len(columns), 1.6 + 0.4 * len(rows))
     draw_heat_map(figure.subplots(), rows, columns, values)
-    figure.suptitle(title)
-    save(figure, file)
+    save(figure, file, title=title)
 
 
 def draw_heat_map(
@@ -119,9 +118,7 @@ def scatter(panels: Mapping[str, Tensor], classes: Mapping[str, Tensor], file: A
     for axes, (name, points) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
         draw_points(axes, points, classes[name].tolist() if name in classes else [-1] * len(points))
         axes.set_title(name, fontsize=10)
-    if title:
-        figure.suptitle(title)
-    save(figure, file)
+    save(figure, file, title=title)
 
 
 def draw_points(axes: Any, points: Tensor, classes: Sequence[int], reach: float | None = None) -> None:
@@ -153,6 +150,4 @@ def images(rows: Mapping[str, Tensor], file: Any, *, title: str = "") -> None:
         axes.set_axis_off()
         axes.imshow(line.numpy(), **({} if colour else GREY))
         axes.text(-0.15 / most, 0.5, name, transform=axes.transAxes, ha="right", va="center", fontsize=9)
-    if title:
-        figure.suptitle(title)
-    save(figure, file)
+    save(figure, file, title=title)

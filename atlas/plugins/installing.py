@@ -9,7 +9,7 @@ import shutil
 import sys
 import sysconfig
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -24,8 +24,6 @@ from atlas.plugins.discovery import GROUP
 _URL = re.compile(r"(git\+)?[a-z]+://")
 _ARCHIVES = (".whl", ".tar.gz", ".zip")
 _KNOWN = "a name, a folder, a wheel or the URL of a git repository"
-# Of something in a tool of uv: its name, the option that asks for it, and the value of that.
-_Asked = tuple[str, str, str]
 OWN_VENV = "install Atlas in an environment of its own, with uv tool install, pipx install or in a venv"
 
 
@@ -44,7 +42,7 @@ class Environment:
         newest = [part for name in map(name_of, specs) if upgrade and name for part in ("--upgrade-package", name)]
         if self.tool == "uv tool":
             added = [(name_of(spec), "--with-editable" if editable else "--with", spec) for spec in specs]
-            return _uv_tool(self.prefix, newest, added)
+            return _uv_tool(self.prefix, newest, added, [])
         flags = {"uv": newest, "pip": ["--upgrade"] * upgrade, "pipx": ["--force"] * upgrade}[self.tool]
         if self.tool == "pipx":
             return [_found("pipx"), "inject", *flags, *["--editable"] * editable, self.prefix.name, *specs]
@@ -81,52 +79,46 @@ def detect(
     for mark, tool in (("uv-receipt.toml", "uv tool"), ("pipx_metadata.json", "pipx")):
         if (prefix / mark).exists():
             return Environment(tool, prefix, python)
-    if said := _refused(prefix, base):
+    for said in _refusals(prefix, base):
         raise AtlasError(said)
+    settings, pip, uv = prefix / "pyvenv.cfg", importlib.util.find_spec("pip"), shutil.which("uv")
+    if not (pip or uv):
+        make = "conda install pip" if (prefix / "conda-meta").exists() else f"{python} -m ensurepip"
+        raise AtlasError(f"There is neither pip nor uv to install with - {make}")
+    by_uv = settings.exists() and re.search("^uv = ", settings.read_text(), re.MULTILINE)
+    tool = "uv" if uv and (by_uv or not pip) else "pip"
     note = "'uv sync' removes packages that are not in pyproject.toml - 'uv add' those you want to keep"
-    return Environment(_pip_or_uv(prefix, python), prefix, python, note if (prefix.parent / "uv.lock").exists() else "")
+    return Environment(tool, prefix, python, note if (prefix.parent / "uv.lock").exists() else "")
 
 
-def _refused(prefix: Path, base: Path) -> str:
-    """Say why an installation would be lost, would do harm, or cannot be; '' if it can."""
+def _refusals(prefix: Path, base: Path) -> Iterator[str]:
+    """Say why an installation would be lost, would do harm, or cannot be, if so."""
     conda = prefix / "conda-meta"
     marker = Path(sysconfig.get_path("stdlib", vars={"installed_base": str(prefix), "base": str(prefix)}))
     marker /= "EXTERNALLY-MANAGED"
     if {"archive-v0", "environments-v2", "builds-v0"} & set(prefix.parts):
-        again = "uvx --with PLUGIN latent-atlas ..."
-        return f"Atlas runs in an environment that uvx makes anew each time - name the plugin there: {again}"
+        again = "name the plugin there: uvx --with PLUGIN latent-atlas ..."
+        yield f"Atlas runs in an environment that uvx makes anew each time - {again}"
     if ".pixi" in prefix.parts:
-        return "This environment belongs to a pixi project, whose file must name the plugin - pixi add --pypi"
+        yield "This environment belongs to a pixi project, whose file must name the plugin - pixi add --pypi"
     if (conda / "frozen").exists():
-        return f"The conda environment {prefix} is frozen - make another: conda create -n atlas python pip"
+        yield f"The conda environment {prefix} is frozen - make another: conda create -n atlas python pip"
     if prefix == base and not conda.exists() and marker.exists():
-        return f"This Python is managed by the operating system ({marker}) - {OWN_VENV}"
+        yield f"This Python is managed by the operating system ({marker}) - {OWN_VENV}"
     if prefix != base and not os.access(prefix, os.W_OK):
-        return f"{prefix} cannot be written to - ask its owner, or {OWN_VENV}"
-    return ""
-
-
-def _pip_or_uv(prefix: Path, python: str) -> str:
-    settings, pip = prefix / "pyvenv.cfg", importlib.util.find_spec("pip")
-    by_uv = settings.exists() and re.search("^uv = ", settings.read_text(), re.MULTILINE)
-    if pip or shutil.which("uv"):
-        return "pip" if pip and not (by_uv and shutil.which("uv")) else "uv"
-    make = "conda install pip" if (prefix / "conda-meta").exists() else f"{python} -m ensurepip"
-    raise AtlasError(f"There is neither pip nor uv to install with - {make}")
+        yield f"{prefix} cannot be written to - ask its owner, or {OWN_VENV}"
 
 
 def _found(tool: str) -> str:
-    path = shutil.which(tool)
-    if path is None:
-        raise AtlasError(f"This environment was made with {tool}, which cannot be found - put it on the PATH")
-    return path
+    if path := shutil.which(tool):
+        return path
+    raise AtlasError(f"This environment was made with {tool}, which cannot be found - put it on the PATH")
 
 
 def requirement(spec: str) -> str:
     """Return a name, folder, wheel or URL as every installer understands it, paths absolute; refuse anything else."""
     if _URL.match(spec):
-        bare = spec.startswith("https://") and not spec.endswith(_ARCHIVES)
-        return f"git+{spec}" if bare else spec
+        return f"git+{spec}" if spec.startswith("https://") and not spec.endswith(_ARCHIVES) else spec
     if name_of(spec) and not spec.endswith(_ARCHIVES):
         return spec
     if not (spec.endswith(_ARCHIVES) or re.match(r"[.~]|[^-].*[/\\]", spec)):
@@ -155,7 +147,7 @@ def refuse_strangers(folder: str) -> None:
             raise AtlasError(f"'{found.name}' is no plugin of Atlas: {why} - plugins are called latent-atlas-NAME")
 
 
-def _uv_tool(prefix: Path, flags: list[str], added: list[_Asked], without: Iterable[str] = ()) -> list[str]:
+def _uv_tool(prefix: Path, flags: list[str], added: list[tuple[str, str, str]], without: Sequence[str]) -> list[str]:
     """Return the command that installs a tool of uv with its companions and some more, or without some of them.
 
     Asked for less, uv removes the rest. Its receipt lists the requirements; `uv tool list` leaves out folders,
@@ -166,7 +158,10 @@ def _uv_tool(prefix: Path, flags: list[str], added: list[_Asked], without: Itera
         tool = tomllib.loads(receipt.read_text(encoding="utf-8"))["tool"]
         (_, how, atlas), *beside = [_asked(entry) for entry in tool["requirements"]]
         settings = {"python": tool.get("python", []), **tool.get("options", {})}
-        again = [part for key, value in settings.items() for one in _texts(value) for part in (f"--{key}", one)]
+        listed = {key: value if isinstance(value, list) else [value] for key, value in settings.items()}
+        again = [part for key, values in listed.items() for one in values for part in (f"--{key}", one)]
+        if odd := [part for part in again if not isinstance(part, str)]:
+            raise TypeError(f"{odd} has no form on the command line")
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise AtlasError(f"{receipt} cannot be repeated: {error} - run 'uv tool install' by hand") from None
     gone = {canonicalize_name(name) for name in (*without, *(name for name, _, _ in added)) if name}
@@ -176,7 +171,8 @@ def _uv_tool(prefix: Path, flags: list[str], added: list[_Asked], without: Itera
     return [_found("uv"), "tool", "install", *again, *flags, *["--editable"] * (how != "--with"), atlas, *withs]
 
 
-def _asked(entry: dict[str, Any]) -> _Asked:
+def _asked(entry: dict[str, Any]) -> tuple[str, str, str]:
+    """Return the name of something in a tool of uv, the option that asks for it, and the value of that."""
     name = entry["name"]
     for key, option in (("editable", "--with-editable"), ("directory", "--with"), ("path", "--with")):
         if key in entry:
@@ -185,11 +181,3 @@ def _asked(entry: dict[str, Any]) -> _Asked:
     if "git" in entry:
         return name, "--with", f"{full} @ git+{entry['git'].replace('?rev=', '@')}"
     return name, "--with", f"{full} @ {entry['url']}" if "url" in entry else full + entry.get("specifier", "")
-
-
-def _texts(value: Any) -> list[str]:
-    """Return a setting as the values of its option, given once or several times."""
-    texts = value if isinstance(value, list) else [value]
-    if not all(isinstance(text, str) for text in texts):
-        raise TypeError(f"{value!r} has no form on the command line")
-    return texts

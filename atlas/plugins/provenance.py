@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import re
-import warnings
 from collections.abc import Iterator
 
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from atlas.components.options import Component
-from atlas.errors import AtlasError, AtlasWarning
+from atlas.errors import AtlasError, warn
 from atlas.plugins.catalogue import components, plugins
 from atlas.plugins.discovery import Plugin, installed
 
@@ -60,7 +59,7 @@ def warn_if_older(label: str, plugin: str) -> None:
     found = installed_plugin(said[0]) if said else None
     if said and found and older(found.version, said[1]):
         text = f"{label} was made with {plugin}, and {found.version} is installed - it may not map as it did there"
-        warnings.warn(f"{text}: pip install --upgrade {said[0]}", AtlasWarning, stacklevel=3)
+        warn(f"{text}: pip install --upgrade {said[0]}", 3)
 
 
 def recorded(plugin: str) -> tuple[str, str] | None:

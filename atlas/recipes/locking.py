@@ -14,6 +14,7 @@ from atlas.cards.yaml import dump_yaml, read_yaml
 from atlas.errors import AtlasError, CardError
 from atlas.hub.cache import SCHEME, Ref
 from atlas.hub.pulling import LOCKS, Pulled, pull
+from atlas.hub.pushing import texts_in
 from atlas.plugins.discovery import installed
 from atlas.storage.registry import Registry
 
@@ -54,19 +55,8 @@ def references(recipe: str | Path, values: Mapping[str, Any] | None = None) -> l
 
     entries = {entry.card.id: f"{SCHEME}{entry.card.hub}" for entry in Registry().entries() if entry.card.hub}
     # Of the jobs, not of the file: there, a reference may be put together from variables.
-    texts = [text for job in read_recipe(recipe, values).jobs for text in _texts(dict(job.arguments))]
-    return sorted({text if text.startswith(SCHEME) else entries[text] for text in texts if _is_ref(text, entries)})
-
-
-def _is_ref(text: str, entries: Iterable[str]) -> bool:
-    return text.startswith(SCHEME) or text in entries
-
-
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-        yield from _texts(item)
+    texts = [text for job in read_recipe(recipe, values).jobs for _, text in texts_in(dict(job.arguments))]
+    return sorted({ref for text in texts if (ref := entries.get(text, text)).startswith(SCHEME)})
 
 
 def lock(refs: Iterable[str], path: str | Path = LOCK, *, token: str | bool | None = None) -> list[Locked]:
@@ -77,13 +67,12 @@ def lock(refs: Iterable[str], path: str | Path = LOCK, *, token: str | bool | No
         path: of the lock file; it is replaced.
         token: None for the one you are logged in with.
     """
-    from atlas.storage.files import whole_file
+    from atlas.storage.files import write_text
 
     locked = [_locked(ref, pull(ref, token=token)) for ref in dict.fromkeys(refs)]
     entries = [{name: value for name, value in asdict(one).items() if value} for one in locked]
     data = {"format": _FORMAT, "atlas": __version__, "plugins": plugins(), "entries": entries}
-    with whole_file(Path(path)) as temporary:
-        temporary.write_text(dump_yaml(data), encoding="utf-8")
+    write_text(Path(path), dump_yaml(data))
     return locked
 
 

@@ -32,8 +32,8 @@ from typing import Any
 from atlas.cards.names import canonical, sha256_of, slug
 from atlas.cards.schema import brief, of_type
 from atlas.cards.yaml import read_yaml
-from atlas.errors import AtlasError, unknown
-from atlas.recipes.tables import RESERVED, Summary, check_fields, located, mapping, read_summary
+from atlas.errors import AtlasError, check_known, located
+from atlas.recipes.tables import RESERVED, Summary, check_fields, mapping, read_summary
 from atlas.verbs.parameters import signatures
 from atlas.verbs.parameters.signatures import SCALARS, Parameter, Verb, verb
 
@@ -49,6 +49,8 @@ _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _VARIABLE_NAME = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
 # Arguments of verbs that are not of a step: where it writes is told by its name.
 _NONE = ("out", "overwrite", "progress", "save_space", "split")
+# The kinds a verb's result can be used as, besides its own: an encoding is of items, and has an encoder.
+_ALSO_MADE = {"encode": ("items", "space"), "apply": ("items",)}
 # Other names of arguments.
 _ALSO = {("evaluate", "alignment"): "artefact"}
 
@@ -168,8 +170,7 @@ def read_recipe(path: str | Path, values: Mapping[str, Any] | None = None) -> Re
         raise AtlasError(f"{path}: format must be {FORMAT}, got {data['format']!r} - a newer one needs a newer Atlas")
     known = mapping(f"{path}: values", data.get("values", {}))
     for name in values or {}:
-        if name not in known:
-            raise AtlasError(unknown("value of the recipe", name, known))
+        check_known("value of the recipe", name, known)
     done: dict[str, Jobs] = {}
     known |= values or {}
     for name, step in mapping(f"{path}: steps", data["steps"]).items():
@@ -213,8 +214,7 @@ def _expand(name: str, step: Any, values: Mapping[str, Any], done: Mapping[str, 
     if len(given) < len(step):
         raise AtlasError(f"{verb} is given one argument under two names")
     for argument in given:
-        if argument not in TAKES[verb]:
-            raise AtlasError(unknown(f"argument of {verb}", argument, TAKES[verb]))
+        check_known(f"argument of {verb}", argument, TAKES[verb])
     found, named = Jobs(), 0
     for scope in _scopes(mapping("each", each), values, done):
         found.append(_job(name, verb, scope, given, {**values, **scope}, done))
@@ -266,13 +266,12 @@ def _referenced(kind: str, reference: dict[str, Any], values: Mapping[str, Any],
     """Return the jobs a reference means: those of the step whose variables have the values given, or those here."""
     name = reference.pop("step")
     jobs: Jobs = done[one_of("earlier step", name, done)]
-    makes = {*kind.split("|")} & {jobs[0].makes, *_also_made(jobs[0])}
+    makes = {*kind.split("|")} & {jobs[0].makes, *_ALSO_MADE.get(jobs[0].verb, ())}
     if not makes:
         raise AtlasError(f"step '{name}' makes {jobs[0].makes}, not {kind.replace('|', ' or ')}")
     variables = jobs[0].scope
     for variable in reference:
-        if variable not in variables:
-            raise AtlasError(unknown(f"variable of step '{name}'", variable, variables))
+        check_known(f"variable of step '{name}'", variable, variables)
     wanted = {**{v: values[v] for v in variables if v in values}, **reference}
     found = jobs.of(wanted)
     if not found:
@@ -283,14 +282,8 @@ def _referenced(kind: str, reference: dict[str, Any], values: Mapping[str, Any],
 
 def one_of(what: str, name: Any, known: Mapping[str, Any]) -> str:
     """Return a name that is known, or raise `AtlasError`, whatever stands where a name should be."""
-    if not isinstance(name, str) or name not in known:
-        raise AtlasError(unknown(what, brief(name), known))
+    check_known(what, brief(name), known)
     return name
-
-
-def _also_made(job: Job) -> tuple[str, ...]:
-    """Return the kinds a job's result can be used as, besides its own: an encoding is of items, and has an encoder."""
-    return {"encode": ("items", "space"), "apply": ("items",)}.get(job.verb, ())
 
 
 def substitute(value: Any, values: Mapping[str, Any]) -> Any:
@@ -303,8 +296,7 @@ def substitute(value: Any, values: Mapping[str, Any]) -> Any:
         return value
 
     def look_up(match: re.Match[str]) -> Any:
-        if match[1] not in values:
-            raise AtlasError(unknown("variable", match[1], values))
+        check_known("variable", match[1], values)
         return values[match[1]]
 
     if whole := _VARIABLE.fullmatch(value):

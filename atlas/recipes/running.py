@@ -20,7 +20,7 @@ from atlas.cards.folder import CARD, MODEL, read_card
 from atlas.cards.names import sha256_of, slug
 from atlas.components.encoder import Encoder
 from atlas.components.kinds import KINDS
-from atlas.errors import AtlasError, NotFoundError
+from atlas.errors import AtlasError, NotFoundError, located
 from atlas.hub.pulling import locate
 from atlas.items.files import images_in, named
 from atlas.models.heads import create_head
@@ -29,9 +29,9 @@ from atlas.pictures.projections import projected
 from atlas.plugins.catalogue import components, create, provider
 from atlas.progress import Progress, silent
 from atlas.recipes.reading import TAKES, VERBS, Job, Recipe
-from atlas.recipes.tables import draw, figure, located, summarise
+from atlas.recipes.tables import draw, figure, summarise
 from atlas.recipes.threads import side_by_side
-from atlas.storage.files import as_path, explained, refuse_device, sha256_file, size, whole_file
+from atlas.storage.files import as_path, explained, refuse_device, sha256_file, size, whole_file, write_text
 from atlas.verbs.parameters.arguments import encoder_of, items_of, stored
 from atlas.verbs.parameters.signatures import SCALARS
 
@@ -118,8 +118,7 @@ class Runner:
         results = list(self.results())
         tables = {summary.name: summarise(summary, results) for summary in self.recipe.summaries}
         found = {"results": results, "tables": tables}
-        with whole_file(self.out / "results.json") as temporary:
-            temporary.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_text(self.out / "results.json", json.dumps(found, indent=1, ensure_ascii=False) + "\n")
         return found
 
     def made(self, step: str, **scope: Any) -> Any:
@@ -250,8 +249,7 @@ class Runner:
                 save(given["encoder"], self.space(job), overwrite=True)
             figures = [figure(one) for one in made] if job.makes == "figures" else []
             stamp = {"key": self._keys[id(job)], "cards": self._cards(job), "figures": figures}
-            with whole_file(self.stamp(job)) as temporary:
-                temporary.write_text(json.dumps(stamp, indent=1), encoding="utf-8")
+            write_text(self.stamp(job), json.dumps(stamp, indent=1))
 
     def _given(self, job: Job) -> dict[str, Any]:
         """Return the arguments of a job with everything they stand for in place of its name."""

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import statistics
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from atlas.cards.names import current
 from atlas.cards.schema import check_names, of_type
-from atlas.errors import AtlasError, unknown
+from atlas.errors import AtlasError, check_known, located, unknown
 from atlas.pictures import plots
 
 if TYPE_CHECKING:
@@ -35,15 +34,6 @@ def figure(measured: Metric | Comparison) -> dict[str, Any]:
     """Return a figure as plain data under the names of `FIELDS`, unknown ones left out."""
     renamed = {RENAMED.get(name, name): value for name, value in asdict(measured).items()}
     return {name: renamed[name] for name in FIELDS if renamed.get(name) not in (None, "")}
-
-
-@contextlib.contextmanager
-def located(where: str) -> Iterator[None]:
-    """Put the subject of a message before it."""
-    try:
-        yield
-    except AtlasError as error:
-        raise AtlasError(f"{where}: {error}") from None
 
 
 def check_fields(where: str, data: Mapping[str, Any], required: Sequence[str], optional: Sequence[str]) -> None:
@@ -108,13 +98,10 @@ def read_summary(path: Path, title: str, table: Any, measured: Mapping[str, Mapp
 def _check_summary(summary: Summary, measured: Mapping[str, Mapping[str, Any]]) -> None:
     known = {"step", "metric", "a", "b", *(variable for scope in measured.values() for variable in scope)}
     for step in summary.steps:
-        if step not in measured:
-            raise AtlasError(unknown("step with figures", step, measured))
+        check_known("step with figures", step, measured)
     for variable in (*summary.rows, *summary.where, *([summary.columns] if summary.columns else [])):
-        if variable not in known:
-            raise AtlasError(unknown("variable", variable, known))
-    if summary.figure not in FIGURES:
-        raise AtlasError(unknown("figure", summary.figure, FIGURES))
+        check_known("variable", variable, known)
+    check_known("figure", summary.figure, FIGURES)
     if summary.picture and summary.picture not in PICTURES:
         raise AtlasError(unknown("picture", summary.picture, PICTURES))
     if summary.picture == "lines" and len(summary.rows) != 1:

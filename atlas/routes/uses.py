@@ -9,12 +9,8 @@ from atlas.cards.space import Space
 
 def use(card: Any, space: Space) -> str:
     """Return the use of an artefact for vectors of a space; '' for none."""
-    if card.kind in ("alignment", "moments"):
-        does = (
-            ("maps them to", "maps", "to them")
-            if card.kind == "alignment"
-            else ("are of them and", "are of", "and them")
-        )
+    between = {"alignment": ("maps them to", "maps", "to them"), "moments": ("are of them and", "are of", "and them")}
+    if does := between.get(card.kind):
         if card.source.matches(space):
             return f"{does[0]} {card.target.id}"
         return f"{does[1]} {card.source.id} {does[2]}" if card.target.matches(space) else ""

@@ -19,7 +19,7 @@ from atlas.hub.cache import Cache
 from atlas.hub.pushing import push_folder, sound_card
 from atlas.hub.repository import Push
 from atlas.sharing.measuring import measured
-from atlas.storage.files import whole_file
+from atlas.storage.files import write_text
 from atlas.storage.registry import find_local
 from atlas.verbs.parameters.arguments import MomentsLike, moments_of
 
@@ -141,6 +141,5 @@ def _tell(folder: Path, measured: Any, cache: Path) -> str:
     # Artefacts in the Hub's cache stay as they were pulled.
     if card == own or cache.resolve() in folder.resolve().parents:
         return ""
-    with whole_file(folder / CARD) as temporary:
-        temporary.write_text(dump_card(card), encoding="utf-8")
+    write_text(folder / CARD, dump_card(card))
     return str(folder)

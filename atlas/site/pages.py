@@ -126,7 +126,8 @@ def _write(folder: Path, pages: list[Page]) -> None:
     drawn = graph.lines(found, places)
     ways = graph.ways(found, places, drawn)
     render("graph.html", "graph.html.jinja", places=places, lines=drawn, ways=ways, size=graph.SIZE)
-    (folder / "index.json").write_text(json.dumps([_plain(page) for page in pages], indent=1), encoding="utf-8")
+    listed = [{"name": p.entry.name, "page": p.file, "ref": p.ref, "card": p.card.to_dict()} for p in pages]
+    (folder / "index.json").write_text(json.dumps(listed, indent=1), encoding="utf-8")
 
 
 def named(card: Any) -> Iterable[Space]:
@@ -159,8 +160,3 @@ def _file(entry: Entry) -> str:
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _plain(page: Page) -> dict[str, Any]:
-    """Return an artefact's entry in index.json: its card, and where its page is."""
-    return {"name": page.entry.name, "page": page.file, "ref": page.ref, "card": page.card.to_dict()}

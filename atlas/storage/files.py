@@ -91,8 +91,7 @@ def write_list(path: str | Path, ids: Iterable[str]) -> None:
     its beginning, is written as JSON does: each line that begins with a quote is read by `json.loads`.
     """
     lines = (one if one.isprintable() and not one.startswith('"') else json.dumps(one) for one in ids)
-    with whole_file(as_path(path)) as temporary:
-        temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    write_text(as_path(path), "".join(f"{line}\n" for line in lines))
 
 
 @contextlib.contextmanager
@@ -123,6 +122,12 @@ def whole_file(path: Path) -> Iterator[Path]:
             temporary.replace(path)
     finally:
         remove(temporary)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file of text, which appears whole."""
+    with whole_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 @contextlib.contextmanager

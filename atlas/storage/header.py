@@ -30,6 +30,10 @@ class TensorFile:
 
     Attributes:
         path: the file.
+
+    Raises:
+        NotFoundError: no such file.
+        CardError: truncated, or a header whose sizes, offsets or dtypes cannot be right.
     """
 
     def __init__(self, path: Path) -> None:
@@ -37,7 +41,10 @@ class TensorFile:
 
     @functools.cached_property
     def _header(self) -> tuple[dict[str, TensorInfo], dict[str, int], Any]:
-        return _read(self.path)
+        if not self.path.exists():
+            raise NotFoundError(f"There is no file '{self.path}'")
+        with explained(self.path, "read"), self.path.open("rb") as file:
+            return parsed(self.path, file, self.path.stat().st_size)
 
     @property
     def infos(self) -> dict[str, TensorInfo]:
@@ -72,26 +79,11 @@ def size_of(info: TensorInfo) -> int:
     return math.prod(info.shape) * SIZES[info.dtype]
 
 
-def read_header(path: Path) -> tuple[dict[str, TensorInfo], dict[str, int]]:
-    """Return the tensors of a safetensors file, and at which byte each begins, without reading any.
-
-    Raises:
-        NotFoundError: no such file.
-        CardError: truncated, or a header whose sizes, offsets or dtypes cannot be right.
-    """
-    return _read(path)[:2]
-
-
-def _read(path: Path) -> tuple[dict[str, TensorInfo], dict[str, int], Any]:
-    """Return the result of `read_header`, and the metadata, in which anything may be."""
-    if not path.exists():
-        raise NotFoundError(f"There is no file '{path}'")
-    with explained(path, "read"), path.open("rb") as file:
-        return parsed(path, file, path.stat().st_size)
-
-
 def parsed(path: str | Path, file: Any, size: int) -> tuple[dict[str, TensorInfo], dict[str, int], Any]:
-    """Return the header of an open file of so many bytes, as `_read` does; its path or URL is for messages."""
+    """Return the tensors in an open file of so many bytes, at which byte each begins, and the metadata: anything.
+
+    Its path or URL is for messages.
+    """
     try:
         prefix = file.read(8)
         length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else 0

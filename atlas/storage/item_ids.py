@@ -27,29 +27,30 @@ LOOKED = 10_000
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")
 
 
-class RowNumbers(Sequence[str]):
+class _Unlisted(Sequence[str]):
+    """Ids that are equal to any sequence of the same, a list included, and in no list themselves."""
+
+    n: int
+
+    def __len__(self) -> int:
+        return self.n
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and len(other) == self.n and all(map(operator.eq, self, other))
+
+
+class RowNumbers(_Unlisted):
     """The ids of rows that have none of their own: '0', '1', ... without keeping a million strings."""
 
     def __init__(self, n: int) -> None:
         self.n = n
-
-    def __len__(self) -> int:
-        return self.n
 
     def __getitem__(self, index):  # type: ignore[no-untyped-def]
         picked = range(self.n)[index]
         return [str(i) for i in picked] if isinstance(index, slice) else str(picked)
 
     def __eq__(self, other: object) -> bool:
-        if isinstance(other, RowNumbers):
-            return self.n == other.n
-        return (
-            isinstance(other, Sequence)
-            and len(other) == self.n
-            and all(a == b for a, b in zip(self, other, strict=True))
-        )
-
-    __hash__ = None  # type: ignore[assignment]
+        return self.n == other.n if isinstance(other, RowNumbers) else super().__eq__(other)
 
 
 class Distinct(list[str]):
@@ -154,7 +155,7 @@ def quickly_hashed(ids: Sequence[str]) -> np.ndarray:
     return found
 
 
-class StoredIds(Sequence[str]):
+class StoredIds(_Unlisted):
     """Ids that lie in files: read in lists of some thousands, and kept as packed text once one is asked for by its row.
 
     They are known to be distinct once they have been kept, or matched with others.
@@ -173,19 +174,11 @@ class StoredIds(Sequence[str]):
         """
         self.n, self.lists, self.what, self.place = n, lists, what, place or place_of
 
-    def __len__(self) -> int:
-        return self.n
-
     def __iter__(self) -> Iterator[str]:
         return itertools.chain.from_iterable(self.lists())
 
     def __getitem__(self, index):  # type: ignore[no-untyped-def]
         return self._packed[index]
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Sequence) and len(other) == self.n and all(map(operator.eq, iter(self), iter(other)))
-
-    __hash__ = None  # type: ignore[assignment]
 
     def __reduce__(self) -> tuple[Any, ...]:
         return StoredIds, (self.n, self.lists, self.what, self.place)

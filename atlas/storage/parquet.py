@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from atlas.errors import AtlasError, CardError, NotFoundError, first_line
+from atlas.errors import AtlasError, CardError, NotFoundError, first_line, needed
 from atlas.numerics.arrays import tensor_of
 from atlas.storage.remote import is_remote, opened, state
 from atlas.storage.rows import BATCH_BYTES, Pieces, Rows
@@ -29,11 +29,9 @@ _LISTS = ("list", "large_list", "fixed_size_list", "list_view", "large_list_view
 
 def arrow() -> tuple[Any, Any]:
     """Return `pyarrow` and `pyarrow.parquet`, or raise `AtlasError` saying how to get them."""
-    try:
+    with needed("A .parquet file needs", "pyarrow", "parquet"):
         import pyarrow
         from pyarrow import parquet
-    except ImportError:
-        raise AtlasError("A .parquet file needs pyarrow - pip install 'latent-atlas[parquet]'") from None
     return pyarrow, parquet
 
 

@@ -66,8 +66,7 @@ class Entry:
     def spaces(self) -> dict[str, str]:
         """The ids of the spaces a card names: source and target, or those its vectors are in."""
         card = self.card
-        named = {name: getattr(card, name).id for name in ("source", "target", "space") if hasattr(card, name)}
-        return named
+        return {name: getattr(card, name).id for name in ("source", "target", "space") if hasattr(card, name)}
 
 
 def shipped() -> Path:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from atlas.cards.kinds import TensorInfo
-from atlas.errors import CardError, NotFoundError, first_line
+from atlas.errors import CardError, NotFoundError, reported
 from atlas.storage.files import explained, write_all
 from atlas.storage.header import TensorFile, header_of, size_of
 
@@ -82,11 +82,9 @@ def open_npy(path: Path) -> np.memmap:
     """
     if not path.exists():
         raise NotFoundError(f"There is no file '{path}'")
-    try:
+    # The header is Python's, and reading a damaged one raises almost anything.
+    with reported(f"{path}: truncated or not a .npy file of numbers", Exception, kind=CardError):
         with path.open("rb") as file:
             if file.read(6) != np.lib.format.MAGIC_PREFIX:
                 raise ValueError("It does not begin as one")
         return np.lib.format.open_memmap(path, mode="r")
-    # The header is Python's, and reading a damaged one raises almost anything.
-    except Exception as error:
-        raise CardError(f"{path}: truncated or not a .npy file of numbers: {first_line(error)}") from None

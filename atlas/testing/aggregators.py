@@ -10,16 +10,16 @@ from torch import Tensor
 from atlas.cards.names import canonical
 from atlas.components.aggregator import Aggregator
 from atlas.errors import AtlasError
-from atlas.testing.elsewhere import elsewhere
+from atlas.testing.elsewhere import ensure_same_elsewhere
 from atlas.testing.promises import (
-    attempt,
     ensure,
     ensure_close,
     ensure_plain,
     ensure_refused,
+    ensure_unmoved_by_chance,
     equal_states,
     fresh,
-    global_chance,
+    normal_numbers,
     options_are_used_or_refused,
     options_survive,
     saved_and_loaded,
@@ -42,11 +42,7 @@ def views_of(aggregator: Aggregator, seed: int = 0, n: int = N) -> dict[str, Ten
 
 
 def _views(dims: Mapping[str, int], seed: int, n: int) -> dict[str, Tensor]:
-    g = torch.Generator().manual_seed(seed)
-
-    def normal(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=g, dtype=torch.float64)
-
+    normal = normal_numbers(seed)
     shared = normal(n, 6)
     return {space: shared @ normal(6, d) + 0.1 * normal(n, d) + 3 for space, d in dims.items()}
 
@@ -57,6 +53,15 @@ def through(aggregator: Aggregator, views: Mapping[str, Tensor]) -> tuple[Tensor
     widest = max(Z.shape[1] for Z in mapped)
     rows = torch.stack([torch.nn.functional.pad(Z, (0, widest - Z.shape[1])) for Z in mapped], 1)
     return rows, torch.ones(rows.shape[:2], dtype=torch.bool)
+
+
+def fitted_with_rows(
+    aggregator: Aggregator, views: Mapping[str, Tensor] | None = None
+) -> tuple[Aggregator, Tensor, Tensor]:
+    """Return a fresh aggregator of the same options, fitted on views, and these views through its charts."""
+    views = views_of(aggregator) if views is None else views
+    fitted = fresh(aggregator).fit(views)
+    return fitted, *through(fitted, views)
 
 
 def fits_charts(aggregator: Aggregator) -> None:
@@ -78,13 +83,12 @@ def fits_charts(aggregator: Aggregator) -> None:
 
 def combines_rows(aggregator: Aggregator) -> None:
     """Combining gives finite vectors of `dim` dimensions, for items in all spaces and for items in one alone."""
-    views = views_of(aggregator)
-    fitted = fresh(aggregator).fit(views)
-    rows, present = through(fitted, views)
-    for k in (None, 0, len(views) - 1):
+    fitted, rows, present = fitted_with_rows(aggregator)
+    spaces = list(fitted.charts)
+    for k in (None, 0, len(spaces) - 1):
         seen = present if k is None else torch.zeros_like(present).index_fill(1, torch.tensor([k]), True)
         made = fitted.combine(rows, seen)
-        where = "all spaces" if k is None else f"'{list(views)[k]}' alone"
+        where = "all spaces" if k is None else f"'{spaces[k]}' alone"
         shape = (N, fitted.dim)
         ensure(tuple(made.shape) == shape, aggregator, f"must combine to {shape} from {where}, got {tuple(made.shape)}")
         ensure(bool(torch.isfinite(made).all()), aggregator, f"must combine to finite numbers from {where}")
@@ -92,9 +96,7 @@ def combines_rows(aggregator: Aggregator) -> None:
 
 def rows_are_alone(aggregator: Aggregator) -> None:
     """The combined row of an item depends neither on other items nor on the spaces it is not in."""
-    views = views_of(aggregator)
-    fitted = fresh(aggregator).fit(views)
-    rows, present = through(fitted, views)
+    fitted, rows, present = fitted_with_rows(aggregator)
     present[::2, 1] = False
     whole = fitted.combine(rows, present)
     alone = fitted.combine(rows[40:41], present[40:41])
@@ -107,9 +109,7 @@ def rows_are_alone(aggregator: Aggregator) -> None:
 def absent_charts_do_not_count(aggregator: Aggregator) -> None:
     """Where all charts say the same of an item, it is the same in however many spaces: unless they stand in a row."""
     [X, *_] = views_of(aggregator).values()
-    views = dict.fromkeys(DIMS, X)
-    fitted = fresh(aggregator).fit(views)
-    rows, present = through(fitted, views)
+    fitted, rows, present = fitted_with_rows(aggregator, dict.fromkeys(DIMS, X))
     if fitted.dim != rows.shape[2]:
         return
     whole = fitted.combine(rows, present)
@@ -158,8 +158,7 @@ def inputs_stay(aggregator: Aggregator) -> None:
     """Neither fitting nor combining changes its input."""
     views = views_of(aggregator)
     before = {space: X.clone() for space, X in views.items()}
-    fitted = fresh(aggregator).fit(views)
-    rows, present = through(fitted, views)
+    fitted, rows, present = fitted_with_rows(aggregator, views)
     kept = rows.clone(), present.clone()
     fitted.combine(rows, present)
     same = all(torch.equal(X, before[space]) for space, X in views.items())
@@ -219,17 +218,13 @@ def mistakes_are_told(aggregator: Aggregator) -> None:
 
 def chance_is_seeded(aggregator: Aggregator) -> None:
     """The global random state is neither read nor changed, and a fit is repeatable to the bit."""
-    with global_chance(1) as untouched:
-        first = fresh(aggregator).fit(views_of(aggregator))
-        rows = through(first, views_of(aggregator))
-        made = first.combine(*rows)
-    ensure(
-        untouched(), aggregator, "must leave the global random state alone - use a torch.Generator and an option seed"
-    )
-    with global_chance(2):
-        second = fresh(aggregator).fit(views_of(aggregator))
-        same = equal_states(first.state_dict(), second.state_dict()) and torch.equal(made, second.combine(*rows))
-    ensure(same, aggregator, "must give the same charts from the same data, whatever the global seed")
+
+    def made() -> dict[str, Tensor]:
+        fitted, rows, present = fitted_with_rows(aggregator)
+        return {"its output": fitted.combine(rows, present), **fitted.state_dict()}
+
+    promise = "must give the same charts from the same data, whatever the global seed"
+    ensure_unmoved_by_chance(aggregator, made, promise)
 
 
 def options_are_checked(aggregator: Aggregator) -> None:
@@ -245,10 +240,7 @@ def learned_on(aggregator: Aggregator, views: Mapping[str, Tensor]) -> dict[str,
 
 def processes_agree(aggregator: Aggregator) -> None:
     """Another process learns the same."""
-    views = views_of(aggregator)
-    promise = "must learn the same in another process - hash() and the order of sets are others there"
-    there = attempt(lambda: elsewhere(learned_on, aggregator, views), aggregator, promise)
-    ensure(there is None or equal_states(there, learned_on(aggregator, views)), aggregator, promise)
+    ensure_same_elsewhere(learned_on, aggregator, "learn the same", views_of(aggregator))
 
 
 AGGREGATOR_CHECKS: tuple[Callable[[Aggregator], None], ...] = (

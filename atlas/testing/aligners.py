@@ -15,20 +15,20 @@ from atlas.components.linear import LinearAligner
 from atlas.errors import AtlasWarning
 from atlas.numerics.moments import Moments
 from atlas.testing.devices import ELSEWHERE, watched
-from atlas.testing.elsewhere import elsewhere
+from atlas.testing.elsewhere import ensure_same_elsewhere
 from atlas.testing.promises import (
     D_SOURCE,
     D_TARGET,
     DTYPES,
+    USE_A_GENERATOR,
     N,
-    attempt,
     ensure,
     ensure_close,
     ensure_plain,
     ensure_refused,
+    ensure_unmoved_by_chance,
     equal_states,
     fresh,
-    global_chance,
     options_are_used_or_refused,
     options_survive,
     paired_data,
@@ -274,24 +274,19 @@ def learned_on(aligner: Aligner, X: Tensor, Y: Tensor) -> dict[str, Tensor]:
 
 def processes_agree(aligner: Aligner) -> None:
     """Another process learns the same."""
-    X, Y = paired_data()
-    promise = "must learn the same in another process - hash() and the order of sets are others there"
-    there = attempt(lambda: elsewhere(learned_on, aligner, X, Y), aligner, promise)
-    ensure(there is None or equal_states(there, learned_on(aligner, X, Y)), aligner, promise)
+    ensure_same_elsewhere(learned_on, aligner, "learn the same", *paired_data())
 
 
 def chance_is_seeded(aligner: Aligner) -> None:
     """The global random state is neither read nor changed, and a fit is repeatable to the bit."""
     X, Y = paired_data()
-    with global_chance(1) as untouched:
-        first = learn(aligner, X, Y)
-        made = first.transform(X)
-    advice = "use a torch.Generator and an option seed"
-    ensure(untouched(), aligner, f"must leave the global random state alone - {advice}")
-    with global_chance(2):
-        second = learn(aligner, X, Y)
-        same = equal_states(first.state_dict(), second.state_dict()) and torch.equal(made, second.transform(X))
-    ensure(same, aligner, f"must give the same map from the same data, whatever the global seed - {advice}")
+
+    def made() -> dict[str, Tensor]:
+        fitted = learn(aligner, X, Y)
+        return {"its output": fitted.transform(X), **fitted.state_dict()}
+
+    promise = f"must give the same map from the same data, whatever the global seed - {USE_A_GENERATOR}"
+    ensure_unmoved_by_chance(aligner, made, promise)
 
 
 ALIGNER_CHECKS: tuple[Callable[[Aligner], None], ...] = (

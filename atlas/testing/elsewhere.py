@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from atlas.components.options import Component
+from atlas.testing.promises import attempt, ensure, equal_states
 
 
 def elsewhere(function: Callable[..., dict[str, Tensor]], component: Any, *args: Any) -> dict[str, Tensor] | None:
@@ -46,6 +47,13 @@ def elsewhere(function: Callable[..., dict[str, Tensor]], component: Any, *args:
     if isinstance(answer, str):
         raise RuntimeError(answer)
     return answer
+
+
+def ensure_same_elsewhere(function: Callable[..., dict[str, Tensor]], component: Any, does: str, *args: Any) -> None:
+    """Raise `AssertionError` if a function has another result in another process; `does` names its work."""
+    promise = f"must {does} in another process - hash() and the order of sets are others there"
+    there = attempt(lambda: elsewhere(function, component, *args), component, promise)
+    ensure(there is None or equal_states(there, function(component, *args)), component, promise)
 
 
 def _ask(job: bytes) -> tuple[bool, Any]:

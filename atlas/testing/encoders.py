@@ -18,15 +18,15 @@ from atlas.testing.promises import (
     ensure,
     ensure_close,
     ensure_refused,
+    ensure_unmoved_by_chance,
     equal_states,
     fresh,
-    global_chance,
     options_are_used_or_refused,
+    options_survive,
     other_values,
     saved_and_loaded,
     unless_refused,
 )
-from atlas.testing.promises import options_survive as _options_survive
 
 
 def default_items(takes: str, n: int = 12, seed: int = 0) -> Any:
@@ -47,11 +47,6 @@ def given(encoder: Encoder, items: Any) -> tuple[Encoder, Any]:
 def vectors(encoder: Encoder, items: Any, **how: Any) -> Tensor:
     """Return the vectors (n, dim) of items."""
     return torch.cat(list(encoder.encode(items, **how)))
-
-
-def options_survive(encoder: Encoder, items: Any = None) -> None:
-    """Options go through a card and come back."""
-    _options_survive(encoder)
 
 
 def makes_rows(encoder: Encoder, items: Any = None) -> None:
@@ -246,12 +241,8 @@ def processes_agree(encoder: Encoder, items: Any = None) -> None:
 def chance_is_left_alone(encoder: Encoder, items: Any = None) -> None:
     """The global random state is neither read nor changed."""
     encoder, items = given(encoder, items)
-    with global_chance(1) as untouched:
-        first = vectors(encoder, items)
-    ensure(untouched(), encoder, "must leave the global random state alone - use a torch.Generator and an option seed")
-    with global_chance(2):
-        same = torch.equal(first, vectors(encoder, items))
-    ensure(same, encoder, "must make the same vectors whatever the global seed")
+    promise = "must make the same vectors whatever the global seed"
+    ensure_unmoved_by_chance(encoder, lambda: {"its vectors": vectors(encoder, items)}, promise)
 
 
 ENCODER_CHECKS: tuple[Callable[..., None], ...] = (

@@ -54,13 +54,8 @@ def _moments(pair: tuple[torch.Tensor, torch.Tensor]) -> Any:
     return Moments.of(*pair, ("xy", "xx", "yy"), exact=True)
 
 
-def options_of_engine_survive(engine: Engine) -> None:
-    """Options come back from the mapping they are given as."""
-    options_survive(engine)
-
-
 ENGINE_CHECKS: tuple[Callable[..., None], ...] = (
-    options_of_engine_survive,
+    options_survive,
     results_come_in_order,
     errors_arrive,
     numbers_are_the_same,

@@ -18,7 +18,7 @@ from atlas.cards.space import Space
 from atlas.components.exporter import Exporter
 from atlas.components.linear import Affine
 from atlas.plugins.catalogue import create
-from atlas.testing.elsewhere import elsewhere
+from atlas.testing.elsewhere import ensure_same_elsewhere
 from atlas.testing.promises import (
     D_SOURCE,
     D_TARGET,
@@ -142,9 +142,8 @@ def writes_the_same_again(exporter: Exporter, alignment: Alignment | None = None
     time.sleep(LATER)
     promise = "must write the same bytes a second later - leave out the time, and all else that is not of the alignment"
     ensure(equal_states(first, written(exporter, model)), exporter, promise)
-    promise = "must write the same bytes in another process - hash() and the order of sets are others there"
-    there = None if alignment else attempt(lambda: elsewhere(written, exporter, model), exporter, promise)
-    ensure(there is None or equal_states(first, there), exporter, promise)
+    if alignment is None:
+        ensure_same_elsewhere(written, exporter, "write the same bytes", model)
 
 
 def options_are_checked(exporter: Exporter, alignment: Alignment | None = None) -> None:
@@ -167,13 +166,8 @@ def applies_the_same(exporter: Exporter, alignment: Alignment | None, apply: App
     ensure_close(made, model(X), exporter, "must write the map of the alignment: read back, it maps otherwise", 1e-3)
 
 
-def options_of_exporter_survive(exporter: Exporter, alignment: Alignment | None = None) -> None:
-    """Options come back from the mapping they are given as."""
-    options_survive(exporter)
-
-
 EXPORTER_CHECKS: tuple[Callable[..., None], ...] = (
-    options_of_exporter_survive,
+    options_survive,
     writes_what_it_says,
     nothing_is_replaced_unasked,
     other_models_are_refused,

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from atlas.components.options import Component
-from atlas.errors import AtlasError, unknown
+from atlas.errors import AtlasError, reported, unknown
 from atlas.plugins.catalogue import plugins
 from atlas.plugins.discovery import GROUP, Plugin, installed
 from atlas.plugins.loading import LIMIT, load
@@ -84,10 +84,8 @@ def _entries(package: str) -> tuple[list[metadata.EntryPoint], list[str], list[s
     if folder.is_dir():
         if not (folder / "pyproject.toml").exists():
             raise AtlasError(f"There is no pyproject.toml in '{package}' - give the folder or the name of a plugin")
-        try:
+        with reported(f"'{folder / 'pyproject.toml'}' cannot be read", ValueError):
             project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8")).get("project", {})
-        except ValueError as error:
-            raise AtlasError(f"'{folder / 'pyproject.toml'}' cannot be read: {error}") from None
         table = project.get("entry-points", {}).get(GROUP, {})
         if not table:
             raise AtlasError(f"'{folder / 'pyproject.toml'}' names no plugin - add [project.entry-points.{GROUP}]")

@@ -21,6 +21,7 @@ from atlas.errors import AtlasError, AtlasWarning
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 N, D_SOURCE, D_TARGET = 160, 9, 12
+USE_A_GENERATOR = "use a torch.Generator and an option seed"
 
 
 def ensure(kept: Any, component: Component, promise: str) -> None:
@@ -76,15 +77,17 @@ def fresh(component: Any) -> Any:
     return type(component).from_config(component.config())
 
 
+def normal_numbers(seed: int) -> Callable[..., Tensor]:
+    """Return a function of a shape that draws float64 numbers."""
+    g = torch.Generator().manual_seed(seed)
+    return lambda *shape: torch.randn(*shape, generator=g, dtype=torch.float64)
+
+
 def paired_data(
     d_source: int = D_SOURCE, d_target: int = D_TARGET, n: int = N, seed: int = 0, noise: float = 0.1
 ) -> tuple[Tensor, Tensor]:
     """Return float64 vectors of the same items in two spaces: a linear map with noise, drifting and off centre."""
-    g = torch.Generator().manual_seed(seed)
-
-    def normal(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=g, dtype=torch.float64)
-
+    normal = normal_numbers(seed)
     drift = torch.linspace(-1, 1, n, dtype=torch.float64)[:, None]
     X = normal(n, d_source) @ normal(d_source, d_source) + 3 * drift * normal(d_source) + 5
     Y = X @ normal(d_source, d_target) + noise * normal(n, d_target) + 2 * drift * normal(d_target) - 7
@@ -112,7 +115,7 @@ def ensure_plain(state: Mapping[str, Tensor], component: Component) -> None:
         ensure(plain, component, f"must have float32, contiguous, CPU tensors, '{name}' is {tensor.dtype}")
 
 
-def options_survive(component: Component) -> None:
+def options_survive(component: Component, *about: Any) -> None:
     """Options go through a card and come back."""
     again = fresh(component)
     ensure(again.config() == component.config(), component, "must come back from its config with the same options")
@@ -173,6 +176,18 @@ def global_chance(seed: int) -> Iterator[Callable[[], bool]]:
         random.setstate(before[0])
         np.random.set_state(before[1])
         torch.set_rng_state(before[2])
+
+
+def ensure_unmoved_by_chance(
+    component: Component, made: Callable[[], Mapping[str, Tensor]], promise: str, advice: str = USE_A_GENERATOR
+) -> None:
+    """Raise `AssertionError` if a result moves the global random state, or depends on it."""
+    with global_chance(1) as untouched:
+        first = made()
+    ensure(untouched(), component, f"must leave the global random state alone - {advice}")
+    with global_chance(2):
+        same = equal_states(first, made())
+    ensure(same, component, promise)
 
 
 def _states() -> tuple[str, str, bytes]:

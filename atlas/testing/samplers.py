@@ -10,13 +10,12 @@ from torch import Tensor
 
 from atlas.components.sampler import Sampler
 from atlas.errors import AtlasError
-from atlas.testing.elsewhere import elsewhere
+from atlas.testing.elsewhere import ensure_same_elsewhere
 from atlas.testing.promises import (
     DTYPES,
-    attempt,
     ensure,
     ensure_refused,
-    global_chance,
+    ensure_unmoved_by_chance,
     options_are_used_or_refused,
     options_survive,
 )
@@ -57,13 +56,9 @@ def seeds_decide(sampler: Sampler) -> None:
 
 def chance_is_left_alone(sampler: Sampler) -> None:
     """The global random state is neither read nor changed."""
-    X, labels = data()
-    with global_chance(1) as untouched:
-        first = draw(sampler, X, 20, labels)
-    ensure(untouched(), sampler, "must leave the global random state alone - take all chance from the generator")
-    with global_chance(2):
-        same = torch.equal(first, draw(sampler, X, 20, labels))
-    ensure(same, sampler, "must draw the same rows whatever the global seed - take all chance from the generator")
+    advice = "take all chance from the generator"
+    promise = f"must draw the same rows whatever the global seed - {advice}"
+    ensure_unmoved_by_chance(sampler, lambda: drawn_from(sampler, *data()), promise, advice)
 
 
 def inputs_stay(sampler: Sampler) -> None:
@@ -162,10 +157,7 @@ def drawn_from(sampler: Sampler, X: Tensor, labels: Tensor) -> dict[str, Tensor]
 
 def processes_agree(sampler: Sampler) -> None:
     """Another process draws the same rows."""
-    promise = "must draw the same rows in another process - hash() and the order of sets are others there"
-    there = attempt(lambda: elsewhere(drawn_from, sampler, *data()), sampler, promise)
-    same = there is None or torch.equal(there["rows"], drawn_from(sampler, *data())["rows"])
-    ensure(same, sampler, promise)
+    ensure_same_elsewhere(drawn_from, sampler, "draw the same rows", *data())
 
 
 SAMPLER_CHECKS: tuple[Callable[[Sampler], None], ...] = (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -215,13 +214,8 @@ def metric_is_kept(store: Component, make: Make, ids: Sequence[str]) -> None:
     ensure(again(made).metric_of(SHADOW) == "", store, "must name no metric of a shadow that is not there")
 
 
-def options_of_store_survive(store: Component, make: Any = None, ids: Any = None) -> None:
-    """Options come back from the mapping they are given as."""
-    options_survive(store)
-
-
 STORE_CHECKS: tuple[Callable[..., None], ...] = (
-    options_of_store_survive,
+    options_survive,
     rows_come_once,
     rows_are_fetched,
     shadow_is_apart,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import torch
@@ -56,9 +57,7 @@ def aggregate(
         raise model.fail(f"needs vectors of different spaces, got {', '.join(names)}")
     if not model.alone:
         check_ids_meet(*views)
-    counts: dict[str, int] = {}
-    for item in (item for v in views for item in v.ids):
-        counts[item] = counts.get(item, 0) + 1
+    counts = Counter(item for v in views for item in v.ids)
     least = 1 if model.alone else 2 if model.partial else len(views)
     shared = [item for item, count in counts.items() if count >= least]
     only, name = anchors_of(anchors)

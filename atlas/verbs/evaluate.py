@@ -24,6 +24,7 @@ from atlas.artefacts.vectors import Vectors, paired
 from atlas.cards.kinds import Metric
 from atlas.errors import AtlasError
 from atlas.metrics import Measure, Running, agreement, find, interval, running, wilson
+from atlas.metrics.pairs import working
 from atlas.metrics.retrieval import ranks
 from atlas.numerics.arrays import check_device, is_finite
 from atlas.verbs.fit import check_rows
@@ -196,6 +197,7 @@ def _of_alignment(
     fitted = _fitted([alignment], len(source), source, target)
     with_head = fitted if head is None else _fitted([alignment, head], len(source), source, target)
     figures = []
+    about: dict[str, Any] = {"dataset": source.dataset, "split": split, "n": len(source)}
     ranked: dict[str, dict[str, Tensor]] = {view: {} for view in views}
     for measure in measures:
         read = readers[measure.name]
@@ -204,24 +206,15 @@ def _of_alignment(
         }
         rows = values["value"][1]
         low, high = (None, None) if rows is None else interval(rows, measure.shares)
-        figures.append(
-            Metric(
-                measure.name,
-                low=low,
-                high=high,
-                dataset=source.dataset,
-                split=split,
-                n=len(source),
-                overlap=with_head if measure.takes == "classes" else fitted,
-                **{view: figure for view, (figure, _) in values.items()},
-            )
-        )
+        found_in = {**about, **{view: figure for view, (figure, _) in values.items()}}
+        overlap = with_head if measure.takes == "classes" else fitted
+        figures.append(Metric(measure.name, low=low, high=high, overlap=overlap, **found_in))
     return tuple(figures)
 
 
 def _views(alignment: Alignment, X: Tensor, Y: Tensor) -> dict[str, Tensor]:
     """Return the rows measured beside the true ones: the mapped ones, these themselves, and those not mapped."""
-    X, Y = _working(X), _working(Y)
+    X, Y = working(X), working(Y)
     return {"value": alignment.aligner.transform(X), "native": Y, "floor": cut_or_padded(X, Y.shape[1])}
 
 
@@ -280,10 +273,6 @@ def _figure(measure: Measure, X: Any, Y: Any, ranked: dict[str, Tensor]) -> tupl
         ranked["found"] = ranks(X, Y)
     rows = measure.per_row(X, Y, **(ranked if measure.ranked else {}))
     return (measure(X, Y), None) if rows is None else (float(rows.mean()), rows)
-
-
-def _working(X: Tensor) -> Tensor:
-    return X if X.dtype in (torch.float32, torch.float64) else X.float()
 
 
 def _default_metrics(head: Head | None, n: int) -> list[str]:

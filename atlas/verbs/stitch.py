@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from atlas.cards.kinds import Metric, best
 from atlas.cards.names import slug
 from atlas.cards.space import Space
 from atlas.components.encoder import Encoder
-from atlas.errors import AtlasError, AtlasWarning, NotFoundError
+from atlas.errors import AtlasError, NotFoundError, warn
 from atlas.items.batches import Items
 from atlas.metrics.intervals import wilson
 from atlas.progress import Progress, silent
@@ -111,7 +110,7 @@ def _found(source: Space, target: Space, hub: bool) -> Alignment | None:
         return None
     keeps = "not known how much is kept" if chosen.keeps is None else f"estimated r2 {chosen.keeps:.2f}"
     way = ", then ".join(edge.name for edge in chosen.edges)
-    warnings.warn(f"'{source.id}' is mapped to '{target.id}' by {way}: {keeps}", AtlasWarning, stacklevel=2)
+    warn(f"'{source.id}' is mapped to '{target.id}' by {way}: {keeps}", 2)
     return alignment
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
 from atlas.artefacts.head import Head
 from atlas.artefacts.sketches import sketch_of
-from atlas.errors import AtlasError, AtlasWarning
+from atlas.errors import AtlasError, warn
 from atlas.models.heads import create_head
 from atlas.verbs.parameters.arguments import HeadModelLike, Seed, VectorsLike, check_seed, vectors_of
 
@@ -45,7 +44,7 @@ def train(
     known = views.labels >= 0
     if left_out := int((~known).sum()):
         text = f"{left_out:,} of {len(views):,} vectors have no label, which is missing or -1, and are left out"
-        warnings.warn(text, AtlasWarning, stacklevel=2)
+        warn(text, 2)
     present, labels = views.labels[known].unique(return_inverse=True)
     views = views if bool(known.all()) else views.take(known.nonzero().flatten())
     classes = tuple(views.classes[i] for i in present.tolist())
@@ -60,4 +59,4 @@ def _tell_absent(known: Sequence[str], present: Sequence[str]) -> None:
     absent = [name for name in known if name not in {*present}]
     if absent and list(known) != [str(i) for i in range(len(known))]:
         names = ", ".join(f"'{name}'" for name in absent[:5]) + ", ..." * (len(absent) > 5)
-        warnings.warn(f"No vector is of class {names}, which the head will not know", AtlasWarning, stacklevel=3)
+        warn(f"No vector is of class {names}, which the head will not know", 3)

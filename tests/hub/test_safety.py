@@ -29,7 +29,7 @@ from atlas.hub.pulling import copy, pull
 from atlas.recipes.locking import lock
 from atlas.sharing.publishing import push
 from atlas.storage.files import sha256_file
-from atlas.storage.header import read_header
+from atlas.storage.header import TensorFile
 from atlas.storage.tensors import load_tensors, save_tensors
 
 pytest_plugins = ["hub_fixtures"]
@@ -55,7 +55,7 @@ def read_anything(text: str) -> Card | None:
 def read_any_tensors(path: Path) -> dict[str, torch.Tensor] | None:
     """Read a file of tensors; the only way to fail is a `CardError`, and what is read fills the file exactly."""
     try:
-        infos, starts = read_header(path)
+        infos, starts = (file := TensorFile(path)).infos, file.starts
         tensors = load_tensors(path)
     except CardError:
         return None

@@ -267,6 +267,8 @@ def test_values_per_row_have_the_metric_as_their_mean(name, pair):
     values = measure.per_row(*given)
     assert values.dtype == torch.float64 and values.shape == (200,)
     assert float(values.mean()) == pytest.approx(measure(*given), abs=1e-12)
+    function = {"self-recall": "recall_at_k"}.get(name, name.replace("-", "_"))
+    assert measure(*given) == getattr(metrics, function)(*given)
 
 
 @pytest.mark.parametrize("name", ["self-recall@3", "mrr", "mutual-knn@7"])

@@ -78,3 +78,15 @@ def test_r2_of_rows_that_are_all_equal_is_undefined():
     figure.add(torch.ones(3, 2), torch.ones(3, 2))
     with pytest.raises(AtlasError, match="R2 is undefined: the rows of Y are all equal"):
         figure.figure()
+
+
+def test_r2_says_why_there_is_none_as_that_of_whole_sets_does():
+    Y = torch.tensor([[1.0, 0.0], [1.0, 2.0**-600]], dtype=torch.float64)
+    figure = running(find("r2"))
+    assert figure is not None
+    figure.add(Y[:1], Y[:1])
+    figure.add(Y[1:], Y[1:])
+    with pytest.raises(AtlasError, match="Float64 cannot hold the squares of these vectors"):
+        find("r2")(Y, Y)
+    with pytest.raises(AtlasError, match="Float64 cannot hold the squares of these vectors"):
+        figure.figure()

@@ -14,7 +14,7 @@ import torch
 from atlas.cards.kinds import TensorInfo
 from atlas.errors import AtlasError, CardError, NotFoundError
 from atlas.storage.files import as_path, check_target, sha256_file, whole_file, whole_folder, write_all, write_list
-from atlas.storage.header import read_header
+from atlas.storage.header import TensorFile
 from atlas.storage.rows import Rows, map_npy
 from atlas.storage.tensors import load_tensors, save_tensors
 from atlas.storage.writers import Matrix
@@ -107,9 +107,9 @@ def test_a_damaged_file_is_refused(tmp_path, raw, message):
 
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(NotFoundError, match=r"There is no file '.*/none'"):
-        read_header(tmp_path / "none")
+        _ = TensorFile(tmp_path / "none").infos
     with pytest.raises(AtlasError, match="cannot be read: Is a directory"):
-        read_header(tmp_path)
+        _ = TensorFile(tmp_path).infos
     with pytest.raises(AtlasError, match=r"'.*/none' cannot be read: No such file"):
         sha256_file(tmp_path / "none")
 

@@ -195,4 +195,4 @@ def test_the_commands_find_and_list_unsure_queries(files, atlas_command):
 
 def test_unsure_queries_need_a_calibrated_map(files, atlas_command):
     done = atlas_command("search", "queries", "index", "--map", "map", "--fallback", "unsure.txt", status=1)
-    assert "run 'atlas calibrate' on it first" in done.stderr
+    assert "run 'atlas calibrate' on the map" in done.stderr

@@ -17,11 +17,11 @@ from torch import Tensor
 from atlas.cards.folder import BARE
 from atlas.cards.kinds import TensorInfo
 from atlas.cards.space import MAX_TEXT, SPACE_KEY, Space
-from atlas.errors import AtlasError, CardError, first_line
+from atlas.errors import AtlasError, CardError, reported
 from atlas.items import tables
 from atlas.items.files import named
 from atlas.storage import parquet as storage
-from atlas.storage.files import check_target, explained, whole_file
+from atlas.storage.files import check_target, explained, whole_file, write_text
 from atlas.storage.header import TensorFile, parsed, size_of
 from atlas.storage.item_ids import RowNumbers, StoredIds, Texts, unpack_ids
 from atlas.storage.parquet import ParquetFile, ParquetRows, Streamed, arrow, is_list
@@ -91,13 +91,11 @@ def npy_in_store(where: str) -> Rows:
         CardError: truncated, not a .npy file, or no matrix of floating-point numbers row by row.
     """
     with opened(where) as file:
-        try:
+        # As of a file here: reading a damaged header raises almost anything.
+        with reported(f"{where}: truncated or not a .npy file of numbers", Exception, kind=CardError):
             old = np.lib.format.read_magic(file) == (1, 0)
             read = np.lib.format.read_array_header_1_0 if old else np.lib.format.read_array_header_2_0
             shape, by_column, dtype = read(file)
-        # As of a file here: reading a damaged header raises almost anything.
-        except Exception as error:
-            raise CardError(f"{where}: truncated or not a .npy file of numbers: {first_line(error)}") from None
         start, size = file.tell(), file.seek(0, 2)
     name = {"<f8": "F64", "<f4": "F32", "<f2": "F16"}.get(dtype.str)
     if len(shape) != 2 or by_column or name is None:
@@ -332,5 +330,4 @@ def bare_file(path: Path, space: Space, overwrite: bool) -> Iterator[Path]:
 
 def write_beside(path: Path, space: Space) -> None:
     """Write down, in the file beside another one, which space its vectors are of."""
-    with whole_file(beside(path)) as temporary:
-        temporary.write_text(f"{space.to_json()}\n", encoding="utf-8")
+    write_text(beside(path), f"{space.to_json()}\n")

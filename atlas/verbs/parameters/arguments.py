@@ -7,7 +7,6 @@ Vectors can be given as arrays and tables, too.
 from __future__ import annotations
 
 import contextlib
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias, TypeGuard, TypeVar
@@ -35,7 +34,7 @@ from atlas.components.exporter import Exporter
 from atlas.components.head import HeadModel
 from atlas.components.options import Component
 from atlas.components.sampler import Sampler
-from atlas.errors import AtlasError, AtlasWarning, NotFoundError
+from atlas.errors import AtlasError, NotFoundError, warn
 from atlas.hub.cache import INSIDE, SCHEME
 from atlas.hub.pulling import pull
 from atlas.items.batches import Items, as_items
@@ -107,9 +106,7 @@ def vectors_of(
         found = read_vectors(given, vector_column=vector_column, id_column=id_column)
         if found.numbered and id_column is None and str(given).lower().endswith(".parquet"):
             advice = "say which column holds ids with id_column=, '' for none, or call it 'id'"
-            warnings.warn(
-                f"{given}: the rows have no ids and are numbered from 0 - {advice}", AtlasWarning, stacklevel=3
-            )
+            warn(f"{given}: the rows have no ids and are numbered from 0 - {advice}", 3)
         return found
     if isinstance(given, Artefact):
         made = artefact_of(given, Vectors)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -69,17 +71,17 @@ def calibrate(
     made.source.require(X.space, f"Alignment '{made.id}' maps from", "the source vectors")
     for view, whose in ((Y, "the target vectors"), (third, "the index" if queries is None else "the queries")):
         made.target.require(view.space, f"Alignment '{made.id}' maps to", whose)
-    for view, name in (
-        (X, "The source"),
-        (Y, "The target"),
-        (third, "The index" if queries is None else "The set of queries"),
-    ):
+    named = {"The source": X, "The target": Y, "The index" if queries is None else "The set of queries": third}
+    for name, view in named.items():
         check_rows(view, name)
     role = "queries" if queries is None else "index"
     some = torch.linspace(0, len(X) - 1, min(len(X), MOST)).long().unique()
     X, Y = X.take(some), Y.take(some)
     mapped = _mapped(made, X, Y)
-    scores, true, right = _mapped_queries(mapped, Y, third) if queries is None else _mapped_index(mapped, Y, third)
+    if queries is None:
+        scores, true, right = _searched(Y, mapped, third, third.rows.batches(), "The index")
+    else:
+        scores, true, right = _searched(third, third.data, Y, [mapped], "The documents")
     found = Calibration.of(scores, true, right)
     figures = _thirds(scores, right, len(third if queries is None else Y), f"{role} mapped", X.dataset)
     card = replace(made.card, metrics=merged(made.metrics, figures))
@@ -100,22 +102,23 @@ def _mapped(made: Alignment, X: Vectors, Y: Vectors) -> Tensor:
     return left_out(cross_fit(made.aligner, x, y, min(FOLDS, len(x))), x)
 
 
-def _mapped_queries(mapped: Tensor, true: Vectors, index: Vectors) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the scores of mapped queries' results (n, k), their true ones, and whether the first is right (n,)."""
-    skip = _itself(true, index)
-    _check_many(index, "The index", int((skip >= 0).any()))
-    scores, rows = nearest(mapped, index.rows.batches(), min(DEEP, len(index) - 1), skip)
-    best, _ = nearest(true.data, index.rows.batches(), 1, skip)
-    return scores, *_compared(true.data, index.rows.take(rows.flatten()), rows, best)
+def _searched(
+    queries: Vectors, asked: Tensor, index: Vectors, batches: Iterable[Tensor], name: str
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the scores of queries' results (n, k), their true ones, and whether the first is right (n,).
 
-
-def _mapped_index(mapped: Tensor, true: Vectors, queries: Vectors) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the same of queries that search mapped documents."""
-    skip = _itself(queries, true)
-    _check_many(true, "The documents", int((skip >= 0).any()))
-    scores, rows = nearest(queries.data, [mapped], min(DEEP, len(true) - 1), skip)
-    best, _ = nearest(queries.data, [true.data], 1, skip)
-    return scores, *_compared(queries.data, true.rows.take(rows.flatten()), rows, best)
+    Args:
+        queries: the true queries.
+        asked: those that search, (n, d): the true ones, or these mapped.
+        index: the true documents.
+        batches: those that are searched: the true ones, or these mapped.
+        name: of the documents, for errors.
+    """
+    skip = _itself(queries, index)
+    _check_many(index, name, int((skip >= 0).any()))
+    scores, rows = nearest(asked, batches, min(DEEP, len(index) - 1), skip)
+    best, _ = nearest(queries.data, index.rows.batches(), 1, skip)
+    return scores, *_compared(queries.data, index.rows.take(rows.flatten()), rows, best)
 
 
 def _itself(queries: Vectors, index: Vectors) -> Tensor:
@@ -142,15 +145,8 @@ def _compared(queries: Tensor, documents: Tensor, rows: Tensor, best: Tensor) ->
 
 def _thirds(scores: Tensor, right: Tensor, searched: int, mapped: str, dataset: str) -> list[Metric]:
     """Return how often the first result is right, in thirds by chance; the floor is that of drawing one at random."""
-    return [
-        Metric(
-            FIRST_RESULT,
-            float(values.mean()),
-            *wilson(values),
-            floor=1 / searched,
-            dataset=dataset,
-            split=f"{mapped}, {name}",
-            n=len(values),
-        )
-        for name, values in thirds(scores, right).items()
-    ]
+    figures = []
+    for name, values in thirds(scores, right).items():
+        about: dict[str, Any] = {"dataset": dataset, "split": f"{mapped}, {name}", "n": len(values)}
+        figures.append(Metric(FIRST_RESULT, float(values.mean()), *wilson(values), floor=1 / searched, **about))
+    return figures

@@ -12,7 +12,7 @@ from torch import Tensor
 from atlas.artefacts.alignment import Alignment
 from atlas.cards.kinds import Metric
 from atlas.components.encoder import Encoder
-from atlas.errors import AtlasError, in_a_line
+from atlas.errors import AtlasError, in_a_line, needed
 from atlas.numerics.arrays import unit
 from atlas.verbs.parameters.arguments import EncoderLike, encoder_of
 
@@ -50,10 +50,8 @@ class Searcher:
 
     def similarity(self, one: Any, other: Any) -> Tensor:
         """Return the cosines (n, m) of vectors (n, d) and (m, d)."""
-        return (
-            unit(torch.atleast_2d(torch.as_tensor(one)).float())
-            @ unit(torch.atleast_2d(torch.as_tensor(other)).float()).T
-        )
+        one, other = (unit(torch.atleast_2d(torch.as_tensor(rows)).float()) for rows in (one, other))
+        return one @ other.T
 
     def similarity_pairwise(self, one: Any, other: Any) -> Tensor:
         """Return the cosine of each vector (n, d) with the one beside it (n,)."""
@@ -102,12 +100,9 @@ def scored(
 
 
 def _library() -> Any:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            import mteb
-    except ImportError:
-        raise AtlasError("Tasks of mteb need the library - pip install 'latent-atlas[mteb]'") from None
+    with needed("Tasks of mteb need", "the library", "mteb"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import mteb
     return mteb
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from atlas.artefacts.atlas import Atlas
 from atlas.artefacts.vectors import Vectors
 from atlas.cards.space import Space
 from atlas.components.aligner import Aligner
-from atlas.errors import AtlasError, AtlasWarning, SpaceMismatchError
+from atlas.errors import AtlasError, SpaceMismatchError, warn
 from atlas.metrics.nearest import nearest
 from atlas.numerics.arrays import check_finite
 from atlas.progress import Progress, silent
@@ -111,11 +110,10 @@ def search(
     check_rows(asked, "The set of queries")
     ways = [_way(maps, asked.space, view.space, len(views) > 1) for view in views]
     if len(views) > 1 and merge == "cosine" and any(way.role == "queries" for way in ways):
-        warnings.warn(
+        warn(
             "Queries are mapped into an index's own space, whose cosines are not those of the other indexes - give "
             "maps from the indexes' models to the queries', or merge by rank",
-            AtlasWarning,
-            stacklevel=2,
+            2,
         )
     # A margin needs two.
     deep = max(k, 2)
