@@ -12,11 +12,8 @@ from atlas.errors import CardError, NotFoundError, located
 
 CARD = "config.yaml"
 MODEL = "model.safetensors"
-
 # A repository, or its page; of two slashes, a path keeps one.
 _REPOSITORY = re.compile(r"(?:https?:/+(?:huggingface|hf)\.co/)?([^/:]+/[^/:]+)(?:/tree/.*)?")
-
-MODEL = "model.safetensors"
 
 # Endings of bare files of vectors: a name that has one is a path, never an id.
 BARE = (".npy", ".safetensors", ".parquet")

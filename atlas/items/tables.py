@@ -16,6 +16,7 @@ import numpy as np
 from atlas.cards.space import SPACE_KEY
 from atlas.errors import AtlasError, unknown, warn
 from atlas.items.batches import texts
+from atlas.storage.files import explained
 from atlas.storage.item_ids import id_of
 from atlas.storage.parquet import ParquetFile, arrow, is_list
 
@@ -167,13 +168,10 @@ def find_column(names: Sequence[str], wanted: str | None, common: str, what: str
 
 def read_text(path: Path) -> str:
     """Return the text of a UTF-8 file, without its byte-order mark, or raise `AtlasError` with the line that is not."""
-    try:
-        with path.open("rb") as file:
-            # Something else than text may be as large as a disk.
-            raw = file.read(2**16)
-            raw += b"" if b"\0" in raw else file.read()
-    except OSError as error:
-        raise AtlasError(f"'{path}' cannot be read: {error.strerror}") from None
+    with explained(path, "read"), path.open("rb") as file:
+        # Something else than text may be as large as a disk.
+        raw = file.read(2**16)
+        raw += b"" if b"\0" in raw else file.read()
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:

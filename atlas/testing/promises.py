@@ -107,12 +107,20 @@ def equal_states(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> bool:
     return set(a) == set(b) and all(a[name].dtype == b[name].dtype and torch.equal(a[name], b[name]) for name in a)
 
 
-def ensure_plain(state: Mapping[str, Tensor], component: Component) -> None:
-    """Raise `AssertionError` unless tensors are as they will be saved."""
+def reloaded(fitted: Any, *about: Any) -> Any:
+    """Return a component of the same options and state, after its tensors were saved and loaded.
+
+    Raises:
+        AssertionError: tensors that are not as they will be saved, or not the same afterwards.
+    """
+    state = fitted.state_dict()
     for name, tensor in state.items():
         plain = tensor.is_contiguous() and tensor.device.type == "cpu"
         plain = plain and (tensor.dtype == torch.float32 or not tensor.is_floating_point())
-        ensure(plain, component, f"must have float32, contiguous, CPU tensors, '{name}' is {tensor.dtype}")
+        ensure(plain, fitted, f"must have float32, contiguous, CPU tensors, '{name}' is {tensor.dtype}")
+    loaded = fresh(fitted).load_state_dict(saved_and_loaded(state), *about)
+    ensure(equal_states(loaded.state_dict(), state), fitted, "must have the same tensors after saving and loading")
+    return loaded
 
 
 def options_survive(component: Component, *about: Any) -> None:
