@@ -49,9 +49,9 @@ def converted(X: Tensor, Y: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
     return found
 
 
-def measured(world: tuple, pairs: int, old: str, new: str) -> dict[str, Any]:
+def measured(world: study.World, pairs: int, old: str, new: str) -> dict[str, Any]:
     """Return nDCG@10 in points, means over draws of the pairs; with shares of the documents embedded anew by chance."""
-    documents, queries, judgements = world
+    documents, queries, judgements = world.searched
     X, Y, Q = documents[old].data, documents[new].data, queries[new].data
     score = scorer(relevant(judgements, queries[new].ids, documents[new].ids))
     anew = torch.randperm(len(X), generator=torch.Generator().manual_seed(DRAWS))
@@ -117,7 +117,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])  # type: ignore[union-attr]
     parser.add_argument("data", type=Path)
     data, made = parser.parse_args().data, []
-    sets = {"cranfield": study.cranfield(data), "banking": study.banking(data)}
+    sets = study.sets_of(data)
     for searched, pairs in RUNS:
         for old, new in itertools.permutations(study.ENCODERS, 2):
             made.append({"searched": searched, "pairs": pairs, **measured(sets[searched], pairs, old, new)})

@@ -26,14 +26,15 @@ from torch import Tensor
 
 from atlas.components.aligner import Aligner
 from atlas.components.choosing import ROLES
-from atlas.migration.advising import _pairs, _whole
+from atlas.migration.advising import question_of
 from atlas.migration.methods import choose
 from atlas.migration.scoring import Figure, resampled, scorer
 from atlas.migration.trial import Maps
 from atlas.storage.files import whole_file
 
 HERE = Path(__file__).parent
-RUNS = [run for run in study.RUNS if run[0] == run[1]]
+# What is searched, and how many of its documents are pairs.
+RUNS = (("cranfield", 1000), ("cranfield", 300), ("banking", 300), ("banking", 1000))
 
 
 @dataclass
@@ -75,13 +76,18 @@ def gate(old: Tensor, new: Tensor, at: Tensor) -> dict[str, Any]:
     return {"verdict": said.verdict.value, "predicted": said.predicted_retention, "interval": said.prediction_interval}
 
 
-def measured(sets: dict[str, Any], run: tuple[str, str, int], old: str, new: str) -> dict[str, Any]:
+def measured(sets: dict[str, study.World], run: tuple[str, int], old: str, new: str) -> dict[str, Any]:
     """Return nDCG@10 of an index converted by the map that `advise` takes, and by isotrieve's, and both verdicts."""
-    name, _, n = run
-    documents, queries, judgements = sets[name]
-    some = torch.randperm(study.DOCUMENTS, generator=torch.Generator().manual_seed(0))
-    pairs = _pairs(documents[old], documents[new].take(some[:n]), None)
-    trial = _whole(documents[old], documents[new], queries[new], queries[old], pairs)
+    name, n = run
+    documents, queries, judgements = sets[name].searched
+    trial = question_of(
+        old=documents[old],
+        new=documents[new].take(study.some_of(study.DOCUMENTS, n, 0)),
+        new_index=documents[new],
+        queries_old=queries[old],
+        queries_new=queries[new],
+    ).whole
+    pairs = trial.pairs
     score = scorer(judgements)
 
     def ndcg(found: Tensor) -> Tensor:
@@ -159,7 +165,7 @@ def main() -> None:
     data = parser.parse_args().data
     # Of fewer pairs than ten for each dimension, which the page says.
     warnings.filterwarnings("ignore", "K=")
-    sets = {"cranfield": study.cranfield(data), "banking": study.banking(data)}
+    sets = study.sets_of(data)
     changes = []
     for run, (old, new) in itertools.product(RUNS, itertools.permutations(study.ENCODERS, 2)):
         changes.append(measured(sets, run, old, new))

@@ -202,9 +202,9 @@ def converted(fit: Fit, X: Tensor, Y: Tensor, at: Tensor, more: tuple[Tensor, Te
     return made
 
 
-def measured(data: Path, old: str, new: str, world: tuple) -> dict[str, float]:
+def measured(data: Path, old: str, new: str, world: study.World) -> dict[str, float]:
     """Return nDCG@10 of each fit, in points."""
-    documents, queries, judgements = world
+    documents, queries, judgements = world.searched
     X, Y, Q = documents[old].data, documents[new].data, queries[new].data
     at = torch.randperm(len(X), generator=torch.Generator().manual_seed(0))[:PAIRS]
     score = scorer(relevant(judgements, queries[new].ids, documents[new].ids))
@@ -226,9 +226,9 @@ def measured(data: Path, old: str, new: str, world: tuple) -> dict[str, float]:
     return {name: float(one.mean()) for name, one in found.items()}
 
 
-def roles(old: str, new: str, world: tuple) -> dict[str, dict[str, float]]:
+def roles(old: str, new: str, world: study.World) -> dict[str, dict[str, float]]:
     """Return nDCG@10 of both maps, from pairs of documents, of queries, and of both; each query where it is no pair."""
-    documents, queries, judgements = world
+    documents, queries, judgements = world.searched
     X, Y = documents[old].data, documents[new].data
     at = torch.randperm(len(X), generator=torch.Generator().manual_seed(0))[:PAIRS]
     score = scorer(relevant(judgements, queries[new].ids, documents[new].ids))
@@ -250,11 +250,11 @@ def roles(old: str, new: str, world: tuple) -> dict[str, dict[str, float]]:
     return found
 
 
-def elsewhere(old: str, new: str, sets: Mapping[str, tuple]) -> dict[str, float]:
+def elsewhere(old: str, new: str, sets: Mapping[str, study.World]) -> dict[str, float]:
     """Return nDCG@10 on Cranfield from 300 pairs of banking questions, as they are and re-centred without pairs."""
-    documents, queries, judgements = sets["cranfield"]
-    some = torch.randperm(study.DOCUMENTS, generator=torch.Generator().manual_seed(0))[:300]
-    A, B = (sets["banking"][0][encoder].data[some] for encoder in (old, new))
+    documents, queries, judgements = sets["cranfield"].searched
+    some = study.some_of(study.DOCUMENTS, 300, 0)
+    A, B = (sets["banking"].documents[encoder].data[some] for encoder in (old, new))
     X, Y, Q = documents[old].data, documents[new].data, queries[new].data
     score = scorer(relevant(judgements, queries[new].ids, documents[new].ids))
     moved = {}
@@ -320,7 +320,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])  # type: ignore[union-attr]
     parser.add_argument("data", type=Path)
     data, made = parser.parse_args().data, []
-    sets = {"cranfield": study.cranfield(data), "banking": study.banking(data)}
+    sets = study.sets_of(data)
     for old, new in CHANGES:
         one = measured(data, old, new, sets["cranfield"])
         made.append({"old": old, "new": new, "in": one, "out": elsewhere(old, new, sets)})

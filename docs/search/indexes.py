@@ -51,9 +51,11 @@ def subjects(data: Path) -> list[str]:
         return [row["category"] for row in csv.DictReader(file)]
 
 
-def measured(sets: Mapping[str, Any], name: str, dealt: str, names: Sequence[str], seed: int) -> list[dict[str, Any]]:
+def measured(
+    sets: Mapping[str, study.World], name: str, dealt: str, names: Sequence[str], seed: int
+) -> list[dict[str, Any]]:
     """Return nDCG@10 of each way, for queries of each encoder."""
-    documents, queries, judgements = sets[name]
+    documents, queries, judgements = sets[name].searched
     order = torch.randperm(study.DOCUMENTS, generator=torch.Generator().manual_seed(seed))
     fitted, held = order.chunk(2)
     pairs, searched = ({e: documents[e].take(rows) for e in ENCODERS} for rows in (fitted, held))
