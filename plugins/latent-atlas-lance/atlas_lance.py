@@ -38,10 +38,12 @@ class Lance(atlas.Store):
         # Datasets that are open: opening one reads its whole manifest, which grows with each batch that is put.
         self._held: dict[str, Any] = {}
         self._counts: dict[tuple[str, int], int] = {}
+        # Hashes of the ids in the shadow, once they were read: sorted runs, each at least twice as long as the next.
+        self._runs: list[np.ndarray] = []
 
     def close(self) -> None:
         """Let go of the datasets."""
-        self._held, self._counts = {}, {}
+        self._held, self._counts, self._runs = {}, {}, []
 
     def _path(self, place: str) -> Path:
         file = self.address.file
@@ -174,12 +176,22 @@ class Lance(atlas.Store):
         self._held[SHADOW] = found
 
     def _has(self, found: Any, ids: Sequence[str]) -> bool:
-        """Return whether some of the ids are in a dataset, of which only the ids are read."""
+        """Return whether some of the ids may be in the shadow, whose ids are read once; from now on, these are."""
         import pyarrow as pa
-        import pyarrow.compute as pc
 
-        wanted, parts = pa.array(list(ids), pa.string()), found.to_batches(columns=[self.id])
-        return any(pc.any(pc.is_in(part.column(0).cast(pa.string()), wanted)).as_py() for part in parts)
+        if not self._runs:
+            parts = [part.column(0).cast(pa.string()) for part in found.to_batches(columns=[self.id])]
+            self._runs = [np.concatenate([hashed([]), *(hashed(part.to_pylist()) for part in parts)])]
+            self._runs[0].sort()
+        new = np.sort(hashed(ids))
+        has = False
+        for run in filter(len, self._runs):
+            places = run.searchsorted(new).clip(max=len(run) - 1)
+            has = has or bool((run[places] == new).any())
+        self._runs.append(new)
+        while len(self._runs) > 1 and len(self._runs[-2]) < 2 * len(self._runs[-1]):
+            self._runs[-2:] = [np.sort(np.concatenate(self._runs[-2:]), kind="stable")]
+        return has
 
     def metric_of(self, place: str) -> str:
         """Return the metric of the index of a dataset's vectors; that of a shadow without one is of the vectors'."""
@@ -220,6 +232,11 @@ class Lance(atlas.Store):
         if shadow.exists():
             shadow.rename(gone)
             shutil.rmtree(gone)
+
+
+def hashed(ids: Sequence[str]) -> np.ndarray:
+    """Return a number for each id, (n,) int64: two of different ids are hardly ever the same, and then merged."""
+    return np.fromiter(map(hash, ids), np.int64, len(ids))
 
 
 @atlas.hookimpl

@@ -13,7 +13,7 @@ from pagetools import run_page
 from storetools import rows
 
 import atlas
-from atlas.authors import SHADOW, VECTORS, Address
+from atlas.authors import SHADOW, VECTORS, Address, Batch
 from atlas.testing import check_store
 from atlas_lance import Lance
 
@@ -44,6 +44,27 @@ def test_ids_and_vectors_of_other_types_are_refused(fill, alignment):
     lance.write_dataset(pa.table({"id": ["a", "b", "c"], "vector": bits}), path, mode="overwrite")
     with pytest.raises(atlas.AtlasError, match="has a column 'vector' that is no list of fixed size, of floating-poi"):
         atlas.apply(alignment, url, out=url)
+
+
+def test_ids_of_a_shadow_are_read_once_whatever_the_number_of_batches(fill, monkeypatch):
+    store = store_at(fill(rows(4, 6)))
+    store.begin(6)
+    reads, plain = [], lance.LanceDataset.to_batches
+
+    def counted(self, *arguments, **options):
+        reads.append(options)
+        return plain(self, *arguments, **options)
+
+    monkeypatch.setattr(lance.LanceDataset, "to_batches", counted)
+    X = rows(40, 6)
+    for start in (0, 5, 10, 3, 15, 25, 20, 30, 35, 12):
+        store.put(Batch([str(i) for i in range(start, start + 5)], X[start : start + 5], "", ["m"] * 5))
+    assert len(reads) == 1
+    found = store_at(str(store.address)).read(SHADOW, "", 100)
+    assert sorted(map(int, found.ids)) == list(range(40))
+    assert np.array_equal(found.vectors[np.argsort([int(one) for one in found.ids])], X)
+    assert not any(map(store._has, [store._dataset(SHADOW)] * 2, [["40"], ["41"]]))
+    assert all(map(store._has, [store._dataset(SHADOW)] * 40, [[str(i)] for i in range(40)]))
 
 
 def test_a_dataset_without_rows_is_mapped(fill, alignment):
