@@ -12,7 +12,7 @@ from atlas.artefacts.loading import load
 try:
     from langchain_core.embeddings import Embeddings
 except ImportError:
-    raise ImportError("atlas.langchain needs langchain-core - pip install langchain-core") from None
+    raise ImportError("atlas.langchain needs langchain-core - pip install 'latent-atlas[langchain]'") from None
 
 
 class AlignedEmbeddings(Embeddings):

@@ -14,7 +14,7 @@ try:
     from llama_index.core.base.embeddings.base import BaseEmbedding
     from llama_index.core.bridge.pydantic import PrivateAttr
 except ImportError:
-    raise ImportError("atlas.llama_index needs llama-index-core - pip install llama-index-core") from None
+    raise ImportError("atlas.llama_index needs llama-index-core - pip install 'latent-atlas[llama-index]'") from None
 
 
 class AlignedEmbedding(BaseEmbedding):
