@@ -24,7 +24,7 @@ from atlas.recipes.running import Runner
 from atlas.storage import hashes
 from atlas.storage import notes as notes_of
 from atlas.storage.files import sha256_file
-from atlas.storage.header import read_header
+from atlas.storage.header import TensorFile
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def changed_card(path: Path, origin: Path) -> None:
 
 def fitted_card(path: Path, origin: Path) -> None:
     """Load and use an artefact whose tensors were changed, by somebody who can write a card."""
-    card = replace(read_card(origin), sha256=sha256_file(path), tensors=read_header(path)[0])
+    card = replace(read_card(origin), sha256=sha256_file(path), tensors=TensorFile(path).infos)
     (path.parent / CARD).write_text(dump_card(card), encoding="utf-8")
     use(atlas.load(path.parent))
 
