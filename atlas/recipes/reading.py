@@ -32,7 +32,7 @@ from typing import Any
 from atlas.cards.names import canonical, sha256_of, slug
 from atlas.cards.schema import brief, of_type
 from atlas.cards.yaml import read_yaml
-from atlas.errors import AtlasError, check_known, located
+from atlas.errors import AtlasError, check_known, located, unknown
 from atlas.recipes.tables import RESERVED, Summary, check_fields, mapping, read_summary
 from atlas.verbs.parameters import signatures
 from atlas.verbs.parameters.signatures import SCALARS, Parameter, Verb, verb
@@ -282,7 +282,8 @@ def _referenced(kind: str, reference: dict[str, Any], values: Mapping[str, Any],
 
 def one_of(what: str, name: Any, known: Mapping[str, Any]) -> str:
     """Return a name that is known, or raise `AtlasError`, whatever stands where a name should be."""
-    check_known(what, brief(name), known)
+    if not isinstance(name, str) or name not in known:
+        raise AtlasError(unknown(what, brief(name), known))
     return name
 
 

@@ -17,7 +17,7 @@ from atlas.components.encoder import Encoder
 from atlas.errors import AtlasError
 from atlas.plugins.catalogue import create
 from atlas.recipes import reading
-from atlas.recipes.reading import read_recipe, substitute
+from atlas.recipes.reading import one_of, read_recipe, substitute
 from atlas.recipes.running import Runner, content_hash
 from atlas.recipes.tables import pivot, read_summary
 
@@ -333,6 +333,13 @@ def test_paths_are_relative_to_the_recipe(folder, monkeypatch):
     monkeypatch.chdir("elsewhere")
     assert len(run("../grid.yaml")[0]["results"]) == 32
     assert Path("out/results.json").exists()
+
+
+def test_names_of_steps_may_be_long_and_share_their_beginning():
+    long = "s" * 60
+    assert one_of("earlier step", f"{long}-1", {long: 0, f"{long}-1": 1}) == f"{long}-1"
+    with pytest.raises(AtlasError, match="Unknown earlier step"):
+        one_of("earlier step", f"{long}-2", {long: 0})
 
 
 def test_a_text_that_is_a_variable_becomes_its_value():
