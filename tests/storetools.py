@@ -42,6 +42,16 @@ def by_metric(alignment: atlas.Alignment) -> Callable[[str], atlas.Alignment]:
     return naming
 
 
+def refuses_another_metric(url: str, by_metric: Callable[[str], atlas.Alignment], metric: str) -> None:
+    """Assert that a store searched by a metric refuses a map to another one and stays as it was, and map by its own."""
+    other = "l2" if metric == "cosine" else "cosine"
+    words = f"is searched by {metric}, and vectors of 'new' are compared by {other}, so that other rows would be found"
+    with pytest.raises(atlas.AtlasError, match=words):
+        atlas.apply(by_metric(other), url, out=url)
+    assert atlas.store_status(url)["shadow"] is None
+    assert len(atlas.apply(by_metric(metric), url, out=url)) == atlas.store_status(url)["vectors"]["rows"]
+
+
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The working folder, an empty one."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import struct
-import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from atlas.artefacts.sources.vector_files import text_beside, write_beside
 from atlas.cards.folder import BARE, read_card
 from atlas.cards.space import SPACE_KEY, Space
 from atlas.components.store import VECTORS
-from atlas.errors import AtlasError, AtlasWarning, NotFoundError, SpaceMismatchError
+from atlas.errors import AtlasError, NotFoundError, SpaceMismatchError, warn
 from atlas.hub.pulling import locate
 from atlas.items import tables
 from atlas.items.files import named
@@ -87,10 +86,10 @@ def check_space(where: SpaceLike, space: SpaceLike) -> Space:
     metrics = [found.metric, expected.metric]
     if not isinstance(where, Space) and is_store(where):
         with opened(where) as store:
-            metrics += [check_metric(store, one) for one in (found, expected)]
+            metrics.append(check_metric(store, replace(expected, metric=expected.metric or found.metric)))
     if "" in metrics and any(metrics):
         told = f"The metric of '{found.id}' was not compared: one side names {max(metrics)}, the other none"
-        warnings.warn(told, AtlasWarning, stacklevel=2)
+        warn(told, 2)
     return found
 
 

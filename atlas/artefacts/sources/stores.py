@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from atlas.artefacts.vectors import Vectors, encode_labels
 from atlas.cards.names import slug
 from atlas.cards.space import Space
 from atlas.components.store import VECTORS, Address, Batch, Store
-from atlas.errors import AtlasWarning, SpaceMismatchError
+from atlas.errors import SpaceMismatchError, warn
 from atlas.plugins.catalogue import SHIPPED, component, components
 from atlas.storage.writers import spooled
 
@@ -76,7 +75,7 @@ def warn_of_missing(store: Store, count: int, first: str) -> None:
     """Say how many rows have no vector, if any, and which is the first."""
     if count:
         told = store.fail(f"has rows without a vector, which are left out: {count}, the first is '{first}'")
-        warnings.warn(str(told), AtlasWarning, stacklevel=2)
+        warn(str(told), 2)
 
 
 def space_of(store: Store, place: str = VECTORS) -> Space:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +20,7 @@ from atlas.artefacts.vectors import Vectors
 from atlas.cards.names import sha256_of
 from atlas.cards.space import Space
 from atlas.components.store import SHADOW, VECTORS, Batch, Store
-from atlas.errors import AtlasError, AtlasWarning
+from atlas.errors import AtlasError, warn
 from atlas.numerics.arrays import hash_of
 from atlas.progress import Progress, silent
 
@@ -144,7 +143,7 @@ def transfer(
         space = work.space(read)
         if not check_metric(written, space) and space.metric:
             told = f"does not say by which metric it is searched - search by {space.metric}, as for '{space.id}'"
-            warnings.warn(str(written.fail(told)), AtlasWarning, stacklevel=3)
+            warn(str(written.fail(told)), 3)
         state, size = _begun(work, space, read, written), size or written.rows
         total = -(-read.count(VECTORS) // size)
         for found in progress(batches(read, VECTORS, state.cursor, size), total, "Mapping"):
@@ -355,9 +354,7 @@ def _check_rows(store: Store, state: State) -> None:
         raise store.fail(f"has a vector that was changed since it was mapped - {again}")
     if same and changed is None:
         told = "has lost rows since it was mapped, so that a changed vector in another row would not be noticed"
-        warnings.warn(
-            str(store.fail(f"{told} - run atlas apply first, where vectors change")), AtlasWarning, stacklevel=4
-        )
+        warn(str(store.fail(f"{told} - run atlas apply first, where vectors change")), 4)
 
 
 def drop_shadow(url: str | Path, *, old: bool = False) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import chromadb
 import numpy as np
 import pytest
 from pagetools import run_page
-from storetools import rows
+from storetools import refuses_another_metric, rows
 
 import atlas
 from atlas.authors import SHADOW, VECTORS, Address
@@ -47,12 +47,7 @@ def test_vectors_are_mapped_switched_to_and_taken_back(fill, alignment, space):
 @pytest.mark.parametrize(("space", "metric"), [("cosine", "cosine"), ("ip", "dot"), ("l2", "l2")])
 def test_a_collection_of_another_space_is_left_as_it_was(fill, by_metric, space, metric):
     url = fill(rows(20, 6), space=space)
-    other = "l2" if metric == "cosine" else "cosine"
-    words = f"is searched by {metric}, and vectors of 'new' are compared by {other}, so that other rows would be found"
-    with pytest.raises(atlas.AtlasError, match=words):
-        atlas.apply(by_metric(other), url, out=url)
-    assert atlas.store_status(url)["shadow"] is None
-    assert len(atlas.apply(by_metric(metric), url, out=url)) == 20
+    refuses_another_metric(url, by_metric, metric)
     assert atlas.switch_store(url)["vectors"]["metric"] == metric
 
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from conftest import table_of
 from pagetools import run_page
-from storetools import rows
+from storetools import refuses_another_metric, rows
 
 import atlas
 from atlas.authors import SHADOW, VECTORS, Address, Batch
@@ -95,11 +95,7 @@ def test_a_dataset_whose_index_is_of_another_metric_is_left_as_it_was(fill, by_m
     url = fill(rows(300, 6))
     path, other = url.removeprefix("lance://"), "l2" if metric == "cosine" else "cosine"
     lance.dataset(path).create_index("vector", "IVF_FLAT", num_partitions=2, metric=metric)
-    words = f"is searched by {metric}, and vectors of 'new' are compared by {other}, so that other rows would be found"
-    with pytest.raises(atlas.AtlasError, match=words):
-        atlas.apply(by_metric(other), url, out=url)
-    assert atlas.store_status(url)["shadow"] is None
-    assert len(atlas.apply(by_metric(metric), url, out=url)) == 300
+    refuses_another_metric(url, by_metric, metric)
     lance.dataset(f"{path}__shadow").create_index("vector", "IVF_FLAT", num_partitions=2, metric=other)
     with pytest.raises(
         atlas.AtlasError, match=f"is searched by {other}, and vectors of 'new' are compared by {metric}"

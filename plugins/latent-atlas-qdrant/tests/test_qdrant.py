@@ -9,7 +9,7 @@ import pytest
 from migrationtools import OLD, check_migration, check_that_it_goes_on
 from pagetools import run_page
 from qdrant_client import QdrantClient, models
-from storetools import rows
+from storetools import refuses_another_metric, rows
 
 import atlas
 from atlas.authors import SHADOW, VECTORS, Address
@@ -63,12 +63,7 @@ def test_vectors_are_mapped_switched_to_and_taken_back(fill, alignment, distance
 )
 def test_a_collection_of_another_distance_is_left_as_it_was(fill, by_metric, distance, metric):
     url = fill(rows(20, 6), distance=distance)
-    other = "l2" if metric == "cosine" else "cosine"
-    words = f"is searched by {metric}, and vectors of 'new' are compared by {other}, so that other rows would be found"
-    with pytest.raises(atlas.AtlasError, match=words):
-        atlas.apply(by_metric(other), url, out=url)
-    assert atlas.store_status(url)["shadow"] is None
-    assert len(atlas.apply(by_metric(metric), url, out=url)) == 20
+    refuses_another_metric(url, by_metric, metric)
     assert atlas.switch_store(url)["vectors"]["metric"] == metric
 
 
