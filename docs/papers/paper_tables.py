@@ -79,7 +79,7 @@ def mean(paper: str, steps: str, *, scale: float = 100, digits: int = 1, figure:
 
 
 def difference(
-    paper: str,
+    papers: str | Sequence[str],
     one: Mapping[str, Any],
     other: Mapping[str, Any],
     scale: float = 100,
@@ -88,13 +88,13 @@ def difference(
     """Return by how much one row is above another, in points, paired by seed: the mean, and its 95 % t interval.
 
     Args:
-        paper: its folder.
+        papers: folders of one page or of several, whose seeds are of the same networks.
         one: the values that some variables must have, several choices as a tuple; means over the rest are taken.
         other: those of the other row.
         scale: what a difference is multiplied by.
         figures: which figure of the rows, or one for each.
     """
-    rows = results(paper)["results"]
+    rows = [row for paper in ([papers] if isinstance(papers, str) else papers) for row in results(paper)["results"]]
 
     def of_seeds(scope: Mapping[str, Any], figure: str) -> dict[int, float]:
         chosen = [

@@ -101,10 +101,15 @@ def test_no_network_at_all_is_read_as_well_as_whitened_charts(controls):
         )
 
 
-def test_several_networks_and_a_wide_one_are_ahead_of_one_network(controls):
+@pytest.fixture(scope="module")
+def ensembles(tmp_path_factory):
+    return shared_run("ensembles", tmp_path_factory)[0]
+
+
+def test_several_networks_and_a_wide_one_are_ahead_of_one_network(controls, ensembles):
     alone = mean(controls, row="end-to-end", setting="any")
-    assert mean(controls, row="as many networks, end-to-end, whitened") > alone
-    assert mean(controls, row="end-to-end, as wide as all") > alone
+    assert mean(ensembles, row="as many networks, end-to-end, whitened") > alone
+    assert mean(ensembles, row="end-to-end, as wide as all") > alone
 
 
 def test_tasks_that_come_one_by_one_and_clients_need_no_trained_networks(controls):
@@ -114,8 +119,8 @@ def test_tasks_that_come_one_by_one_and_clients_need_no_trained_networks(control
     assert mean(controls, row="untrained networks", of="clients") > mean(controls, row="trained networks", of="clients")
 
 
-def test_the_networks_of_each_setting_and_of_the_controls_are_named_by_hash(results, controls):
-    for rows in (results, controls):
+def test_the_networks_of_each_setting_and_of_the_controls_are_named_by_hash(results, controls, ensembles):
+    for rows, networks in ((results, 5), (controls, 4), (ensembles, 2)):
         found = values(rows, metric="sha256")
-        assert len(set(found)) == len(found) == 5
+        assert len(set(found)) == len(found) == networks
         assert all(len(digest) == 12 for digest in found)

@@ -17,6 +17,15 @@ import atlas
 CODE = 128
 
 
+def sources(small: bool, data: Path) -> dict[str, Callable[[], Data]]:
+    """Return how to read each data set, by name."""
+    return (
+        {"digits": digits}
+        if small
+        else {"CIFAR-10": lambda: images(data / "cifar10"), "banking77": lambda: texts(data)}
+    )
+
+
 def digits() -> Data:
     """Return some of the digits that ship with Atlas."""
     train, test = (paper_networks.pixels(f"digits-{split}") for split in ("train", "test"))

@@ -18,7 +18,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]
 import chart_pictures
 import papers
 from chart_bench import Bench, Figures, Split, combined, of_net, through
-from chart_data import digits, images, texts
+from chart_data import sources
 from chart_splits import Data, held_out, settings, trained
 from chart_tasks import tasks_and_clients
 from papers import Report
@@ -36,19 +36,12 @@ def main(report: Report, data: Path, models: Path) -> None:
     """Measure everything that the page on relative latent space aggregation tells."""
     report.out.mkdir(parents=True, exist_ok=True)
     seeds = [0] if report.small else [0, 1, 2]
-    read = sources(report, data)
+    read = sources(report.small, data)
     cases = [(name, seed) for name in read for seed in seeds]
     report.parts("settings", three_settings, [((read[n], report.out), {"data": n, "seed": seed}) for n, seed in cases])
     cases = [(name, seed) for name, seed in cases if name != "CIFAR-10"]
     report.parts("tasks", tasks_and_clients, [((read[n],), {"data": n, "seed": seed}) for n, seed in cases])
     chart_pictures.draw(report.out, report.results)
-
-
-def sources(report: Report, data: Path) -> dict[str, Callable[[], Data]]:
-    """Return how to read each data set, by name."""
-    if report.small:
-        return {"digits": digits}
-    return {"CIFAR-10": lambda: images(data / "cifar10"), "banking77": lambda: texts(data)}
 
 
 def three_settings(read: Callable[[], Data], out: Path, data: str, seed: int) -> Figures:

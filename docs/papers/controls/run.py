@@ -1,4 +1,4 @@
-"""What charts are held against: no network, untrained, wide, longer trained and several ones, sums; one chart more.
+"""What charts are held against: no network, untrained and longer trained ones, sums; one chart more.
 
 python docs/papers/controls/run.py --data DATA --out controls
 """
@@ -7,29 +7,23 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent / "charts"), str(HERE.parent)]
 
 import papers
 from chart_bench import Figures, Split, of_net
-from chart_data import CODE, digits, images, texts
+from chart_data import CODE, sources
+from chart_reading import answers, read, share, whitened
 from chart_splits import Data, Setting, apart, held_out, passes, settings, trained, untrained
 from chart_tasks import TASKS, added_up, head_on_all, in_one_atlas
-from paper_networks import Layers
 from papers import Report
-
-import atlas
-from atlas.models.heads import HEADS
 
 # Training ends when validation has not been better for so many passes, or after so many times the usual passes.
 PATIENCE, LONGEST = 5, 3
@@ -39,15 +33,11 @@ Pair = tuple[torch.nn.Sequential, torch.nn.Sequential]
 @papers.command
 def main(report: Report, data: Path, models: Path) -> None:
     """Measure what the page on controls tells."""
-    read: Mapping[str, Callable[[], Data]] = {"digits": digits}
-    if not report.small:
-        read = {"banking77": partial(texts, data), "CIFAR-10": partial(images, data / "cifar10")}
-    given = {name: source() for name, source in read.items()}
+    given = {name: source() for name, source in sources(report.small, data).items()}
     cases = [(name, seed) for name in given for seed in range(1 if report.small else 5)]
     each = [((given[name],), {"data": name, "seed": seed}) for name, seed in cases]
     report.parts("controls", controls, each)
     report.parts("tasks", one_by_one, [case for case in each if case[1]["data"] != "CIFAR-10"])
-    report.parts("wide", as_wide_as_all, each)
 
 
 def frozen(given: Data, used: Tensor) -> Split:
@@ -65,9 +55,7 @@ def controls(given: Data, data: str, seed: int) -> Figures:
     used = ~validation
     base = frozen(given, used)
     first, longer = long_enough(given, used, validation, 100 * seed)
-    nets = first, *(trained(given, used, 100 * seed + t) for t in range(1, given.tasks))
-    several = [of_net(given, net) for net in nets]
-    whole, enough = several[0], of_net(given, longer)
+    whole, enough = of_net(given, first), of_net(given, longer)
     spaces = {
         "no network": base,
         "no network, whitened": whitened([base], [used]),
@@ -75,16 +63,15 @@ def controls(given: Data, data: str, seed: int) -> Figures:
         "end-to-end, whitened": whitened([whole], [used]),
         "end-to-end, until validation says enough": enough,
         "end-to-end, until validation says enough, whitened": whitened([enough], [used]),
-        "as many networks, end-to-end, whitened": whitened(several, [used] * given.tasks),
         "end-to-end and no network, whitened": whitened([whole, base], [used, used]),
     }
     right = {row: read(given, merged, used, seed) for row, merged in spaces.items()}
-    right |= answers(given, nets)
+    right["end-to-end, its own answers"] = share(given, answers(first, given.test).argmax(1))
     sums = from_sums(base.train[used], given.y[used], base.test)
     right |= {row: share(given, predicted) for row, predicted in sums.items()}
     for row, value in right.items():
         yield {"row": row, "setting": "any", "metric": "accuracy", "value": value}
-    yield {"row": "as many networks, end-to-end", "metric": "sha256", "value": papers.digest(*nets)}
+    yield {"row": "end-to-end", "metric": "sha256", "value": papers.digest(first)}
     for setting in settings(given, validation, seed):
         if setting.name != "shared classes":
             pairs = networks_of_tasks(given, setting, validation, seed)
@@ -130,29 +117,6 @@ def long_enough(given: Data, rows: Tensor, kept: Tensor, seed: int) -> Pair:
     return usual, chosen
 
 
-def as_wide_as_all(given: Data, data: str, seed: int) -> Figures:
-    """Yield the accuracy in the space of one network whose layers are as wide as those of all tasks' together."""
-    used = ~held_out(given.y, seed)
-    net = trained(replace(given, layers=wide(given)), used, 100 * seed)
-    yield {"row": "network as wide as all", "metric": "sha256", "value": papers.digest(net)}
-    value = read(given, of_net(given, net), used, seed)
-    yield {"row": "end-to-end, as wide as all", "setting": "any", "metric": "accuracy", "value": value}
-
-
-def wide(given: Data) -> Callable[[int], Layers]:
-    """Return the layers of a network that is as many times as wide as there are tasks, but for its input and output."""
-
-    def layers(classes: int) -> Layers:
-        found = [dict(layer) for layer in given.layers(classes)]
-        weighty = [layer for layer in found if layer["type"] in ("linear", "conv")]
-        for ends, among in (("out", weighty[:-1]), ("in", weighty[1:])):
-            for layer in among:
-                layer[f"{ends}_{'features' if layer['type'] == 'linear' else 'channels'}"] *= given.tasks
-        return found
-
-    return layers
-
-
 def one_by_one(given: Data, data: str, seed: int) -> Figures:
     """Yield accuracies after each task that comes, and of clients, with trained networks and without."""
     validation = held_out(given.y, seed)
@@ -180,48 +144,9 @@ def one_by_one(given: Data, data: str, seed: int) -> Figures:
         yield {"row": row, "metric": "accuracy", "of": "clients", "value": share(given, predicted)}
 
 
-def whitened(spaces: list[Split], rows: list[Tensor]) -> Split:
-    """Return spaces through 'whitened-concat', each chart fitted on some rows; a single one twice, which is no more."""
-    spaces, rows = (2 * given if len(given) == 1 else given for given in (spaces, rows))
-    views = {f"space-{t}": space.train[own] for t, (space, own) in enumerate(zip(spaces, rows, strict=True))}
-    numbers = {f"space-{t}": own.nonzero().flatten() for t, own in enumerate(rows)}
-    fitted = atlas.create(atlas.Aggregator, "whitened-concat").fit(views, numbers)
-    return Split(*(through(fitted, [getattr(space, kind) for space in spaces]) for kind in ("train", "test")))
-
-
-def through(fitted: atlas.Aggregator, views: list[Tensor]) -> Tensor:
-    """Return what an aggregator makes of items that are in all spaces, which need not be equally wide."""
-    charted = [chart.transform(X) for chart, X in zip(fitted.charts.values(), views, strict=True)]
-    most = max(X.shape[1] for X in charted)
-    rows = torch.stack([pad(X, (0, most - X.shape[1])) for X in charted], 1)
-    return fitted.combine(rows, torch.ones(rows.shape[:2], dtype=torch.bool))
-
-
 def before_training(given: Data, count: int, seed: int) -> list[Split]:
     """Return the vectors of networks as they are before training."""
     return [of_net(given, untrained(given, given.classes, seed + t)) for t in range(count)]
-
-
-def read(given: Data, among: Split, used: Tensor, seed: int) -> float:
-    """Return the accuracy of the kernel head, trained on the rows that are used."""
-    head = HEADS["kernel"]().fit(among.train[used], given.y[used], seed=seed)
-    return share(given, head.predict(among.test))
-
-
-def share(given: Data, predicted: Tensor) -> float:
-    """Return the share of test items whose class is predicted."""
-    return float((predicted == given.test_y).double().mean())
-
-
-@torch.no_grad()
-def answers(given: Data, nets: tuple[torch.nn.Sequential, ...]) -> dict[str, float]:
-    """Return the accuracy of the first network's own answers, and of the mean of all networks' probabilities."""
-    each = torch.stack([torch.cat([net(rows) for rows in given.test.split(500)]).softmax(1) for net in nets])
-    means = {
-        "end-to-end, its own answers": each[0],
-        "as many networks, end-to-end, mean of their answers": each.mean(0),
-    }
-    return {row: share(given, mean.argmax(1)) for row, mean in means.items()}
 
 
 def from_sums(X: Tensor, y: Tensor, test: Tensor) -> dict[str, Tensor]:
