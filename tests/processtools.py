@@ -27,7 +27,7 @@ class Forked:
         work: code to run, or the words of a command.
         cwd: the folder it runs in.
         env: all its environment variables.
-        before: a function of a module, called before the work.
+        before: called before the work; it can be pickled.
     """
 
     def __init__(
@@ -89,6 +89,7 @@ def _run(
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(environment)
+    sys.path[:0] = [place for place in environment.get("PYTHONPATH", "").split(os.pathsep) if place]
     if before is not None:
         before()
     if isinstance(work, str):

@@ -11,16 +11,19 @@ import json
 import os
 import resource
 import struct
-import subprocess
 import sys
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+sys.path.append(str(Path(__file__).parents[1]))
+
 import numpy as np
 import torch
+from processtools import Forked
 
 MEMORY, SECONDS, WALL = 2**30, 10, 120
 # The libraries of a CUDA build of torch hold 560 MB more than those of a CPU build, before anything is read.
@@ -417,10 +420,10 @@ def long_option(folder: Path) -> list[str]:
             "-o", "a" * 100_000, "1", "--out", "made"]  # fmt: skip
 
 
-def limited() -> None:
-    """Let this process have no more than the limits."""
-    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY + CUDA, MEMORY + CUDA))
-    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
+def limited(memory: int, seconds: int) -> None:
+    """Let this process have no more than so many bytes, and so many seconds of the processor."""
+    resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
@@ -432,19 +435,16 @@ def judged(making: Making, folder: Path) -> tuple[bool, str]:
         **{"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "HF_HOME": str(folder / "home")},
         "PYTHONPATH": os.pathsep.join([str(folder / "site"), os.environ.get("PYTHONPATH", "")]).strip(os.pathsep),
     }
-    command = [sys.executable, "-m", "atlas", *arguments]
+    process = Forked(arguments, folder, environment, partial(limited, MEMORY + CUDA, SECONDS))
     try:
-        done = subprocess.run(
-            command, cwd=folder, env=environment, preexec_fn=limited, capture_output=True, timeout=WALL,
-            stdin=subprocess.DEVNULL, check=False,
-        )  # fmt: skip
-    except subprocess.TimeoutExpired:
+        _, said = process.communicate(WALL)
+    except TimeoutError:
         return False, f"not done in {WALL} s"
-    said = done.stderr.decode(errors="replace").strip()
+    said = said.strip()
     last = (said.splitlines() or [""])[-1]
-    sound = done.returncode in (0, 1) and "Unexpected" not in said and "Traceback" not in said
+    sound = process.returncode in (0, 1) and "Unexpected" not in said and "Traceback" not in said
     left = [path.name for path in folder.iterdir() if path.name.startswith(".")]
-    return sound and "not enough memory" not in said and not left, f"{done.returncode}: {last[:150]}"
+    return sound and "not enough memory" not in said and not left, f"{process.returncode}: {last[:150]}"
 
 
 def survived(words: list[str]) -> Iterator[tuple[str, bool, str]]:

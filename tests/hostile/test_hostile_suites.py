@@ -12,6 +12,7 @@ from changes import changes
 from fuzz import everything, fuzz
 from inputs import INPUTS, judged
 from mutations import mutated
+from processtools import Forked
 from readers import Reader
 
 
@@ -82,13 +83,12 @@ def test_a_command_that_takes_more_is_noticed(tmp_path: Path, monkeypatch):
 
 
 def test_killed_commands_leave_nothing_half_written():
-    import subprocess
-    import sys
-
-    command = [sys.executable, Path(__file__).with_name("kills.py"), "--kills", "3", "--pairs", "3"]
-    done = subprocess.run([*command, "apply over a folder", "run again", "pull to"], capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "two at once: 3, 0 damaged" in done.stdout
+    script = str(Path(__file__).with_name("kills.py"))
+    words = [script, "--kills", "3", "--pairs", "3", "apply over a folder", "run again", "pull to"]
+    process = Forked(f"import runpy, sys; sys.argv = {words}; runpy.run_path({script!r}, run_name='__main__')")
+    stdout, stderr = process.communicate()
+    assert process.returncode == 0, stdout + stderr
+    assert "two at once: 3, 0 damaged" in stdout
 
 
 def test_migrations_that_are_killed_go_on_and_go_back(tmp_path):
