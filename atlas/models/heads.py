@@ -181,16 +181,28 @@ class KernelHead(HeadModel):
         return {**state, "weight": torch.cholesky_solve(A.T @ (Y - bias) / len(X), factor), "bias": bias}
 
     def _scores(self, X: Tensor) -> Tensor:
-        gamma, weight, bias = (self.state[name].to(X) for name in ("gamma", "weight", "bias"))
-        landmarks = self._kept(X, lambda: Points(self.state["landmarks"].to(X)))
-        # A loop over blocks would fix the number of rows of a traced model, as an exporter makes one.
-        parts = (X,) if torch.compiler.is_compiling() else X.split(max(1, _CHUNK // len(weight)))
-        return torch.cat([nearness(part, landmarks, gamma) @ weight + bias for part in parts])
+        landmarks, gamma, weight, bias = self._kept(X, lambda: self._ready(X))
+        return in_blocks(lambda rows: torch.addmm(bias, nearness(rows, landmarks, gamma), weight), X, len(weight))
+
+    def _ready(self, X: Tensor) -> tuple[Points, Tensor, Tensor, Tensor]:
+        """Return, as X is, the landmarks, gamma, the weight and the bias."""
+        landmarks, gamma, weight, bias = (self.state[name].to(X) for name in ("landmarks", "gamma", "weight", "bias"))
+        return Points(landmarks), gamma, weight, bias
+
+
+def in_blocks(function: Callable[[Tensor], Tensor], X: Tensor, width: int) -> Tensor:
+    """Return what a function makes of X (n, d), of so many rows at a time that a matrix as wide as this stays small."""
+    rows = max(1, _CHUNK // width)
+    # A loop over blocks would fix the number of rows of a traced model, as an exporter makes one.
+    if torch.compiler.is_compiling() or len(X) <= rows:
+        return function(X)
+    return torch.cat([function(part) for part in X.split(rows)])
 
 
 def nearness(X: Tensor, landmarks: Points, gamma: Tensor) -> Tensor:
     """Return (n, m): the radial kernel of rows of X (n, d) and m landmarks."""
-    return (gamma * landmarks.scale * landmarks.scale * landmarks.nearness(X).clamp_max(0)).exp()
+    # In place: of many rows, allocating would take as long as computing.
+    return landmarks.nearness(X).clamp_max_(0).mul_(gamma * landmarks.scale.square()).exp_()
 
 
 @dataclass
@@ -235,9 +247,7 @@ class NearestNeighboursHead(HeadModel):
 
     def _scores(self, X: Tensor) -> Tensor:
         similarity, labels, votes = self._kept(X, lambda: self._ready(X))
-        parts = X.split(max(1, _CHUNK // len(labels)))
-        classes = [labels[similarity(part).topk(self.k).indices] for part in parts]
-        found = classes[0] if len(classes) == 1 else torch.cat(classes)
+        found = in_blocks(lambda rows: labels[similarity(rows).topk(self.k).indices], X, len(labels))
         result = X.new_zeros(len(X), self.outputs(X.shape[1]))
         return result.scatter_add_(1, found, votes.expand(len(X), -1))
 
@@ -260,7 +270,8 @@ def to_points(Y: Tensor, metric: str) -> Callable[[Tensor], Tensor]:
     """
     if metric == "euclidean":
         return Points(Y).nearness
-    directions = unit(Y).T
+    # A column for each vector: a product with one row then takes two thirds of the time.
+    directions = unit(Y).T.contiguous()
     return lambda X: unit(X) @ directions
 
 
@@ -281,12 +292,12 @@ class Points:
         ordinary = torch.compiler.is_compiling() or 2**-30 < size < 2**30 or size == 0
         self.scale = size.new_ones(()) if ordinary else size
         Y = Y / self.scale
-        self._doubled, self._squares = 2 * Y.T, Y.square().sum(1)
+        self._doubled, self._minus_squares = 2 * Y.T.contiguous(), -Y.square().sum(1)
 
     def nearness(self, X: Tensor) -> Tensor:
         """Return (n, m): minus the squared distance of each row of X (n, d) to each of these vectors."""
         X = (X - self._centre) / self.scale
-        return X @ self._doubled - X.square().sum(1, keepdim=True) - self._squares
+        return torch.addmm(self._minus_squares, X, self._doubled) - X.square().sum(1, keepdim=True)
 
 
 HEADS: dict[str, type[HeadModel]] = {

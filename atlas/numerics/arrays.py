@@ -44,23 +44,34 @@ def frozen(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def lengths(X: Tensor) -> Tensor:
     """Return the Euclidean length of each row, (n, 1); squares neither overflow nor vanish, whatever the unit is."""
-    import torch
-
-    found = torch.linalg.vector_norm(X, dim=1, keepdim=True)
-    # A model that is being traced, as by an exporter, cannot look at its numbers.
-    if torch.compiler.is_compiling() or bool(((found > torch.finfo(X.dtype).tiny ** 0.4) & (found < torch.inf)).all()):
-        return found
-    size = X.abs().amax(1, keepdim=True)
-    size = torch.where(size == 0, 1, size)
-    return size * torch.linalg.vector_norm(X / size, dim=1, keepdim=True)
+    return _measured(X)[0]
 
 
 def unit(X: Tensor) -> Tensor:
     """Return rows at length 1; a row of zeros, which has no direction, stays one."""
     import torch
 
-    norms = lengths(X)
-    return X / torch.where(norms == 0, 1, norms)
+    norms, ordinary = _measured(X)
+    return X / (norms if ordinary else torch.where(norms == 0, 1, norms))
+
+
+def _measured(X: Tensor) -> tuple[Tensor, bool]:
+    """Return the length of each row, (n, 1), and whether all are known to be neither tiny nor infinite."""
+    import torch
+
+    found = torch.linalg.vector_norm(X, dim=1, keepdim=True)
+    # A model that is being traced, as by an exporter, cannot look at its numbers.
+    if torch.compiler.is_compiling():
+        return found, False
+    if not len(X):
+        return found, True
+    low, high = found.detach().aminmax()
+    # As numbers of Python: for one row, comparing tensors would take longer than all else.
+    if torch.finfo(X.dtype).tiny ** 0.4 < low.item() and high.item() < math.inf:
+        return found, True
+    size = X.abs().amax(1, keepdim=True)
+    size = torch.where(size == 0, 1, size)
+    return size * torch.linalg.vector_norm(X / size, dim=1, keepdim=True), False
 
 
 def all_equal(X: Tensor) -> bool:

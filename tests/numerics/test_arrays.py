@@ -114,6 +114,9 @@ def test_lengths_neither_overflow_nor_vanish(dtype):
         torch.testing.assert_close(lengths(rows)[:, 0].double() / size, X.norm(dim=1), rtol=1e-6, atol=0)
         torch.testing.assert_close(unit(rows).double(), X / X.norm(dim=1, keepdim=True), rtol=0, atol=1e-6)
     assert not unit(torch.zeros(2, 3, dtype=dtype)).any()
+    assert unit(torch.zeros(0, 3, dtype=dtype)).shape == (0, 3)
+    unknown = unit(torch.tensor([[3, 4], [torch.nan, 1]], dtype=dtype))
+    assert torch.allclose(unknown[0], torch.tensor([0.6, 0.8], dtype=dtype)) and unknown[1].isnan().all()
 
 
 def test_what_float32_cannot_hold_is_not_saved():
