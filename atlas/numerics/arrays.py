@@ -135,6 +135,8 @@ def tensor_of(array: np.ndarray) -> Tensor:
     array = np.asarray(array, dtype=_WIDER.get(own.str[1:], own))
     if any(stride < 0 or stride % array.itemsize for stride in array.strides):
         array = array.copy()
+    if array.flags.writeable:
+        return torch.from_numpy(array)
     # Nothing here writes to its input, so a read-only array is as good as any.
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The given NumPy array is not writ")

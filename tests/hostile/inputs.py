@@ -11,6 +11,7 @@ import json
 import os
 import resource
 import struct
+import subprocess
 import sys
 import tempfile
 import zlib
