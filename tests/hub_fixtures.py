@@ -16,10 +16,11 @@ from hubserver.hub import DEFAULT_TOKENS
 from hubtools import settings
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubServer]:
     tokens = {**DEFAULT_TOKENS, "hf_you_write": {"user": "you"}}
-    with HubServer(tmp_path_factory.mktemp("hub") / "data", page_size=20, debug=True, tokens=tokens) as running:
+    # Pages of two, so that a listing has several.
+    with HubServer(tmp_path_factory.mktemp("hub") / "data", page_size=2, debug=True, tokens=tokens) as running:
         yield running
 
 
