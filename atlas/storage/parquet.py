@@ -14,7 +14,7 @@ from torch import Tensor
 
 from atlas.errors import AtlasError, CardError, NotFoundError, first_line, needed
 from atlas.numerics.arrays import tensor_of
-from atlas.storage.remote import is_remote, opened, state
+from atlas.storage.remote import ASKED, is_remote, opened, state
 from atlas.storage.rows import BATCH_BYTES, Pieces, Rows
 from atlas.storage.writers import spooled
 
@@ -59,12 +59,12 @@ class ParquetFile:
         self.size = (state(where) or [0])[0]
 
     @contextlib.contextmanager
-    def _open(self, problem: str, metadata: Any = None) -> Iterator[Any]:
+    def _open(self, problem: str, metadata: Any = None, buffer: int = READ) -> Iterator[Any]:
         pa, parquet = arrow()
         try:
             with (
                 opened(self.where) as source,
-                parquet.ParquetFile(source, metadata=metadata, buffer_size=2**20, pre_buffer=False) as file,
+                parquet.ParquetFile(source, metadata=metadata, buffer_size=buffer, pre_buffer=False) as file,
             ):
                 yield file
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
@@ -82,7 +82,9 @@ class ParquetFile:
         """Yield record batches of some columns, of at most `size` rows, of all row groups or of some."""
         chosen = range(self.metadata.num_row_groups) if groups is None else groups
         names = ", ".join(f"'{name}'" for name in columns)
-        with self._open(f"column{'s' * (len(columns) > 1)} {names} cannot be read", self.metadata) as file:
+        # A look takes few bytes, and the buffers of many columns would be large together.
+        buffer = ASKED if is_remote(self.where) and len(columns) == 1 and size > 1 else READ
+        with self._open(f"column{'s' * (len(columns) > 1)} {names} cannot be read", self.metadata, buffer) as file:
             left = sum(self.metadata.row_group(i).num_rows for i in chosen)
             for batch in file.iter_batches(size, row_groups=list(chosen), columns=list(columns), use_threads=False):
                 batch.validate(full=True)

@@ -17,6 +17,10 @@ _URL = re.compile(r"([a-z][a-z0-9+.-]*)://(.+)", re.DOTALL)
 # A repository of a model on the Hub is no store of files: it is pulled, and checked.
 _ARTEFACT = re.compile(r"hf://(?!datasets/[^/]+/[^/]+/)")
 
+# Bytes asked of a store at a time, which answers late and then fast, and bytes read ahead, enough for a header.
+# The 5 or 50 MB of fsspec would be thrown away whenever another column is read.
+ASKED, AHEAD = 2**23, 2**16
+
 # Where stores say which version of an object this is.
 _VERSIONS = ("ETag", "etag", "md5Hash", "blob_id", "mtime", "created")
 
@@ -71,7 +75,7 @@ def opened(where: str | Path) -> Iterator[Any]:
     if not is_remote(where):
         yield str(where)
         return
-    with reached(where) as (system, path), system.open(path, "rb") as file:
+    with reached(where) as (system, path), system.open(path, "rb", block_size=AHEAD) as file:
         yield file
 
 

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import secrets
 
+import numpy as np
 import pytest
 import torch
 
@@ -202,3 +203,28 @@ def test_a_name_that_a_store_made_up_reaches_no_path():
 )
 def test_a_repository_of_the_hub_is_no_store(text, expected):
     assert remote.is_remote(text) is expected
+
+
+def test_a_store_is_asked_for_little_more_than_is_used(s3, tmp_path, monkeypatch):
+    from aiobotocore.client import AioBaseClient
+
+    asked = []
+    call = AioBaseClient._make_api_call
+
+    async def counted(self, operation, arguments):
+        answer = await call(self, operation, arguments)
+        asked.append(answer["ContentLength"] if operation == "GetObject" else 0)
+        return answer
+
+    place, X = f"{s3}/{secrets.token_hex(4)}", torch.randn(8000, 64)
+    table = pa.table({"id": range(len(X)), "vector": pa.FixedSizeListArray.from_arrays(X.flatten().numpy(), 64)})
+    with fsspec.open(f"{place}/part-0.parquet", "wb") as file:
+        parquet.write_table(table, file, row_group_size=2000, use_dictionary=False)
+    np.save(tmp_path / "a.npy", X.numpy())
+    fsspec.filesystem("s3").put_file(str(tmp_path / "a.npy"), f"{place}-b/a.npy")
+    monkeypatch.setattr(AioBaseClient, "_make_api_call", counted)
+    # A row of each row group is looked at first.
+    for ref, times in ((place, 2.5), (f"{place}-b/a.npy", 1.1)):
+        asked.clear()
+        assert torch.equal(atlas.read_vectors(ref).data, X)
+        assert X.nbytes < sum(asked) < times * X.nbytes

@@ -78,6 +78,7 @@ def assert_shown(shown, output, command):
         assert re.fullmatch(pattern, output.rstrip()), f"{command}\nshown:\n{pattern}\nprinted:\n{output}"
 
 
+@pytest.mark.apart
 @pytest.mark.skipif(os.name == "nt", reason="the scripts of the throwaway environment are for a POSIX shell")
 def test_the_tutorial_works_to_the_letter(outside, server, tmp_path):
     folder = tmp_path

@@ -26,7 +26,7 @@ def revealed(file: Path) -> dict[str, str]:
     return {names[int(line) - 2]: text.replace("builtins.", "") for line, text in found}
 
 
-@pytest.mark.types
+@pytest.mark.apart
 def test_all_that_is_public_is_typed_and_verbs_take_an_artefact_or_where_it_is(tmp_path):
     pytest.importorskip("mypy")
     types = revealed(tmp_path / "user.py")

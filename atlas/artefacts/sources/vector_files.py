@@ -26,7 +26,7 @@ from atlas.storage.header import TensorFile, parsed, size_of
 from atlas.storage.item_ids import RowNumbers, StoredIds, Texts, unpack_ids
 from atlas.storage.parquet import ParquetFile, ParquetRows, Streamed, arrow, is_list
 from atlas.storage.places import alone
-from atlas.storage.remote import is_remote, opened
+from atlas.storage.remote import ASKED, is_remote, opened
 from atlas.storage.rows import Parts, Rows
 from atlas.storage.tensors import DTYPES
 
@@ -49,10 +49,10 @@ class ObjectRows(Streamed):
     def read(self, piece: int, size: int, index: Tensor | None = None) -> Iterator[Tensor]:
         """Yield the rows in order, at most `size` at a time, all or those of an index that rises."""
         width = self.dim * self.dtype.itemsize
-        size = min(size, max(256, storage.READ // width))
+        asked = max(256, (ASKED if index is None else storage.READ) // width)
         with opened(self.file) as file:
-            for start in range(0, len(self), size):
-                n = min(size, len(self) - start)
+            for start in range(0, len(self), asked):
+                n = min(asked, len(self) - start)
                 wanted = None if index is None else index[(index >= start) & (index < start + n)] - start
                 if wanted is not None and not len(wanted):
                     continue
@@ -61,7 +61,7 @@ class ObjectRows(Streamed):
                 if len(raw) < n * width:
                     raise CardError(f"{self.file}: truncated: row {start + len(raw) // width} is not there")
                 X = torch.frombuffer(raw, dtype=self.dtype).reshape(n, self.dim)
-                yield X if wanted is None else X[wanted]
+                yield from (X if wanted is None else X[wanted]).split(size)
 
 
 class ObjectFile(TensorFile):
