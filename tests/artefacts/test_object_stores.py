@@ -19,7 +19,8 @@ pa = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")
 fsspec = pytest.importorskip("fsspec")
 
-N, D, SHARDS = 20, 3, 11
+# Numbers of which the text of one sorts before that of a smaller one.
+N, D, PARTS = 44, 3, range(7, 12)
 
 
 @pytest.fixture(scope="session")
@@ -54,17 +55,17 @@ def place(request):
 
 
 def data() -> torch.Tensor:
-    return torch.randn(N * SHARDS, D, generator=torch.Generator().manual_seed(0))
+    return torch.randn(N * len(PARTS), D, generator=torch.Generator().manual_seed(0))
 
 
 def put(place: str) -> str:
     """Write a set of shards to a store."""
-    for k in range(SHARDS):
-        flat = pa.array(data()[N * k : N * (k + 1)].reshape(-1).numpy())
-        ids = [f"item-{i}" for i in range(N * k, N * (k + 1))]
+    for n, k in enumerate(PARTS):
+        flat = pa.array(data()[N * n : N * (n + 1)].reshape(-1).numpy())
+        ids = [f"item-{i}" for i in range(N * n, N * (n + 1))]
         found = pa.table({"id": ids, "vector": pa.FixedSizeListArray.from_arrays(flat, D), "more": ids})
         with fsspec.open(f"{place}/part-{k}.parquet", "wb") as file:
-            parquet.write_table(found, file, row_group_size=7)
+            parquet.write_table(found, file, row_group_size=20)
     return place
 
 
@@ -75,10 +76,10 @@ def alignment() -> atlas.Alignment:
 
 def test_a_folder_a_pattern_and_an_object_are_read(place):
     put(place)
-    for ref in (place, f"{place}/part-*.parquet", [f"{place}/part-{k}.parquet" for k in range(SHARDS)]):
+    for ref in (place, f"{place}/part-*.parquet", [f"{place}/part-{k}.parquet" for k in PARTS]):
         found = atlas.read_vectors(ref)
-        assert torch.equal(found.data, data()) and found.ids[-1] == f"item-{N * SHARDS - 1}"
-    assert torch.equal(atlas.read_vectors(f"{place}/part-3.parquet").data, data()[N * 3 : N * 4])
+        assert torch.equal(found.data, data()) and found.ids[-1] == f"item-{len(data()) - 1}"
+    assert torch.equal(atlas.read_vectors(f"{place}/part-10.parquet").data, data()[N * 3 : N * 4])
 
 
 def test_shards_are_written_to_a_store_and_skipped_once_they_are_there(place):
@@ -86,25 +87,25 @@ def test_shards_are_written_to_a_store_and_skipped_once_they_are_there(place):
     made = atlas.apply(alignment(), place, out=f"{place}-out")
     torch.testing.assert_close(made.data, -data(), rtol=0, atol=1e-6)
     assert made.ids[5] == "item-5" and made.space.id == "target"
-    before = [remote.state(f"{place}-out/part-{k}.parquet") for k in range(SHARDS)]
-    with fsspec.open(f"{place}-out/{STAMPS}/part-2.parquet.json", "rb") as file:
+    before = [remote.state(f"{place}-out/part-{k}.parquet") for k in PARTS]
+    with fsspec.open(f"{place}-out/{STAMPS}/part-9.parquet.json", "rb") as file:
         stamp = json.loads(file.read())
     assert stamp["output"] == before[2]
     atlas.apply(alignment(), place, out=f"{place}-out")
-    assert [remote.state(f"{place}-out/part-{k}.parquet") for k in range(SHARDS)] == before
+    assert [remote.state(f"{place}-out/part-{k}.parquet") for k in PARTS] == before
     system, path = fsspec.core.url_to_fs(f"{place}-out")
-    system.rm_file(f"{path}/part-4.parquet")
+    system.rm_file(f"{path}/part-11.parquet")
     atlas.apply(alignment(), place, out=f"{place}-out")
-    after = [remote.state(f"{place}-out/part-{k}.parquet") for k in range(SHARDS)]
+    after = [remote.state(f"{place}-out/part-{k}.parquet") for k in PARTS]
     assert after[:4] + after[5:] == before[:4] + before[5:] and after[4] is not None
 
 
 def test_shards_come_here_and_go_there(place, tmp_path):
     atlas.apply(alignment(), put(place), out=tmp_path / "here")
-    assert parquet.read_schema(tmp_path / "here" / "part-0.parquet").names == ["id", "vector", "more"]
+    assert parquet.read_schema(tmp_path / "here" / "part-7.parquet").names == ["id", "vector", "more"]
     back = atlas.apply(alignment(), tmp_path / "here", out=f"{place}-back", inverse=True)
     torch.testing.assert_close(back.data, data(), rtol=0, atol=1e-6)
-    one = atlas.apply(alignment(), tmp_path / "here" / "part-1.parquet", out=f"{place}-one", inverse=True)
+    one = atlas.apply(alignment(), tmp_path / "here" / "part-8.parquet", out=f"{place}-one", inverse=True)
     torch.testing.assert_close(one.data, data()[N : 2 * N], rtol=0, atol=1e-6)
 
 
@@ -118,8 +119,8 @@ def test_what_is_not_there_is_told_of(place):
 
 def put_files(place: str, folder, ending: str) -> str:
     """Write a set of .npy or .safetensors shards to a store."""
-    for k in range(SHARDS):
-        rows = slice(N * k, N * (k + 1))
+    for n, k in enumerate(PARTS):
+        rows = slice(N * n, N * (n + 1))
         ids = [f"item-{i}" for i in range(rows.start, rows.stop)]
         labels = ["even" if i % 2 == 0 else "odd" for i in range(N)]
         named = {} if ending == ".npy" else {"ids": ids, "labels": labels}
@@ -142,23 +143,23 @@ def test_files_of_other_kinds_are_read_and_written_in_a_store(place, tmp_path, e
     made = atlas.apply(alignment(), place, out=f"{place}-out")
     torch.testing.assert_close(made.data, -data(), rtol=0, atol=1e-6)
     assert atlas.read_vectors(f"{place}-out").space.id == "target" and not list(tmp_path.glob("*:"))
-    before = [remote.state(f"{place}-out/part-{k}{ending}") for k in range(SHARDS)]
+    before = [remote.state(f"{place}-out/part-{k}{ending}") for k in PARTS]
     atlas.apply(alignment(), place, out=f"{place}-out")
-    assert [remote.state(f"{place}-out/part-{k}{ending}") for k in range(SHARDS)] == before
-    assert atlas.fit("procrustes", source=place, target=f"{place}-out").n_pairs == N * SHARDS
+    assert [remote.state(f"{place}-out/part-{k}{ending}") for k in PARTS] == before
+    assert atlas.fit("procrustes", source=place, target=f"{place}-out").n_pairs == len(data())
 
 
 def test_damaged_files_in_a_store_are_told_of(tmp_path):
     place = put_files(f"memory://shelf/{secrets.token_hex(4)}", tmp_path, ".npy")
-    whole = (tmp_path / "part-0.npy").read_bytes()
+    whole = (tmp_path / "part-7.npy").read_bytes()
     for damaged, told in {
         whole[:-1]: "truncated: has",
         b"nothing": "truncated or not a .npy file of numbers",
         whole.replace(b"<f4", b"<i4"): "must hold a matrix of floats, row by row, has int32",
     }.items():
-        with fsspec.open(f"{place}/part-1.npy", "wb") as file:
+        with fsspec.open(f"{place}/part-8.npy", "wb") as file:
             file.write(damaged)
-        with pytest.raises(AtlasError, match=rf"{place}/part-1.npy: {told}"):
+        with pytest.raises(AtlasError, match=rf"{place}/part-8.npy: {told}"):
             atlas.read_vectors(place)
     with fsspec.open(f"{place}-b/a.safetensors", "wb") as file:
         file.write(b"nothing")
