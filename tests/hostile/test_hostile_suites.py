@@ -134,7 +134,7 @@ def test_what_guards_against_the_code_itself_is_not_changed():
     assert len(changes("csv.reader(a, strict=True)\n")) == 2
 
 
-@pytest.mark.slow
+@pytest.mark.apart
 def test_a_change_that_tests_notice_is_told_from_one_that_they_do_not(tmp_path):
     import subprocess
     import sys
