@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import math
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from atlas.components.options import Fitted
@@ -162,7 +161,7 @@ class Aligner(Fitted):
             result = self.made(function(working), len(given), d_out) if len(given) else working.new_empty(0, d_out)
         result = result.to(given.dtype)
         # Looked at here, so that code of plugins can be watched on a device that has no numbers.
-        if not torch.compiler.is_compiling() and not math.isfinite(with_numbers(result, "X").detach().sum().item()):
+        if not torch.compiler.is_compiling() and not is_finite(with_numbers(result, "X")):
             self._check_held(result, working)
         made = like(result, X, given)
         return made[0] if alone else made

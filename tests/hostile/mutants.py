@@ -2,7 +2,7 @@
 
     python tests/hostile/mutants.py [--modules 'atlas/metrics/*'] [--per-module 5] [--seed 1] [--jobs 1]
 
-Needs `.[dev]` to be there. First, every file of tests runs once, and it is written down which test runs which lines
+Needs coverage (in `.[dev]`). First, every file of tests runs once, and it is written down which test runs which lines
 (into `--survey`, and not again while it and all sources are the same). Then, in a copy of the repository, each change
 is run against the tests that run its line: those of the nearest `FEW` files, then of the others, the quick ones first,
 up to `BUDGET` seconds of each. Every run is a fork of one process that has imported torch and the like. What no test

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from chart_splits import Data, Setting, embedded
 from torch import Tensor
+from torch.nn.functional import pad
 
 import atlas
 from atlas.models.heads import HEADS, HeadModel
@@ -97,8 +98,10 @@ def combined(fitted: atlas.Aggregator, spaces: list[Tensor], present: Tensor) ->
 
 
 def through(fitted: atlas.Aggregator, spaces: list[Tensor]) -> Tensor:
-    """Return (n, k, d) vectors of the same items through the charts, which are equally wide."""
-    return torch.stack([chart.transform(X) for chart, X in zip(fitted.charts.values(), spaces, strict=True)], 1)
+    """Return (n, k, d) vectors of the same items through the charts; narrower ones end in zeros."""
+    charted = [chart.transform(X) for chart, X in zip(fitted.charts.values(), spaces, strict=True)]
+    most = max(X.shape[1] for X in charted)
+    return torch.stack([pad(X, (0, most - X.shape[1])) for X in charted], 1)
 
 
 def of_net(data: Data, net: torch.nn.Sequential) -> Split:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import torch
-from chart_bench import Split
+from chart_bench import KINDS, Split, combined
 from chart_splits import Data
 from torch import Tensor
-from torch.nn.functional import pad
 
 import atlas
 from atlas.models.heads import HEADS
@@ -18,15 +17,8 @@ def whitened(spaces: list[Split], rows: list[Tensor]) -> Split:
     views = {f"space-{t}": space.train[own] for t, (space, own) in enumerate(zip(spaces, rows, strict=True))}
     numbers = {f"space-{t}": own.nonzero().flatten() for t, own in enumerate(rows)}
     fitted = atlas.create(atlas.Aggregator, "whitened-concat").fit(views, numbers)
-    return Split(*(through(fitted, [getattr(space, kind) for space in spaces]) for kind in ("train", "test")))
-
-
-def through(fitted: atlas.Aggregator, views: list[Tensor]) -> Tensor:
-    """Return what an aggregator makes of items that are in all spaces, which need not be equally wide."""
-    charted = [chart.transform(X) for chart, X in zip(fitted.charts.values(), views, strict=True)]
-    most = max(X.shape[1] for X in charted)
-    rows = torch.stack([pad(X, (0, most - X.shape[1])) for X in charted], 1)
-    return fitted.combine(rows, torch.ones(rows.shape[:2], dtype=torch.bool))
+    found = ([getattr(space, kind) for space in spaces] for kind in KINDS)
+    return Split(*(combined(fitted, each, torch.ones(len(each[0]), len(each), dtype=torch.bool)) for each in found))
 
 
 def read(given: Data, among: Split, used: Tensor, seed: int) -> float:
