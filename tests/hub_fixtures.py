@@ -6,14 +6,21 @@ settings once, when it is imported; they are pointed at the server for one test 
 
 from __future__ import annotations
 
+import functools
+import ssl
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hubserver import HubServer
 from hubserver.hub import DEFAULT_TOKENS
 from hubtools import settings
+
+# Each session of the client reads the certificates of the machine, which no test asks for.
+context = functools.cache(ssl.create_default_context)
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +38,7 @@ def hub(request, server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     `parametrize("hub", ["http", "xet"], indirect=True)` runs a test over both ways of moving files.
     """
     from huggingface_hub import constants
-    from huggingface_hub.utils import close_session, disable_progress_bars, enable_progress_bars
+    from huggingface_hub.utils import _http, close_session, disable_progress_bars, enable_progress_bars
 
     import atlas.hub.client
 
@@ -47,6 +54,9 @@ def hub(request, server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", getattr(request, "param", "http") == "http")
     monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 2)
     monkeypatch.setattr(atlas.hub.client, "PAUSE", 0.05)
+    monkeypatch.setattr(ssl, "create_default_context", context)
+    # The client waits a second and more before it tries again.
+    monkeypatch.setattr(_http, "time", SimpleNamespace(**{**vars(time), "sleep": lambda s: time.sleep(s / 20)}))
     disable_progress_bars()
     close_session()
     server.faults.clear()

@@ -32,6 +32,7 @@ def settings(server: HubServer, home: Path) -> dict[str, str]:
         "HF_HUB_DISABLE_XET": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "HF_XET_CLIENT_RETRY_BASE_DELAY": "50ms",
     }
 
 
