@@ -1,4 +1,4 @@
-"""Processes that begin at once: forks of a server that has imported torch, which takes longer than all they do.
+"""Processes that begin at once: forks of a server that has imported torch and Atlas, which takes longer than they do.
 
 They are for tests of signals, limits and settings of a process; how Atlas starts is tested in processes of Python.
 """
@@ -17,7 +17,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 _SERVER = multiprocessing.get_context("forkserver")
-_SERVER.set_forkserver_preload(["torch"])
+# Neither the client of the Hub, which reads its settings as it is imported, nor what plugins import when they work.
+_SERVER.set_forkserver_preload(
+    [
+        *("torch", "atlas_builtin", "atlas.plugins.catalogue", "atlas.recipes.running"),
+        *(f"atlas.cli.{name}" for name in ("derived", "made", "run")),
+        *(f"atlas.verbs.{name}" for name in ("apply", "encode", "evaluate", "fit")),
+    ]
+)
 
 
 class Forked:

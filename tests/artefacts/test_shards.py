@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import os
 import pickle
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from processtools import Forked
 
 import atlas
 from atlas.artefacts.sources import shard_writing, shards
@@ -516,11 +515,11 @@ def test_damaged_tables_are_refused_in_words(name, message):
 
 def test_a_footer_at_which_pyarrow_would_end_the_process_is_refused():
     # In a process of its own: asked for what this footer says of its columns, pyarrow calls std::terminate.
-    code = "import sys, atlas\ntry: atlas.read_vectors(sys.argv[1])\nexcept atlas.AtlasError as error: print(error)"
-    file = CORPUS / "impossible-histogram.parquet"
-    done = subprocess.run([sys.executable, "-c", code, str(file)], capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "column 'vector' cannot be read: Definition level histogram size mismatch" in done.stdout
+    file = str(CORPUS / "impossible-histogram.parquet")
+    running = Forked(f"import atlas\ntry: atlas.read_vectors({file!r})\nexcept atlas.AtlasError as error: print(error)")
+    stdout, stderr = running.communicate()
+    assert (running.returncode, stderr) == (0, "")
+    assert "column 'vector' cannot be read: Definition level histogram size mismatch" in stdout
 
 
 def test_a_file_that_says_it_holds_far_more_than_it_could_is_refused(tmp_path, monkeypatch):

@@ -7,10 +7,12 @@ import json
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
 from plugintools import good, look_again
+from processtools import Forked
 
 from atlas.plugins.scaffold import contents
 
@@ -203,9 +205,9 @@ def test_new_plugins_of_every_kind_pass_their_own_tests_and_the_house_style(tmp_
         atlas_command("plugins", "new", f"latent-atlas-own-{kind}", "--kind", kind, "--out", kind)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(str(tmp_path / kind) for kind in KINDS)}
     tests = [f"{kind}/tests" for kind in KINDS]
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", "--rootdir", ".", *tests]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    assert done.returncode == 0, done.stdout
+    words = ["-q", "-p", "no:cacheprovider", "-W", "error", "--rootdir", ".", *tests]
+    running = Forked(f"import pytest, sys; sys.exit(pytest.main({words!r}))", env=environment)
+    assert running.wait() == 0, running.said()
     check = ["check", "--select", "B,C4,E,F,I,PTH,SIM,UP"]
     for words in (check, ["format", "--check"]):
         for kind in KINDS:
@@ -293,7 +295,25 @@ def bad(tmp_path, monkeypatch):
     sys.modules.pop("atlas_bad", None)
 
 
-def test_check_says_what_is_broken_and_why_it_matters(bad, atlas_command):
+@pytest.fixture
+def forked(monkeypatch):
+    """Where a plugin is imported in a process of its own, this is a fork with torch in it."""
+
+    def run(command, env, timeout, **_):
+        assert command[:3] == [sys.executable, "-m", "atlas.testing.imports"]
+        code = "import runpy, sys; sys.argv = {!r}; runpy.run_module(sys.argv[0], run_name='__main__')"
+        running = Forked(code.format(command[2:]), env=env)
+        try:
+            status = running.wait(timeout)
+        except TimeoutError:
+            raise subprocess.TimeoutExpired(command, timeout) from None
+        return subprocess.CompletedProcess(command, status, *running.said())
+
+    stands_for = SimpleNamespace(run=run, TimeoutExpired=subprocess.TimeoutExpired)
+    monkeypatch.setattr("atlas.testing.package.subprocess", stands_for)
+
+
+def test_check_says_what_is_broken_and_why_it_matters(bad, forked, atlas_command):
     result = atlas_command("plugins", "check", "--json", status=1)
     found = json.loads(result.stdout)
     broken = {one["promise"]: one["broken"] for one in found if one["broken"]}
@@ -313,7 +333,7 @@ def test_check_says_what_is_broken_and_why_it_matters(bad, atlas_command):
     assert f"Error: {len(broken)} of {len(found)} promises are broken" in result.stderr.splitlines()
 
 
-def test_check_gives_each_component_the_options_it_has(bad, atlas_command):
+def test_check_gives_each_component_the_options_it_has(bad, forked, atlas_command):
     result = atlas_command("plugins", "check", "-o", "how", "well", "--json", status=1)
     found = json.loads(result.stdout)
     assert not any(one["skipped"] for one in found)
@@ -322,7 +342,7 @@ def test_check_gives_each_component_the_options_it_has(bad, atlas_command):
     assert said == "Error: Unknown option 'hwo' of the components of this plugin - did you mean 'how'? known: how\n"
 
 
-def test_check_of_a_folder_shows_a_table_and_takes_imports_that_are_required(bad, atlas_command):
+def test_check_of_a_folder_shows_a_table_and_takes_imports_that_are_required(bad, forked, atlas_command):
     project = bad / "pyproject.toml"
     project.write_text(project.read_text().replace('"latent-atlas>=', '"scipy", "latent-atlas>='))
     result = atlas_command("plugins", "check", bad, status=1)
@@ -343,7 +363,7 @@ def test_check_of_a_folder_shows_a_table_and_takes_imports_that_are_required(bad
         (good("Not A Name"), "Mover has the name 'Not A Name' - use lower-case letters"),
     ],
 )
-def test_check_survives_whatever_a_plugin_does(bad, atlas_command, monkeypatch, code, words):
+def test_check_survives_whatever_a_plugin_does(bad, forked, atlas_command, monkeypatch, code, words):
     (bad / "atlas_bad.py").write_text(code)
     if "while" in code:
         monkeypatch.setattr("atlas.testing.package.LIMIT", 0.1)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import warnings
 
 import pytest
 import torch
 from planted import normal
 from plugintools import good
+from processtools import Forked
 
 import atlas
 from atlas.components.aggregator import Aggregator
@@ -105,8 +104,8 @@ def test_the_client_of_the_hub_does_not_go_where_a_plugin_says(plant, tmp_path):
     )
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "planted-site")}
     environment.pop("HF_ENDPOINT", None)
-    done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, env=environment, check=True)
-    assert done.stdout == "https://huggingface.co https://huggingface.co None\n"
+    said = Forked(asked, env=environment).communicate()
+    assert said == ("https://huggingface.co https://huggingface.co None\n", "")
 
 
 def test_what_a_plugin_prints_at_work_is_not_in_the_result(plant, stored, atlas_command):

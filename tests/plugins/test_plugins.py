@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from plugintools import good, look_again
+from processtools import Forked
 
 import atlas
 from atlas import AtlasError
@@ -113,8 +113,7 @@ def test_ctrl_c_while_a_plugin_is_imported_is_obeyed(plant):
 def test_a_polite_kill_while_a_plugin_is_imported_is_obeyed(plant, tmp_path):
     plant("slow", "import os, signal, time\nos.kill(os.getpid(), signal.SIGTERM)\ntime.sleep(60)\n")
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "planted-site")}
-    done = subprocess.run([sys.executable, "-m", "atlas", "plugins"], capture_output=True, env=environment, check=False)
-    assert done.returncode == 143
+    assert Forked(["plugins"], env=environment).wait() == 143
 
 
 @pytest.mark.parametrize("ending", ["KeyboardInterrupt", "SystemExit(0)", "GeneratorExit"])
@@ -297,10 +296,9 @@ def test_a_broken_plugin_leaves_the_command_line_and_its_json_whole(tmp_path, pl
     plant("loud", "print('hello')\n" + good())
     plant("exits", "import sys\nsys.exit()\n")
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "planted-site")}
-    command = [sys.executable, "-m", "atlas", "aligners", "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
-    assert '"name": "mover"' in done.stdout and done.stdout.startswith("[")
-    assert done.stderr.count("Warning") == 1
+    stdout, stderr = Forked(["aligners", "--json"], env=environment).communicate()
+    assert '"name": "mover"' in stdout and stdout.startswith("[")
+    assert stderr.count("Warning") == 1
 
 
 def test_threads_that_ask_at_once_all_get_the_components(plant, capfd):

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
 
 import pytest
+from processtools import Forked
 from test_recipes import MANY, folder, recipe, run  # noqa: F401
 
 from atlas.errors import AtlasError
@@ -174,11 +173,11 @@ def test_ctrl_c_stops_a_run_of_several_jobs():
         "Runner._do = lambda self, job: [time.sleep(0.01) for _ in range(6000)]\n"
         "from atlas.cli import main\nmain(['run', 'x.yaml', '--out', 'out', '-j', '2'])"
     )
-    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
-    assert process.stderr is not None
-    said = [process.stderr.readline() for _ in range(2)]
-    assert said == ["[1/3] sample 'm' (k=5) to do\n", "[2/3] sample 'm' (k=6) to do\n"]
-    time.sleep(0.5)
-    process.send_signal(signal.SIGINT)
-    assert process.communicate(timeout=50)[1] == "Interrupted - nothing half-written was left\n"
-    assert process.returncode == 130
+    running, first = Forked(code), "[1/3] sample 'm' (k=5) to do\n[2/3] sample 'm' (k=6) to do\n"
+    while running.said()[1] != first:
+        assert running.poll() is None, running.said()
+        time.sleep(0.01)
+    time.sleep(0.2)
+    running.send_signal(signal.SIGINT)
+    assert running.wait(timeout=50) == 130
+    assert running.said()[1] == first + "Interrupted - nothing half-written was left\n"
