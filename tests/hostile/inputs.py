@@ -323,24 +323,28 @@ def csv(folder: Path, text: str, *more: str, ending: str = ".csv") -> list[str]:
 
 WORDS = "text\none two\ntwo three\n"
 for name, text, ending in (
-    ("10,000 columns, one twice", ",".join([*(f"c{i}" for i in range(10_000)), "c9999"]) + "\n", ".csv"),
-    ("500,000 columns", ",".join(f"c{i}" for i in range(500_000)) + "\n", ".csv"),
-    ("500,000 columns called text", ",".join(["text"] * 500_000) + "\n", ".csv"),
-    ("a field of 50 MB", f'text\n"{"a" * 50_000_000}"\nb\n', ".csv"),
-    ("a quote that never ends", 'text\n"' + "a\n" * 1_000_000, ".csv"),
-    ("500,000 equal ids", "id,text\n" + "1,a\n" * 500_000, ".csv"),
-    ("300,000 classes", "text,label\n" + "".join(f"a b,{i}\n" for i in range(300_000)), ".csv"),
-    ("2,000,000 quotes", "text\n" + '"' * 2_000_000, ".tsv"),
-    ("lines of quotes", "text\n" + '"a"\n' * 300_000, ".tsv"),
-    ("nesting", '{"text": ' + "[" * 1_000_000, ".jsonl"),
-    ("a huge number", '{"text": "a", "label": ' + "9" * 1_000_000 + "}", ".jsonl"),
-    ("another column in each line", "".join(f'{{"text": "a b", "c{i}": 1}}\n' for i in range(100_000)), ".jsonl"),
-    ("100,000 columns", json.dumps({f"c{i}": 1 for i in range(100_000)}), ".jsonl"),
-    ("a line of 50 MB", "a" * 50_000_000, ".txt"),
-    ("3,000,000 blank lines", "\n" * 3_000_000 + "a b\n", ".txt"),
-    ("one letter a line", "a\r" * 400_000, ".txt"),
+    ("10,000 columns, one twice", lambda: ",".join([*(f"c{i}" for i in range(10_000)), "c9999"]) + "\n", ".csv"),
+    ("500,000 columns", lambda: ",".join(f"c{i}" for i in range(500_000)) + "\n", ".csv"),
+    ("500,000 columns called text", lambda: ",".join(["text"] * 500_000) + "\n", ".csv"),
+    ("a field of 50 MB", lambda: f'text\n"{"a" * 50_000_000}"\nb\n', ".csv"),
+    ("a quote that never ends", lambda: 'text\n"' + "a\n" * 1_000_000, ".csv"),
+    ("500,000 equal ids", lambda: "id,text\n" + "1,a\n" * 500_000, ".csv"),
+    ("300,000 classes", lambda: "text,label\n" + "".join(f"a b,{i}\n" for i in range(300_000)), ".csv"),
+    ("2,000,000 quotes", lambda: "text\n" + '"' * 2_000_000, ".tsv"),
+    ("lines of quotes", lambda: "text\n" + '"a"\n' * 300_000, ".tsv"),
+    ("nesting", lambda: '{"text": ' + "[" * 1_000_000, ".jsonl"),
+    ("a huge number", lambda: '{"text": "a", "label": ' + "9" * 1_000_000 + "}", ".jsonl"),
+    (
+        "another column in each line",
+        lambda: "".join(f'{{"text": "a b", "c{i}": 1}}\n' for i in range(100_000)),
+        ".jsonl",
+    ),
+    ("100,000 columns", lambda: json.dumps({f"c{i}": 1 for i in range(100_000)}), ".jsonl"),
+    ("a line of 50 MB", lambda: "a" * 50_000_000, ".txt"),
+    ("3,000,000 blank lines", lambda: "\n" * 3_000_000 + "a b\n", ".txt"),
+    ("one letter a line", lambda: "a\r" * 400_000, ".txt"),
 ):
-    INPUTS[f"a {ending[1:]} with {name}"] = lambda folder, text=text, ending=ending: csv(folder, text, ending=ending)
+    INPUTS[f"a {ending[1:]} with {name}"] = lambda folder, text=text, ending=ending: csv(folder, text(), ending=ending)
 
 
 def network(folder: Path, layers: list[dict[str, Any]], shape: list[int]) -> list[str]:

@@ -12,9 +12,11 @@ from __future__ import annotations
 import argparse
 import contextlib
 import hashlib
+import importlib
 import io
 import itertools
 import os
+import pkgutil
 import random
 import shutil
 import signal
@@ -348,14 +350,17 @@ def settle(url: str, home: Path) -> None:
         "OMP_NUM_THREADS": "1",
     }
     os.environ.update({**settings, "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"})
+    import markupsafe  # noqa: F401
     import torch
 
-    import atlas as _  # noqa: F401
-    import atlas.cli.derived
-    import atlas.cli.hub
-    import atlas.cli.run
-    import atlas.demo  # noqa: F401
+    import atlas
+    from atlas.plugins.catalogue import plugins
 
+    # What every command would import by itself first, which changes no file.
+    plugins()
+    for module in pkgutil.walk_packages(atlas.__path__, "atlas."):
+        with contextlib.suppress(ImportError):  # Some need a library that no command here does.
+            importlib.import_module(module.name)
     torch.set_num_threads(1)
 
 
