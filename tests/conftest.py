@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import tempfile
@@ -33,6 +34,11 @@ from atlas.cards.space import Space
 
 if TYPE_CHECKING:
     from atlas.artefacts.vectors import Vectors
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector what was collected and lives to the end: it would go through it again and again."""
+    gc.freeze()
 
 
 def pytest_sessionfinish() -> None:

@@ -16,7 +16,7 @@ from atlas.testing.promises import attempt, ensure, ensure_refused, equal_states
 
 def slow_first(number: int) -> int:
     """Return the square of a number, and take a while for the first."""
-    time.sleep(0.5 if number == 0 else 0)
+    time.sleep(0.2 if number == 0 else 0)
     return number * number
 
 
