@@ -5,13 +5,18 @@ Squared error says little of it: a map that shrinks uncertain directions has the
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import TypeGuard
 
 import torch
 from torch import Tensor
 
 from atlas.components.aligner import Aligner
+from atlas.components.linear import LinearAligner
 from atlas.metrics.retrieval import neighbours_kept
+from atlas.numerics.moments import Moments
 
 # Fewer pairs tell no aligners apart; more rows than that cost time and tell no more.
 FEWEST, MOST = 20, 2000
@@ -37,6 +42,44 @@ def left_out(fits: Sequence[Aligner], X: Tensor) -> Tensor:
     for k, fitted in enumerate(fits):
         mapped[k :: len(fits)] = fitted.transform(X[k :: len(fits)])
     return mapped
+
+
+@dataclass(frozen=True)
+class _Shared(Moments):
+    """Moments that several maps are fitted on, which are decomposed once for all of them."""
+
+    @functools.cached_property
+    def _known(self) -> dict[str, tuple[Tensor, Tensor]]:
+        return {}
+
+    def eigen(self, name: str) -> tuple[Tensor, Tensor]:
+        """Return eigenvalues and eigenvectors; see `Moments.eigen`."""
+        if name not in self._known:
+            self._known[name] = super().eigen(name)
+        return self._known[name]
+
+
+def _left_out_by_each(candidates: Sequence[Aligner], X: Tensor, Y: Tensor, folds: int) -> list[Tensor]:
+    """Return X as each of some aligners maps it, each row by a fit that has not seen it.
+
+    All that are fitted on moments are fitted on the same: their products and decompositions are most of the work.
+    """
+    needs = {name for one in candidates if _streams(one) for name in one.needed(X.shape[1], Y.shape[1])}
+    mapped = [torch.empty(len(X), Y.shape[1], dtype=X.dtype) for _ in candidates]
+    fold = torch.arange(len(X)) % folds
+    for k in range(folds):
+        x, y = X[fold != k], Y[fold != k]
+        m = Moments.of(x, y, needs) if needs else None
+        shared = m and _Shared(**{field.name: getattr(m, field.name) for field in fields(m)})
+        for one, rows in zip(candidates, mapped, strict=True):
+            fresh = unfitted(one)
+            fitted = fresh.fit_moments(shared) if shared and _streams(fresh) else fresh.fit(x, y)
+            rows[k::folds] = fitted.transform(X[k::folds])
+    return mapped
+
+
+def _streams(aligner: Aligner) -> TypeGuard[LinearAligner]:
+    return isinstance(aligner, LinearAligner) and aligner.streaming
 
 
 def unfitted(aligner: Aligner) -> Aligner:
@@ -72,5 +115,5 @@ def chosen(
     X, Y = X[:MOST], Y[:MOST]
     if len(X) < FEWEST:
         return candidates[0], torch.full((len(candidates),), torch.nan)
-    shares = torch.stack([kept(left_out(cross_fit(one, X, Y, folds), X), X, Y, role).mean() for one in candidates])
+    shares = torch.stack([kept(mapped, X, Y, role).mean() for mapped in _left_out_by_each(candidates, X, Y, folds)])
     return candidates[int((shares >= shares.max() - slack).nonzero()[0])], shares

@@ -229,6 +229,11 @@ class Moments:
             raise AtlasError(f"Moment '{name}' was not computed - name it in `needs`")
         return value
 
+    def eigen(self, name: str) -> tuple[Tensor, Tensor]:
+        """Return the eigenvalues (d,) of "xx" or "yy", smallest first, and its eigenvectors (d, d), one a column."""
+        values, vectors = torch.linalg.eigh(self.get(name))
+        return values, vectors
+
     def about_zero(self) -> Moments:
         """Return the moments about zero instead of the means, which become zero."""
         n, x, y = self.n, self.mean_x, self.mean_y

@@ -201,13 +201,17 @@ class CanonicalCorrelation(atlas.LinearAligner):
     def solve(self, m: Moments) -> Tensor:
         """Return whitening, rotation and colouring as one matrix."""
         check_varied(self, *m.deviations())
+        if self.ridge:
+            return self._solved_as_given(m)
         # Without a ridge the units of columns do not count, and the small ones must not be lost beside large ones.
-        x, y = map(or_one, m.deviations()) if self.ridge == 0 else (torch.ones_like(m.ssx), torch.ones_like(m.ssy))
-        m = m.scaled(1 / x, 1 / y)
-        whiten, _ = whitening(m.get("xx"), self.ridge, m.eps)
-        whiten_target, colour = whitening(m.get("yy"), self.ridge, m.eps)
+        x, y = map(or_one, m.deviations())
+        return self._solved_as_given(m.scaled(1 / x, 1 / y)) * y / x[:, None]
+
+    def _solved_as_given(self, m: Moments) -> Tensor:
+        whiten, _ = whitening(*m.eigen("xx"), self.ridge, m.eps)
+        whiten_target, colour = whitening(*m.eigen("yy"), self.ridge, m.eps)
         U, _, Vt = torch.linalg.svd(whiten.T @ m.get("xy") @ whiten_target, full_matrices=False)
-        return whiten @ U[:, : self.rank] @ Vt[: self.rank] @ colour.T * y / x[:, None]
+        return whiten @ U[:, : self.rank] @ Vt[: self.rank] @ colour.T
 
 
 ALL: list[type[atlas.Aligner]] = [
@@ -267,9 +271,14 @@ def best_scale(m: Moments, W: Tensor) -> Tensor:
     return (m.get("xy") * W).sum() / norm
 
 
-def whitening(covariance: Tensor, ridge: float, eps: float) -> tuple[Tensor, Tensor]:
-    """Return the matrices (d, r) by which centred rows become white, and (transposed) white rows become coloured."""
-    values, vectors = torch.linalg.eigh(covariance)
+def whitening(values: Tensor, vectors: Tensor, ridge: float, eps: float) -> tuple[Tensor, Tensor]:
+    """Return the matrices (d, r) by which centred rows become white, and (transposed) white rows become coloured.
+
+    Args:
+        values: (d,) eigenvalues of the rows' covariance, smallest first, of any unit; vectors: (d, d) its eigenvectors.
+        ridge: added to them, as a fraction of their mean.
+        eps: relative rounding error of the covariance.
+    """
     values = values.clamp(min=0) + ridge * values.mean()
     seen = values > ROUNDINGS * eps * values[-1]
     root = values[seen].sqrt()

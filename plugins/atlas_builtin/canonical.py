@@ -100,7 +100,8 @@ class GeneralizedCCA(Averaged):
         columns, count = [], torch.zeros(n).double()
         for space, X in views.items():
             C = X - X.mean(0)
-            root, _ = whitening(C.T @ C / len(X), self.ridge, torch.finfo(torch.float64).eps)
+            values, vectors = torch.linalg.eigh(C.T @ C / len(X))
+            root, _ = whitening(values, vectors, self.ridge, torch.finfo(torch.float64).eps)
             # The last column lets the space be moved, as if its mean had variance 1.
             columns.append(placed(C @ root, rows[space], n) / len(X) ** 0.5)
             count += columns[-1][:, -1] > 0

@@ -65,7 +65,7 @@ def ridge_weight(m: Moments, ridge: float | None, intercept: bool) -> Tensor:
     Returns:
         (d_source, d_target), float64.
     """
-    values, vectors = torch.linalg.eigh(m.get("xx"))
+    values, vectors = m.eigen("xx")
     seen = values > ROUNDINGS * m.eps * values[-1]
     if int(seen.sum()) < min(m.n_distinct - intercept, int((m.deviations()[0] > 0).sum())):
         found = equalised_ridge_weight(m, ridge, intercept, int(seen.sum()))

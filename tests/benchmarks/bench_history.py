@@ -3,8 +3,8 @@
     python tests/benchmarks/bench_history.py COMMIT [--rounds 5] [--only WORDS] [--table]
 
 Prints, for each work of history_works.py, the least processor time of the other commit and of this one, children
-included, and the ratio. Each commit is served by a process of its own, on one thread. --table writes the table into
-docs/benchmarks.md.
+included, and the ratio. Each commit is served by a process of its own, on one thread. --table writes the works that
+both can do into docs/benchmarks.md.
 """
 
 from __future__ import annotations
@@ -52,10 +52,9 @@ def seconds(server: subprocess.Popen[str], work: str) -> float | str:
 
 def compared(servers: list[subprocess.Popen[str]], work: str, rounds: int) -> list[str]:
     """Return the cells of a work: milliseconds then and now, and now / then."""
-    each = [[seconds(server, work) for server in servers] for _ in range(rounds + 1)][1:]
-    then, now = zip(*each, strict=True)
-    if bad := [time for time in (*then, *now) if isinstance(time, str)]:
+    if bad := [said for server in servers if isinstance(said := seconds(server, work), str)]:
         return [work, "", "", bad[0]]
+    then, now = zip(*([float(seconds(server, work)) for server in servers] for _ in range(rounds)), strict=True)
     return [work, f"{1000 * min(then):.3g} ms", f"{1000 * min(now):.3g} ms", f"{min(now) / min(then):.2f}"]
 
 
@@ -79,7 +78,8 @@ def main() -> None:
         for server in servers:
             server.terminate()
     if given.table:
-        written("bench_history.py COMMIT --table", [about, "", *(f"| {line} |" for line in lines)])
+        both = [f"| {line} |" for line in lines if " |  |  | " not in line]
+        written("bench_history.py COMMIT --table", [about, "", *both])
 
 
 if __name__ == "__main__":

@@ -72,15 +72,17 @@ def command(folder: Path, *words: str) -> Work:
     return lambda: subprocess.run([sys.executable, "-m", "atlas", *words], cwd=folder, capture_output=True, check=True)
 
 
-def fit(name: str, n: int, d: int, e: int = 0) -> Callable[[Path], Work]:
+def fit(name: str, n: int, d: int, e: int = 0, **options: Any) -> Callable[[Path], Work]:
     """Return the making of a fit of tensors."""
     X, Y = pair(n, d, e)
-    return lambda _: lambda: atlas.create(atlas.Aligner, name).fit(X, Y)
+    return lambda _: lambda: atlas.create(atlas.Aligner, name, **options).fit(X, Y)
 
 
 for _name in ("procrustes", "linear", "cca", "low-rank"):
     for _n, _d in ((4000, 128), (4000, 512)):
         work(f"fit {_name}, {_n} x {_d}")(fit(_name, _n, _d))
+for _role in ("index", "queries"):
+    work(f"fit auto for {_role}, 1000 x 384 to 512")(fit("auto", 1000, 384, 512, role=_role))
 work("fit procrustes, 2000 x 64")(fit("procrustes", 2000, 64))
 work("fit procrustes, 10000 x 384 to 192")(fit("procrustes", 10_000, 384, 192))
 

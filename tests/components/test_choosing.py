@@ -85,3 +85,17 @@ def test_twenty_pairs_tell_and_nineteen_do_not():
     assert best is candidates[1] and shares[1] > shares[0]
     best, shares = chosen(candidates, X[:19], Y[:19], "index", folds=4)
     assert best is candidates[0] and bool(shares.isnan().all())
+
+
+@pytest.mark.parametrize("role", ["index", "queries"])
+def test_what_aligners_share_is_computed_once_and_changes_no_share(role, monkeypatch):
+    X, Y = pair()
+    tried = [("cca", {"ridge": 1.0}), ("kernel", {}), ("linear", {"ridge": 0.3}), ("cca", {"ridge": 3.0})]
+    candidates = [create(Aligner, name, options) for name, options in (*tried, ("auto", {}), ("procrustes", {}))]
+    due = torch.stack([kept(left_out(cross_fit(one, X, Y, 3), X), X, Y, role).mean() for one in candidates])
+    decomposed, eigh = [], torch.linalg.eigh
+    monkeypatch.setattr(torch.linalg, "eigh", lambda A: decomposed.append(len(A)) or eigh(A))
+    assert_close(chosen(candidates[:4], X, Y, role)[1], due[:4])
+    # Of each of three folds, both sides.
+    assert len(decomposed) == 6
+    assert_close(chosen(candidates, X, Y, role)[1], due)
