@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,18 +80,32 @@ class ParquetFile:
         self, columns: Sequence[str], size: int = FEW, groups: Sequence[int] | None = None
     ) -> Generator[Any, None, None]:
         """Yield record batches of some columns, of at most `size` rows, of all row groups or of some."""
-        chosen = range(self.metadata.num_row_groups) if groups is None else groups
+        with self.reading(columns) as read:
+            yield from read(size, range(self.metadata.num_row_groups) if groups is None else groups)
+
+    @contextlib.contextmanager
+    def reading(self, columns: Sequence[str], few: bool = False) -> Iterator[Callable[[int, Sequence[int]], Generator]]:
+        """Yield a function of a size and of numbers of row groups, which yields batches of at most that size.
+
+        Args:
+            columns: to read.
+            few: whether only few rows of each row group will be.
+        """
+        # The buffers of many columns would be large together.
+        buffer = ASKED if is_remote(self.where) and len(columns) == 1 and not few else READ
         names = ", ".join(f"'{name}'" for name in columns)
-        # A look takes few bytes, and the buffers of many columns would be large together.
-        buffer = ASKED if is_remote(self.where) and len(columns) == 1 and size > 1 else READ
         with self._open(f"column{'s' * (len(columns) > 1)} {names} cannot be read", self.metadata, buffer) as file:
-            left = sum(self.metadata.row_group(i).num_rows for i in chosen)
-            for batch in file.iter_batches(size, row_groups=list(chosen), columns=list(columns), use_threads=False):
-                batch.validate(full=True)
-                left -= len(batch)
-                yield batch
-            if left:
-                raise OSError(f"{abs(left):,} rows too {'few' if left > 0 else 'many'}")
+
+            def read(size: int, groups: Sequence[int]) -> Generator[Any, None, None]:
+                left = sum(self.metadata.row_group(i).num_rows for i in groups)
+                for batch in file.iter_batches(size, row_groups=list(groups), columns=list(columns), use_threads=False):
+                    batch.validate(full=True)
+                    left -= len(batch)
+                    yield batch
+                if left:
+                    raise OSError(f"{abs(left):,} rows too {'few' if left > 0 else 'many'}")
+
+            yield read
 
     def groups(self, columns: Sequence[str]) -> list[Any]:
         """Return the footer's entries of each row group, or raise `CardError` for impossible ones.
@@ -103,9 +117,10 @@ class ParquetFile:
         held = sum(group.total_byte_size for group in found)
         if held > max(MOST, TIMES * self.size):
             raise CardError(f"{self.where}: says it takes {held:,} bytes in a file of {self.size:,} - write it anew")
-        for i in range(len(found)):
-            with contextlib.closing(self.batches(columns, 1, [i])) as rows:
-                next(rows, None)
+        with self.reading(columns, few=True) as read:
+            for i in range(len(found)):
+                with contextlib.closing(read(1, [i])) as rows:
+                    next(rows, None)
         return found
 
     def leaves(self, columns: Sequence[str]) -> list[int]:
@@ -171,22 +186,37 @@ class ParquetRows(Streamed):
             dim = next((len(row) for row in some.column(0).to_pylist() if row), 0) if some else 0
         super().__init__([group.num_rows for group in groups] or [0], dim or 0, dtype)
 
+    def chunks(self, size: int, index: Tensor | None = None) -> Iterator[Tensor]:
+        """Yield rows as they are read, at most `size` at a time, all in order or those of an index that rises."""
+        return super().chunks(size, index) if index is not None else self._in_order(size)
+
+    def _in_order(self, size: int) -> Iterator[Tensor]:
+        # Each time that an object is opened, its store is asked.
+        with self.table.reading(self.columns) as read:
+            for piece in range(len(self.ends)):
+                yield from self._piece(read, piece, size)
+
     def read(self, piece: int, size: int, index: Tensor | None = None) -> Iterator[Tensor]:
         """Yield the rows of a row group in order, at most `size` at a time, all or those of an index that rises."""
-        start, begin = 0, int(self.ends[piece - 1]) if piece else 0
-        # Pieces so small that the memory of one serves for the next.
-        size = min(size, max(256, READ // (self.dim * self.dtype.itemsize)))
-        for batch in self.table.batches(self.columns, size, [piece]):
-            X = self.matrix(batch, begin + start)
-            if index is not None:
+        with self.table.reading(self.columns) as read:
+            if index is None:
+                yield from self._piece(read, piece, size)
+                return
+            start = 0
+            for X in self._piece(read, piece, size):
                 first, last = np.searchsorted(index.numpy(), [start, start + len(X)])
                 if first < last:
                     yield X[index[first:last] - start]
                 if last == len(index):
                     return
-            else:
-                yield X
-            start += len(X)
+                start += len(X)
+
+    def _piece(self, read: Callable[[int, Sequence[int]], Generator], piece: int, size: int) -> Iterator[Tensor]:
+        begin = int(self.ends[piece - 1]) if piece else 0
+        # Pieces so small that the memory of one serves for the next.
+        for batch in read(min(size, max(256, READ // (self.dim * self.dtype.itemsize))), [piece]):
+            yield self.matrix(batch, begin)
+            begin += len(batch)
 
     def matrix(self, batch: Any, first: int) -> Tensor:
         """Return rows of a batch of the vectors' columns; raise `CardError` where one does not fit.

@@ -229,3 +229,20 @@ def test_a_store_is_asked_for_little_more_than_is_used(s3, tmp_path, monkeypatch
         asked.clear()
         assert torch.equal(atlas.read_vectors(ref).data, X)
         assert X.nbytes < sum(asked) < times * X.nbytes
+
+
+def test_an_object_is_opened_as_often_however_many_row_groups_it_has(monkeypatch):
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    opened, plain = [], MemoryFileSystem.open
+    monkeypatch.setattr(MemoryFileSystem, "open", lambda self, *a, **k: opened.append(a) or plain(self, *a, **k))
+    counts = []
+    for rows in (N, 2):
+        url = f"memory://shelf/{secrets.token_hex(4)}.parquet"
+        with fsspec.open(url, "wb") as file:
+            table = {"id": range(N), "vector": pa.FixedSizeListArray.from_arrays(data()[:N].reshape(-1).numpy(), D)}
+            parquet.write_table(pa.table(table), file, row_group_size=rows)
+        opened.clear()
+        assert torch.equal(atlas.read_vectors(url).data, data()[:N])
+        counts.append(len(opened))
+    assert counts[0] == counts[1] == 3
