@@ -174,6 +174,15 @@ work("apply .parquet to .parquet, 50000 x 384")(applied(".parquet", ".parquet"))
 work("apply .npy to a folder, 50000 x 384")(applied(".npy", ""))
 
 
+@work("look at a .parquet file of 200 row groups")
+def _looked(folder: Path) -> Work:
+    from pyarrow import parquet
+
+    path = files(folder, ".parquet", 20_000, 64)[0]
+    parquet.write_table(parquet.read_table(path), path, row_group_size=100)
+    return lambda: atlas.read_vectors(path)
+
+
 @work("fit linear of .parquet files, 50000 x 384")
 def _from_tables(folder: Path) -> Work:
     source, target = files(folder, ".parquet", 50_000, 384)
