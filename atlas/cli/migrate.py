@@ -80,12 +80,15 @@ def advise(as_json: bool, plan: Path | None, store: str, **given: Any) -> None:
 
     Methods are chosen on pairs alone, and documents are converted by maps that have not seen them.
     """
+    from atlas.migration.acting.plan import check_place
     from atlas.migration.advice import GATE
     from atlas.migration.advising import advise
     from atlas.progress import bar
 
     if store and not plan:
         raise click.UsageError("--store goes with --plan, the file that says how its vectors are mapped")
+    if plan:
+        check_place(plan, given, store)
     asked = given["gate"] is not None
     given |= {"gate": given["gate"] if asked else GATE, "pairs": given["pairs"] or None}
     found = advise(**given, progress=bar)
@@ -197,7 +200,7 @@ def run_plan(plan: Path, as_json: bool) -> None:
 
 @_step("resume")
 def resume(plan: Path, as_json: bool) -> None:
-    """Continue an interrupted run."""
+    """Go on with a run from wherever it was interrupted, or from the beginning."""
     migration = _opened(plan)
     put_status(migration, migration.resume(), as_json)
 

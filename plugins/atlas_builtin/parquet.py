@@ -217,6 +217,7 @@ class Parquet(atlas.Store):
     def begin(self, dim: int) -> None:
         """Make a folder."""
         self._first()
+        self._check_alone(VECTORS)
         path = self._path(SHADOW)
         made = path.with_name(f"{path.name}__new")
         shutil.rmtree(made, ignore_errors=True)
@@ -302,8 +303,22 @@ class Parquet(atlas.Store):
             self._path(VECTORS)
         self.close()
 
+    def _check_alone(self, place: str) -> None:
+        """Raise `AtlasError` where a folder holds more than tables: it would stay with the old ones, and go with them.
+
+        Files that are hidden or begin with '_' are of the tables, as readers of Parquet have it.
+        """
+        for entry in sorted(self._path(place).iterdir()) if self._path(place).is_dir() else ():
+            if entry.is_dir() or not (entry.suffix == ".parquet" or entry.name.startswith((".", "_"))):
+                kind = "folder" if entry.is_dir() else "file"
+                raise self.fail(
+                    f"holds the {kind} '{entry.name}' beside its tables in '{entry.parent}', which would be deleted "
+                    "with the old vectors - move it elsewhere"
+                )
+
     def drop(self) -> None:
         """Delete the folder of the shadow, under another name, so that none is left by half."""
+        self._check_alone(SHADOW)
         shadow = self._path(SHADOW)
         gone = shadow.with_name(f"{shadow.name}__gone")
         shutil.rmtree(gone, ignore_errors=True)

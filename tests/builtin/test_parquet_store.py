@@ -158,3 +158,29 @@ def test_ids_that_are_missing_are_told_of(fill, alignment):
     url = fill(rows(3, D), ["a", None, "b"])
     with pytest.raises(atlas.AtlasError, match="has a row without an id - give every row one of its own"):
         atlas.apply(alignment, url, out=url)
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "p=1/part.parquet", "_delta_log/0.json"])
+def test_what_a_switch_would_leave_behind_is_refused(fill, alignment, name):
+    url = fill(rows(20, D))
+    folder = Path(url.removeprefix("parquet://"))
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_text("mine")
+    before = {file.name for file in folder.iterdir()}
+    there = name.partition("/")[0]
+    told = f"holds the (file|folder) '{there}' beside its tables .* - move it elsewhere"
+    with pytest.raises(atlas.AtlasError, match=told):
+        atlas.apply(alignment, url, out=url)
+    assert {file.name for file in folder.iterdir()} == before
+    shadow = folder.with_name(f"{folder.name}__shadow")
+    assert not shadow.exists()
+    (folder / name).unlink()
+    if there != name:
+        (folder / there).rmdir()
+    (folder / "_SUCCESS").touch()
+    atlas.apply(alignment, url, out=url)
+    atlas.switch_store(url)
+    (shadow / "late.txt").write_text("mine")
+    with pytest.raises(atlas.AtlasError, match=r"holds the file 'late\.txt' beside its tables"):
+        atlas.drop_shadow(url, old=True)
+    assert (shadow / "late.txt").read_text() == "mine"

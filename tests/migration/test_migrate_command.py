@@ -103,6 +103,25 @@ def test_a_plan_needs_a_place_where_vectors_can_be_mapped(advised):
     assert not Path("plan.yaml").exists()
 
 
+def test_a_plan_that_has_been_begun_is_not_replaced_and_a_place_is_looked_at_first(advised, atlas_command, monkeypatch):
+    from migrations import write_index
+
+    one = world(queries=1.5)
+    write_index(Path("docs"), one.old)
+    advised(one, "--plan", "plan.yaml", "--store", "docs")
+    atlas_command("migrate", "run", "plan.yaml")
+    before = Path("plan.yaml").read_bytes()
+    monkeypatch.setattr("atlas.migration.advising.advise", lambda **_: pytest.fail("measured"))
+    said = advised(one, "--plan", "plan.yaml", status=1).stderr
+    assert said.startswith(
+        "Error: 'plan.yaml' is a plan that has been begun, as 'plan.journal.yaml' says - give another"
+    )
+    assert "'docs' is a folder - give the file" in advised(one, "--plan", "docs", status=1).stderr
+    assert "'nowhere' is neither" in advised(one, "--plan", "b.yaml", "--store", "nowhere", status=1).stderr
+    assert Path("plan.yaml").read_bytes() == before
+    assert "planned" in atlas_command("migrate", "rollback", "plan.yaml").stdout
+
+
 def test_a_store_goes_with_a_plan(advised):
     said = advised(world(), "--store", "parquet:///nowhere", status=2).stderr
     assert said.endswith("Error: --store goes with --plan, the file that says how its vectors are mapped\n")

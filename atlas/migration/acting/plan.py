@@ -198,6 +198,27 @@ def planned(advice: Advice, given: Mapping[str, Any], store: str = "") -> Plan |
     )
 
 
+def journal_of(plan: Path) -> Path:
+    """Return the file of the journal of a plan, beside it."""
+    return plan.with_suffix(".journal.yaml")
+
+
+def check_place(path: Path, given: Mapping[str, Any], store: str = "") -> None:
+    """Raise `AtlasError` where a plan cannot be written, before anything is measured; arguments as for `planned`.
+
+    A plan whose migration has begun is not replaced: without it the migration could not go on or back.
+    """
+    if (journal := journal_of(path)).exists():
+        raise AtlasError(
+            f"'{path}' is a plan that has been begun, as '{journal}' says - give another file, or delete both once its "
+            "migration is committed or rolled back"
+        )
+    if path.is_dir():
+        raise AtlasError(f"'{path}' is a folder - give the file that the plan is written to")
+    if store:
+        _store(store, Inputs.of(given).columns or BY_NAME)
+
+
 def _store(where: str, columns: Columns) -> str:
     """Return the URL of a store, or of a folder of Parquet files with these columns, without a password."""
     path = Path(where).expanduser()

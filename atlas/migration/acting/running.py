@@ -20,7 +20,7 @@ from atlas.components.store import SHADOW, VECTORS, Store
 from atlas.errors import AtlasError
 from atlas.migration.acting.calibrating import calibrated
 from atlas.migration.acting.journal import Journal, Native, Step, alone
-from atlas.migration.acting.plan import Plan, place_of
+from atlas.migration.acting.plan import Plan, journal_of, place_of
 from atlas.migration.acting.rows import check_ids, check_none_lost, still_mapped, written
 from atlas.migration.advice import Gate
 from atlas.migration.advising import Question, question_of_sample
@@ -76,7 +76,7 @@ class Migration:
         """
         self.path, self.progress = as_path(plan), progress
         self.plan = Plan.read(self.path)
-        self._beside = self.path.with_suffix(".journal.yaml")
+        self._beside = journal_of(self.path)
         self.journal = Journal.of(self._beside, self.plan.digest)
 
     @property
