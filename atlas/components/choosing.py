@@ -15,6 +15,7 @@ from torch import Tensor
 
 from atlas.components.aligner import Aligner
 from atlas.components.linear import LinearAligner
+from atlas.errors import AtlasError
 from atlas.metrics.retrieval import neighbours_kept
 from atlas.numerics.moments import Moments
 
@@ -59,22 +60,40 @@ class _Shared(Moments):
         return self._known[name]
 
 
-def _left_out_by_each(candidates: Sequence[Aligner], X: Tensor, Y: Tensor, folds: int) -> list[Tensor]:
-    """Return X as each of some aligners maps it, each row by a fit that has not seen it.
+def _distinct(X: Tensor, Y: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the pairs of rows without those that are there before, to the bit."""
+    first: dict[tuple[bytes, bytes], int] = {}
+    for i, (x, y) in enumerate(zip(X.numpy(), Y.numpy(), strict=True)):
+        first.setdefault((x.tobytes(), y.tobytes()), i)
+    index = torch.tensor(list(first.values()))
+    return (X, Y) if len(index) == len(X) else (X[index], Y[index])
+
+
+def _left_out_by_each(candidates: Sequence[Aligner], X: Tensor, Y: Tensor, folds: int) -> list[Tensor | None]:
+    """Return X as each of some aligners maps it, each row by a fit that has not seen it; None if a fit fails.
 
     All that are fitted on moments are fitted on the same: their products and decompositions are most of the work.
     """
     needs = {name for one in candidates if _streams(one) for name in one.needed(X.shape[1], Y.shape[1])}
-    mapped = [torch.empty(len(X), Y.shape[1], dtype=X.dtype) for _ in candidates]
+    mapped: list[Tensor | None] = [torch.empty(len(X), Y.shape[1], dtype=X.dtype) for _ in candidates]
+    failures: list[AtlasError] = []
     fold = torch.arange(len(X)) % folds
     for k in range(folds):
         x, y = X[fold != k], Y[fold != k]
         m = Moments.of(x, y, needs) if needs else None
         shared = m and _Shared(**{field.name: getattr(m, field.name) for field in fields(m)})
-        for one, rows in zip(candidates, mapped, strict=True):
-            fresh = unfitted(one)
-            fitted = fresh.fit_moments(shared) if shared and _streams(fresh) else fresh.fit(x, y)
-            rows[k::folds] = fitted.transform(X[k::folds])
+        for i, (one, rows) in enumerate(zip(candidates, mapped, strict=True)):
+            if rows is None:
+                continue
+            try:
+                fresh = unfitted(one)
+                fitted = fresh.fit_moments(shared) if shared and _streams(fresh) else fresh.fit(x, y)
+                rows[k::folds] = fitted.transform(X[k::folds])
+            except AtlasError as error:
+                failures.append(error)
+                mapped[i] = None
+    if len(failures) == len(candidates):
+        raise failures[0]
     return mapped
 
 
@@ -98,7 +117,8 @@ def kept(mapped: Tensor, X: Tensor, Y: Tensor, role: str, k: int = 10) -> Tensor
             search rows of Y.
         k: neighbours, the item itself left out.
     """
-    k = min(k, len(X) - 1)
+    k, kind = min(k, len(X) - 1), torch.promote_types(X.dtype, Y.dtype)
+    mapped, X, Y = mapped.to(kind), X.to(kind), Y.to(kind)
     if role == "index":
         return neighbours_kept((Y, mapped), (Y, Y), k)
     return neighbours_kept((mapped, Y), (X, X), k)
@@ -110,10 +130,17 @@ def chosen(
     """Return the aligner, not yet fitted, whose maps keep most neighbours, and the share that each of them keeps.
 
     The first of those that keep as much, but for the slack, is chosen, and the first of all where there are too few
-    pairs to tell.
+    pairs to tell. A pair that is repeated counts once: its copies would tell a fit what it is to be asked. One that
+    cannot be fitted to a part of the pairs keeps none.
+
+    Raises:
+        AtlasError: none of them can be fitted.
     """
+    X, Y = _distinct(X[: 4 * MOST], Y[: 4 * MOST])
     X, Y = X[:MOST], Y[:MOST]
     if len(X) < FEWEST:
         return candidates[0], torch.full((len(candidates),), torch.nan)
-    shares = torch.stack([kept(mapped, X, Y, role).mean() for mapped in _left_out_by_each(candidates, X, Y, folds)])
+    mapped = _left_out_by_each(candidates, X, Y, folds)
+    found = [0.0 if rows is None else float(kept(rows, X, Y, role).mean()) for rows in mapped]
+    shares = torch.tensor(found, dtype=torch.float64)
     return candidates[int((shares >= shares.max() - slack).nonzero()[0])], shares

@@ -21,8 +21,9 @@ CANDIDATES: dict[str, tuple[atlas.LinearAligner, ...]] = {
 class Auto(atlas.LinearAligner):
     """Choose the map that keeps most neighbours of rows left out, and its penalty: for queries, up to a thousand pairs.
 
-    The choice is among 'procrustes', 'cca' and 'linear', by cross-validation on the pairs alone. Neighbours are those
-    in the space of the newer model, which is the target where an index is mapped, and the source where queries are.
+    The choice is among 'procrustes', 'cca' and 'linear', by cross-validation on the pairs alone, each once: the first
+    of a list is taken that keeps as many as the best, but for 3 of 100. Neighbours are those in the space of the newer
+    model, which is the target where an index is mapped, and the source where queries are.
     """
 
     name = "auto"

@@ -10,6 +10,7 @@ from torch.testing import assert_close
 from atlas import create
 from atlas.components.aligner import Aligner
 from atlas.components.choosing import chosen, cross_fit, kept, left_out
+from atlas.errors import AtlasError
 
 
 def pair(n=120, d=8, noise=0.2):
@@ -99,3 +100,29 @@ def test_what_aligners_share_is_computed_once_and_changes_no_share(role, monkeyp
     # Of each of three folds, both sides.
     assert len(decomposed) == 6
     assert_close(chosen(candidates, X, Y, role)[1], due)
+
+
+@pytest.mark.parametrize("role", ["index", "queries"])
+def test_copies_of_a_pair_count_once(role):
+    X, Y = pair(60)
+    copies = torch.arange(60).repeat(10)[torch.randperm(600, generator=torch.Generator().manual_seed(0))]
+    first = torch.tensor(list(dict.fromkeys(copies.tolist())))
+    candidates = [create(Aligner, "cca", {"ridge": ridge}) for ridge in (0.3, 3.0)]
+    assert_close(chosen(candidates, X[copies], Y[copies], role)[1], chosen(candidates, X[first], Y[first], role)[1])
+
+
+@pytest.mark.parametrize("role", ["index", "queries"])
+@pytest.mark.parametrize("kinds", [(torch.float64, torch.float32), (torch.float32, torch.float64)])
+def test_sides_may_differ_in_precision(role, kinds):
+    X, Y = (side.to(kind) for side, kind in zip(pair(), kinds, strict=True))
+    fitted = create(Aligner, "auto", {"role": role}).fit(X, Y)
+    assert fitted.transform(X).shape == Y.shape
+
+
+def test_one_that_cannot_be_fitted_keeps_none_and_is_an_error_if_none_can():
+    X, Y = pair()
+    candidates = [create(Aligner, name) for name in ("procrustes", "linear")]
+    best, shares = chosen(candidates, X, torch.ones_like(Y), "queries")
+    assert best is candidates[1] and shares[0] == 0 and shares[1] > 0
+    with pytest.raises(AtlasError, match="Aligner 'procrustes' needs rows that differ"):
+        chosen(candidates[:1], X, torch.ones_like(Y), "index")
