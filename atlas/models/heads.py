@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import math
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,13 +18,15 @@ from torch.nn import functional as F
 
 from atlas.components.head import HeadModel
 from atlas.components.options import option
-from atlas.errors import check_known
+from atlas.errors import AtlasWarning, check_known
 from atlas.models import network
 from atlas.models.regression import logistic, ridge
 from atlas.numerics.arrays import all_equal, frozen, unit
 
 _CHUNK = 2**24
 METRICS = ("cosine", "euclidean")
+# Directions that differ by less have cosines that differ by less than ten roundings of float32.
+NARROW = 1e-3
 
 
 @dataclass
@@ -215,6 +218,7 @@ class NearestMeanHead(HeadModel):
     metric: str = option("cosine", help="The measure of nearness; with cosine, vectors have length 1", choices=METRICS)
 
     def _fit(self, X: Tensor, y: Tensor, outputs: int, seed: int) -> dict[str, Tensor]:
+        warn_of_cosines(self, X)
         X = unit(X.double()) if self.metric == "cosine" else X.double()
         sums = torch.zeros(outputs, X.shape[1], dtype=X.dtype).index_add_(0, y, X)
         return {"means": sums / y.bincount()[:, None]}
@@ -234,6 +238,7 @@ class NearestNeighboursHead(HeadModel):
     metric: str = option("cosine", help="The measure of nearness", choices=METRICS)
 
     def _fit(self, X: Tensor, y: Tensor, outputs: int, seed: int) -> dict[str, Tensor]:
+        warn_of_cosines(self, X)
         return {"vectors": X, "labels": y}
 
     def _sizes(self, state: Mapping[str, Tensor]) -> dict[str, int]:
@@ -247,15 +252,35 @@ class NearestNeighboursHead(HeadModel):
 
     def _scores(self, X: Tensor) -> Tensor:
         similarity, labels, votes = self._kept(X, lambda: self._ready(X))
-        found = in_blocks(lambda rows: labels[similarity(rows).topk(self.k).indices], X, len(labels))
-        result = X.new_zeros(len(X), self.outputs(X.shape[1]))
-        return result.scatter_add_(1, found, votes.expand(len(X), -1))
+        outputs = self.outputs(X.shape[1])
+
+        def voted(rows: Tensor) -> Tensor:
+            near, at = similarity(rows).detach().topk(self.k)
+            # Where nearness is no finite number, no vote is.
+            return rows.new_zeros(len(rows), outputs).scatter_add_(1, labels[at], votes.add(near, alpha=0))
+
+        return in_blocks(voted, X, len(labels))
 
     def _ready(self, X: Tensor) -> tuple[Callable[[Tensor], Tensor], Tensor, Tensor]:
         """Return, as X is, the similarity to all that is kept, the labels of that, and the votes of neighbours."""
         # Of classes with as many votes the one with the nearest neighbour wins: together these add less than one vote.
         votes = 1 + 0.5 ** torch.arange(1, self.k + 1, device=X.device).to(X.dtype)
         return to_points(self.state["vectors"].to(X), self.metric), self.state["labels"].to(X.device), votes
+
+
+def warn_of_cosines(head: NearestMeanHead | NearestNeighboursHead, X: Tensor) -> None:
+    """Warn where float32 hardly tells the cosines of rows apart, as they lie far from zero beside their spread."""
+    if head.metric != "cosine" or X.dtype == torch.float64:
+        return
+    directions = unit(X.double())
+    spread = float((directions - directions.mean(0)).square().sum(1).mean().sqrt())
+    if spread < NARROW:
+        warnings.warn(
+            f"{head.label().capitalize()} compares cosines, and vectors lie {1 / max(spread, 1e-9):,.0f} times as far "
+            "from zero as apart, where float32 tells few of them apart - subtract the mean, or use metric=euclidean",
+            AtlasWarning,
+            stacklevel=2,
+        )
 
 
 def similarity(X: Tensor, Y: Tensor, metric: str) -> Tensor:

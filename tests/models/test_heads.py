@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load, save
 
 from atlas.components.options import Component
-from atlas.errors import AtlasError
+from atlas.errors import AtlasError, AtlasWarning
 from atlas.models.heads import HEADS, create_head, similarity
 from atlas.plugins.loading import check_class
 
@@ -532,3 +532,26 @@ def test_the_first_linear_head_in_a_process_imports_no_compiler():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_neighbours_that_are_no_finite_distance_away_have_no_vote(metric):
+    X = torch.randn(40, 8, generator=torch.Generator().manual_seed(0))
+    head = create_head("knn", {"metric": metric}).fit(X, torch.arange(40) % 2)
+    assert head.scores(torch.full((1, 8), torch.nan)).isnan().all()
+    assert head.scores(X).isfinite().all()
+    if metric == "euclidean":
+        with pytest.raises(AtlasError, match="Head 'knn' has no finite scores for these vectors"):
+            head.predict(1e25 * X)
+
+
+@pytest.mark.parametrize("name", ["knn", "nearest-mean"])
+def test_cosines_of_vectors_far_from_zero_are_warned_of(name):
+    X, y = torch.randn(40, 8, generator=torch.Generator().manual_seed(0)), torch.arange(40) % 2
+    with pytest.warns(
+        AtlasWarning, match=rf"^Head '{name}' compares cosines, and vectors lie .* times as far from zero"
+    ):
+        create_head(name).fit(X + 1e4, y)
+    create_head(name).fit(X + 100, y)
+    create_head(name).fit((X + 1e4).double(), y)
+    create_head(name, {"metric": "euclidean"}).fit(X + 1e4, y)
