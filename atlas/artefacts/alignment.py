@@ -178,7 +178,7 @@ class Alignment(Artefact):
             weight, bias = (self.aligner.state_dict()[name].numpy() for name in ("weight", "bias"))
             return lambda x: x @ weight + bias
         transform = self.aligner.transform
-        return lambda x: transform(x[None])[0] if x.ndim == 1 else transform(x)
+        return lambda x: transform(x[None])[0] if (x := np.asarray(x)).ndim == 1 else transform(x)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the tensors to store: those of the map, and of its domain as 'domain.<name>'."""

@@ -134,8 +134,10 @@ def verdict(ways: Sequence[Way], gate: Gate, judged: bool) -> tuple[str, str, bo
         if way.share.value >= gate.least and beats(way, stay, judged):
             return VERDICTS.get(way.name, way.name), _kept(way, gate), True
     best = max((way for way in ways if way.name != "re-embed"), key=lambda way: way.share.value)
-    least = f"{100 * gate.least:g} %"
-    reason = f"no cheaper way keeps {least} of the new model's {gate.measure}; {best.name} keeps {_percent(best)}"
+    reason = f"no cheaper way keeps {100 * gate.least:g} % of the new model's {gate.measure}"
+    if best.share.value >= gate.least:
+        reason += " and is better than the old model by more than chance"
+    reason += f"; {best.name} keeps {_percent(best, gate.least)}"
     return "re-embed", reason, False
 
 
@@ -150,5 +152,8 @@ def _kept(way: Way, gate: Gate) -> str:
     return f"{way.name}{how} keeps {_percent(way)} of the new model's {gate.measure}{more}"
 
 
-def _percent(way: Way) -> str:
-    return f"{100 * way.share.value:.0f} % [{100 * way.share.low:.0f}, {100 * way.share.high:.0f}]"
+def _percent(way: Way, below: float = 0) -> str:
+    """Return a share with its interval, and with so many digits that one below a bound does not look like it."""
+    value, low, high = (100 * share for share in (way.share.value, way.share.low, way.share.high))
+    digits = next((n for n in range(4) if round(value, n) < 100 * below), 0)
+    return f"{value:.{digits}f} % [{low:.{digits}f}, {high:.{digits}f}]"

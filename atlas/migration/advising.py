@@ -233,8 +233,9 @@ def _pairs(index: Vectors, sample: Vectors, other: Sequence[Vectors] | None) -> 
     for what, vectors in (("old", old), ("new", new)):
         bad = ~torch.isfinite(vectors.data).all(1)
         if bool(bad.any()):
-            item = vectors.ids[int(bad.nonzero()[0])]
-            raise AtlasError(f"The {what} vector of '{item}' holds NaN or infinity - embed it again, or leave it out")
+            row = int(bad.nonzero()[0])
+            fault = "is missing" if bool(vectors.data[row].isnan().all()) else "holds NaN or infinity"
+            raise AtlasError(f"The {what} vector of '{vectors.ids[row]}' {fault} - embed it again, or leave it out")
     at = torch.arange(len(old)) if found is None else torch.full((len(old),), -1).index_copy(0, *found)
     return Pairs(old.data.float(), new.data.float(), at)
 

@@ -203,7 +203,8 @@ def as_matrix(X: Any, what: str, finite: bool = False, least: int = 1) -> Tensor
 
     t = _as_tensor(X, what)
     if t.ndim != 2:
-        raise AtlasError(f"{what} must have two dimensions (rows, features), got shape {tuple(t.shape)}")
+        advice = " - give a single vector x as x[None]" if t.ndim == 1 else ""
+        raise AtlasError(f"{what} must have two dimensions (rows, features), got shape {tuple(t.shape)}{advice}")
     if len(t) < least or not t.shape[1]:
         raise AtlasError(f"{what} must have at least one row and one column, got shape {tuple(t.shape)}")
     if t.is_complex() or t.dtype == torch.bool:

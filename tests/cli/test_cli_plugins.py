@@ -223,6 +223,7 @@ def test_new_plugins_of_every_kind_pass_their_own_tests_and_the_house_style(tmp_
         ("atlas-", "'atlas-' cannot be the name of a plugin"),
         ("../up", "'../up' cannot be the name of a plugin"),
         ("procrustes", "Aligner 'procrustes' exists, in latent-atlas 0.1.0 - choose another name"),
+        ("builtin", "Plugin 'builtin' exists - choose another name"),
     ],
 )
 def test_new_refuses_names_that_cannot_be(name, words, atlas_command, tmp_path, monkeypatch):

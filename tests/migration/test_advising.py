@@ -218,7 +218,7 @@ def test_texts_cost_tokens_and_hours():
             "The new queries find hardly more than chance does - check that they are of the model",
         ),
         ({"new": "few"}, r"Only 20 of the 20 items with new vectors are in the old index .* - embed 50 documents"),
-        ({"old": "damaged"}, "The old vector of 'd3' holds NaN or infinity - embed it again, or leave it out"),
+        ({"old": "damaged"}, "The old vector of 'd3' is missing - embed it again, or leave it out"),
         ({"aligners": ["procrustse"]}, "did you mean 'procrustes'"),
         ({"aligners": ["relative"]}, "Aligner 'relative' maps into a space of its own, and not into the other model's"),
         ({"judgements": {"q0": {"d0": 0}, "q1": {"d3": -1}}}, "for any of the 2 queries: all grades are 0 or below"),

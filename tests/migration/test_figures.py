@@ -117,6 +117,15 @@ def test_a_map_that_is_not_shown_to_beat_the_old_model_is_not_advised():
     assert verdict(close, Gate("ndcg@10", 0.95), False)[0] == "convert"
 
 
+def test_a_share_below_the_gate_does_not_look_like_it():
+    reason = verdict(ways(convert=0.9492), Gate("ndcg@10", 0.95), True)[1]
+    assert "keeps 95 % of the new model's ndcg@10; convert keeps 94.9 % [" in reason
+    close = ways()
+    close[1] = way("convert", 0.97, (0.0, 0.2))
+    reason = verdict(close, Gate("ndcg@10", 0.95), True)[1]
+    assert reason.endswith("and is better than the old model by more than chance; convert keeps 97 % [95, 99]")
+
+
 def test_costs_are_those_of_texts_at_a_rate():
     one = way("re-embed", 1.0, texts=7200)
     assert (one.costed(2, 150.4).hours, one.costed(2, 150.4).tokens) == (1.0, 1_082_880)

@@ -9,7 +9,7 @@ from string import Template
 from atlas._version import __version__
 from atlas.components.kinds import KINDS
 from atlas.errors import AtlasError
-from atlas.plugins.catalogue import components, provider
+from atlas.plugins.catalogue import components, plugins, provider
 from atlas.plugins.loading import NAME
 
 # How a plugin of a kind is used, for its page.
@@ -35,6 +35,8 @@ def write_plugin(name: str, kind: str, folder: str | Path | None = None) -> Path
     if taken := components(KINDS[kind]).get(thing):
         whose = provider(taken[0]) or "another plugin"
         raise AtlasError(f"{kind.capitalize()} '{thing}' exists, in {whose} - choose another name")
+    if thing in {plugin.name for plugin in plugins()}:
+        raise AtlasError(f"Plugin '{thing}' exists - choose another name")
     target = Path(folder or f"latent-atlas-{thing}")
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise AtlasError(f"'{target}' exists - choose another folder with --out")
