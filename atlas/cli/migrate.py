@@ -200,7 +200,7 @@ def run_plan(plan: Path, as_json: bool) -> None:
 
 @_step("resume")
 def resume(plan: Path, as_json: bool) -> None:
-    """Go on with a run from wherever it was interrupted, or from the beginning."""
+    """Continue an interrupted run."""
     migration = _opened(plan)
     put_status(migration, migration.resume(), as_json)
 

@@ -422,6 +422,19 @@ def test_documents_are_ordered_by_how_much_they_are_asked_for(plan):
     assert {*Migration(plan).order()} == {*one.old.ids[30:]}
 
 
+def test_a_store_that_another_plan_has_switched_is_left_to_it(plan):
+    other = plan.with_name("other.yaml")
+    other.write_bytes(plan.read_bytes())
+    Migration(plan).run()
+    there = content(plan.parent / "docs")
+    for step in (Migration(other).run, Migration(other).rollback):
+        with pytest.raises(AtlasError, match="another migration has switched to - commit that one, or roll it back"):
+            step()
+    assert content(plan.parent / "docs") == there
+    Migration(plan).rollback()
+    assert Migration(other).run().stage == "switched"
+
+
 def test_a_shadow_of_other_work_is_neither_switched_to_nor_dropped(plan):
     migration = Migration(plan)
     migration.run()

@@ -114,6 +114,7 @@ class Migration:
                 return self.status()
             with opened(self.plan.store) as store:
                 stage, _ = self._stage(store)
+                _check_free(store, stage)
                 if stage == "mapped" and store.count(SHADOW) > store.count(VECTORS):
                     check_none_lost(store)
             if stage in ("planned", "mapping", "mapped"):
@@ -178,6 +179,7 @@ class Migration:
             if self.plan.way == "convert":
                 with opened(self.plan.store) as store, store.hold():
                     stage, _ = self._stage(store)
+                    _check_free(store, stage)
                     if stage == "committed" and self.journal.work:
                         raise AtlasError(f"'{self.path}' has been committed: the vectors of before are gone")
                     if stage == "switched":
@@ -351,3 +353,11 @@ class Migration:
 
 def _digest(vectors: Vectors) -> str:
     return sha256_of([list(vectors.ids), hash_of({"vectors": vectors.data})])
+
+
+def _check_free(store: Store, stage: str) -> None:
+    """Raise `AtlasError` where a migration has not begun, and another is between its switch and its commit."""
+    if stage == "planned" and State.of(store, VECTORS) and store.dim(SHADOW) and not State.of(store, SHADOW):
+        raise store.fail(
+            "holds vectors that another migration has switched to - commit that one, or roll it back first"
+        )
