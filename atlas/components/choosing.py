@@ -63,7 +63,8 @@ class _Shared(Moments):
 def _distinct(X: Tensor, Y: Tensor) -> tuple[Tensor, Tensor]:
     """Return the pairs of rows without those that are there before, to the bit."""
     first: dict[tuple[bytes, bytes], int] = {}
-    for i, (x, y) in enumerate(zip(X.numpy(), Y.numpy(), strict=True)):
+    sides = (rows.detach().cpu().contiguous().view(torch.uint8).numpy() for rows in (X, Y))
+    for i, (x, y) in enumerate(zip(*sides, strict=True)):
         first.setdefault((x.tobytes(), y.tobytes()), i)
     index = torch.tensor(list(first.values()))
     return (X, Y) if len(index) == len(X) else (X[index], Y[index])
