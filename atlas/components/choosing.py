@@ -143,5 +143,5 @@ def chosen(
         return candidates[0], torch.full((len(candidates),), torch.nan)
     mapped = _left_out_by_each(candidates, X, Y, folds)
     found = [0.0 if rows is None else float(kept(rows, X, Y, role).mean()) for rows in mapped]
-    shares = torch.tensor(found, dtype=torch.float64)
-    return candidates[int((shares >= shares.max() - slack).nonzero()[0])], shares
+    shares, fitted = torch.tensor(found, dtype=torch.float64), torch.tensor([rows is not None for rows in mapped])
+    return candidates[int((fitted & (shares >= shares.max() - slack)).nonzero()[0])], shares
